@@ -1,0 +1,159 @@
+//! Rows on their way through a chain.
+//!
+//! A batch is an Arrow batch of the columns that the pipeline still needs, plus a shared [`Origin`] that knows where every
+//! row came from. Filters and projections touch the columns only; a dead letter, at any depth of the chain, finds its
+//! original bytes through the hidden column `__row`.
+//!
+//! Hidden columns start with two underscores and are never in `*`:
+//!
+//! | column | type | meaning |
+//! |---|---|---|
+//! | `__row` | `UInt32`, always there | index of the row in its origin |
+//! | `__op` | `UInt8`, optional | [`Op`]; absent: all inserts |
+//! | `__record` | `Utf8View` tagged JSON, optional | the whole original record of a source without a schema |
+//! | `__lane` | `UInt32`, optional | lane of `SHARD BY … INTO n` |
+//! | `__group` | `Utf8View`, optional | key of `REPLACE … PER`, computed before any row could be dropped |
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{Array, AsArray, BooleanArray, RecordBatch, UInt8Array, UInt32Array},
+    buffer::Buffer,
+    compute::filter_record_batch,
+    datatypes::{UInt8Type, UInt32Type},
+};
+
+use crate::{DeadLetter, Op, Partition, Place, Reason, StepId, time::Micros};
+
+pub const ROW: &str = "__row";
+pub const OP: &str = "__op";
+pub const RECORD: &str = "__record";
+pub const LANE: &str = "__lane";
+pub const GROUP: &str = "__group";
+
+/// Headers of the rows of one poll: one JSON object text for all of them, or one each.
+#[derive(Clone, Debug)]
+pub enum Headers {
+    Absent,
+    Same(Arc<str>),
+    Each(Vec<Arc<str>>),
+}
+
+impl Headers {
+    pub fn get(&self, row: usize) -> Option<&str> {
+        match self {
+            Self::Absent => None,
+            Self::Same(text) => Some(text),
+            Self::Each(texts) => texts.get(row).map(|text| &**text),
+        }
+    }
+}
+
+/// Where the rows of one poll came from, and their original bytes. Shared by every batch that derives from it.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub partition: Partition,
+    /// The bytes of all rows, as they came.
+    pub payload: Buffer,
+    /// Row → start and end in `payload`, without a line end.
+    pub spans: Vec<(u32, u32)>,
+    /// Row → offset in the partition (for a file the line, from 1). Strictly increasing.
+    pub offsets: Vec<u64>,
+    /// Row → byte of the partition at which it starts, where the source has such a thing.
+    pub bytes: Option<Vec<u64>>,
+    /// Row → the record time (`_timestamp`).
+    pub times: Vec<Micros>,
+    /// When the engine's process took these rows (`_ingested_at`); kept with the cursor or the log frame, so a replay sees the same.
+    pub ingested_at: Micros,
+    pub headers: Headers,
+    /// Row → the record's key, where the source has one (`_key`).
+    pub keys: Option<Vec<Arc<[u8]>>>,
+}
+
+impl Origin {
+    pub fn rows(&self) -> usize {
+        self.spans.len()
+    }
+
+    pub fn bytes_of(&self, row: usize) -> &[u8] {
+        let (start, end) = self.spans[row];
+        &self.payload.as_slice()[start as usize..end as usize]
+    }
+
+    pub fn place(&self, row: usize) -> Place {
+        Place {
+            partition: self.partition.clone(),
+            offset: self.offsets[row],
+            byte: self.bytes.as_ref().map(|bytes| bytes[row]),
+        }
+    }
+
+    /// The dead letter of a row, with its original bytes up to [`DeadLetter::KEPT`].
+    pub fn dead(&self, row: usize, step: &StepId, reason: Reason) -> DeadLetter {
+        let bytes = self.bytes_of(row);
+        DeadLetter {
+            step: step.clone(),
+            reason,
+            place: self.place(row),
+            time: self.times[row],
+            epoch: 0,
+            bytes: bytes[..bytes.len().min(DeadLetter::KEPT)].to_vec(),
+            length: bytes.len() as u64,
+            hash: crate::keys::hex128(crate::keys::content_hash(bytes)),
+            headers: self.headers.get(row).map(str::to_owned),
+        }
+    }
+}
+
+/// Rows of one partition, in order.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    pub origin: Arc<Origin>,
+    /// The columns, `__row` among them.
+    pub rows: RecordBatch,
+    /// The watermark of the partition after this batch: no record of it should have a time at or before this any more.
+    pub watermark: Micros,
+}
+
+impl Batch {
+    pub fn len(&self) -> usize {
+        self.rows.num_rows()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Index of each row in the origin.
+    pub fn row_ids(&self) -> &UInt32Array {
+        self.rows.column_by_name(ROW).expect("every batch has __row").as_primitive::<UInt32Type>()
+    }
+
+    /// The operations, or `None` when all are inserts.
+    pub fn ops(&self) -> Option<&UInt8Array> {
+        Some(self.rows.column_by_name(OP)?.as_primitive::<UInt8Type>())
+    }
+
+    pub fn op(&self, index: usize) -> Op {
+        self.ops().and_then(|ops| Op::from_u8(ops.value(index))).unwrap_or(Op::Insert)
+    }
+
+    /// The record time of the row at `index` of this batch.
+    pub fn time(&self, index: usize) -> Micros {
+        self.origin.times[self.row_ids().value(index) as usize]
+    }
+
+    /// Only the rows for which `mask` is true; NULL counts as false. Order is kept.
+    pub fn keep(&self, mask: &BooleanArray) -> Batch {
+        if mask.null_count() == 0 && mask.true_count() == mask.len() {
+            return self.clone();
+        }
+        let rows = filter_record_batch(&self.rows, mask).expect("a mask of the batch's length");
+        Batch { rows, ..self.clone() }
+    }
+
+    /// The same origin with other columns.
+    pub fn with_rows(&self, rows: RecordBatch) -> Batch {
+        Batch { rows, ..self.clone() }
+    }
+}
