@@ -80,6 +80,13 @@ impl Reason {
     }
 }
 
+/// A row of a batch that could not be processed: its index in the batch, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowFailure {
+    pub row: u32,
+    pub reason: Reason,
+}
+
 /// A record that could not be processed, with all that is needed to look at it and to send it again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeadLetter {

@@ -14,7 +14,7 @@ pub mod time;
 pub use batch::{Batch, Headers, Origin};
 pub use books::{Books, StepBooks};
 pub use change::Op;
-pub use fate::{DeadLetter, Fate, Reason};
+pub use fate::{DeadLetter, Fate, Reason, RowFailure};
 pub use names::{Epoch, Generation, StepId};
 pub use place::{Partition, Place};
 pub use time::Micros;

@@ -1,0 +1,142 @@
+//! Where rows go: the contracts that every sink connector keeps.
+//!
+//! Three kinds, by what the other side can do (`transactional`, `staged`, `plain`). A sink keeps no truth of its own and never
+//! retries: it says what happened, and the engine decides.
+
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use syncline_record::{Batch, Micros, RowFailure, StepBooks, StepId};
+
+/// What a sink can promise about each row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Delivery {
+    #[serde(rename = "at least once")]
+    AtLeastOnce,
+    #[serde(rename = "effectively once")]
+    EffectivelyOnce,
+    #[serde(rename = "exactly once")]
+    ExactlyOnce,
+}
+
+/// What went wrong, in the terms in which the engine decides what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SinkError {
+    /// A passing trouble: the same call may work soon.
+    #[error("{0}")]
+    Again(String),
+    /// The other side asks for a pause.
+    #[error("{detail} (asked to wait {delay:?})")]
+    Later { delay: Duration, detail: String },
+    /// The connection is gone, or the outcome of a commit is not known: open again, and ask it how far it is.
+    #[error("{0}")]
+    Reconnect(String),
+    /// It will not work until somebody changes something.
+    #[error("{0}")]
+    Never(String),
+}
+
+/// What an `INSERT`, `UPSERT` or `REPLACE` does with the rows. Column names are those of the rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Write {
+    Insert,
+    /// The newest row of a key. With `sequenced`, the hidden column `__sequence` orders the changes of a key; else their place in the outbox.
+    Upsert { key: Vec<String>, sequenced: bool, ignore_nulls: bool },
+    /// The rows of a group are those of its newest input. `__group` holds the group's key as text; `per` names its columns.
+    Replace { per: Vec<String>, sequenced: bool },
+}
+
+/// Hidden column of rows at a sink: version of the row (`SEQUENCE BY`), any comparable type.
+pub const SEQUENCE: &str = "__sequence";
+
+/// When and why a staged sink makes its bytes durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    pub now: Micros,
+    /// The source is at its end, or the pipeline stops for good: show everything.
+    pub end: bool,
+}
+
+/// Writes ahead, is cut back to the committed length on restart, and shows its parts by rename.
+///
+/// Called by the task's thread: `open` once, then `write`s, then `prepare` — the checkpoint — `reveal`, and so on.
+pub trait StagedSink: Send {
+    /// Cuts back to `mark` (`None`: nothing of this pipeline is committed) and finishes what `mark` promised to show.
+    fn open(&mut self, mark: Option<&Value>) -> Result<(), SinkError>;
+
+    /// Takes the rows. Those that cannot be written are returned; the others are written, in order.
+    fn write(&mut self, batch: &Batch) -> Result<Vec<RowFailure>, SinkError>;
+
+    /// Makes what was written durable; returns what `open` needs to come back to exactly here, and which parts to show.
+    fn prepare(&mut self, cut: Cut) -> Result<Value, SinkError>;
+
+    /// The mark is committed: shows the parts that it names. Doing it twice is harmless.
+    fn reveal(&mut self) -> Result<(), SinkError>;
+
+    /// Starts over: removes what this pipeline wrote here.
+    fn clear(&mut self) -> Result<(), SinkError>;
+}
+
+/// Who writes into an outbox sink: the row that it keeps its progress under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    pub pipeline: String,
+    pub step: StepId,
+    pub part: u32,
+    /// Made with the outbox. A sink that has progress of another outbox under the same name must refuse ([`SinkError::Never`]).
+    pub log_id: String,
+    /// Grows with every start; a sink refuses writers with a smaller one.
+    pub fence: u64,
+}
+
+/// How far a sink is, as it says itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivered {
+    /// Outbox offset of the next row.
+    pub next: u64,
+    /// Fates of all rows below `next`.
+    pub books: StepBooks,
+}
+
+/// Rows of an outbox frame. Visible columns, and hidden ones: `__op`, `__lane`, `__group`, `__sequence`, as far as the step has them.
+#[derive(Clone, Debug)]
+pub struct OutboxRows {
+    /// Outbox offset of the first row; one per row.
+    pub base: u64,
+    pub rows: RecordBatch,
+}
+
+/// What became of rows that were applied. Every row not named here passed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Applied {
+    /// Outbox offset and reason.
+    pub dead: Vec<(u64, syncline_record::Reason)>,
+    /// Outbox offsets of rows older than what the sink holds.
+    pub stale: Vec<u64>,
+}
+
+/// Reads from the outbox: transactional sinks, which keep our position with the rows, and plain ones, which cannot.
+///
+/// Called by the sink's own thread: `open`, then for each batch `apply` and `commit`. After any error: `open` again.
+pub trait OutboxSink: Send {
+    /// Connects, raises the fence, creates what is missing. A transactional sink says how far it is; a plain one returns `None`.
+    fn open(&mut self, stream: &Stream) -> Result<Option<Delivered>, SinkError>;
+
+    /// Applies rows in order. A transactional sink does so in a transaction that stays open until `commit`.
+    fn apply(&mut self, rows: &[OutboxRows]) -> Result<Applied, SinkError>;
+
+    /// Commits what was applied together with the new position and books.
+    fn commit(&mut self, delivered: &Delivered) -> Result<(), SinkError>;
+
+    /// Starts over: forgets the progress of this stream.
+    fn clear(&mut self, stream: &Stream) -> Result<(), SinkError>;
+}
+
+/// A sink as the graph holds it.
+pub enum Sink {
+    Staged(Box<dyn StagedSink>),
+    Outbox(Box<dyn OutboxSink>),
+}

@@ -1,0 +1,99 @@
+//! Where rows come from: the contract that every source connector keeps.
+//!
+//! A source reads, and says how far it has read. It does not keep that knowledge: the engine stores the cursor in the same
+//! commit as everything that follows from the rows, and hands it back at the next start.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use syncline_record::{Micros, Origin, Partition, Place, Reason};
+
+use crate::log::LogError;
+
+/// The largest record that is taken as a row. Larger ones become dead letters with their first [`syncline_record::DeadLetter::KEPT`] bytes,
+/// length, hash and place, and are never held in memory as a whole.
+pub const MAX_RECORD: usize = 16 << 20;
+
+/// Cursor per partition, by the partition's name and number as [`Partition`] prints it. Only the source can read the values.
+pub type Cursors = BTreeMap<String, Value>;
+
+/// One poll's worth of one partition, in order.
+#[derive(Debug)]
+pub struct Rows {
+    /// Its `times` hold the record time that the source knows; a `SCHEMA` may replace them with a column's.
+    pub origin: Origin,
+    /// Records that cannot be rows, because of their size.
+    pub rejected: Vec<Rejected>,
+    /// Where to go on after these rows and rejections.
+    pub cursor: Value,
+}
+
+/// A record that is not taken as a row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rejected {
+    pub place: Place,
+    pub time: Micros,
+    /// The first bytes, at most [`syncline_record::DeadLetter::KEPT`].
+    pub bytes: Vec<u8>,
+    pub length: u64,
+    /// XXH3-128 of all of its bytes.
+    pub hash: u128,
+    pub headers: Option<String>,
+    pub reason: Reason,
+}
+
+#[derive(Debug)]
+pub enum Polled {
+    Rows(Rows),
+    /// Nothing now; ask again soon.
+    Idle,
+    /// Nothing any more: a bounded source is at its end.
+    Ended,
+}
+
+/// For a progress bar: what is done and what there is, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub done: u64,
+    pub total: Option<u64>,
+    /// Bytes that an earlier run had read already.
+    pub skipped: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// Nothing matches, or it cannot be opened. A start that meets this ends with exit code 3.
+    #[error("{what}: {detail}")]
+    Unreadable { what: String, detail: String },
+    /// What the cursor says is not what is there: the file is shorter, or another one.
+    #[error("{what}: {detail}")]
+    Changed { what: String, detail: String },
+    /// Passing: ask again.
+    #[error("{what}: {detail}")]
+    Again { what: String, detail: String },
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// Called by one thread: `open` once, then `poll` until `Ended` or the stop.
+pub trait Source: Send {
+    /// Goes to the committed cursors (empty at a first start). `now` is the instant of this start; a source that has no
+    /// record times takes it for partitions that it meets for the first time, and keeps it in their cursors.
+    fn open(&mut self, cursors: &Cursors, now: Micros) -> Result<(), SourceError>;
+
+    /// The next rows of one partition: about 1,024 of them or 256 KiB. Does not wait.
+    fn poll(&mut self, now: Micros) -> Result<Polled, SourceError>;
+
+    /// True when it ends by itself.
+    fn bounded(&self) -> bool;
+
+    fn progress(&self) -> Progress;
+
+    /// Called after each commit with the committed cursors, so that what is no longer needed can be let go.
+    fn committed(&mut self, _cursors: &Cursors) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    /// Partitions that this source reads, as far as it knows them.
+    fn partitions(&self) -> Vec<Partition>;
+}
