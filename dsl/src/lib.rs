@@ -1,1 +1,4 @@
+//! Text and a catalog in, a plan and diagnostics out: a pure function.
 
+pub mod catalog;
+pub mod plan;

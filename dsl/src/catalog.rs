@@ -1,0 +1,54 @@
+//! What the compiler knows of the world outside: plain data, filled from the connectors' registry.
+
+/// Connectors by name.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    pub connectors: Vec<ConnectorFacts>,
+}
+
+/// What one connector can do.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectorFacts {
+    pub name: String,
+    pub help: String,
+    pub example: String,
+    pub source: Option<SourceFacts>,
+    pub sink: Option<SinkFacts>,
+    pub arguments: Vec<ArgumentFacts>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct SourceFacts {
+    /// Never ends (`http`).
+    pub endless: bool,
+    /// Takes `FOLLOW`, which makes it endless (`file`).
+    pub follow: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct SinkFacts {
+    pub insert: bool,
+    pub upsert: bool,
+    pub replace: bool,
+    /// Wants named columns: an open record needs a `SELECT` first.
+    pub needs_columns: bool,
+    /// `exactly once`, `effectively once`, `at least once`.
+    pub delivery: String,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct ArgumentFacts {
+    pub name: String,
+    /// `text`, `number`, `boolean`, `duration`.
+    pub kind: String,
+    pub required: bool,
+    /// May be given by position.
+    pub positional: bool,
+    pub help: String,
+}
+
+impl Catalog {
+    pub fn connector(&self, name: &str) -> Option<&ConnectorFacts> {
+        self.connectors.iter().find(|connector| connector.name == name)
+    }
+}

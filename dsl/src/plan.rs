@@ -1,0 +1,282 @@
+//! The Plan: what a pipeline file means, as a value.
+//!
+//! It can be printed, compared, stored and read back. `pipelines/bind` builds a graph from it; nothing that runs reads the file
+//! again. Expressions are SQL text over the columns of the batch before their step, without aliases or qualifiers, and every step
+//! lists the columns that it leaves. Values may still hold `env()` and `secret()`: they are resolved when the plan is bound, and a
+//! plan never contains what they resolve to.
+
+use serde::{Deserialize, Serialize};
+
+/// Grows when the meaning of a stored plan changes.
+pub const PLAN_FORMAT: u32 = 1;
+
+/// Everything one file declares.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FilePlan {
+    pub pipelines: Vec<Plan>,
+    pub tests: Vec<TestPlan>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub format: u32,
+    pub pipeline: String,
+    pub options: Options,
+    pub source: SourcePlan,
+    pub flow: Vec<Step>,
+}
+
+/// `WITH (…)` of a pipeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Options {
+    /// Microseconds between checkpoints (`checkpoint_every`).
+    pub checkpoint_every: u64,
+    /// The word the user asked for (`delivery`), if any: `exactly once`, `effectively once`, `at least once`.
+    pub delivery: Option<String>,
+    /// `ledger = 'all'`: passed rows are kept in the ledger too.
+    pub ledger_all: bool,
+}
+
+/// 200 ms: the latency a person does not notice, at a cost of a few per cent of a core.
+pub const CHECKPOINT_EVERY: u64 = 200_000;
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { checkpoint_every: CHECKPOINT_EVERY, delivery: None, ledger_all: false }
+    }
+}
+
+/// An argument or option value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Value {
+    Text(String),
+    Number(String),
+    Boolean(bool),
+    Null,
+    Env { name: String, default: Option<Box<Value>> },
+    Secret { path: String },
+    /// `backoff(initial => '1 second')`
+    Call { function: String, positional: Vec<Value>, named: Vec<(String, Value)> },
+    List(Vec<Value>),
+}
+
+/// A connector and what it is given, e.g. `sqlite('shop.db', 'orders')`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Place {
+    pub connector: String,
+    pub positional: Vec<Value>,
+    pub named: Vec<(String, Value)>,
+    /// As the user wrote it, for messages and for `EXPECT OUTPUT`.
+    pub text: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourcePlan {
+    pub place: Place,
+    /// Goes on after the end of what is there (`FOLLOW`).
+    pub follow: bool,
+    /// True when it never ends.
+    pub endless: bool,
+    /// `json`.
+    pub format: String,
+    /// What the decoder takes out of each record.
+    pub fields: Vec<FieldPlan>,
+    /// A record with a field outside `fields` is dead (`SCHEMA … FREEZE`).
+    pub reject_unknown: bool,
+    /// The whole record travels along as `__record` (a flow that writes what it was not told the names of).
+    pub whole_record: bool,
+    /// Metadata columns that are read somewhere: `_key _topic _partition _offset _timestamp _headers _source _ingested_at`.
+    pub metadata: Vec<String>,
+    pub event_time: Option<EventTime>,
+}
+
+/// `WATERMARK FOR column AS column - delay`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventTime {
+    pub column: String,
+    /// Microseconds.
+    pub delay: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FieldPlan {
+    pub name: String,
+    pub kind: TypePlan,
+    pub not_null: bool,
+}
+
+/// A column type as the plan prints it: SQL's words (`BIGINT`, `DECIMAL(12, 2)`, `TIMESTAMP`, `STRING`, `JSON`, …). See `types.rs`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TypePlan(pub String);
+
+/// A column as a step leaves it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Column {
+    pub name: String,
+    pub kind: TypePlan,
+    /// In `*`, and written by a sink. Metadata and carried columns are not.
+    pub visible: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Stable id: kind, or path (`dedup`, `dedup_2`, `tee/insert`, `people/upsert`, an `EXPECT`'s name).
+    pub id: String,
+    /// Bytes in the file.
+    pub span: (usize, usize),
+    pub kind: StepKind,
+    /// Columns after it.
+    pub columns: Vec<Column>,
+    /// Set when the record is open (no schema, no SELECT yet): how the visible columns differ from the original record.
+    pub open: Option<Open>,
+}
+
+/// What an open record has become since it was read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Open {
+    /// Members of the original that are gone.
+    pub dropped: Vec<String>,
+    /// Columns that were set, added or renamed: they replace the member of that name, or are added at the end, in this order.
+    pub set: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepKind {
+    Where {
+        predicate: String,
+        /// A row that is filtered here still clears its group (`REPLACE`): see `Group`.
+        groups: bool,
+    },
+    /// `SELECT`, `EXTEND`, `SET`, `DROP`, `RENAME`: every visible or carried column after it, in order.
+    Project { word: String, columns: Vec<(String, String)> },
+    Dedup {
+        /// SQL of the key; empty: the content of the record.
+        by: Vec<String>,
+        /// Microseconds.
+        within: Option<u64>,
+        keep: Keep,
+        order_by: Option<String>,
+    },
+    /// `SHARD BY … INTO n`
+    Lanes { by: Vec<String>, lanes: u32 },
+    /// `SHARD BY … INTO (PRIMARY …, DERIVED …)`
+    Arms {
+        by: Vec<String>,
+        /// The primary's `DELETE WHEN`, over the columns before this step.
+        delete_when: Option<String>,
+        arms: Vec<Arm>,
+    },
+    Expect { predicate: String, name: String, violation: Violation },
+    Tee { flow: Vec<Step> },
+    /// Put in by the compiler before a step that could drop rows, for a `REPLACE … PER` further on.
+    Group { per: Vec<String> },
+    Sink(SinkPlan),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    First,
+    Last,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Violation {
+    Drop,
+    DeadLetter,
+    Warn,
+    Fail,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Arm {
+    pub name: String,
+    pub primary: bool,
+    /// Some step of the arm reads `_id`.
+    pub ids: bool,
+    pub flow: Vec<Step>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SinkPlan {
+    pub place: Place,
+    pub write: WritePlan,
+    /// The columns it writes, in order; empty when it writes open records (`Step::open` is set).
+    pub columns: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WritePlan {
+    Insert { key: Vec<String> },
+    Upsert {
+        key: Vec<String>,
+        sequence: Option<String>,
+        /// SQL; `None` in the arms of a `SHARD`, where the primary's is evaluated at the `SHARD`.
+        delete_when: Option<String>,
+        ignore_nulls: bool,
+        orphans_deleted: bool,
+    },
+    Replace { per: Vec<String>, sequence: Option<String> },
+}
+
+/// `TEST … FOR …`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TestPlan {
+    pub name: String,
+    pub pipeline: String,
+    pub span: (usize, usize),
+    pub input: TestInput,
+    /// Microseconds since 1970.
+    pub clock_at: Option<i64>,
+    pub checkpoint_every_rows: Option<u64>,
+    pub crash_at_checkpoint: Option<u64>,
+    pub expectations: Vec<Expectation>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TestInput {
+    /// JSON texts, one record each.
+    Rows(Vec<String>),
+    /// A path relative to the pipeline file.
+    File(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Expectation {
+    pub span: (usize, usize),
+    pub kind: ExpectationKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpectationKind {
+    /// Rows of a sink, by its step id. Each value is constant SQL.
+    Rows { step: String, rows: Vec<Vec<String>> },
+    /// The same from a file (NDJSON), relative to the pipeline file.
+    File { step: String, path: String },
+    /// Counted over all steps: a fate (`duplicate`, `filtered`, `late`, `stale`, `dead`) or the name of an `EXPECT`.
+    Dropped { count: u64, because: String },
+    DeadLetters { count: u64 },
+}
+
+impl Plan {
+    /// Calls `each` for every step, branches included, in the order of the file.
+    pub fn each_step<'a>(&'a self, each: &mut dyn FnMut(&'a Step)) {
+        fn walk<'a>(flow: &'a [Step], each: &mut dyn FnMut(&'a Step)) {
+            for step in flow {
+                each(step);
+                match &step.kind {
+                    StepKind::Tee { flow } => walk(flow, each),
+                    StepKind::Arms { arms, .. } => arms.iter().for_each(|arm| walk(&arm.flow, each)),
+                    _ => {}
+                }
+            }
+        }
+        walk(&self.flow, each);
+    }
+}
