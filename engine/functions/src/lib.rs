@@ -1,1 +1,30 @@
+//! The JSON type, the decoder, and expressions whose rows fail alone: what any step may use.
+//!
+//! Pure and synchronous: nothing here knows a step, a pipeline or a connector, and nothing returns an error for a bad row. A bad
+//! row is NULL in the result and is named beside it with its reason.
 
+pub mod decode;
+pub mod json;
+pub mod keys;
+pub mod write;
+
+mod base64;
+mod convert;
+mod error;
+mod failures;
+mod functions;
+mod instant;
+mod number;
+mod scan;
+mod shown;
+mod sqltype;
+mod token;
+mod view;
+
+pub use decode::{Decoded, Decoder, Unknown, record_column, validate};
+pub use error::{ExprError, TextSpan};
+pub use failures::RowFailure;
+pub use json::{is_json, json_field};
+pub use keys::{Keys, fingerprints};
+pub use sqltype::{sql_type, sql_type_of};
+pub use write::{JsonWriter, splice, token_of};

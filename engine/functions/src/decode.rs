@@ -1,0 +1,316 @@
+//! From bytes to columns: every record is checked whole, and only the wanted members become columns.
+//!
+//! A record is taken only when all of it is one JSON object in UTF-8, whatever is read of it. A record that is not, or whose
+//! declared members do not fit, is bad: it is NULL in every column and says why; the other records do not notice. JSON columns are
+//! views into the payload, so the payload lives as long as they do.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{Array, ArrayRef, BooleanArray, StringViewArray},
+    buffer::{BooleanBuffer, Buffer, NullBuffer},
+    compute::nullif,
+    datatypes::Field,
+};
+use hashbrown::HashMap;
+use syncline_record::Reason;
+
+use crate::{
+    convert::{Manner, convert},
+    is_json,
+    scan::{self, Flaw, Members},
+    shown,
+    sqltype::sql_type,
+    token, view,
+};
+
+/// What becomes of a record with a member that is not wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// It is left aside.
+    Ignore,
+    /// The record is bad (`SCHEMA … FREEZE`).
+    Reject,
+}
+
+/// Up to this many wanted members, comparing with each is faster than hashing.
+const FEW: usize = 8;
+
+/// Reads the wanted members of records. One per pipeline and task: it learns in which order the members come.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    fields: Vec<Field>,
+    unknown: Unknown,
+    names: Names,
+    order: Vec<Option<usize>>,
+}
+
+/// The columns of a batch of records, and the records that are bad, in order of row.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// As many as fields were wanted, each as long as there were records; a bad record is NULL in all of them.
+    pub columns: Vec<ArrayRef>,
+    /// Slugs: `not-json`, `not-utf8`, `not-an-object`, `too-deep`, `type`, `missing`, `unknown-field`.
+    pub bad: Vec<(u32, Reason)>,
+}
+
+#[derive(Clone, Debug)]
+struct Names {
+    list: Vec<Box<[u8]>>,
+    index: HashMap<Box<[u8]>, usize>,
+}
+
+impl Names {
+    fn new(fields: &[Field]) -> Self {
+        let list: Vec<Box<[u8]>> = fields.iter().map(|field| field.name().as_bytes().into()).collect();
+        let index = list.iter().enumerate().map(|(field, name)| (name.clone(), field)).collect();
+        Self { list, index }
+    }
+
+    #[inline]
+    fn find(&self, name: &[u8]) -> Option<usize> {
+        if self.list.len() <= FEW {
+            self.list.iter().position(|wanted| **wanted == *name)
+        } else {
+            self.index.get(name).copied()
+        }
+    }
+}
+
+impl Decoder {
+    /// `fields` are the wanted top-level members, matched by their exact names. A JSON column takes the token as it came; any other
+    /// type is converted strictly from the token; a member that is absent or `null` is NULL, or makes the record bad where the
+    /// field is not nullable.
+    pub fn new(fields: &[Field], unknown: Unknown) -> Decoder {
+        Decoder { fields: fields.to_vec(), unknown, names: Names::new(fields), order: Vec::new() }
+    }
+
+    /// Reads the records at `spans` (start and end in `payload`).
+    pub fn decode(&mut self, payload: &Buffer, spans: &[(u32, u32)]) -> Decoded {
+        let bytes = payload.as_slice();
+        let all_utf8 = simdutf8::basic::from_utf8(bytes).is_ok();
+        let mut bad = Vec::new();
+        let mut tokens = Tokens::new(self.fields.len(), spans.len());
+        for (row, (start, end)) in spans.iter().enumerate() {
+            let record = &bytes[*start as usize..*end as usize];
+            let read = if all_utf8 || simdutf8::basic::from_utf8(record).is_ok() {
+                self.read(bytes, *start as usize, record, row, &mut tokens)
+            } else {
+                Err(not_utf8(record))
+            };
+            if let Err(reason) = read {
+                tokens.forget(row);
+                bad.push((row as u32, reason));
+            }
+        }
+        let tokens = tokens.columns(payload);
+        let columns = self.typed(tokens, &mut bad);
+        Decoded { columns, bad }
+    }
+
+    #[inline(always)]
+    fn read(&mut self, base: &[u8], start: usize, record: &[u8], row: usize, tokens: &mut Tokens) -> Result<(), Reason> {
+        let mut walk = Walk {
+            names: &self.names,
+            order: &mut self.order,
+            reject: self.unknown == Unknown::Reject,
+            stranger: None,
+            base,
+            start,
+            row,
+            tokens,
+        };
+        scan::object(record, &mut walk).map_err(|flaw| explain(record, flaw))?;
+        match walk.stranger {
+            Some(name) => Err(Reason::new("unknown-field", format!("`{name}` is not in the schema"))),
+            None => Ok(()),
+        }
+    }
+
+    fn typed(&self, tokens: Vec<StringViewArray>, bad: &mut Vec<(u32, Reason)>) -> Vec<ArrayRef> {
+        let mut is_bad = vec![false; tokens.first().map_or(0, |column| column.len())];
+        bad.iter().for_each(|(row, _)| is_bad[*row as usize] = true);
+        let before = bad.len();
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(tokens.len());
+        for (field, tokens) in self.fields.iter().zip(tokens) {
+            if !field.is_nullable() && tokens.null_count() > 0 {
+                for row in (0..tokens.len()).filter(|row| tokens.is_null(*row)) {
+                    let detail = || Reason::new("missing", format!("{} is missing or null", field.name()));
+                    mark(row, &mut is_bad, bad, detail);
+                }
+            }
+            if is_json(field) {
+                columns.push(Arc::new(tokens));
+                continue;
+            }
+            let converted = convert(&tokens, field.data_type(), Manner::Declared);
+            for row in &converted.bad {
+                let row = *row as usize;
+                mark(row, &mut is_bad, bad, || misfit(field, tokens.value(row)));
+            }
+            columns.push(converted.array);
+        }
+        if bad.len() > before {
+            bad.sort_by_key(|(row, _)| *row);
+            let mask = BooleanArray::from(is_bad);
+            columns = columns.iter().map(|column| nullif(column, &mask).expect("a mask of the same length")).collect();
+        }
+        columns
+    }
+}
+
+/// The first thing that is wrong with a row is the reason.
+fn mark(row: usize, is_bad: &mut [bool], bad: &mut Vec<(u32, Reason)>, reason: impl FnOnce() -> Reason) {
+    if !is_bad[row] {
+        is_bad[row] = true;
+        bad.push((row as u32, reason()));
+    }
+}
+
+fn misfit(field: &Field, token: &str) -> Reason {
+    let wanted = sql_type(field.data_type());
+    Reason::new("type", format!("{}: {} is not a {wanted}", field.name(), shown::value(token)))
+}
+
+fn not_utf8(record: &[u8]) -> Reason {
+    let at = std::str::from_utf8(record).map_or_else(|error| error.valid_up_to(), str::len);
+    Reason::new("not-utf8", format!("byte {} is not UTF-8", at + 1))
+}
+
+/// The reason for a record that is not one JSON object.
+fn explain(record: &[u8], flaw: Flaw) -> Reason {
+    match flaw {
+        Flaw::TooDeep => Reason::new("too-deep", format!("nested deeper than {} levels", scan::DEEPEST)),
+        // The scanner stops at the first byte that is no `{`; when the whole is JSON, it is another kind of value.
+        Flaw::Syntax { wanted: "an object", .. } => match scan::check(record) {
+            Ok(()) => {
+                let text = String::from_utf8_lossy(record.trim_ascii());
+                Reason::new("not-an-object", format!("{} is not an object", shown::value(&text)))
+            }
+            Err(flaw @ Flaw::Syntax { wanted: "a value", .. }) => syntax(record, flaw),
+            Err(flaw) => explain(record, flaw),
+        },
+        flaw => syntax(record, flaw),
+    }
+}
+
+fn syntax(record: &[u8], flaw: Flaw) -> Reason {
+    let Flaw::Syntax { at, wanted } = flaw else { return explain(record, flaw) };
+    let seen = match record.get(at) {
+        None => "the end".to_owned(),
+        Some(_) => {
+            let rest = String::from_utf8_lossy(&record[at..record.len().min(at + 4)]);
+            format!("{:?}", rest.chars().next().unwrap_or(char::REPLACEMENT_CHARACTER))
+        }
+    };
+    Reason::new("not-json", format!("byte {}: expected {wanted}, found {seen}", at + 1))
+}
+
+/// Checks that `bytes` are one JSON text of any kind, in UTF-8.
+pub fn validate(bytes: &[u8]) -> Result<(), Reason> {
+    if simdutf8::basic::from_utf8(bytes).is_err() {
+        return Err(not_utf8(bytes));
+    }
+    scan::check(bytes).map_err(|flaw| match flaw {
+        Flaw::TooDeep => explain(bytes, flaw),
+        flaw => syntax(bytes, flaw),
+    })
+}
+
+/// Whole records as JSON tokens, without copying them. Only for records known to be good.
+pub fn record_column(payload: &Buffer, spans: &[(u32, u32)]) -> StringViewArray {
+    let bytes = payload.as_slice();
+    let views = spans.iter().map(|(start, end)| view::make(bytes, *start as usize, *end as usize)).collect();
+    view::column(views, vec![payload.clone()], None)
+}
+
+/// The tokens found so far: a view and a bit per field and row.
+struct Tokens {
+    rows: usize,
+    views: Vec<Vec<u128>>,
+    valid: Vec<Vec<u8>>,
+}
+
+impl Tokens {
+    fn new(fields: usize, rows: usize) -> Self {
+        Self { rows, views: vec![vec![0; rows]; fields], valid: vec![vec![0; rows.div_ceil(8)]; fields] }
+    }
+
+    fn forget(&mut self, row: usize) {
+        for (views, valid) in self.views.iter_mut().zip(&mut self.valid) {
+            views[row] = 0;
+            valid[row / 8] &= !(1 << (row % 8));
+        }
+    }
+
+    fn columns(self, payload: &Buffer) -> Vec<StringViewArray> {
+        let rows = self.rows;
+        let columns = self.views.into_iter().zip(self.valid);
+        columns
+            .map(|(views, valid)| {
+                let nulls = NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(valid), 0, rows));
+                view::column(views, vec![payload.clone()], (nulls.null_count() > 0).then_some(nulls))
+            })
+            .collect()
+    }
+}
+
+/// The walk over one record.
+struct Walk<'a> {
+    names: &'a Names,
+    order: &'a mut Vec<Option<usize>>,
+    reject: bool,
+    stranger: Option<String>,
+    base: &'a [u8],
+    start: usize,
+    row: usize,
+    tokens: &'a mut Tokens,
+}
+
+impl Members for Walk<'_> {
+    #[inline(always)]
+    fn expected(&self, position: usize) -> Option<(usize, &[u8])> {
+        let field = (*self.order.get(position)?)?;
+        Some((field, &self.names.list[field]))
+    }
+
+    #[inline(always)]
+    fn meet(&mut self, position: usize, name: &[u8]) -> Option<usize> {
+        let field = self.names.find(name);
+        if field.is_none() && (self.reject || memchr::memchr(b'\\', name).is_some()) {
+            return self.meet_rare(name);
+        }
+        if self.order.len() <= position {
+            self.order.resize(position + 1, None);
+        }
+        self.order[position] = field;
+        field
+    }
+
+    #[inline(always)]
+    fn take(&mut self, field: usize, start: usize, end: usize) {
+        let (start, end) = (self.start + start, self.start + end);
+        let bit = 1 << (self.row % 8);
+        let valid = &mut self.tokens.valid[field][self.row / 8];
+        if self.base[start] == b'n' {
+            *valid &= !bit;
+            self.tokens.views[field][self.row] = 0;
+        } else {
+            *valid |= bit;
+            self.tokens.views[field][self.row] = view::make(self.base, start, end);
+        }
+    }
+}
+
+impl Walk<'_> {
+    /// A name with escapes, or one that nobody wants where that matters.
+    #[cold]
+    fn meet_rare(&mut self, name: &[u8]) -> Option<usize> {
+        let name = token::unescape(name);
+        let field = self.names.find(name.as_bytes());
+        if field.is_none() && self.reject && self.stranger.is_none() {
+            self.stranger = Some(name);
+        }
+        field
+    }
+}
