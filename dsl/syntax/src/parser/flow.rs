@@ -1,0 +1,185 @@
+//! `FROM source, … JOIN … |> step |> step`, and the steps in brackets.
+
+use super::{Parser, Read, Said};
+use crate::ast::{Flow, FlowTail, Format, Join, JoinKind, JoinOn, MoreSource, Source, SourceKind, Step};
+use crate::lexer::Kind;
+use crate::mistake;
+use crate::span::Span;
+
+/// TEE in TEE in TEE: more than this is nobody's pipeline, and each costs stack.
+const DEEPEST_FLOW: usize = 16;
+
+const SOURCE_CLAUSES: [&str; 7] = ["FORMAT", "SCHEMA", "FOLLOW", "AS", "CURSOR", "PARTITIONED", "JOIN"];
+
+/// The words before JOIN, longest first.
+const JOINS: [(&[&str], JoinKind); 9] = [
+    (&["LEFT", "OUTER", "JOIN"], JoinKind::Left),
+    (&["RIGHT", "OUTER", "JOIN"], JoinKind::Right),
+    (&["FULL", "OUTER", "JOIN"], JoinKind::Full),
+    (&["INNER", "JOIN"], JoinKind::Inner),
+    (&["LEFT", "JOIN"], JoinKind::Left),
+    (&["RIGHT", "JOIN"], JoinKind::Right),
+    (&["FULL", "JOIN"], JoinKind::Full),
+    (&["CROSS", "JOIN"], JoinKind::Cross),
+    (&["JOIN"], JoinKind::Inner),
+];
+
+impl Parser<'_> {
+    /// Reads from FROM to the end of the piece.
+    pub(super) fn flow(&mut self) -> Flow {
+        let start = self.here();
+        let outer = self.end;
+        self.end = self.step_end(self.at);
+        let (source, more) = self.sources();
+        (self.at, self.end) = (self.end, outer);
+        let steps = self.steps();
+        Flow { source, more, steps, span: self.since(start) }
+    }
+
+    fn sources(&mut self) -> (Source, Vec<MoreSource>) {
+        let start = self.here();
+        let mut more = Vec::new();
+        if self.need(&["FROM"], "a pipeline").is_err() {
+            return (Source::broken(start), more);
+        }
+        let Ok(source) = self.source("FROM") else { return (Source::broken(start), more) };
+        loop {
+            let next = if self.kind(self.at) == Some(Kind::Comma) {
+                self.at += 1;
+                self.source("FROM").map(MoreSource::Comma)
+            } else if let Some(kind) = self.join_words() {
+                self.join(kind).map(MoreSource::Join)
+            } else {
+                break;
+            };
+            match next {
+                Ok(next) => more.push(next),
+                Err(Said) => return (source, more),
+            }
+        }
+        self.nothing_left("FROM", &SOURCE_CLAUSES).ok();
+        (source, more)
+    }
+
+    /// Takes `[LEFT …] JOIN` if it is next.
+    pub(super) fn join_words(&mut self) -> Option<JoinKind> {
+        JOINS.iter().find(|(words, _)| self.take(words).is_some()).map(|(_, kind)| *kind)
+    }
+
+    /// What follows the words of a join.
+    pub(super) fn join(&mut self, kind: JoinKind) -> Read<Join> {
+        let start = self.behind();
+        let source = self.source("JOIN")?;
+        let on = if self.take(&["ON"]).is_some() {
+            Some(JoinOn::On(
+                self.expression(&[&["JOIN"], &["LEFT"], &["RIGHT"], &["FULL"], &["INNER"], &["CROSS"]], "ON")?,
+            ))
+        } else if self.take(&["USING"]).is_some() {
+            Some(JoinOn::Using(self.columns("USING")?))
+        } else {
+            None
+        };
+        Ok(Join { kind, source, on, span: self.since(start) })
+    }
+
+    fn source(&mut self, place: &str) -> Read<Source> {
+        let start = self.here();
+        let mut source = Source::broken(start);
+        source.kind = if self.is_sign(self.at + 1, "(") {
+            SourceKind::Call(self.call("a source", place)?)
+        } else {
+            let name = self.name("a source: connection.object, a function or a stream", place)?;
+            match <[_; 1]>::try_from(name.parts) {
+                Ok([stream]) => SourceKind::Stream(stream),
+                Err(parts) => SourceKind::Object(crate::ast::Name { parts, span: name.span }),
+            }
+        };
+        while self.source_clause(&mut source)? {}
+        source.span = self.since(start);
+        Ok(source)
+    }
+
+    /// Reads one clause behind a source, if one is next.
+    fn source_clause(&mut self, source: &mut Source) -> Read<bool> {
+        if let Some(word) = self.take(&["FORMAT"]) {
+            let name = self.ident("a format", "FORMAT")?;
+            let options = if self.is_sign(self.at, "(") { self.options("FORMAT")? } else { Vec::new() };
+            let format = Format { name, options, span: self.since(word) };
+            self.once(&mut source.format, word, |first| first.span, format, "FORMAT");
+        } else if let Some(word) = self.take(&["SCHEMA"]) {
+            let schema = self.ident("the name of a schema", "SCHEMA")?;
+            self.once(&mut source.schema, word, |first| first.span, schema, "SCHEMA");
+        } else if let Some(word) = self.take(&["FOLLOW"]) {
+            self.once(&mut source.follow, word, |first| *first, word, "FOLLOW");
+        } else if let Some(word) = self.take(&["AS"]) {
+            let alias = self.ident("a name", "AS")?;
+            self.once(&mut source.alias, word, |first| first.span, alias, "AS");
+        } else if let Some(word) = self.take(&["CURSOR"]) {
+            let cursor = self.ident("a column", "CURSOR")?;
+            self.once(&mut source.cursor, word, |first| first.span, cursor, "CURSOR");
+        } else if let Some(word) = self.take(&["PARTITIONED"]) {
+            self.need(&["BY"], "PARTITIONED")?;
+            let columns = self.columns("PARTITIONED BY")?;
+            self.once(&mut source.partitioned_by, word, |first| first.span, columns, "PARTITIONED BY");
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// `|> step |> step` to the end of the piece.
+    pub(super) fn steps(&mut self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        while !self.done() {
+            let start = self.here();
+            if matches!(self.kind(self.at), Some(Kind::Pipe)) || self.is_sign(self.at, "|") {
+                self.at += 1;
+            }
+            if self.done() || self.kind(self.at) == Some(Kind::Pipe) {
+                self.said.push(mistake::empty_step(start));
+                continue;
+            }
+            let outer = self.end;
+            self.end = self.step_end(self.at);
+            steps.push(self.step());
+            (self.at, self.end) = (self.end, outer);
+        }
+        steps
+    }
+
+    /// `(|> step |> step)`.
+    pub(super) fn tail(&mut self, place: &str) -> Read<FlowTail> {
+        let start = self.here();
+        if !self.is_sign(self.at, "(") {
+            return self.expected("steps in brackets", place);
+        }
+        if self.flows == DEEPEST_FLOW {
+            return self.report(mistake::flows_too_deep(start, DEEPEST_FLOW));
+        }
+        self.flows += 1;
+        let steps = self.bracket(|p| p.steps());
+        self.flows -= 1;
+        let steps = steps?;
+        let span = self.since(start);
+        if steps.is_empty() {
+            return self.report(mistake::expected(span, "()", "at least one step", place));
+        }
+        Ok(FlowTail { steps, span })
+    }
+}
+
+impl Source {
+    /// Stands where a source should.
+    pub(super) fn broken(span: Span) -> Self {
+        Source {
+            kind: SourceKind::Broken,
+            format: None,
+            schema: None,
+            follow: None,
+            alias: None,
+            cursor: None,
+            partitioned_by: None,
+            span,
+        }
+    }
+}

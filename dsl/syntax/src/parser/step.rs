@@ -1,0 +1,385 @@
+//! Steps, each by its first word.
+
+use super::expression::Stops;
+use super::{Parser, Read, Said};
+use crate::ast::{
+    Aggregate, Arm, ArmRole, Assignment, Call, Dedup, Expect, Insert, Item, Keep, KeepWhich, NamedExpr, OnOrphan,
+    OnViolation, OrderItem, Rename, Replace, Select, Shard, ShardInto, Step, StepKind, Target, Upsert, Wildcard,
+};
+use crate::lexer::Kind;
+use crate::mistake;
+use crate::span::Span;
+use crate::words::STEPS;
+
+const DEDUP: Stops = &[&["BY"], &["WITHIN"], &["KEEP", "FIRST"], &["KEEP", "LAST"], &["USING"]];
+const UPSERT: Stops = &[&["KEY"], &["SEQUENCE", "BY"], &["DELETE", "WHEN"], &["IGNORE", "NULLS"], &["ON", "ORPHAN"]];
+const REPLACE: Stops = &[&["PER"], &["SEQUENCE", "BY"]];
+const EXPECT: Stops = &[&["AS"], &["ON", "VIOLATION"]];
+const ITEM: Stops = &[&["AS"]];
+const AGGREGATE: Stops = &[&["AS"], &["GROUP", "BY"]];
+const ORDER: Stops = &[&["ASC"], &["DESC"], &["NULLS"]];
+
+impl Parser<'_> {
+    /// Reads the step that the piece is; `Broken` when it does not parse.
+    pub(super) fn step(&mut self) -> Step {
+        let start = self.here();
+        let whole = start.to(self.tokens[self.end - 1].span);
+        let Some(word) = self.step_word() else { return Step { kind: StepKind::Broken, keyword: start, span: whole } };
+        self.at += 1;
+        let kind = self.step_kind(word);
+        let keyword = self.keyword_span(start);
+        let kind = match kind {
+            Ok(kind) => match self.nothing_left(word, clauses(word)) {
+                Ok(()) => kind,
+                Err(Said) => StepKind::Broken,
+            },
+            Err(Said) => StepKind::Broken,
+        };
+        Step { kind, keyword, span: whole }
+    }
+
+    /// `INSERT INTO`, `ORDER BY`, `LEFT JOIN`: the first word, with the one that belongs to it.
+    fn keyword_span(&self, first: Span) -> Span {
+        let at = self.tokens.partition_point(|token| token.span.start < first.start) + 1;
+        let second = ["INTO", "BY", "JOIN", "STREAM"].iter().any(|word| self.is(at, word));
+        if second { first.to(self.tokens[at].span) } else { first }
+    }
+
+    fn step_word(&mut self) -> Option<&'static str> {
+        let span = self.here();
+        let seen = self.text_at(self.at);
+        let Some(word) = self.word(self.at) else {
+            self.said.push(mistake::expected(span, seen, "a step", "`|>`"));
+            return None;
+        };
+        if let Some(step) = STEPS.iter().find(|step| step.eq_ignore_ascii_case(word)) {
+            return Some(step);
+        }
+        self.said.push(mistake::misspelt(span, word, &STEPS, "a step"));
+        let near = crate::diagnostic::nearest(word, STEPS.iter().copied())?;
+        STEPS.iter().find(|step| **step == near).copied()
+    }
+
+    fn step_kind(&mut self, word: &'static str) -> Read<StepKind> {
+        Ok(match word {
+            "WHERE" => StepKind::Where(self.expression(&[], word)?),
+            "SELECT" => self.select()?,
+            "EXTEND" => StepKind::Extend(self.some(word, |p| p.item(word))?),
+            "SET" => StepKind::Set(self.some(word, |p| p.assignment())?),
+            "DROP" => StepKind::Drop(self.some(word, |p| p.ident("a column", word))?),
+            "RENAME" => StepKind::Rename(self.some(word, |p| p.rename())?),
+            "AS" if self.take(&["STREAM"]).is_some() => StepKind::Stream(self.ident("a name", "AS STREAM")?),
+            "AS" => StepKind::As(self.ident("a name", word)?),
+            "DEDUP" => StepKind::Dedup(self.dedup()?),
+            "SHARD" => StepKind::Shard(self.shard()?),
+            "EXPECT" => StepKind::Expect(self.expect()?),
+            "TEE" => StepKind::Tee(self.tail(word)?),
+            "FORK" => StepKind::Fork(self.some(word, |p| p.tail(word))?),
+            "INSERT" => StepKind::Insert(self.insert()?),
+            "UPSERT" => StepKind::Upsert(self.upsert()?),
+            "REPLACE" => StepKind::Replace(self.replace()?),
+            "AGGREGATE" => StepKind::Aggregate(self.aggregate()?),
+            "ORDER" => {
+                self.need(&["BY"], "ORDER")?;
+                StepKind::OrderBy(self.some("ORDER BY", |p| p.order_item())?)
+            }
+            "LIMIT" => {
+                let count = self.expression(&[&["OFFSET"]], word)?;
+                let offset = match self.take(&["OFFSET"]) {
+                    Some(_) => Some(self.expression(&[], "OFFSET")?),
+                    None => None,
+                };
+                StepKind::Limit { count, offset }
+            }
+            "UNION" => StepKind::Union(self.unread()),
+            "LOOKUP" => StepKind::Lookup(self.unread()),
+            "MATCH" => StepKind::Match(self.unread()),
+            _ => {
+                self.at -= 1;
+                match self.join_words() {
+                    Some(kind) => StepKind::Join(self.join(kind)?),
+                    None => {
+                        self.at += 1;
+                        return self.expected("JOIN", word);
+                    }
+                }
+            }
+        })
+    }
+
+    /// At least one, with commas between; every one that does not parse is reported, and then the whole is broken.
+    fn some<T>(&mut self, place: &str, mut item: impl FnMut(&mut Self) -> Read<T>) -> Read<Vec<T>> {
+        if self.done() {
+            return self.expected("something to work on", place);
+        }
+        let mut broken = false;
+        let items = self.list(place, |p| item(p).inspect_err(|_| broken = true));
+        if broken || items.is_empty() { Err(Said) } else { Ok(items) }
+    }
+
+    fn select(&mut self) -> Read<StepKind> {
+        let distinct = self.take(&["DISTINCT"]);
+        let items = self.some("SELECT", |p| p.item("SELECT"))?;
+        if self.is(self.at, "FROM") {
+            let span = self.here();
+            return self.report(mistake::from_inside(span));
+        }
+        Ok(StepKind::Select(Select { distinct, items }))
+    }
+
+    fn item(&mut self, place: &str) -> Read<Item> {
+        let name = matches!(self.kind(self.at), Some(Kind::Word | Kind::Quoted));
+        let qualified = name && self.kind(self.at + 1) == Some(Kind::Dot) && self.is_sign(self.at + 2, "*");
+        if !self.is_sign(self.at, "*") && !qualified {
+            return Ok(Item::Expr(self.named(ITEM, place)?));
+        }
+        let start = self.here();
+        let qualifier = if qualified { Some(self.ident("a name", place)?) } else { None };
+        self.at += if qualified { 2 } else { 1 };
+        let excluding = self.take(&["EXCLUDE"]).or_else(|| self.take(&["EXCEPT"])).is_some();
+        let except = if excluding { self.columns("EXCLUDE")?.names } else { Vec::new() };
+        if !self.done() && self.kind(self.at) != Some(Kind::Comma) {
+            self.nothing_left("`*`", &["EXCLUDE", "EXCEPT"])?;
+        }
+        Ok(Item::Wildcard(Wildcard { qualifier, except, span: self.since(start) }))
+    }
+
+    fn named(&mut self, stops: Stops, place: &str) -> Read<NamedExpr> {
+        let expr = self.expression(stops, place)?;
+        let name = match self.take(&["AS"]) {
+            Some(_) => Some(self.ident("a name", "AS")?),
+            None => None,
+        };
+        Ok(NamedExpr { span: self.since(expr.span), expr, name })
+    }
+
+    fn assignment(&mut self) -> Read<Assignment> {
+        let column = self.ident("a column", "SET")?;
+        self.need_sign("=", "SET")?;
+        let expr = self.expression(&[], "SET")?;
+        Ok(Assignment { span: self.since(column.span), column, expr })
+    }
+
+    fn rename(&mut self) -> Read<Rename> {
+        let from = self.ident("a column", "RENAME")?;
+        self.need(&["AS"], "RENAME")?;
+        let to = self.ident("a name", "RENAME")?;
+        Ok(Rename { span: self.since(from.span), from, to })
+    }
+
+    fn dedup(&mut self) -> Read<Dedup> {
+        let (mut by, mut within, mut keep, mut using) = (None, None, None, None);
+        loop {
+            if let Some(word) = self.take(&["BY"]) {
+                let exprs = self.some("DEDUP BY", |p| p.expression(DEDUP, "DEDUP BY"))?;
+                self.once(&mut by, word, |(span, _)| *span, (word, exprs), "BY");
+            } else if let Some(word) = self.take(&["WITHIN"]) {
+                let length = self.duration("WITHIN")?;
+                self.once(&mut within, word, |first: &crate::ast::Duration| first.span, length, "WITHIN");
+            } else if let Some(word) = self.take(&["KEEP"]) {
+                let which = self.keep_which()?;
+                let by = match self.take(&["BY"]) {
+                    Some(_) => Some(self.expression(DEDUP, "KEEP … BY")?),
+                    None => None,
+                };
+                let kept = Keep { which, by, span: self.since(word) };
+                self.once(&mut keep, word, |first: &Keep| first.span, kept, "KEEP");
+            } else if let Some(word) = self.take(&["USING"]) {
+                let strategy = self.strategy()?;
+                self.once(&mut using, word, |first: &Call| first.span, strategy, "USING");
+            } else {
+                break;
+            }
+        }
+        let by = by.map_or_else(Vec::new, |(_, exprs)| exprs);
+        Ok(Dedup { by, within, keep, using })
+    }
+
+    fn keep_which(&mut self) -> Read<KeepWhich> {
+        if self.take(&["FIRST"]).is_some() {
+            Ok(KeepWhich::First)
+        } else if self.take(&["LAST"]).is_some() {
+            Ok(KeepWhich::Last)
+        } else {
+            self.expected("FIRST or LAST", "KEEP")
+        }
+    }
+
+    /// `name` or `name(…)`.
+    fn strategy(&mut self) -> Read<Call> {
+        if self.is_sign(self.at + 1, "(") {
+            return self.call("a strategy", "USING");
+        }
+        let name = self.ident("a strategy", "USING")?;
+        Ok(Call { span: name.span, name, args: Vec::new() })
+    }
+
+    fn shard(&mut self) -> Read<Shard> {
+        self.need(&["BY"], "SHARD")?;
+        let by = self.some("SHARD BY", |p| p.expression(&[&["INTO"]], "SHARD BY"))?;
+        self.need(&["INTO"], "SHARD BY")?;
+        if !self.is_sign(self.at, "(") {
+            let lanes = self.count("a number of lanes, or arms in brackets", "SHARD … INTO")?;
+            return Ok(Shard { by, into: ShardInto::Lanes(lanes) });
+        }
+        let arms = self.bracket(|p| {
+            let arms = p.some("SHARD … INTO", |p| p.arm())?;
+            p.nothing_left("SHARD … INTO", &["PRIMARY", "DERIVED"])?;
+            Ok(arms)
+        })??;
+        Ok(Shard { by, into: ShardInto::Arms(arms) })
+    }
+
+    fn arm(&mut self) -> Read<Arm> {
+        let start = self.here();
+        let role = if self.take(&["PRIMARY"]).is_some() {
+            ArmRole::Primary
+        } else {
+            self.need(&["DERIVED"], "an arm of SHARD").map(|_| ArmRole::Derived)?
+        };
+        let name = self.ident("a name", "an arm of SHARD")?;
+        self.need(&["AS"], "an arm of SHARD")?;
+        let flow = self.tail("an arm of SHARD")?;
+        Ok(Arm { role, name, flow, span: self.since(start) })
+    }
+
+    fn expect(&mut self) -> Read<Expect> {
+        const CHOICES: [(&[&str], OnViolation); 4] = [
+            (&["DROP"], OnViolation::Drop),
+            (&["DEAD", "LETTER"], OnViolation::DeadLetter),
+            (&["WARN"], OnViolation::Warn),
+            (&["FAIL"], OnViolation::Fail),
+        ];
+        let condition = self.expression(EXPECT, "EXPECT")?;
+        let name = match self.take(&["AS"]) {
+            Some(_) => Some(self.ident("a name", "EXPECT")?),
+            None => None,
+        };
+        let start = self.here();
+        if self.done() {
+            return self.report(mistake::no_violation(start));
+        }
+        self.need(&["ON", "VIOLATION"], "EXPECT")?;
+        let choice = CHOICES.iter().find(|(words, _)| self.take(words).is_some());
+        let Some((_, on_violation)) = choice else {
+            return self.expected("DROP, DEAD LETTER, WARN or FAIL", "ON VIOLATION");
+        };
+        Ok(Expect { condition, name, on_violation: *on_violation, on_violation_span: self.since(start) })
+    }
+
+    /// `conn.object`, `stream` or `function(args)`.
+    pub(super) fn target(&mut self, place: &str) -> Read<Target> {
+        if self.is_sign(self.at + 1, "(") && !self.is(self.at + 1, "KEY") && !self.is(self.at, "KEY") {
+            return Ok(Target::Call(self.call("a target", place)?));
+        }
+        Ok(Target::Object(self.name("a target: connection.object or a function", place)?))
+    }
+
+    fn insert(&mut self) -> Read<Insert> {
+        self.need(&["INTO"], "INSERT")?;
+        let target = self.target("INSERT INTO")?;
+        let key = match self.take(&["KEY"]) {
+            Some(_) => Some(self.columns("KEY")?),
+            None => None,
+        };
+        Ok(Insert { target, key })
+    }
+
+    fn upsert(&mut self) -> Read<Upsert> {
+        self.need(&["INTO"], "UPSERT")?;
+        let target = self.target("UPSERT INTO")?;
+        let (mut key, mut sequence_by, mut delete_when) = (None, None, None);
+        let (mut ignore_nulls, mut on_orphan) = (None, None);
+        loop {
+            if let Some(word) = self.take(&["KEY"]) {
+                let columns = self.columns("KEY")?;
+                self.once(&mut key, word, |first: &crate::ast::Columns| first.span, columns, "KEY");
+            } else if let Some(word) = self.take(&["SEQUENCE", "BY"]) {
+                let expr = self.expression(UPSERT, "SEQUENCE BY")?;
+                self.once(&mut sequence_by, word, |first: &crate::ast::SqlExpr| first.span, expr, "SEQUENCE BY");
+            } else if let Some(word) = self.take(&["DELETE", "WHEN"]) {
+                let expr = self.expression(UPSERT, "DELETE WHEN")?;
+                self.once(&mut delete_when, word, |first: &crate::ast::SqlExpr| first.span, expr, "DELETE WHEN");
+            } else if let Some(words) = self.take(&["IGNORE", "NULLS"]) {
+                self.once(&mut ignore_nulls, words, |first| *first, words, "IGNORE NULLS");
+            } else if let Some(words) = self.take(&["ON", "ORPHAN"]) {
+                let choice = self.orphan()?;
+                let span = self.since(words);
+                self.once(&mut on_orphan, words, |(_, first)| *first, (choice, span), "ON ORPHAN");
+            } else {
+                break;
+            }
+        }
+        let Some(key) = key else {
+            self.nothing_left("UPSERT INTO", clauses("UPSERT"))?;
+            let (span, place) = (target.span(), target.span().end);
+            return self.report(mistake::no_key(span, place, "UPSERT INTO", "KEY"));
+        };
+        Ok(Upsert { target, key, sequence_by, delete_when, ignore_nulls, on_orphan })
+    }
+
+    fn orphan(&mut self) -> Read<OnOrphan> {
+        if self.take(&["KEEP"]).is_some() {
+            Ok(OnOrphan::Keep)
+        } else if self.take(&["DELETE"]).is_some() {
+            Ok(OnOrphan::Delete)
+        } else {
+            self.expected("KEEP or DELETE", "ON ORPHAN")
+        }
+    }
+
+    fn replace(&mut self) -> Read<Replace> {
+        self.need(&["INTO"], "REPLACE")?;
+        let target = self.target("REPLACE INTO")?;
+        if self.done() {
+            let (span, place) = (target.span(), target.span().end);
+            return self.report(mistake::no_key(span, place, "REPLACE INTO", "PER"));
+        }
+        self.need(&["PER"], "REPLACE INTO")?;
+        let per = self.columns("PER")?;
+        let sequence_by = match self.take(&["SEQUENCE", "BY"]) {
+            Some(_) => Some(self.expression(REPLACE, "SEQUENCE BY")?),
+            None => None,
+        };
+        Ok(Replace { target, per, sequence_by })
+    }
+
+    fn aggregate(&mut self) -> Read<Aggregate> {
+        let items = match self.is_phrase(self.at, &["GROUP", "BY"]) {
+            true => Vec::new(),
+            false => self.some("AGGREGATE", |p| p.named(AGGREGATE, "AGGREGATE"))?,
+        };
+        let group_by = match self.take(&["GROUP", "BY"]) {
+            Some(_) => self.some("GROUP BY", |p| p.named(AGGREGATE, "GROUP BY"))?,
+            None => Vec::new(),
+        };
+        Ok(Aggregate { items, group_by })
+    }
+
+    fn order_item(&mut self) -> Read<OrderItem> {
+        let expr = self.expression(ORDER, "ORDER BY")?;
+        let descending = match (self.take(&["ASC"]), self.take(&["DESC"])) {
+            (None, None) => None,
+            (_, descending) => Some(descending.is_some()),
+        };
+        let nulls_first = match (self.take(&["NULLS", "FIRST"]), self.take(&["NULLS", "LAST"])) {
+            (None, None) => None,
+            (first, _) => Some(first.is_some()),
+        };
+        Ok(OrderItem { span: self.since(expr.span), expr, descending, nulls_first })
+    }
+}
+
+/// The words that may follow in a step, for who misspelt one.
+fn clauses(step: &str) -> &'static [&'static str] {
+    match step {
+        "DEDUP" => &["BY", "WITHIN", "KEEP", "USING"],
+        "UPSERT" => &["KEY", "SEQUENCE", "DELETE", "IGNORE", "ON"],
+        "INSERT" => &["KEY"],
+        "REPLACE" => &["PER", "SEQUENCE"],
+        "SHARD" => &["BY", "INTO"],
+        "EXPECT" => &["AS", "ON"],
+        "AGGREGATE" => &["GROUP"],
+        _ => &[],
+    }
+}

@@ -1,0 +1,3 @@
+//! The language's syntax, as who uses the crate sees it.
+
+mod samples;
