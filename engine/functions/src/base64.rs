@@ -43,9 +43,15 @@ mod tests {
     /// The vectors of RFC 4648, section 10.
     #[test]
     fn the_vectors_of_the_standard() {
-        for (bytes, text) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE="), ("foobar", "Zm9vYmFy")]
-        {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
             let mut out = Vec::new();
             encode(bytes.as_bytes(), &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), text);

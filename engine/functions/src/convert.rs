@@ -52,7 +52,9 @@ pub struct Converted {
 pub fn takes(to: &DataType) -> bool {
     use DataType::*;
     match to {
-        Boolean | Date32 | Decimal128(..) | Float32 | Float64 | Utf8 | Utf8View | LargeUtf8 | Binary | BinaryView => true,
+        Boolean | Date32 | Decimal128(..) | Float32 | Float64 | Utf8 | Utf8View | LargeUtf8 | Binary | BinaryView => {
+            true
+        }
         Timestamp(..) | Date64 | Time32(_) | Time64(_) => true,
         List(item) => is_json(item) || takes(item.data_type()),
         Struct(fields) => fields.iter().all(|field| is_json(field) || takes(field.data_type())),
@@ -210,12 +212,16 @@ impl Source<'_> {
     fn instants(&self, unit: TimeUnit, to: &DataType) -> Converted {
         let micros = |value: Value<'_>| instant::parse(value.text()?);
         let mut converted = match unit {
-            TimeUnit::Second => self.primitive::<TimestampSecondType>(|value| Some(micros(value)?.div_euclid(1_000_000))),
+            TimeUnit::Second => {
+                self.primitive::<TimestampSecondType>(|value| Some(micros(value)?.div_euclid(1_000_000)))
+            }
             TimeUnit::Millisecond => {
                 self.primitive::<TimestampMillisecondType>(|value| Some(micros(value)?.div_euclid(1_000)))
             }
             TimeUnit::Microsecond => self.primitive::<TimestampMicrosecondType>(micros),
-            TimeUnit::Nanosecond => self.primitive::<TimestampNanosecondType>(|value| micros(value)?.checked_mul(1_000)),
+            TimeUnit::Nanosecond => {
+                self.primitive::<TimestampNanosecondType>(|value| micros(value)?.checked_mul(1_000))
+            }
         };
         if converted.array.data_type() != to {
             converted.array = cast(&converted.array, to).expect("an instant keeps its unit");
@@ -285,9 +291,8 @@ impl Source<'_> {
     fn structs(&self, fields: &Fields) -> Converted {
         let rows = self.values.len();
         let object = |row: usize| self.values.is_valid(row) && self.values.value(row).starts_with('{');
-        let mut bad: Vec<u32> = (0..rows as u32)
-            .filter(|row| self.values.is_valid(*row as usize) && !object(*row as usize))
-            .collect();
+        let mut bad: Vec<u32> =
+            (0..rows as u32).filter(|row| self.values.is_valid(*row as usize) && !object(*row as usize)).collect();
         let mut columns = Vec::with_capacity(fields.len());
         for field in fields {
             let mut tokens = StringViewBuilder::with_capacity(rows);
@@ -324,7 +329,8 @@ impl Source<'_> {
         let text = if self.manner == Manner::Text { self.values.clone() } else { view::texts(self.values) };
         let text: StringArray = text.iter().collect();
         let options = CastOptions { safe: true, ..Default::default() };
-        let array = if can_cast_types(text.data_type(), to) { cast_with_options(&text, to, &options).ok() } else { None };
+        let array =
+            if can_cast_types(text.data_type(), to) { cast_with_options(&text, to, &options).ok() } else { None };
         let array = array.unwrap_or_else(|| new_null_array(to, self.values.len()));
         let failed = |row: &u32| array.is_null(*row as usize) && self.values.is_valid(*row as usize);
         let bad = (0..self.values.len() as u32).filter(failed).collect();
@@ -361,4 +367,3 @@ pub fn as_views(column: &ArrayRef) -> Cow<'_, StringViewArray> {
         }
     }
 }
-

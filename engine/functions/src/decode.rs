@@ -109,7 +109,14 @@ impl Decoder {
     }
 
     #[inline(always)]
-    fn read(&mut self, base: &[u8], start: usize, record: &[u8], row: usize, tokens: &mut Tokens) -> Result<(), Reason> {
+    fn read(
+        &mut self,
+        base: &[u8],
+        start: usize,
+        record: &[u8],
+        row: usize,
+        tokens: &mut Tokens,
+    ) -> Result<(), Reason> {
         let mut walk = Walk {
             names: &self.names,
             order: &mut self.order,

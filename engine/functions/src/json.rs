@@ -13,8 +13,7 @@ const ARROW_JSON: &str = "arrow.json";
 
 /// A nullable JSON column called `name`.
 pub fn json_field(name: &str) -> Field {
-    let tag =
-        [(EXTENSION_NAME.to_owned(), ARROW_JSON.to_owned()), (EXTENSION_METADATA.to_owned(), String::new())];
+    let tag = [(EXTENSION_NAME.to_owned(), ARROW_JSON.to_owned()), (EXTENSION_METADATA.to_owned(), String::new())];
     Field::new(name, DataType::Utf8View, true).with_metadata(tag.into())
 }
 

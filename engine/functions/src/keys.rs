@@ -14,11 +14,7 @@ use arrow::{
 };
 use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
 
-use crate::{
-    convert::as_views,
-    is_json, number, token,
-    write::token_of,
-};
+use crate::{convert::as_views, is_json, number, token, write::token_of};
 
 /// The key bytes of a batch: one buffer, and where each row's end.
 #[derive(Clone, Debug)]

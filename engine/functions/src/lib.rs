@@ -6,6 +6,8 @@
 pub mod decode;
 pub mod json;
 pub mod keys;
+pub mod planner;
+pub mod rows;
 pub mod write;
 
 mod base64;
@@ -13,12 +15,17 @@ mod convert;
 mod error;
 mod failures;
 mod functions;
+mod guard;
+mod hooks;
 mod instant;
+mod mismatch;
 mod number;
 mod scan;
 mod shown;
 mod sqltype;
+mod syntax;
 mod token;
+mod typer;
 mod view;
 
 pub use decode::{Decoded, Decoder, Unknown, record_column, validate};
@@ -26,5 +33,7 @@ pub use error::{ExprError, TextSpan};
 pub use failures::RowFailure;
 pub use json::{is_json, json_field};
 pub use keys::{Keys, fingerprints};
+pub use planner::{Planner, Typed};
+pub use rows::{Predicate, Projected, Projection, Verdict};
 pub use sqltype::{sql_type, sql_type_of};
 pub use write::{JsonWriter, splice, token_of};

@@ -290,7 +290,11 @@ mod tests {
             ("1e-400", "0", Ordering::Greater),
             ("0", "1e-400", Ordering::Less),
         ] {
-            assert_eq!(parse(left.as_bytes()).unwrap().compare(parse(right.as_bytes()).unwrap()), order, "{left} {right}");
+            assert_eq!(
+                parse(left.as_bytes()).unwrap().compare(parse(right.as_bytes()).unwrap()),
+                order,
+                "{left} {right}"
+            );
         }
     }
 

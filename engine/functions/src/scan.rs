@@ -268,9 +268,9 @@ pub fn object(s: &[u8], members: &mut impl Members) -> Scanned<()> {
                 return missing(i, "a name in quotes");
             }
             let start = i + 1;
-            let expected = members.expected(position).filter(|(_, name)| {
-                s.get(start + name.len()) == Some(&b'"') && &s[start..start + name.len()] == *name
-            });
+            let expected = members
+                .expected(position)
+                .filter(|(_, name)| s.get(start + name.len()) == Some(&b'"') && &s[start..start + name.len()] == *name);
             let field = match expected {
                 Some((field, name)) => {
                     i = start + name.len();

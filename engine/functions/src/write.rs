@@ -189,7 +189,13 @@ fn write_float(value: f64, finite: impl FnOnce(f64) -> String, out: &mut Vec<u8>
     if value.is_finite() {
         out.extend_from_slice(finite(value).as_bytes());
     } else {
-        let name = if value.is_nan() { "NaN" } else if value > 0.0 { "Infinity" } else { "-Infinity" };
+        let name = if value.is_nan() {
+            "NaN"
+        } else if value > 0.0 {
+            "Infinity"
+        } else {
+            "-Infinity"
+        };
         token::write_string(name, out);
     }
 }

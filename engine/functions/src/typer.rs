@@ -1,0 +1,504 @@
+//! The one place where a JSON value meets a place that wants another type.
+//!
+//! SQL's planner knows types of Arrow only, so a JSON column is text to it. This pass walks an expression from its leaves and puts a
+//! conversion wherever a JSON value stands beside something typed:
+//!
+//! | JSON beside | becomes |
+//! |---|---|
+//! | `CAST`, `TRY_CAST` | `json_cast<T>`, strict or NULL |
+//! | JSON, with `=` `<>` `IS DISTINCT FROM` | both canonical, so that joins and groups can hash |
+//! | JSON, with `<` … | refused: two JSON values have no order; cast one side |
+//! | an integer or decimal, compared | `json_cmp`, exact |
+//! | another type, compared | a cast to that type |
+//! | `+ - * / %` | `DECIMAL(38, 10)`; `DOUBLE` beside a double; `TIMESTAMP` beside an interval |
+//! | `LIKE`, `~`, `\|\|` | text |
+//! | `AND`, `OR`, `NOT`, a condition | `BOOLEAN` |
+//! | a function | the first of text, decimal, double, bigint, timestamp, boolean that the function takes as such |
+//! | branches of `CASE`, `coalesce`, … | the type of the typed branch; all JSON: JSON |
+//!
+//! Typed casts that can fail become strict functions too. An audit at the end lets no JSON value slip through as mere text.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::{
+    common::{
+        Column, DFSchema, Result, ScalarValue,
+        tree_node::{Transformed, TreeNode, TreeNodeRecursion},
+    },
+    logical_expr::{
+        BinaryExpr, Case, Cast, Expr, ExprSchemable, Operator, ScalarUDF, TryCast,
+        expr::{InList, ScalarFunction},
+        lit,
+        type_coercion::functions::fields_with_udf,
+    },
+};
+
+use crate::{
+    convert,
+    functions::{Op, call, called},
+    guard::is_fallible_cast,
+    is_json,
+    mismatch::mismatch,
+    sql_type, sql_type_of,
+    sqltype::TIMESTAMP,
+};
+
+/// What arithmetic on JSON numbers is done in: exact, 28 digits before the point and 10 after it.
+pub const NUMBER: DataType = DataType::Decimal128(38, 10);
+
+/// What a JSON argument of a function may become, in this order: decimals before integers, or `abs(18.5)` would fail.
+const ARGUMENTS: [DataType; 6] =
+    [DataType::Utf8View, NUMBER, DataType::Float64, DataType::Int64, TIMESTAMP, DataType::Boolean];
+
+/// JSON arguments that are tried in every mixture of types; further ones are of one type with the first.
+const MIXED_ARGUMENTS: usize = 4;
+
+/// Types and untypes the expressions over one schema.
+pub struct Typer<'a> {
+    pub schema: &'a DFSchema,
+}
+
+/// `expr` as a condition, text, number, …: strictly.
+pub fn json_to(expr: Expr, to: &DataType) -> Expr {
+    if is_text(to) {
+        let text = call(Op::Text, false, vec![expr]);
+        return if *to == DataType::Utf8View { text } else { Expr::Cast(Cast::new(Box::new(text), to.clone())) };
+    }
+    call(Op::Cast(to.clone()), true, vec![expr])
+}
+
+pub fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+fn is_exact_number(data_type: &DataType) -> bool {
+    data_type.is_integer() || matches!(data_type, DataType::Decimal128(..))
+}
+
+fn binary(left: Expr, op: Operator, right: Expr) -> Expr {
+    Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
+}
+
+/// Types that a function may not leave when it coerces an argument: a number must not become text unasked.
+#[derive(PartialEq)]
+enum Family {
+    Text,
+    Integer,
+    Decimal,
+    Float,
+    Time,
+    Boolean,
+    Other,
+}
+
+fn family(data_type: &DataType) -> Family {
+    use DataType::*;
+    match data_type {
+        Utf8 | LargeUtf8 | Utf8View => Family::Text,
+        Decimal32(..) | Decimal64(..) | Decimal128(..) | Decimal256(..) => Family::Decimal,
+        Float16 | Float32 | Float64 => Family::Float,
+        Timestamp(..) | Date32 | Date64 => Family::Time,
+        Boolean => Family::Boolean,
+        other if other.is_integer() => Family::Integer,
+        _ => Family::Other,
+    }
+}
+
+impl Typer<'_> {
+    pub fn type_all(&self, expr: Expr) -> Result<Expr> {
+        Ok(expr.transform_up(|node| self.node(node))?.data)
+    }
+
+    pub fn is_json(&self, expr: &Expr) -> bool {
+        self.field(expr).is_some_and(|field| is_json(&field))
+    }
+
+    fn field(&self, expr: &Expr) -> Option<FieldRef> {
+        expr.to_field(self.schema).ok().map(|(_, field)| field)
+    }
+
+    fn type_of(&self, expr: &Expr) -> DataType {
+        expr.get_type(self.schema).unwrap_or(DataType::Null)
+    }
+
+    /// `expr` in the type `to`, if it is JSON; else as it is.
+    fn to(&self, expr: Expr, to: &DataType) -> Expr {
+        if self.is_json(&expr) { json_to(expr, to) } else { expr }
+    }
+
+    fn boxed_to(&self, expr: Box<Expr>, to: &DataType) -> Box<Expr> {
+        Box::new(self.to(*expr, to))
+    }
+
+    fn node(&self, expr: Expr) -> Result<Transformed<Expr>> {
+        let boolean = DataType::Boolean;
+        Ok(Transformed::yes(match expr {
+            Expr::Cast(Cast { expr, field }) => self.cast(*expr, field, true)?,
+            Expr::TryCast(TryCast { expr, field }) => self.cast(*expr, field, false)?,
+            Expr::BinaryExpr(node) => self.binary(node)?,
+            Expr::Not(x) => Expr::Not(self.boxed_to(x, &boolean)),
+            Expr::IsTrue(x) => Expr::IsTrue(self.boxed_to(x, &boolean)),
+            Expr::IsFalse(x) => Expr::IsFalse(self.boxed_to(x, &boolean)),
+            Expr::IsNotTrue(x) => Expr::IsNotTrue(self.boxed_to(x, &boolean)),
+            Expr::IsNotFalse(x) => Expr::IsNotFalse(self.boxed_to(x, &boolean)),
+            Expr::IsUnknown(x) => Expr::IsUnknown(self.boxed_to(x, &boolean)),
+            Expr::IsNotUnknown(x) => Expr::IsNotUnknown(self.boxed_to(x, &boolean)),
+            Expr::Negative(x) => self.negative(*x),
+            Expr::Like(mut like) => {
+                like.expr = self.boxed_to(like.expr, &DataType::Utf8View);
+                like.pattern = self.boxed_to(like.pattern, &DataType::Utf8View);
+                Expr::Like(like)
+            }
+            Expr::SimilarTo(mut like) => {
+                like.expr = self.boxed_to(like.expr, &DataType::Utf8View);
+                like.pattern = self.boxed_to(like.pattern, &DataType::Utf8View);
+                Expr::SimilarTo(like)
+            }
+            Expr::Between(between) if [&between.expr, &between.low, &between.high].iter().any(|x| self.is_json(x)) => {
+                let low = self.binary(BinaryExpr::new(between.expr.clone(), Operator::GtEq, between.low))?;
+                let high = self.binary(BinaryExpr::new(between.expr, Operator::LtEq, between.high))?;
+                negated(low.and(high), between.negated)
+            }
+            Expr::InList(list) if self.is_json(&list.expr) || list.list.iter().any(|item| self.is_json(item)) => {
+                self.in_list(list)?
+            }
+            Expr::Case(case) => self.case(case)?,
+            Expr::ScalarFunction(function) => self.function(function)?,
+            other => return Ok(Transformed::no(other)),
+        }))
+    }
+
+    fn cast(&self, expr: Expr, target: FieldRef, strict: bool) -> Result<Expr> {
+        let to = target.data_type();
+        let Some(from) = self.field(&expr) else { return Ok(cast_as_is(expr, target, strict)) };
+        if is_json(&target) {
+            return Ok(match from.data_type() {
+                _ if is_json(&from) => expr,
+                DataType::Null => Expr::Cast(Cast::new_from_field(Box::new(expr), target)),
+                from if is_text(from) => call(Op::Parse, strict, vec![expr]),
+                _ => call(Op::Of, false, vec![expr]),
+            });
+        }
+        if is_json(&from) {
+            return Ok(match () {
+                _ if is_text(to) => json_to(expr, to),
+                _ if convert::takes(to) => call(Op::Cast(to.clone()), strict, vec![expr]),
+                _ => {
+                    return mismatch(format!("JSON has no cast to {}", sql_type(to)), Some("JSON"), Some(&sql_type(to)));
+                }
+            });
+        }
+        let from = from.data_type();
+        Ok(match () {
+            _ if is_text(from) && !to.is_nested() && convert::takes(to) && !is_text(to) => {
+                call(Op::TextCast(to.clone()), strict, vec![expr])
+            }
+            _ if is_fallible_cast(from, to) && arrow::compute::can_cast_types(from, to) => {
+                call(Op::RowCast(to.clone()), strict, vec![expr])
+            }
+            _ => cast_as_is(expr, target, strict),
+        })
+    }
+
+    /// `-x`, which overflows like `0 - x` where `x` is an integer.
+    fn negative(&self, expr: Expr) -> Expr {
+        let expr = self.to(expr, &NUMBER);
+        let zero = match self.type_of(&expr) {
+            to if to.is_integer() => ScalarValue::new_zero(&to).ok(),
+            _ => None,
+        };
+        match (expr, zero) {
+            // A literal keeps its sign, so that the smallest integer can be written.
+            (expr @ Expr::Literal(..), _) | (expr, None) => Expr::Negative(Box::new(expr)),
+            (expr, Some(zero)) => binary(lit(zero), Operator::Minus, expr),
+        }
+    }
+
+    fn is_norm(expr: &Expr) -> bool {
+        called(expr).is_some_and(|function| function.op == Op::Norm)
+    }
+
+    pub fn binary(&self, node: BinaryExpr) -> Result<Expr> {
+        use Operator::*;
+        let (left, op, right) = (*node.left, node.op, *node.right);
+        let (json_left, json_right) = (self.is_json(&left), self.is_json(&right));
+        if !(json_left || json_right) || Self::is_norm(&left) && Self::is_norm(&right) {
+            return Ok(binary(left, op, right));
+        }
+        let other = self.type_of(if json_left { &right } else { &left });
+        let both = json_left && json_right;
+        match op {
+            Eq | NotEq | IsDistinctFrom | IsNotDistinctFrom if both => {
+                Ok(binary(call(Op::Norm, false, vec![left]), op, call(Op::Norm, false, vec![right])))
+            }
+            Lt | LtEq | Gt | GtEq if both => mismatch("two JSON values have no order", Some("JSON"), Some("JSON")),
+            Eq | NotEq | Lt | LtEq | Gt | GtEq if is_exact_number(&other) => {
+                let (json, number, op) =
+                    if json_left { (left, right, op) } else { (right, left, op.swap().unwrap_or(op)) };
+                Ok(binary(call(Op::Compare, true, vec![json, number]), op, lit(0i8)))
+            }
+            Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom => {
+                let to = if is_exact_number(&other) { NUMBER } else { self.castable(&other, op)? };
+                Ok(binary(self.to(left, &to), op, self.to(right, &to)))
+            }
+            Plus | Minus | Multiply | Divide | Modulo => {
+                let to = match &other {
+                    _ if both => NUMBER,
+                    DataType::Null => NUMBER,
+                    DataType::Interval(_) | DataType::Duration(_) => TIMESTAMP,
+                    other if is_text(other) => NUMBER,
+                    other if is_exact_number(other) => NUMBER,
+                    other => self.castable(other, op)?,
+                };
+                Ok(binary(self.to(left, &to), op, self.to(right, &to)))
+            }
+            And | Or => Ok(binary(self.to(left, &DataType::Boolean), op, self.to(right, &DataType::Boolean))),
+            StringConcat | LikeMatch | ILikeMatch | NotLikeMatch | NotILikeMatch | RegexMatch | RegexIMatch
+            | RegexNotMatch | RegexNotIMatch => {
+                Ok(binary(self.to(left, &DataType::Utf8View), op, self.to(right, &DataType::Utf8View)))
+            }
+            BitwiseAnd | BitwiseOr | BitwiseXor | BitwiseShiftLeft | BitwiseShiftRight => {
+                Ok(binary(self.to(left, &DataType::Int64), op, self.to(right, &DataType::Int64)))
+            }
+            op => mismatch(format!("{op} does not take JSON"), Some("JSON"), Some(&sql_type(&other))),
+        }
+    }
+
+    /// The type that a JSON value takes beside `other`.
+    fn castable(&self, other: &DataType, op: Operator) -> Result<DataType> {
+        match other {
+            DataType::Null => Ok(DataType::Utf8View),
+            _ if is_text(other) => Ok(DataType::Utf8View),
+            _ if convert::takes(other) => Ok(other.clone()),
+            _ => {
+                mismatch(format!("JSON {op} {} has no meaning", sql_type(other)), Some("JSON"), Some(&sql_type(other)))
+            }
+        }
+    }
+
+    /// `x IN (a, b)` is `x = a OR x = b`: exact for numbers of any kind, and the items may be of different types.
+    fn in_list(&self, list: InList) -> Result<Expr> {
+        let all_text = |item: &Expr| is_text(&self.type_of(item)) && !self.is_json(item);
+        if list.list.iter().all(all_text) {
+            let expr = self.boxed_to(list.expr, &DataType::Utf8View);
+            return Ok(Expr::InList(InList { expr, ..list }));
+        }
+        let mut any = lit(false);
+        for (index, item) in list.list.into_iter().enumerate() {
+            let equal = self.binary(BinaryExpr::new(list.expr.clone(), Operator::Eq, Box::new(item)))?;
+            any = if index == 0 { equal } else { any.or(equal) };
+        }
+        Ok(negated(any, list.negated))
+    }
+
+    fn case(&self, mut case: Case) -> Result<Expr> {
+        let any_json = |case: &Case| {
+            case.expr.as_ref().is_some_and(|x| self.is_json(x))
+                || case.when_then_expr.iter().any(|(when, _)| self.is_json(when))
+        };
+        if case.expr.is_some() && any_json(&case) {
+            let operand = case.expr.take();
+            for (when, _) in &mut case.when_then_expr {
+                if let Some(operand) = &operand {
+                    let equal = BinaryExpr::new(operand.clone(), Operator::Eq, when.clone());
+                    *when = Box::new(self.binary(equal)?);
+                }
+            }
+        } else if case.expr.is_none() {
+            for (when, _) in &mut case.when_then_expr {
+                *when = self.boxed_to(when.clone(), &DataType::Boolean);
+            }
+        }
+        let branches: Vec<&Expr> =
+            case.when_then_expr.iter().map(|(_, then)| &**then).chain(case.else_expr.as_deref()).collect();
+        let Some(wanted) = self.common(&branches)? else { return Ok(Expr::Case(case)) };
+        for (_, then) in &mut case.when_then_expr {
+            *then = self.branch(then.clone(), &wanted);
+        }
+        case.else_expr = case.else_expr.map(|branch| self.branch(branch, &wanted));
+        Ok(match wanted {
+            Wanted::Json => call(Op::Tag, false, vec![Expr::Case(case)]),
+            Wanted::Typed(_) => Expr::Case(case),
+        })
+    }
+
+    fn branch(&self, branch: Box<Expr>, wanted: &Wanted) -> Box<Expr> {
+        match wanted {
+            Wanted::Json => branch,
+            Wanted::Typed(to) => self.boxed_to(branch, to),
+        }
+    }
+
+    /// What values of several places, some of them JSON, are together. `None`: none of them is JSON.
+    fn common(&self, places: &[&Expr]) -> Result<Option<Wanted>> {
+        if !places.iter().any(|place| self.is_json(place)) {
+            return Ok(None);
+        }
+        let typed = places.iter().filter(|place| !self.is_json(place)).map(|place| self.type_of(place));
+        let Some(to) = typed.into_iter().find(|to| *to != DataType::Null) else { return Ok(Some(Wanted::Json)) };
+        // An integer beside JSON must not swallow 9.5.
+        let to = if is_exact_number(&to) { NUMBER } else { to };
+        if !is_text(&to) && !convert::takes(&to) {
+            return mismatch(
+                format!("JSON beside {} has no common type", sql_type(&to)),
+                Some("JSON"),
+                Some(&sql_type(&to)),
+            );
+        }
+        Ok(Some(Wanted::Typed(to)))
+    }
+
+    fn function(&self, function: ScalarFunction) -> Result<Expr> {
+        let ScalarFunction { func, args } = function;
+        if let Some(own) = func.inner().downcast_ref::<crate::functions::JsonFunction>() {
+            if own.op != Op::Negate {
+                return Ok(Expr::ScalarFunction(ScalarFunction { func, args }));
+            }
+            let [operand] = <[Expr; 1]>::try_from(args)
+                .map_err(|_| datafusion::common::plan_datafusion_err!("unary minus takes one value"))?;
+            return Ok(self.negative(operand));
+        }
+        if !args.iter().any(|argument| self.is_json(argument)) {
+            return Ok(Expr::ScalarFunction(ScalarFunction { func, args }));
+        }
+        match func.name() {
+            "get_field" | "array_element" if self.is_json(&args[0]) => Ok(call(Op::Get, false, args)),
+            "coalesce" | "nvl" | "nvl2" | "nullif" => self.choice(func, args),
+            "greatest" | "least" => {
+                let places: Vec<&Expr> = args.iter().collect();
+                match self.common(&places)? {
+                    Some(Wanted::Json) => {
+                        mismatch(format!("{} of JSON values has no order", func.name()), Some("JSON"), None)
+                    }
+                    _ => self.choice(func, args),
+                }
+            }
+            _ => {
+                let args = self.fit(func.as_ref(), args)?;
+                Ok(Expr::ScalarFunction(ScalarFunction { func, args }))
+            }
+        }
+    }
+
+    /// A function that gives back one of its arguments.
+    fn choice(&self, func: Arc<ScalarUDF>, args: Vec<Expr>) -> Result<Expr> {
+        let places: Vec<&Expr> = args.iter().skip((func.name() == "nvl2") as usize).collect();
+        let wanted = self.common(&places)?;
+        let args = match &wanted {
+            Some(Wanted::Typed(to)) => args.into_iter().map(|argument| self.to(argument, to)).collect(),
+            Some(Wanted::Json) if func.name() == "nullif" => {
+                args.into_iter().map(|argument| call(Op::Norm, false, vec![argument])).collect()
+            }
+            _ => args,
+        };
+        let chosen = Expr::ScalarFunction(ScalarFunction { func, args });
+        Ok(match wanted {
+            Some(Wanted::Json) => call(Op::Tag, false, vec![chosen]),
+            _ => chosen,
+        })
+    }
+
+    /// Gives every JSON argument the first type that the function takes without leaving its family.
+    fn fit(&self, func: &ScalarUDF, args: Vec<Expr>) -> Result<Vec<Expr>> {
+        let fields: Vec<FieldRef> = args
+            .iter()
+            .map(|argument| argument.to_field(self.schema).map(|(_, field)| field))
+            .collect::<Result<_>>()?;
+        let json: Vec<usize> = (0..args.len()).filter(|index| is_json(&fields[*index])).collect();
+        for pick in picks(json.len()) {
+            let mut tried = fields.clone();
+            for (index, to) in json.iter().zip(&pick) {
+                tried[*index] = Arc::new(Field::new("argument", to.clone(), true));
+            }
+            let Ok(taken) = fields_with_udf(&tried, func) else { continue };
+            let stays = |(index, to): (&usize, &DataType)| family(taken[*index].data_type()) == family(to);
+            if json.iter().zip(&pick).all(stays) {
+                let mut args = args;
+                for index in json {
+                    args[index] = json_to(args[index].clone(), taken[index].data_type());
+                }
+                return Ok(args);
+            }
+        }
+        let types: Vec<String> = fields.iter().map(|field| sql_type_of(field)).collect();
+        mismatch(format!("{} does not take ({})", func.name(), types.join(", ")), Some("JSON"), None)
+    }
+}
+
+/// What several places are together.
+enum Wanted {
+    Json,
+    Typed(DataType),
+}
+
+/// Choices of types for `count` JSON arguments: all alike first, then mixtures.
+fn picks(count: usize) -> impl Iterator<Item = Vec<DataType>> {
+    let alike = ARGUMENTS.into_iter().map(move |to| vec![to; count]);
+    let mixed = ARGUMENTS.len().pow(count.min(MIXED_ARGUMENTS) as u32);
+    let mixtures = (0..mixed).map(move |mut code| {
+        let mut pick: Vec<DataType> = Vec::with_capacity(count);
+        for place in 0..count {
+            let choice = if place < MIXED_ARGUMENTS { code % ARGUMENTS.len() } else { 0 };
+            code /= ARGUMENTS.len();
+            pick.push(if place < MIXED_ARGUMENTS { ARGUMENTS[choice].clone() } else { pick[0].clone() });
+        }
+        pick
+    });
+    alike.chain(mixtures)
+}
+
+fn negated(expr: Expr, negated: bool) -> Expr {
+    if negated { Expr::Not(Box::new(expr)) } else { expr }
+}
+
+fn cast_as_is(expr: Expr, target: FieldRef, strict: bool) -> Expr {
+    let expr = Box::new(expr);
+    if strict {
+        Expr::Cast(Cast::new_from_field(expr, target))
+    } else {
+        Expr::TryCast(TryCast::new_from_field(expr, target))
+    }
+}
+
+/// After the pass, only functions of JSON, plain columns, `IS NULL` and tagged choices may read a JSON value.
+pub fn audit(expr: &Expr, schema: &DFSchema) -> Result<()> {
+    let typer = Typer { schema };
+    expr.apply(|node| {
+        let may_read = match node {
+            Expr::Column(_) | Expr::Alias(_) | Expr::IsNull(_) | Expr::IsNotNull(_) | Expr::Case(_) => true,
+            Expr::ScalarFunction(function) => {
+                called(node).is_some() || matches!(function.func.name(), "coalesce" | "nvl" | "nvl2" | "nullif")
+            }
+            Expr::BinaryExpr(binary) => Typer::is_norm(&binary.left) && Typer::is_norm(&binary.right),
+            _ => false,
+        };
+        let mut slipped = false;
+        if !may_read {
+            node.apply_children(|child| {
+                slipped |= typer.is_json(child);
+                Ok(TreeNodeRecursion::Continue)
+            })?;
+        }
+        if slipped {
+            return mismatch("a JSON value stands where no conversion is known", Some("JSON"), None);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
+}
+
+/// The columns that an expression reads, each once, in order of appearance.
+pub fn columns(expr: &Expr) -> Vec<Column> {
+    let mut found: Vec<Column> = Vec::new();
+    // The closure never stops the walk and never fails.
+    let _ = expr.apply(|node| {
+        if let Expr::Column(column) = node
+            && !found.contains(column)
+        {
+            found.push(column.clone());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    found
+}
