@@ -73,7 +73,7 @@ impl Brackets {
 
     /// A `|>` stands directly in a pipeline or in the brackets of TEE, FORK or an arm: any other bracket ends here.
     fn cut(&mut self, source: &str, tokens: &[Token], at: usize, open: &mut Vec<usize>, said: &mut Vec<Diagnostic>) {
-        let keep = open.iter().rposition(|opening| holds_steps(tokens, *opening)).map_or(0, |last| last + 1);
+        let keep = open.iter().rposition(|opening| holds_steps(source, tokens, *opening)).map_or(0, |last| last + 1);
         self.never_closed(source, tokens, at, open, keep, said);
     }
 
@@ -86,13 +86,15 @@ impl Brackets {
         keep: usize,
         said: &mut Vec<Diagnostic>,
     ) {
-        // Of several that end at one place only the innermost is reported: closing it is the reader's next step.
-        if let Some(innermost) = open.get(keep..).and_then(|unclosed| unclosed.last()) {
-            let opening = tokens[*innermost].span;
-            let place = tokens[..end].last().map_or(opening.end, |token| token.span.end);
-            said.push(mistake::unclosed_bracket(opening, opening.of(source), place));
-        }
-        for opening in open.drain(keep.min(open.len())..) {
+        let mut end = end;
+        for (depth, opening) in open.drain(keep.min(open.len())..).rev().enumerate() {
+            end = ends_before(source, tokens, &self.pairs, opening, end);
+            // Of several that end at one place only the innermost is reported: closing it is the reader's next step.
+            if depth == 0 {
+                let bracket = tokens[opening].span;
+                let place = tokens[..end].last().map_or(bracket.end, |token| token.span.end);
+                said.push(mistake::unclosed_bracket(bracket, bracket.of(source), place));
+            }
             self.pairs[opening] = Some(Pair { end, closed: false });
         }
     }
@@ -102,7 +104,33 @@ impl Brackets {
     }
 }
 
-/// `TEE (|> …)`, or `SHARD … INTO (PRIMARY …, DERIVED …)`, told by what stands before or behind the bracket.
-fn holds_steps(tokens: &[Token], opening: usize) -> bool {
-    tokens.get(opening + 1).is_some_and(|next| next.kind == Kind::Pipe)
+/// `TEE (|> …)`, `DERIVED people AS (|> …)`: told by what stands behind the bracket, or before it.
+fn holds_steps(source: &str, tokens: &[Token], opening: usize) -> bool {
+    let before = |back: usize, words: &[&str]| {
+        opening.checked_sub(back).is_some_and(|at| words.iter().any(|word| is_word(source, &tokens[at], word)))
+    };
+    let arm = || before(1, &["AS"]) && before(3, &["PRIMARY", "DERIVED"]);
+    tokens.get(opening + 1).is_some_and(|next| next.kind == Kind::Pipe) || before(1, &["TEE", "FORK"]) || arm()
+}
+
+fn is_word(source: &str, token: &Token, word: &str) -> bool {
+    token.kind == Kind::Word && token.span.of(source).eq_ignore_ascii_case(word)
+}
+
+/// Where a bracket that nobody closed ends, at the latest at `end`: before the name that an expression is given.
+/// In `CAST(total AS DECIMAL(12, 2) AS total` that is the second AS.
+fn ends_before(source: &str, tokens: &[Token], pairs: &[Option<Pair>], opening: usize, end: usize) -> usize {
+    let cast = ["CAST", "TRY_CAST"].iter().any(|word| opening > 0 && is_word(source, &tokens[opening - 1], word));
+    let mut names = usize::from(cast);
+    let mut at = opening + 1;
+    while at < end {
+        if is_word(source, &tokens[at], "AS") {
+            match names.checked_sub(1) {
+                Some(left) => names = left,
+                None => return at,
+            }
+        }
+        at = pairs[at].map_or(at + 1, |pair| pair.after()).max(at + 1);
+    }
+    end
 }

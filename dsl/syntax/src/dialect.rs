@@ -14,8 +14,11 @@ use sqlparser::parser::{Parser, ParserError};
 /// Stands in the error of an expression that used up its budget.
 pub const LIMIT_REACHED: &str = "budget of prefixes is used up";
 
-/// Attempts for each token. A right text needs about two; wrong ones of ordinary depth stay below a hundred.
-const PER_TOKEN: usize = 500;
+/// Attempts for each token. A right text needs about two; a wrong one twice as many for each level of CASTs around it.
+const PER_TOKEN: usize = 50;
+
+/// Attempts besides, so that a short wrong text is told what is wrong with it.
+const AT_LEAST: usize = 500;
 
 #[derive(Debug)]
 pub struct Dialect {
@@ -25,7 +28,7 @@ pub struct Dialect {
 
 impl Dialect {
     pub fn with_budget_for(tokens: usize) -> Self {
-        Self { postgres: PostgreSqlDialect {}, left: Cell::new((tokens + 1) * PER_TOKEN) }
+        Self { postgres: PostgreSqlDialect {}, left: Cell::new(tokens * PER_TOKEN + AT_LEAST) }
     }
 
     fn spend(&self) -> Option<Result<Expr, ParserError>> {

@@ -104,7 +104,7 @@ pub fn left_over(span: Span, seen: &str, place: &str, wanted: &[&str]) -> Diagno
 
 pub fn misspelt(span: Span, seen: &str, words: &[&str], what: &str) -> Diagnostic {
     let said = Diagnostic::error(MISSPELT, format!("{} is not {what}", shown(seen)));
-    match nearest(seen, words.iter().copied()) {
+    match nearest(seen, words.iter().copied()).map(|word| in_the_case_of(seen, word)) {
         Some(word) => said.at(span, format!("{word}?")).fix(format!("write {word}"), vec![Edit::replace(span, word)]),
         None => said.at(span, format!("{what} belongs here")).help(format!("these are: {}", words.join(", "))),
     }
@@ -160,6 +160,25 @@ pub fn stray_comma(span: Span, after: &str) -> Diagnostic {
         .fix("leave the comma out", vec![Edit::delete(span)])
 }
 
+/// Who writes `select` gets `select`.
+fn in_the_case_of(seen: &str, word: &str) -> String {
+    if seen.chars().any(char::is_uppercase) { word.to_string() } else { word.to_lowercase() }
+}
+
+/// `A, B or C`.
+pub fn one_of(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => (*one).to_string(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}
+
+/// The words that were left out are the fix.
+pub fn insertable(said: Diagnostic, place: usize, words: &str) -> Diagnostic {
+    said.fix(format!("add {words}"), vec![Edit::insert(place, format!("{words} "))])
+}
+
 /// Whether a word is one of these but for a slip of the hand.
 pub fn is_near_any(word: &str, among: &[&str]) -> bool {
     nearest(word, among.iter().copied()).is_some()
@@ -193,9 +212,6 @@ pub fn sql(span: Span, seen: &str, wanted: Option<&str>, place: &str) -> Diagnos
     match (seen, wanted) {
         ("", _) => Diagnostic::error(SYNTAX, format!("the expression of {place} is not complete"))
             .at(span, format!("{what} is missing")),
-        ("==", _) => Diagnostic::error(SYNTAX, "SQL compares with one `=`")
-            .at(span, "one too many")
-            .fix("write `=`", vec![Edit::replace(span, "=")]),
         _ => Diagnostic::error(SYNTAX, format!("{} cannot stand here", shown(seen)))
             .at(span, format!("{what} belongs here")),
     }

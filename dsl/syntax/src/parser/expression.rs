@@ -91,10 +91,9 @@ impl Parser<'_> {
         at.min(self.end)
     }
 
-    /// A stop word ends an expression only where one can end: not as its first word, not behind a dot or an operator.
+    /// A stop word ends an expression only where one can end: not as its first word, not behind what still waits for one.
     fn stops_at(&self, at: usize, stops: Stops) -> bool {
-        let complete = at > self.at && !matches!(self.kind(at - 1), Some(Kind::Dot | Kind::Operator));
-        complete && stops.iter().any(|stop| self.is_phrase(at, stop))
+        at > self.at && self.ends_operand(at - 1) && stops.iter().any(|stop| self.is_phrase(at, stop))
     }
 
     fn is_field(&self, at: usize) -> bool {

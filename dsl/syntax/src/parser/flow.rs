@@ -32,7 +32,7 @@ impl Parser<'_> {
         self.end = self.step_end(self.at);
         let (source, more) = self.sources();
         (self.at, self.end) = (self.end, outer);
-        let steps = self.steps();
+        let steps = self.steps(false);
         Flow { source, more, steps, span: self.since(start) }
     }
 
@@ -127,13 +127,15 @@ impl Parser<'_> {
         Ok(true)
     }
 
-    /// `|> step |> step` to the end of the piece.
-    pub(super) fn steps(&mut self) -> Vec<Step> {
+    /// `|> step |> step` to the end of the piece. In a bracket nothing has told yet whether the first `|>` is there.
+    fn steps(&mut self, bracket: bool) -> Vec<Step> {
         let mut steps = Vec::new();
         while !self.done() {
             let start = self.here();
             if matches!(self.kind(self.at), Some(Kind::Pipe)) || self.is_sign(self.at, "|") {
                 self.at += 1;
+            } else if bracket && steps.is_empty() {
+                self.said.push(mistake::missing_pipe(start, &self.text_at(self.at).to_ascii_uppercase()));
             }
             if self.done() || self.kind(self.at) == Some(Kind::Pipe) {
                 self.said.push(mistake::empty_step(start));
@@ -157,7 +159,7 @@ impl Parser<'_> {
             return self.report(mistake::flows_too_deep(start, DEEPEST_FLOW));
         }
         self.flows += 1;
-        let steps = self.bracket(|p| p.steps());
+        let steps = self.bracket(|p| p.steps(true));
         self.flows -= 1;
         let steps = steps?;
         let span = self.since(start);

@@ -11,6 +11,8 @@ mod statement;
 mod step;
 mod test;
 
+use std::collections::BTreeSet;
+
 use crate::ast::{Columns, Count, Duration, File, Ident, Name, Text};
 use crate::brackets::Brackets;
 use crate::diagnostic::{Diagnostic, Lines};
@@ -29,6 +31,9 @@ pub fn parse(source: &str) -> (File, Vec<Diagnostic>) {
         brackets: Brackets::none(),
         at: 0,
         flows: 0,
+        piece: 0,
+        damage: BTreeSet::new(),
+        noted: 0,
         said,
     };
     let file = parser.file();
@@ -52,13 +57,34 @@ struct Parser<'a> {
     end: usize,
     /// How many flows are open around this place.
     flows: usize,
+    /// The byte where the step or statement begins that is being read.
+    piece: usize,
+    /// Where quotes, brackets or the order of words are wrong: what does not parse around there is a consequence.
+    damage: BTreeSet<usize>,
+    /// How many of `said` are in `damage`, or need not be.
+    noted: usize,
     said: Vec<Diagnostic>,
 }
 
 impl<'a> Parser<'a> {
+    /// Says what is wrong, unless the piece is damaged: then that is what is wrong.
     fn report<T>(&mut self, said: Diagnostic) -> Read<T> {
-        self.said.push(said);
+        if !self.damaged(self.piece) {
+            self.said.push(said);
+        }
         Err(Said)
+    }
+
+    /// Whether there is damage from this byte to the end of the piece.
+    fn damaged(&self, from: usize) -> bool {
+        let to = self.tokens.get(self.end).map_or(self.source.len(), |next| next.span.start);
+        self.damage.range(from..to.max(from)).next().is_some()
+    }
+
+    /// Takes what was said about quotes and brackets as damage.
+    fn note_damage(&mut self) {
+        self.damage.extend(self.said[self.noted..].iter().flat_map(|said| said.labels.iter().map(|l| l.span.start)));
+        self.noted = self.said.len();
     }
 
     fn kind(&self, at: usize) -> Option<Kind> {
@@ -135,7 +161,33 @@ impl<'a> Parser<'a> {
             self.at += 1;
             return if words.len() > 1 { self.need(&words[1..], place) } else { Ok(span) };
         }
-        self.expected(&words.join(" "), place)
+        let (span, seen) = (self.here(), self.text_at(self.at));
+        let words = words.join(" ");
+        let said = mistake::expected(span, seen, &words, place);
+        let left_out = !matches!(self.kind(self.at), None | Some(Kind::Pipe | Kind::Comma | Kind::Close));
+        self.report(if left_out { mistake::insertable(said, span.start, &words) } else { said })
+    }
+
+    /// Takes one of the phrases. A near miss of one is reported, with the fix, and taken for it.
+    fn choose<T: Copy>(&mut self, choices: &[(&[&str], T)], place: &str) -> Read<T> {
+        if let Some((_, choice)) = choices.iter().find(|(words, _)| self.take(words).is_some()) {
+            return Ok(*choice);
+        }
+        let phrases: Vec<String> = choices.iter().map(|(words, _)| words.join(" ")).collect();
+        let phrases: Vec<&str> = phrases.iter().map(String::as_str).collect();
+        let (span, seen) = (self.here(), self.word(self.at).unwrap_or_default());
+        match choices
+            .iter()
+            .zip(&phrases)
+            .find(|(_, phrase)| crate::diagnostic::nearest(seen, phrases.iter().copied()) == Some(**phrase))
+        {
+            Some(((_, choice), phrase)) => {
+                self.said.push(mistake::misspelt(span, seen, &[phrase], &format!("a part of {place}")));
+                self.at += 1;
+                Ok(*choice)
+            }
+            None => self.expected(&mistake::one_of(&phrases), place),
+        }
     }
 
     fn need_sign(&mut self, sign: &str, place: &str) -> Read<()> {
@@ -194,6 +246,16 @@ impl<'a> Parser<'a> {
         let Ok(value) = digits.replace('_', "").parse() else { return self.expected(what, place) };
         self.at += 1;
         Ok(Count { value, span })
+    }
+
+    /// At least one, with commas between. Every one that does not parse is reported; then the whole is broken.
+    fn some<T>(&mut self, place: &str, mut item: impl FnMut(&mut Self) -> Read<T>) -> Read<Vec<T>> {
+        if self.done() {
+            return self.expected("something behind it", place);
+        }
+        let mut broken = false;
+        let items = self.list(place, |p| item(p).inspect_err(|_| broken = true));
+        if broken || items.is_empty() { Err(Said) } else { Ok(items) }
     }
 
     /// `(a, b)`; a single name without brackets is taken too, as in `KEY id`.

@@ -18,6 +18,8 @@ impl Parser<'_> {
             if to > from {
                 self.end = to;
                 self.brackets.add(self.source, &self.tokens, from, to, &mut self.said);
+                self.note_damage();
+                self.piece = self.tokens[from].span.start;
                 if !self.brackets.too_deep {
                     file.statements.extend(self.statement());
                 }
@@ -78,11 +80,15 @@ impl Parser<'_> {
             if self.is_single_bar(at) {
                 let span = self.tokens[at].span;
                 self.said.push(mistake::single_bar(span));
+                self.noted = self.said.len();
                 return at;
             }
             if cases == 0 && at > from + 1 && self.forgot_pipe(at) {
                 let (span, word) = (self.tokens[at].span, self.text_at(at).to_ascii_uppercase());
-                self.said.push(mistake::missing_pipe(span, &word));
+                if !self.damage.contains(&span.start) {
+                    self.said.push(mistake::missing_pipe(span, &word));
+                    self.noted = self.said.len();
+                }
                 return at;
             }
             cases += usize::from(self.is(at, "CASE"));
@@ -104,9 +110,9 @@ impl Parser<'_> {
     }
 
     /// Whether something is complete with this token, so that a new thing can begin behind it.
-    fn ends_operand(&self, at: usize) -> bool {
-        /// Behind these words stands a name or a part of their own clause.
-        const OPEN: [&str; 14] = [
+    pub(super) fn ends_operand(&self, at: usize) -> bool {
+        /// Behind these words stands an operand, a name or a part of their own clause.
+        const OPEN: [&str; 27] = [
             "AS",
             "BY",
             "VIOLATION",
@@ -121,6 +127,19 @@ impl Parser<'_> {
             "USING",
             "ORPHAN",
             "STREAM",
+            "IS",
+            "IN",
+            "LIKE",
+            "ILIKE",
+            "BETWEEN",
+            "WHEN",
+            "THEN",
+            "ELSE",
+            "CASE",
+            "DISTINCT",
+            "INTERVAL",
+            "SIMILAR",
+            "DELETE",
         ];
         match self.kind(at) {
             Some(Kind::Word) => !OPEN.iter().any(|word| self.is(at, word)),

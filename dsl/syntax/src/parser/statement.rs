@@ -10,6 +10,12 @@ use crate::mistake;
 use crate::span::Span;
 use crate::words::STATEMENTS;
 
+const MISSED: [(&[&str], Missed); 3] =
+    [(&["RUN", "ONCE"], Missed::RunOnce), (&["RUN", "ALL"], Missed::RunAll), (&["SKIP"], Missed::Skip)];
+
+const EXTRA_FIELDS: [(&[&str], ExtraFields); 3] =
+    [(&["FREEZE"], ExtraFields::Freeze), (&["EVOLVE"], ExtraFields::Evolve), (&["DISCARD"], ExtraFields::Discard)];
+
 impl Parser<'_> {
     /// Reads the statement that the piece is. None when it could not be read; the reason is reported.
     pub(super) fn statement(&mut self) -> Option<Statement> {
@@ -66,7 +72,7 @@ impl Parser<'_> {
         let name = self.ident("a name", "CONNECTION")?;
         self.need(&["TO"], "CONNECTION")?;
         let kind = self.ident("what it connects to", "CONNECTION")?;
-        let options = self.with_options()?;
+        let options = self.with_options().unwrap_or_default();
         Ok(Connection { name, kind, options, span: self.since(start) })
     }
 
@@ -76,13 +82,11 @@ impl Parser<'_> {
 
     fn schema(&mut self, start: Span) -> Read<Schema> {
         let name = self.ident("a name", "SCHEMA")?;
-        let extra_fields =
-            [("FREEZE", ExtraFields::Freeze), ("EVOLVE", ExtraFields::Evolve), ("DISCARD", ExtraFields::Discard)]
-                .into_iter()
-                .find(|(word, _)| self.take(&[word]).is_some())
-                .map(|(_, meaning)| meaning);
+        let extra_fields = match self.kind(self.at) {
+            Some(Kind::Word) => Some(self.choose(&EXTRA_FIELDS, "SCHEMA")?),
+            _ => None,
+        };
         if !self.is_sign(self.at, "(") {
-            self.nothing_left("SCHEMA", &["FREEZE", "EVOLVE", "DISCARD"])?;
             return self.expected("its columns in brackets", "SCHEMA");
         }
         let mut watermark = None;
@@ -143,7 +147,7 @@ impl Parser<'_> {
         if self.take(&["AS"]).is_none() {
             let (span, seen) = (self.here(), self.text_at(self.at));
             let said = match self.word(self.at) {
-                Some("FROM") => mistake::forgot_as_before_from(span),
+                Some(word) if word.eq_ignore_ascii_case("FROM") => mistake::forgot_as_before_from(span),
                 Some(word) if mistake::is_near_any(word, &BEFORE) => {
                     mistake::misspelt(span, word, &BEFORE, "a part of PIPELINE")
                 }
@@ -188,6 +192,9 @@ impl Parser<'_> {
             let filter = (behind < after_where && self.is(behind, "WHERE")).then(|| span_of(self, behind, after_where));
             (span_of(self, select, from), span_of(self, from, behind), filter)
         });
+        if let Some(second) = self.tokens.get(behind) {
+            self.damage.insert(second.span.start);
+        }
         self.said.push(match parts {
             Some((columns, source, filter)) => {
                 let [select_text, source_text] = [columns, source].map(|span| span.of(self.source));
@@ -227,15 +234,7 @@ impl Parser<'_> {
                 let text = self.text("a time zone like 'UTC'", "TIME ZONE")?;
                 self.once(&mut zone, word, |first: &Text| first.span, text, "TIME ZONE");
             } else if let Some(word) = self.take(&["IF", "MISSED"]) {
-                let choice = if self.take(&["RUN", "ONCE"]).is_some() {
-                    Missed::RunOnce
-                } else if self.take(&["RUN", "ALL"]).is_some() {
-                    Missed::RunAll
-                } else if self.take(&["SKIP"]).is_some() {
-                    Missed::Skip
-                } else {
-                    return self.expected("RUN ONCE, RUN ALL or SKIP", "IF MISSED");
-                };
+                let choice = self.choose(&MISSED, "IF MISSED")?;
                 self.once(&mut missed, word, |(span, _)| *span, (word, choice), "IF MISSED");
             } else {
                 return Ok((zone, missed.map(|(_, choice)| choice)));

@@ -24,6 +24,14 @@ impl Parser<'_> {
     pub(super) fn step(&mut self) -> Step {
         let start = self.here();
         let whole = start.to(self.tokens[self.end - 1].span);
+        self.note_damage();
+        let outer = std::mem::replace(&mut self.piece, start.start);
+        let step = self.step_here(start, whole);
+        self.piece = outer;
+        step
+    }
+
+    fn step_here(&mut self, start: Span, whole: Span) -> Step {
         let Some(word) = self.step_word() else { return Step { kind: StepKind::Broken, keyword: start, span: whole } };
         self.at += 1;
         let kind = self.step_kind(word);
@@ -107,16 +115,6 @@ impl Parser<'_> {
         })
     }
 
-    /// At least one, with commas between; every one that does not parse is reported, and then the whole is broken.
-    fn some<T>(&mut self, place: &str, mut item: impl FnMut(&mut Self) -> Read<T>) -> Read<Vec<T>> {
-        if self.done() {
-            return self.expected("something to work on", place);
-        }
-        let mut broken = false;
-        let items = self.list(place, |p| item(p).inspect_err(|_| broken = true));
-        if broken || items.is_empty() { Err(Said) } else { Ok(items) }
-    }
-
     fn select(&mut self) -> Read<StepKind> {
         let distinct = self.take(&["DISTINCT"]);
         let items = self.some("SELECT", |p| p.item("SELECT"))?;
@@ -177,7 +175,7 @@ impl Parser<'_> {
                 let length = self.duration("WITHIN")?;
                 self.once(&mut within, word, |first: &crate::ast::Duration| first.span, length, "WITHIN");
             } else if let Some(word) = self.take(&["KEEP"]) {
-                let which = self.keep_which()?;
+                let which = self.choose(&[(&["FIRST"], KeepWhich::First), (&["LAST"], KeepWhich::Last)], "KEEP")?;
                 let by = match self.take(&["BY"]) {
                     Some(_) => Some(self.expression(DEDUP, "KEEP … BY")?),
                     None => None,
@@ -193,16 +191,6 @@ impl Parser<'_> {
         }
         let by = by.map_or_else(Vec::new, |(_, exprs)| exprs);
         Ok(Dedup { by, within, keep, using })
-    }
-
-    fn keep_which(&mut self) -> Read<KeepWhich> {
-        if self.take(&["FIRST"]).is_some() {
-            Ok(KeepWhich::First)
-        } else if self.take(&["LAST"]).is_some() {
-            Ok(KeepWhich::Last)
-        } else {
-            self.expected("FIRST or LAST", "KEEP")
-        }
     }
 
     /// `name` or `name(…)`.
@@ -232,11 +220,8 @@ impl Parser<'_> {
 
     fn arm(&mut self) -> Read<Arm> {
         let start = self.here();
-        let role = if self.take(&["PRIMARY"]).is_some() {
-            ArmRole::Primary
-        } else {
-            self.need(&["DERIVED"], "an arm of SHARD").map(|_| ArmRole::Derived)?
-        };
+        let roles: [(&[&str], ArmRole); 2] = [(&["PRIMARY"], ArmRole::Primary), (&["DERIVED"], ArmRole::Derived)];
+        let role = self.choose(&roles, "SHARD … INTO")?;
         let name = self.ident("a name", "an arm of SHARD")?;
         self.need(&["AS"], "an arm of SHARD")?;
         let flow = self.tail("an arm of SHARD")?;
@@ -260,11 +245,8 @@ impl Parser<'_> {
             return self.report(mistake::no_violation(start));
         }
         self.need(&["ON", "VIOLATION"], "EXPECT")?;
-        let choice = CHOICES.iter().find(|(words, _)| self.take(words).is_some());
-        let Some((_, on_violation)) = choice else {
-            return self.expected("DROP, DEAD LETTER, WARN or FAIL", "ON VIOLATION");
-        };
-        Ok(Expect { condition, name, on_violation: *on_violation, on_violation_span: self.since(start) })
+        let on_violation = self.choose(&CHOICES, "ON VIOLATION")?;
+        Ok(Expect { condition, name, on_violation, on_violation_span: self.since(start) })
     }
 
     /// `conn.object`, `stream` or `function(args)`.
@@ -303,7 +285,8 @@ impl Parser<'_> {
             } else if let Some(words) = self.take(&["IGNORE", "NULLS"]) {
                 self.once(&mut ignore_nulls, words, |first| *first, words, "IGNORE NULLS");
             } else if let Some(words) = self.take(&["ON", "ORPHAN"]) {
-                let choice = self.orphan()?;
+                let choice =
+                    self.choose(&[(&["KEEP"], OnOrphan::Keep), (&["DELETE"], OnOrphan::Delete)], "ON ORPHAN")?;
                 let span = self.since(words);
                 self.once(&mut on_orphan, words, |(_, first)| *first, (choice, span), "ON ORPHAN");
             } else {
@@ -316,16 +299,6 @@ impl Parser<'_> {
             return self.report(mistake::no_key(span, place, "UPSERT INTO", "KEY"));
         };
         Ok(Upsert { target, key, sequence_by, delete_when, ignore_nulls, on_orphan })
-    }
-
-    fn orphan(&mut self) -> Read<OnOrphan> {
-        if self.take(&["KEEP"]).is_some() {
-            Ok(OnOrphan::Keep)
-        } else if self.take(&["DELETE"]).is_some() {
-            Ok(OnOrphan::Delete)
-        } else {
-            self.expected("KEEP or DELETE", "ON ORPHAN")
-        }
     }
 
     fn replace(&mut self) -> Read<Replace> {

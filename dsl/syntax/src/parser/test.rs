@@ -1,16 +1,16 @@
 //! `TEST name FOR pipeline GIVEN … EXPECT …`.
 
-use super::expression::Stops;
 use super::{Parser, Read};
 use crate::ast::{Dropped, Expectation, InputRows, OutputRows, Row, Target, Test, TestInput};
 use crate::lexer::Kind;
 use crate::mistake;
 use crate::span::Span;
 
-const CLOCK: Stops = &[&["GIVEN"], &["INPUT"], &["CHECKPOINT"], &["AFTER", "CRASH"], &["EXPECT"]];
+/// What a clause of a TEST begins with.
+const CLAUSES: [&[&str]; 6] =
+    [&["GIVEN"], &["CLOCK", "AT"], &["INPUT"], &["CHECKPOINT", "EVERY"], &["AFTER", "CRASH"], &["EXPECT"]];
 
-/// The words that begin a clause of a TEST.
-const CLAUSES: [&str; 6] = ["GIVEN", "CLOCK", "INPUT", "CHECKPOINT", "AFTER", "EXPECT"];
+const FIRST_WORDS: [&str; 6] = ["GIVEN", "CLOCK", "INPUT", "CHECKPOINT", "AFTER", "EXPECT"];
 
 impl Parser<'_> {
     pub(super) fn test(&mut self, start: Span) -> Read<Test> {
@@ -27,26 +27,34 @@ impl Parser<'_> {
             expectations: Vec::new(),
             span: start,
         };
-        while !self.done() {
-            if self.test_clause(&mut test).is_err() {
-                self.skip_to_clause();
+        let outer = self.end;
+        while self.at < outer {
+            self.end = self.clause_end(outer);
+            self.piece = self.here().start;
+            if self.test_clause(&mut test).is_ok() {
+                self.nothing_left("the clause", &[]).ok();
             }
+            (self.at, self.end) = (self.end, outer);
         }
         test.span = self.since(start);
         Ok(test)
     }
 
-    fn skip_to_clause(&mut self) {
-        self.at = self.next(self.at).min(self.end);
-        while !self.done() && !CLAUSES.iter().any(|word| self.is(self.at, word)) {
-            self.at = self.next(self.at);
+    /// Where the clause that begins here ends: before the first words of the next one.
+    fn clause_end(&self, outer: usize) -> usize {
+        let mut at = self.next(self.at);
+        while at < outer && !CLAUSES.iter().any(|words| self.is_phrase(at, words)) {
+            at = self.next(at);
         }
+        at.min(outer)
     }
 
     fn test_clause(&mut self, test: &mut Test) -> Read<()> {
-        self.take(&["GIVEN"]);
+        if self.take(&["GIVEN"]).is_some() {
+            return Ok(());
+        }
         if let Some(words) = self.take(&["CLOCK", "AT"]) {
-            let clock = self.expression(CLOCK, "CLOCK AT")?;
+            let clock = self.expression(&[], "CLOCK AT")?;
             self.once(&mut test.clock, words, |first| first.span, clock, "CLOCK AT");
         } else if let Some(word) = self.take(&["INPUT"]) {
             let input = self.input(word)?;
@@ -69,7 +77,7 @@ impl Parser<'_> {
 
     fn no_clause(&mut self) -> Read<()> {
         let (span, seen) = (self.here(), self.text_at(self.at));
-        if CLAUSES.iter().any(|word| word.eq_ignore_ascii_case(seen)) {
+        if FIRST_WORDS.iter().any(|word| word.eq_ignore_ascii_case(seen)) {
             self.at += 1;
             let rest = match seen.to_ascii_uppercase().as_str() {
                 "CLOCK" => "AT and a time",
@@ -80,7 +88,7 @@ impl Parser<'_> {
             return self.expected(rest, seen);
         }
         self.report(match self.word(self.at) {
-            Some(word) => mistake::misspelt(span, word, &CLAUSES, "a part of TEST"),
+            Some(word) => mistake::misspelt(span, word, &FIRST_WORDS, "a part of TEST"),
             None => mistake::left_over(span, seen, "TEST", &[]),
         })
     }
@@ -96,11 +104,7 @@ impl Parser<'_> {
                 return self.report(mistake::input_row_in_brackets(span));
             }
             let place = "INPUT ROWS";
-            let rows = self.list(place, |p| p.text("a record as JSON text", place));
-            if rows.is_empty() {
-                return self.expected("a record as JSON text", place);
-            }
-            InputRows::Rows(rows)
+            InputRows::Rows(self.some(place, |p| p.text("a record as JSON text", place))?)
         };
         Ok(TestInput { source, rows, span: self.since(start) })
     }
@@ -112,35 +116,34 @@ impl Parser<'_> {
     }
 
     fn expectation(&mut self, start: Span) -> Read<Expectation> {
-        if self.take(&["OUTPUT"]).is_some() {
-            let target = self.before_rows("EXPECT OUTPUT")?;
-            let rows = if self.take(&["FROM"]).is_some() {
-                OutputRows::File(self.text("the path of a file", "EXPECT OUTPUT … FROM")?)
-            } else {
-                self.need(&["ROWS"], "EXPECT OUTPUT")?;
-                OutputRows::Rows(self.output_rows()?)
-            };
-            Ok(Expectation::Output { target, rows, span: self.since(start) })
-        } else if self.take(&["DROPPED"]).is_some() {
-            let counts = self.list("EXPECT DROPPED", |p| p.dropped());
-            if counts.is_empty() {
-                return self.expected("a number of rows", "EXPECT DROPPED");
+        const KINDS: [(&[&str], u8); 3] = [(&["OUTPUT"], 0), (&["DROPPED"], 1), (&["DEAD", "LETTERS"], 2)];
+        match self.choose(&KINDS, "EXPECT")? {
+            0 => self.output(start),
+            1 => {
+                let counts = self.some("EXPECT DROPPED", |p| p.dropped())?;
+                Ok(Expectation::Dropped { counts, span: self.since(start) })
             }
-            Ok(Expectation::Dropped { counts, span: self.since(start) })
-        } else if self.take(&["DEAD", "LETTERS"]).is_some() {
-            let count = self.count("a number of rows", "EXPECT DEAD LETTERS")?;
-            Ok(Expectation::DeadLetters { count, span: self.since(start) })
-        } else {
-            self.expected("OUTPUT, DROPPED or DEAD LETTERS", "EXPECT")
+            _ => {
+                let count = self.count("a number of rows", "EXPECT DEAD LETTERS")?;
+                Ok(Expectation::DeadLetters { count, span: self.since(start) })
+            }
         }
     }
 
-    /// `(v, …), (v, …)`; none at all says that nothing comes out.
-    fn output_rows(&mut self) -> Read<Vec<Row>> {
-        if self.done() || CLAUSES.iter().any(|word| self.is(self.at, word)) {
-            return Ok(Vec::new());
-        }
-        Ok(self.list("EXPECT OUTPUT ROWS", |p| p.output_row()))
+    fn output(&mut self, start: Span) -> Read<Expectation> {
+        let target = self.before_rows("EXPECT OUTPUT")?;
+        let rows = if self.take(&["FROM"]).is_some() {
+            OutputRows::File(self.text("the path of a file", "EXPECT OUTPUT … FROM")?)
+        } else {
+            self.need(&["ROWS"], "EXPECT OUTPUT")?;
+            // No row at all says that nothing comes out.
+            OutputRows::Rows(if self.done() {
+                Vec::new()
+            } else {
+                self.some("EXPECT OUTPUT ROWS", |p| p.output_row())?
+            })
+        };
+        Ok(Expectation::Output { target, rows, span: self.since(start) })
     }
 
     fn output_row(&mut self) -> Read<Row> {
@@ -159,10 +162,7 @@ impl Parser<'_> {
             None => None,
         };
         if !self.done() && self.kind(self.at) != Some(Kind::Comma) {
-            let clause = CLAUSES.iter().any(|word| self.is(self.at, word));
-            if !clause {
-                self.nothing_left("EXPECT DROPPED", &["BECAUSE"])?;
-            }
+            self.nothing_left("EXPECT DROPPED", &["BECAUSE"])?;
         }
         Ok(Dropped { span: self.since(count.span), count, because })
     }
