@@ -4,6 +4,7 @@
 //! only in [`store`] and [`log::embedded`].
 
 pub mod clock;
+pub mod folder;
 pub mod log;
 pub mod sink;
 pub mod source;

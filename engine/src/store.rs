@@ -5,6 +5,8 @@
 use std::path::PathBuf;
 
 pub mod conformance;
+pub(crate) mod disk;
+pub(crate) mod lock;
 pub mod memory;
 pub mod sled;
 
@@ -51,7 +53,8 @@ impl Changes {
 pub trait StateStore: Send + Sync {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Every pair whose key starts with `prefix`, in order of key. `each` returns false to stop.
+    /// Every pair whose key starts with `prefix`, in order of key, as of one instant. `each` returns false to stop; it must not
+    /// call the store.
     fn scan(&self, prefix: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError>;
 
     /// Applies all changes or none, in one step: after a crash at any instant a reader sees all of them or none of them.

@@ -1,1 +1,1 @@
-
+//! What every log must do: run over each implementation.

@@ -1,1 +1,246 @@
+//! The store on disk: one sled tree.
+//!
+//! Promises: a batch is visible whole or not at all, to readers and after a crash; what was flushed survives a power cut (sled's
+//! own flush does not promise that much, so the file is synced as well); damage is a named error, never a wipe and never a panic.
+//!
+//! After any failure to write the store answers nothing more than that failure: what sled holds in memory is then not what is on
+//! disk. Drop it and open it again to go on from what is durable. A disk that is almost full is noticed before sled meets it, and
+//! that error leaves the store as it was.
 
+use std::{
+    any::Any,
+    fs::{self, File},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use ::sled::{Batch, Config, Db};
+
+use super::{
+    Changes, StateStore, StoreError,
+    disk::{failed, sync_folder},
+    lock::FolderLock,
+};
+
+/// The largest value. A leaf of sled's tree holds up to about 20 pairs and is written as one piece; a piece over a quarter of
+/// [`SEGMENT`] would become a file of its own, which sled neither syncs nor replaces atomically. So 20 values and their keys must
+/// stay below that.
+pub const MAX_VALUE: usize = 96 << 10;
+/// The largest key; for the same reason.
+pub const MAX_KEY: usize = 4 << 10;
+
+/// sled writes, collects and reuses its file in pieces of this size.
+const SEGMENT: usize = 8 << 20;
+/// What sled may keep of pages. Working state lives with the operators, so this is for seeking only.
+const CACHE: u64 = 16 << 20;
+/// Space that must be free before a batch is taken: two segments, since sled opens the next before it closes one.
+const SPARE: u64 = 2 * SEGMENT as u64;
+
+pub struct SledStore {
+    folder: PathBuf,
+    state: RwLock<State>,
+    _lock: FolderLock,
+}
+
+struct State {
+    /// `None` only while it is dropped.
+    db: Option<Db>,
+    /// sled's file, for syncing.
+    file: File,
+    failed: Option<StoreError>,
+}
+
+impl SledStore {
+    /// Opens the store in the folder, or makes it.
+    pub fn open(folder: &Path) -> Result<SledStore, StoreError> {
+        fs::create_dir_all(folder).map_err(failed("create", folder))?;
+        let folder = fs::canonicalize(folder).map_err(failed("open", folder))?;
+        let lock = FolderLock::take(&folder)?;
+        remove_unfinished_snapshots(&folder)?;
+        let open = || {
+            Config::new()
+                .path(&folder)
+                .cache_capacity(CACHE)
+                .segment_size(SEGMENT)
+                .flush_every_ms(None)
+                .use_compression(false)
+                .open()
+        };
+        let db = contained(&folder, "open", open)?;
+        let file = File::open(folder.join("db")).map_err(failed("open", &folder))?;
+        let state = RwLock::new(State { db: Some(db), file, failed: None });
+        let store = SledStore { folder, state, _lock: lock };
+        store.flush()?;
+        sync_folder(&store.folder)?;
+        if let Some(parent) = store.folder.parent() {
+            sync_folder(parent)?;
+        }
+        Ok(store)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check(&self, changes: &Changes) -> Result<(), StoreError> {
+        let too_large = |what: &str, size: usize, most: usize| StoreError::Io {
+            operation: "apply",
+            folder: self.folder.clone(),
+            detail: format!("a {what} of {size} bytes; the most is {most}"),
+        };
+        for (key, value) in &changes.puts {
+            if key.len() > MAX_KEY {
+                return Err(too_large("key", key.len(), MAX_KEY));
+            }
+            if value.len() > MAX_VALUE {
+                return Err(too_large("value", value.len(), MAX_VALUE));
+            }
+        }
+        let bytes: usize = changes.puts.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let free = rustix::fs::statvfs(&self.folder).map_err(|error| failed("apply", &self.folder)(error.into()))?;
+        // Leaves are rewritten with what is put into them, hence more than once the bytes.
+        if free.f_bavail.saturating_mul(free.f_frsize) < SPARE + 2 * bytes as u64 {
+            return Err(StoreError::Full { operation: "apply", folder: self.folder.clone() });
+        }
+        Ok(())
+    }
+
+    fn change(&self, state: &mut State, operation: &'static str, batch: Batch) -> Result<(), StoreError> {
+        self.attempt(state, operation, |db| db.apply_batch(batch))
+    }
+
+    /// Runs something that writes; its failure is the store's last word.
+    fn attempt<T>(
+        &self,
+        state: &mut State,
+        operation: &'static str,
+        run: impl FnOnce(&Db) -> ::sled::Result<T>,
+    ) -> Result<T, StoreError> {
+        let db = usable(state)?;
+        let done = contained(&self.folder, operation, || run(db));
+        if let Err(error) = &done {
+            state.failed = Some(error.clone());
+        }
+        done
+    }
+}
+
+impl StateStore for SledStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let state = self.read();
+        let db = usable(&state)?;
+        contained(&self.folder, "get", || Ok(db.get(key)?.map(|value| value.to_vec())))
+    }
+
+    fn scan(&self, prefix: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+        let state = self.read();
+        let mut pairs = usable(&state)?.scan_prefix(prefix);
+        while let Some((key, value)) = contained(&self.folder, "scan", || pairs.next().transpose())? {
+            if !each(&key, &value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&self, changes: Changes) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.check(&changes)?;
+        let mut batch = Batch::default();
+        changes.removals.into_iter().for_each(|key| batch.remove(key));
+        changes.puts.into_iter().for_each(|(key, value)| batch.insert(key, value));
+        self.change(&mut self.write(), "apply", batch)
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        let mut state = self.write();
+        self.attempt(&mut state, "flush", |db| db.flush())?;
+        let synced = state.file.sync_data().map_err(failed("flush", &self.folder));
+        if let Err(error) = &synced {
+            state.failed = Some(error.clone());
+        }
+        synced
+    }
+
+    fn wipe(&self, prefix: &[u8]) -> Result<(), StoreError> {
+        let mut state = self.write();
+        let batch = {
+            let db = usable(&state)?;
+            let keys = || -> ::sled::Result<Batch> {
+                let mut batch = Batch::default();
+                for key in db.scan_prefix(prefix).keys() {
+                    batch.remove(key?);
+                }
+                Ok(batch)
+            };
+            contained(&self.folder, "wipe", keys)?
+        };
+        self.change(&mut state, "wipe", batch)
+    }
+
+    fn size_on_disk(&self) -> u64 {
+        let state = self.read();
+        let Ok(db) = usable(&state) else { return 0 };
+        contained(&self.folder, "measure", || db.size_on_disk()).unwrap_or(0)
+    }
+}
+
+impl Drop for SledStore {
+    /// sled writes and syncs when it is dropped, and panics when that fails; whatever was flushed is safe already.
+    fn drop(&mut self) {
+        let db = self.write().db.take();
+        if let Err(error) = contained(&self.folder, "close", || {
+            drop(db);
+            Ok(())
+        }) {
+            tracing::warn!(%error, "the store was not closed cleanly");
+        }
+    }
+}
+
+fn usable(state: &State) -> Result<&Db, StoreError> {
+    match (&state.failed, &state.db) {
+        (Some(error), _) => Err(error.clone()),
+        (None, Some(db)) => Ok(db),
+        (None, None) => Err(StoreError::Crashed),
+    }
+}
+
+/// Runs sled, and turns its errors and panics into ours.
+fn contained<T>(
+    folder: &Path,
+    operation: &'static str,
+    run: impl FnOnce() -> ::sled::Result<T>,
+) -> Result<T, StoreError> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(::sled::Error::Io(error))) => Err(failed(operation, folder)(error)),
+        Ok(Err(error)) => Err(StoreError::Damaged { folder: folder.to_owned(), detail: error.to_string() }),
+        Err(panic) => Err(StoreError::Damaged { folder: folder.to_owned(), detail: said(&*panic) }),
+    }
+}
+
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "sled gave up".to_owned())
+}
+
+/// sled refuses to open over a snapshot that was being written when the disk was full or the process died.
+fn remove_unfinished_snapshots(folder: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(folder).map_err(failed("open", folder))? {
+        let entry = entry.map_err(failed("open", folder))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path()).map_err(failed("open", folder))?;
+        }
+    }
+    Ok(())
+}
