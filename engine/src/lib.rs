@@ -3,9 +3,18 @@
 //! Knows no language, no vendor and no Kafka, only [`log::Log`]. Takes time and randomness from [`clock`] alone; touches files
 //! only in [`store`] and [`log::embedded`].
 
+pub mod checkpoint;
 pub mod clock;
 pub mod folder;
+pub mod graph;
+pub mod ledger;
 pub mod log;
+pub mod operator;
+pub mod operators;
+pub mod outbox;
+pub mod runtime;
+pub mod segment;
 pub mod sink;
 pub mod source;
 pub mod store;
+pub mod witness;

@@ -44,9 +44,16 @@ pub enum SinkError {
 pub enum Write {
     Insert,
     /// The newest row of a key. With `sequenced`, the hidden column `__sequence` orders the changes of a key; else their place in the outbox.
-    Upsert { key: Vec<String>, sequenced: bool, ignore_nulls: bool },
+    Upsert {
+        key: Vec<String>,
+        sequenced: bool,
+        ignore_nulls: bool,
+    },
     /// The rows of a group are those of its newest input. `__group` holds the group's key as text; `per` names its columns.
-    Replace { per: Vec<String>, sequenced: bool },
+    Replace {
+        per: Vec<String>,
+        sequenced: bool,
+    },
 }
 
 /// Hidden column of rows at a sink: version of the row (`SEQUENCE BY`), any comparable type.

@@ -1,1 +1,4 @@
+//! The product: files, processes, people.
 
+pub mod outcome;
+pub mod world;

@@ -12,6 +12,7 @@
 //! | `__op` | `UInt8`, optional | [`Op`]; absent: all inserts |
 //! | `__record` | `Utf8View` tagged JSON, optional | the whole original record of a source without a schema |
 //! | `__lane` | `UInt32`, optional | lane of `SHARD BY … INTO n` |
+//! | `__mark` | `Int64`, with event time only | watermark of the row's partition before the row: a row is late by it, whatever batch it is in |
 //! | `__group` | `Utf8View`, optional | key of `REPLACE … PER`, computed before any row could be dropped |
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub const OP: &str = "__op";
 pub const RECORD: &str = "__record";
 pub const LANE: &str = "__lane";
 pub const GROUP: &str = "__group";
+pub const MARK: &str = "__mark";
 
 /// Headers of the rows of one poll: one JSON object text for all of them, or one each.
 #[derive(Clone, Debug)]

@@ -1,0 +1,231 @@
+//! What one commit holds, and where it lies in the store.
+//!
+//! | key | value |
+//! |---|---|
+//! | `c/<pipeline>` | [`Checkpoint`]: the truth to start from |
+//! | `r/<pipeline> NUL run` | [`Run`]: books and outcome of a run, newest state with every epoch |
+//! | `h/<pipeline> NUL epoch` | [`EpochNote`]: one line of history, the last [`KEPT_EPOCHS`] of them |
+//! | `k/<pipeline> NUL step` | [`Delivered`]: how far an outbox sink is |
+//! | `s/<pipeline> NUL step NUL …` | segments (`segment`) |
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use syncline_record::{Books, Epoch, Fate, Micros, StepId};
+
+use crate::{
+    log::Ends,
+    operator::StateSize,
+    sink::Delivered,
+    source::Cursors,
+    store::{Changes, StateStore, StoreError},
+    witness::Window,
+};
+
+/// Grows when an older binary could not read what a newer one wrote. Version N reads N-1.
+pub const CHECKPOINT_FORMAT: u32 = 1;
+
+/// History that `checkpoints` shows: at five epochs a second, more than three minutes at full load.
+pub const KEPT_EPOCHS: u64 = 1000;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    pub format: u32,
+    pub epoch: Epoch,
+    pub run: u64,
+    /// Digest of the plan that wrote it.
+    pub plan: String,
+    /// Made with the outbox; sinks keep their progress under it.
+    pub log_id: String,
+    /// Grows with every start.
+    pub fence: u64,
+    pub time: Micros,
+    pub cursors: Cursors,
+    pub watermarks: BTreeMap<String, Micros>,
+    pub ends: Ends,
+    /// Marks of staged sinks.
+    pub marks: BTreeMap<StepId, Value>,
+    pub states: BTreeMap<StepId, StateNote>,
+    /// The bounded source was at its end.
+    pub ended: bool,
+}
+
+/// What is kept of a step's state, and what made it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateNote {
+    /// Digest of key, types and window: state of another digest means something else.
+    pub digest: u64,
+    pub size: StateSize,
+    /// Bytes of its segments in the store.
+    pub stored: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    Running,
+    /// Stopped on request.
+    Stopped,
+    /// The source came to its end, and every sink has everything.
+    Ended,
+    Failed,
+}
+
+/// From activation to stop or change of version. A restart after a crash is a new attempt of the same run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    pub pipeline: String,
+    pub run: u64,
+    pub attempt: u64,
+    pub plan: String,
+    pub state: RunState,
+    pub started: Micros,
+    pub ended: Option<Micros>,
+    /// Why it failed.
+    pub reason: Option<String>,
+    pub epochs: u64,
+    /// Counts of the chain. Outbox steps hold what is appended as `waiting`; [`Run::books`] settles them.
+    pub pages: Books,
+    /// What outbox sinks had decided when the run began.
+    pub baseline: BTreeMap<StepId, Delivered>,
+    /// In which windows of the commit attempts of this run were killed.
+    pub killed: BTreeMap<Window, u64>,
+    /// Rows that passed a `DEDUP` because their key is NULL.
+    pub null_keys: BTreeMap<StepId, u64>,
+}
+
+impl Run {
+    /// The books with what outbox sinks have decided since the run began.
+    pub fn books(&self, delivered: &BTreeMap<StepId, Delivered>) -> Books {
+        let mut books = self.pages.clone();
+        for (step, now) in delivered {
+            let Some(page) = books.steps.get_mut(step) else { continue };
+            let before = self.baseline.get(step).cloned().unwrap_or_default();
+            let decided = now.books.rows_in.saturating_sub(before.books.rows_in);
+            page.waiting = page.waiting.saturating_sub(decided);
+            for fate in Fate::ALL {
+                page.count(fate, now.books.fate(fate).saturating_sub(before.books.fate(fate)));
+            }
+            page.rows_out += now.books.rows_out.saturating_sub(before.books.rows_out);
+        }
+        books
+    }
+}
+
+/// One committed epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochNote {
+    pub pipeline: String,
+    pub run: u64,
+    pub epoch: Epoch,
+    pub time: Micros,
+    pub rows: u64,
+    /// Microseconds from the close of the epoch to its commit.
+    pub took: u64,
+    pub state_bytes: u64,
+}
+
+pub fn checkpoint_key(pipeline: &str) -> Vec<u8> {
+    [b"c/", pipeline.as_bytes()].concat()
+}
+
+fn numbered(kind: &[u8], pipeline: &str, number: u64) -> Vec<u8> {
+    [kind, pipeline.as_bytes(), b"\0", &number.to_be_bytes()].concat()
+}
+
+pub fn run_key(pipeline: &str, run: u64) -> Vec<u8> {
+    numbered(b"r/", pipeline, run)
+}
+
+pub fn epoch_key(pipeline: &str, epoch: Epoch) -> Vec<u8> {
+    numbered(b"h/", pipeline, epoch)
+}
+
+pub fn delivered_prefix(pipeline: &str) -> Vec<u8> {
+    [b"k/", pipeline.as_bytes(), b"\0"].concat()
+}
+
+pub fn delivered_key(pipeline: &str, step: &StepId) -> Vec<u8> {
+    [&delivered_prefix(pipeline), step.as_str().as_bytes()].concat()
+}
+
+pub fn state_prefix(pipeline: &str) -> Vec<u8> {
+    [b"s/", pipeline.as_bytes(), b"\0"].concat()
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the checkpoint of {pipeline} has format {found}; this version reads up to {CHECKPOINT_FORMAT}")]
+    Newer { pipeline: String, found: u32 },
+    #[error("the record {key} cannot be read: {detail}")]
+    Damaged { key: String, detail: String },
+}
+
+/// Reads one JSON record.
+pub fn read<T: DeserializeOwned>(store: &dyn StateStore, key: &[u8]) -> Result<Option<T>, ReadError> {
+    store.get(key)?.map(|bytes| parse(key, &bytes)).transpose()
+}
+
+fn parse<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, ReadError> {
+    serde_json::from_slice(bytes).map_err(|error| ReadError::Damaged {
+        key: String::from_utf8_lossy(key).replace('\0', " "),
+        detail: error.to_string(),
+    })
+}
+
+/// Reads all JSON records under a prefix, in order of key.
+pub fn read_all<T: DeserializeOwned>(store: &dyn StateStore, prefix: &[u8]) -> Result<Vec<T>, ReadError> {
+    let mut records = vec![];
+    let mut problem = None;
+    store.scan(prefix, &mut |key, bytes| match parse(key, bytes) {
+        Ok(record) => {
+            records.push(record);
+            true
+        }
+        Err(error) => {
+            problem = Some(error);
+            false
+        }
+    })?;
+    problem.map_or(Ok(records), Err)
+}
+
+/// The checkpoint to start from, if there is one that this version can read.
+pub fn read_checkpoint(store: &dyn StateStore, pipeline: &str) -> Result<Option<Checkpoint>, ReadError> {
+    let key = checkpoint_key(pipeline);
+    let Some(value) = read::<Value>(store, &key)? else { return Ok(None) };
+    let found = value.get("format").and_then(Value::as_u64).unwrap_or(0) as u32;
+    if found > CHECKPOINT_FORMAT {
+        return Err(ReadError::Newer { pipeline: pipeline.into(), found });
+    }
+    let damaged = |error: serde_json::Error| ReadError::Damaged {
+        key: String::from_utf8_lossy(&key).into_owned(),
+        detail: error.to_string(),
+    };
+    serde_json::from_value(value).map(Some).map_err(damaged)
+}
+
+/// The newest run of a pipeline.
+pub fn last_run(store: &dyn StateStore, pipeline: &str) -> Result<Option<Run>, ReadError> {
+    Ok(read_all(store, &[b"r/", pipeline.as_bytes(), b"\0"].concat())?.pop())
+}
+
+/// How far every outbox sink of a pipeline is.
+pub fn delivered(store: &dyn StateStore, pipeline: &str) -> Result<BTreeMap<StepId, Delivered>, ReadError> {
+    let prefix = delivered_prefix(pipeline);
+    let mut steps = vec![];
+    store.scan(&prefix, &mut |key, _| {
+        steps.push(StepId::new(String::from_utf8_lossy(&key[prefix.len()..])));
+        true
+    })?;
+    Ok(steps.into_iter().zip(read_all(store, &prefix)?).collect())
+}
+
+/// Puts a JSON record.
+pub fn put<T: Serialize>(changes: &mut Changes, key: Vec<u8>, record: &T) {
+    // Records are plain structs with text keys: they always serialise.
+    changes.put(key, serde_json::to_vec(record).unwrap_or_default());
+}

@@ -1,0 +1,220 @@
+//! What a step is to the engine: rows in, rows out, a fate for every row, and state that is a log of segments.
+
+use std::sync::Arc;
+
+use arrow::{array::BooleanArray, buffer::BooleanBuffer};
+use syncline_record::{
+    Batch, DeadLetter, Epoch, Fate, Generation, Micros, Op, Partition, Reason, RowFailure, StepBooks, StepId,
+};
+
+/// A reason to stop the pipeline. Nothing of the open epoch is committed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Halt {
+    /// `EXPECT … ON VIOLATION FAIL`
+    #[error("{step}: the expectation does not hold at {place}: {detail}")]
+    Violation { step: StepId, place: String, detail: String },
+    #[error("{step}: {detail}")]
+    Broken { step: StepId, detail: String },
+}
+
+/// A segment that cannot be what this step wrote.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Damaged(pub String);
+
+/// Keys and bytes that a step holds in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct StateSize {
+    pub keys: u64,
+    pub bytes: u64,
+}
+
+/// What a step changed since the last epoch, as segment bodies.
+#[derive(Debug, Default)]
+pub struct Delta {
+    /// Bodies to append, per generation. Two bodies one after the other are a body.
+    pub appended: Vec<(Generation, Vec<u8>)>,
+    /// Generations that are gone as a whole.
+    pub expired: Vec<Generation>,
+}
+
+/// One step of a chain. Called by one thread; never waits, never logs, never fails for a bad row.
+pub trait Operator: Send {
+    /// Takes a batch and reports a fate for every row of it through `out`. Order is kept.
+    fn push(&mut self, batch: Batch, out: &mut Output) -> Result<(), Halt>;
+
+    /// No partition will show a record with a time at or before `lowest` that is not late. Called before `close`.
+    fn advance(&mut self, _lowest: Micros) {}
+
+    /// The epoch is closed: hands over what changed. Steps without state have nothing to say.
+    fn close(&mut self, _epoch: Epoch) -> Delta {
+        Delta::default()
+    }
+
+    /// At the start: takes back a body that `close` handed over. Bodies of a generation come in the order of their epochs.
+    fn restore(&mut self, _generation: Generation, _body: &[u8]) -> Result<(), Damaged> {
+        Err(Damaged("this step has no state".into()))
+    }
+
+    fn size(&self) -> StateSize {
+        StateSize::default()
+    }
+}
+
+/// Offsets of rows that shared a fate, for the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerEntry {
+    pub step: StepId,
+    pub fate: Fate,
+    pub reason: Arc<str>,
+    pub partition: Partition,
+    pub offsets: Vec<u64>,
+}
+
+/// What a step has to say about the batch it was given.
+pub struct Output {
+    step: StepId,
+    keep_passed: bool,
+    pub(crate) emitted: Vec<Batch>,
+    pub(crate) books: StepBooks,
+    pub(crate) dead: Vec<DeadLetter>,
+    pub(crate) ledger: Vec<LedgerEntry>,
+    pub(crate) null_keys: u64,
+}
+
+impl Output {
+    /// `keep_passed`: passed rows are kept in the ledger too (`ledger = 'all'`).
+    pub fn new(step: StepId, keep_passed: bool) -> Self {
+        Self {
+            step,
+            keep_passed,
+            emitted: vec![],
+            books: StepBooks::default(),
+            dead: vec![],
+            ledger: vec![],
+            null_keys: 0,
+        }
+    }
+
+    pub fn step(&self) -> &StepId {
+        &self.step
+    }
+
+    /// Rows that go on: each has the fate `passed`. An empty batch is dropped.
+    pub fn emit(&mut self, batch: Batch) {
+        if batch.is_empty() {
+            return;
+        }
+        let rows = counted(&batch);
+        self.books.count(Fate::Passed, rows);
+        self.books.rows_out += rows;
+        if self.keep_passed {
+            let all: Vec<usize> = (0..batch.len()).collect();
+            self.enter(&batch, &all, Fate::Passed, "passed");
+        }
+        self.emitted.push(batch);
+    }
+
+    /// Rows of `batch` (by index) that stop here, in order.
+    pub fn stop(&mut self, batch: &Batch, rows: &[usize], fate: Fate, reason: &str) {
+        if rows.is_empty() {
+            return;
+        }
+        self.books.count(fate, rows.len() as u64);
+        self.enter(batch, rows, fate, reason);
+    }
+
+    /// Rows of `batch` that failed: each becomes a dead letter with its original bytes.
+    pub fn dead(&mut self, batch: &Batch, failures: &[RowFailure]) {
+        let ids = batch.row_ids();
+        for failure in failures {
+            let row = ids.value(failure.row as usize) as usize;
+            self.dead.push(batch.origin.dead(row, &self.step, failure.reason.clone()));
+            self.enter(batch, &[failure.row as usize], Fate::Dead, &failure.reason.slug);
+        }
+        self.books.count(Fate::Dead, failures.len() as u64);
+    }
+
+    /// A record that never became a row.
+    pub fn dead_record(&mut self, letter: DeadLetter) {
+        self.ledger.push(LedgerEntry {
+            step: self.step.clone(),
+            fate: Fate::Dead,
+            reason: Arc::from(letter.reason.slug.as_str()),
+            partition: letter.place.partition.clone(),
+            offsets: vec![letter.place.offset],
+        });
+        self.books.count(Fate::Dead, 1);
+        self.dead.push(letter);
+    }
+
+    /// Rows that were emitted, but that the sink behind this step refused.
+    pub fn refuse(&mut self, batch: &Batch, failures: &[RowFailure]) {
+        let rows = failures.len() as u64;
+        self.books.fates[Fate::Passed as usize] -= rows;
+        self.books.rows_out -= rows;
+        self.dead(batch, failures);
+    }
+
+    /// Rows that were emitted, but that now lie in a log: they wait until the sink behind it decides. The log counts every row,
+    /// those that only clear a group too.
+    pub fn hold(&mut self, rows: u64) {
+        self.books.fates[Fate::Passed as usize] -= rows;
+        self.books.rows_out -= rows;
+        self.books.waiting += rows;
+    }
+
+    /// Rows that passed because their key is NULL: no two of them are the same.
+    pub fn null_keys(&mut self, rows: u64) {
+        self.null_keys += rows;
+    }
+
+    fn enter(&mut self, batch: &Batch, rows: &[usize], fate: Fate, reason: &str) {
+        let ids = batch.row_ids();
+        let offsets = rows.iter().map(|row| batch.origin.offsets[ids.value(*row) as usize]);
+        let same = self
+            .ledger
+            .last_mut()
+            .filter(|last| last.fate == fate && &*last.reason == reason && last.partition == batch.origin.partition);
+        match same {
+            Some(last) => last.offsets.extend(offsets),
+            None => self.ledger.push(LedgerEntry {
+                step: self.step.clone(),
+                fate,
+                reason: Arc::from(reason),
+                partition: batch.origin.partition.clone(),
+                offsets: offsets.collect(),
+            }),
+        }
+    }
+}
+
+/// Rows of a batch that the books count: a `Clear` is a message about a group, not a row.
+pub fn counted(batch: &Batch) -> u64 {
+    match batch.ops() {
+        None => batch.len() as u64,
+        Some(ops) => ops.values().iter().filter(|op| **op != Op::Clear as u8).count() as u64,
+    }
+}
+
+/// True for every row except those that failed.
+pub fn without(rows: usize, failures: &[RowFailure]) -> BooleanArray {
+    let mut keep = vec![true; rows];
+    for failure in failures {
+        keep[failure.row as usize] = false;
+    }
+    BooleanArray::new(BooleanBuffer::from(keep), None)
+}
+
+/// A failure of a row that only clears its group is none.
+pub fn of_rows(batch: &Batch, failures: Vec<RowFailure>) -> Vec<RowFailure> {
+    match batch.ops() {
+        None => failures,
+        Some(ops) => failures.into_iter().filter(|f| ops.value(f.row as usize) != Op::Clear as u8).collect(),
+    }
+}
+
+/// The dead letter's reason for a key that is NULL.
+pub fn null_key(what: &str) -> Reason {
+    Reason::new("null-key", format!("{what} is NULL"))
+}

@@ -1,0 +1,23 @@
+//! One file per operator; this list is all that the graph knows of them.
+
+pub mod arms;
+pub mod decode;
+pub mod dedup;
+pub mod dedup_last;
+pub mod expect;
+pub mod filter;
+pub mod group;
+pub mod lanes;
+pub mod present;
+pub mod project;
+
+pub use arms::Arms;
+pub use decode::Decode;
+pub use dedup::Dedup;
+pub use dedup_last::DedupLast;
+pub use expect::{Expect, Violation};
+pub use filter::Filter;
+pub use group::Group;
+pub use lanes::Lanes;
+pub use present::Present;
+pub use project::Project;

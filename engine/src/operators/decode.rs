@@ -1,0 +1,207 @@
+//! The first step of every chain: original bytes become columns.
+//!
+//! Only the fields that the pipeline reads are taken out; the whole record is checked all the same. A record that is not one
+//! JSON object in UTF-8, or breaks its schema, is dead. Here a record also gets its time, and its partition a watermark.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow::{
+    array::{
+        Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray, UInt32Array,
+        UInt64Array,
+    },
+    datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType},
+};
+use syncline_functions::{
+    decode::{Decoder, Unknown, record_column},
+    json::json_field,
+};
+use syncline_record::{
+    Batch, Micros, Origin, Reason, RowFailure,
+    batch::{MARK, RECORD, ROW},
+    time::NO_WATERMARK,
+};
+
+use crate::operator::{Output, without};
+
+/// A time this far ahead of the clock is a mistake, not an event: it would close every window.
+pub const FUTURE: Micros = 3_600_000_000;
+
+/// Metadata columns that a pipeline can read.
+pub const METADATA: [&str; 8] =
+    ["_key", "_topic", "_partition", "_offset", "_timestamp", "_headers", "_source", "_ingested_at"];
+
+/// The column that is a record's time, and how long its watermark waits.
+#[derive(Clone, Debug)]
+pub struct EventTime {
+    pub column: String,
+    pub delay: Micros,
+}
+
+/// What is taken out of a record.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub fields: Vec<Field>,
+    pub reject_unknown: bool,
+    pub whole_record: bool,
+    pub metadata: Vec<String>,
+    pub event_time: Option<EventTime>,
+}
+
+pub struct Decode {
+    wanted: Wanted,
+    decoder: Decoder,
+    schema: SchemaRef,
+    /// Highest watermark per partition; never goes back.
+    watermarks: BTreeMap<String, Micros>,
+}
+
+impl Decode {
+    pub fn new(wanted: Wanted) -> Self {
+        let unknown = if wanted.reject_unknown { Unknown::Reject } else { Unknown::Ignore };
+        let decoder = Decoder::new(&wanted.fields, unknown);
+        let mut fields: Vec<Field> = wanted.fields.iter().map(|field| field.clone().with_nullable(true)).collect();
+        fields.extend(wanted.metadata.iter().map(|name| metadata_field(name)));
+        if wanted.whole_record {
+            fields.push(json_field(RECORD));
+        }
+        if wanted.event_time.is_some() {
+            fields.push(Field::new(MARK, DataType::Int64, false));
+        }
+        fields.push(Field::new(ROW, DataType::UInt32, false));
+        Self { wanted, decoder, schema: Arc::new(Schema::new(fields)), watermarks: BTreeMap::new() }
+    }
+
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// Watermark per partition, for the checkpoint.
+    pub fn watermarks(&self) -> &BTreeMap<String, Micros> {
+        &self.watermarks
+    }
+
+    pub fn restore(&mut self, watermarks: BTreeMap<String, Micros>) {
+        self.watermarks = watermarks;
+    }
+
+    /// Rows of one poll. `now` is the clock, against which a time can be too far ahead.
+    pub fn push(&mut self, mut origin: Origin, now: Micros, out: &mut Output) {
+        let decoded = self.decoder.decode(&origin.payload, &origin.spans);
+        let rows = origin.rows();
+        let mut failed: Vec<RowFailure> =
+            decoded.bad.into_iter().map(|(row, reason)| RowFailure { row, reason }).collect();
+        self.take_event_times(&decoded.columns, &mut origin);
+        self.refuse_future(&origin, now, &mut failed);
+        let (marks, watermark) = self.advance(&origin, &failed);
+        let mut columns = decoded.columns;
+        for name in &self.wanted.metadata {
+            columns.push(metadata_column(name, &origin));
+        }
+        if self.wanted.whole_record {
+            columns.push(Arc::new(record_column_or_null(&origin, &failed)));
+        }
+        if self.wanted.event_time.is_some() {
+            columns.push(Arc::new(Int64Array::from(marks)));
+        }
+        columns.push(Arc::new(UInt32Array::from_iter_values(0..rows as u32)));
+        let rows_batch =
+            RecordBatch::try_new(self.schema.clone(), columns).expect("the decoder returns the columns of its fields");
+        let batch = Batch { origin: Arc::new(origin), rows: rows_batch, watermark };
+        out.dead(&batch, &failed);
+        out.emit(batch.keep(&without(rows, &failed)));
+    }
+
+    fn take_event_times(&self, columns: &[ArrayRef], origin: &mut Origin) {
+        let Some(event) = &self.wanted.event_time else { return };
+        let Some(index) = self.wanted.fields.iter().position(|field| *field.name() == event.column) else { return };
+        let Some(times) = columns[index].as_primitive_opt::<TimestampMicrosecondType>() else { return };
+        for row in 0..times.len() {
+            if times.is_valid(row) {
+                origin.times[row] = times.value(row);
+            }
+        }
+    }
+
+    fn refuse_future(&self, origin: &Origin, now: Micros, failed: &mut Vec<RowFailure>) {
+        if origin.times.iter().all(|time| *time <= now.saturating_add(FUTURE)) {
+            return;
+        }
+        for (row, time) in origin.times.iter().enumerate() {
+            let known = failed.iter().any(|failure| failure.row as usize == row);
+            if *time > now.saturating_add(FUTURE) && !known {
+                let detail = format!("its time is {} ms ahead of the clock", (time - now) / 1000);
+                failed.push(RowFailure { row: row as u32, reason: Reason::new("future", detail) });
+            }
+        }
+        failed.sort_by_key(|failure| failure.row);
+    }
+
+    /// Moves the partition's watermark by the rows that live; returns it as it was before each row.
+    fn advance(&mut self, origin: &Origin, failed: &[RowFailure]) -> (Vec<Micros>, Micros) {
+        let delay = self.delay();
+        let name = origin.partition.to_string();
+        let mut watermark = self.watermarks.get(&name).copied().unwrap_or(NO_WATERMARK);
+        let mut marks = Vec::with_capacity(origin.rows());
+        let mut dead = failed.iter().map(|failure| failure.row as usize).peekable();
+        for (row, time) in origin.times.iter().enumerate() {
+            marks.push(watermark);
+            if dead.next_if_eq(&row).is_none() {
+                watermark = watermark.max(time.saturating_sub(delay));
+            }
+        }
+        if watermark != NO_WATERMARK {
+            self.watermarks.insert(name, watermark);
+        }
+        (marks, watermark)
+    }
+
+    /// How long the watermark waits behind the highest time.
+    pub fn delay(&self) -> Micros {
+        self.wanted.event_time.as_ref().map_or(0, |event| event.delay)
+    }
+}
+
+fn record_column_or_null(origin: &Origin, failed: &[RowFailure]) -> StringViewArray {
+    if failed.is_empty() {
+        return record_column(&origin.payload, &origin.spans);
+    }
+    let dead: Vec<u32> = failed.iter().map(|failure| failure.row).collect();
+    (0..origin.rows())
+        .map(|row| match dead.binary_search(&(row as u32)) {
+            Ok(_) => None,
+            Err(_) => std::str::from_utf8(origin.bytes_of(row)).ok(),
+        })
+        .collect()
+}
+
+fn timestamp() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, None)
+}
+
+/// Name and type of a metadata column.
+pub fn metadata_field(name: &str) -> Field {
+    match name {
+        "_headers" => json_field(name),
+        "_offset" => Field::new(name, DataType::UInt64, true),
+        "_partition" => Field::new(name, DataType::UInt32, true),
+        "_timestamp" | "_ingested_at" => Field::new(name, timestamp(), true),
+        "_key" => Field::new(name, DataType::Binary, true),
+        _ => Field::new(name, DataType::Utf8View, true),
+    }
+}
+
+fn metadata_column(name: &str, origin: &Origin) -> ArrayRef {
+    let rows = origin.rows();
+    match name {
+        "_headers" => Arc::new(StringViewArray::from_iter((0..rows).map(|row| origin.headers.get(row)))),
+        "_offset" => Arc::new(UInt64Array::from(origin.offsets.clone())),
+        "_partition" => Arc::new(UInt32Array::from_value(origin.partition.number, rows)),
+        "_timestamp" => Arc::new(TimestampMicrosecondArray::from(origin.times.clone())),
+        "_ingested_at" => Arc::new(TimestampMicrosecondArray::from_value(origin.ingested_at, rows)),
+        "_key" => Arc::new(arrow::array::BinaryArray::from_iter(
+            (0..rows).map(|row| origin.keys.as_ref().map(|keys| &keys[row])),
+        )),
+        _ => Arc::new(StringViewArray::from_iter((0..rows).map(|_| Some(&*origin.partition.name)))),
+    }
+}

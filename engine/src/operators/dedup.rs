@@ -1,0 +1,222 @@
+//! DEDUP BY k WITHIN w: drops a record iff one with the same key was kept and their times differ by less than w.
+//!
+//! Keys are 128-bit fingerprints, so a false duplicate does not happen by accident (at 10^9 keys about 10^-21). A key may be
+//! kept more than once, at different times; the table holds each of them and asks for one that is near enough. Records whose
+//! time is at or before their own partition's watermark − w are `late`: what they should be compared with may be gone. A NULL
+//! key passes.
+//!
+//! Kept keys live in generations of an eighth of w. One whose last record is behind every watermark by w is dropped as a whole:
+//! from disk by its segments, from memory by one sweep.
+
+use std::collections::BTreeMap;
+
+use arrow::{
+    array::{AsArray, BooleanArray, Int64Array},
+    datatypes::Int64Type,
+};
+use hashbrown::HashTable;
+use syncline_functions::{Projection, keys::fingerprints};
+use syncline_record::{Batch, Epoch, Fate, Generation, Micros, Op, batch::MARK, time::NO_WATERMARK};
+
+use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows};
+use crate::segment::Bodies;
+
+/// Generations of a window. Each is dropped whole, so w/8 is the most that state outlives its use.
+const GENERATIONS: Micros = 8;
+
+/// Bytes of a kept key in a segment: fingerprint and time.
+const ENTRY: usize = 24;
+
+#[derive(Clone, Copy)]
+struct Kept {
+    fingerprint: [u64; 2],
+    time: Micros,
+}
+
+/// Keeps the first of each key.
+pub struct Dedup {
+    key: Projection,
+    within: Option<Micros>,
+    kept: HashTable<Kept>,
+    /// Kept since the last epoch.
+    fresh: Vec<Kept>,
+    /// Generations on disk or in `fresh`.
+    generations: BTreeMap<Generation, u64>,
+    /// The lowest watermark of all partitions.
+    lowest: Micros,
+    fingerprints: Vec<u128>,
+}
+
+impl Dedup {
+    pub fn new(key: Projection, within: Option<Micros>) -> Self {
+        Self {
+            key,
+            within,
+            kept: HashTable::new(),
+            fresh: vec![],
+            generations: BTreeMap::new(),
+            lowest: NO_WATERMARK,
+            fingerprints: vec![],
+        }
+    }
+
+    fn generation(&self, time: Micros) -> Generation {
+        self.within.map_or(0, |within| generation_of(time, within))
+    }
+
+    fn keep(&mut self, kept: Kept) {
+        *self.generations.entry(self.generation(kept.time)).or_default() += 1;
+        self.kept.insert_unique(kept.fingerprint[0], kept, |kept| kept.fingerprint[0]);
+    }
+
+    fn seen(&self, fingerprint: [u64; 2], time: Micros) -> bool {
+        self.kept
+            .find(fingerprint[0], |kept| {
+                kept.fingerprint == fingerprint
+                    && self.within.is_none_or(|within| kept.time.abs_diff(time) < within.unsigned_abs())
+            })
+            .is_some()
+    }
+
+    fn expire(&mut self) -> Vec<Generation> {
+        let Some(within) = self.within else { return vec![] };
+        let lowest = self.lowest;
+        let gone: Vec<Generation> = self
+            .generations
+            .keys()
+            .copied()
+            .take_while(|generation| generation_end(*generation, within).saturating_add(within) <= lowest)
+            .collect();
+        for generation in &gone {
+            self.generations.remove(generation);
+        }
+        if let Some(last) = gone.last() {
+            self.kept.retain(|kept| generation_of(kept.time, within) > *last);
+            // A table that was sized for a peak gives the memory back.
+            if self.kept.capacity() > 4 * self.kept.len() + 1024 {
+                self.kept.shrink_to(2 * self.kept.len(), |kept| kept.fingerprint[0]);
+            }
+        }
+        gone
+    }
+}
+
+/// Watermark of the row's partition before each row. Without event time the times of a partition never go back, so no row is late.
+pub fn marks(batch: &Batch) -> Option<&Int64Array> {
+    Some(batch.rows.column_by_name(MARK)?.as_primitive::<Int64Type>())
+}
+
+pub fn is_late(time: Micros, marks: Option<&Int64Array>, row: usize, within: Option<Micros>) -> bool {
+    match (marks, within) {
+        (Some(marks), Some(within)) => time <= marks.value(row).saturating_sub(within),
+        _ => false,
+    }
+}
+
+/// Generations are numbered upwards with time; the sign bit is flipped so that their order as unsigned keys is the order of time.
+pub fn generation_of(time: Micros, within: Micros) -> Generation {
+    (time.div_euclid((within / GENERATIONS).max(1)) as u64) ^ (1 << 63)
+}
+
+fn generation_end(generation: Generation, within: Micros) -> Micros {
+    let number = (generation ^ (1 << 63)) as i64;
+    number.saturating_add(1).saturating_mul((within / GENERATIONS).max(1))
+}
+
+impl Operator for Dedup {
+    fn push(&mut self, batch: Batch, out: &mut Output) -> Result<(), Halt> {
+        let key = self.key.apply(&batch.rows);
+        let failed = of_rows(&batch, key.failed);
+        let schema = key.rows.schema();
+        let fields: Vec<_> = schema.fields().iter().map(|field| field.as_ref()).collect();
+        let mut prints = std::mem::take(&mut self.fingerprints);
+        prints.clear();
+        let valid = fingerprints(key.rows.columns(), &fields, &mut prints);
+        let marks = marks(&batch);
+        let (mut passed, mut duplicates, mut late, mut nulls) = (vec![false; batch.len()], vec![], vec![], 0u64);
+        let ids = batch.row_ids();
+        let mut next_failed = failed.iter().map(|failure| failure.row as usize).peekable();
+        self.kept.reserve(batch.len(), |kept| kept.fingerprint[0]);
+        for row in 0..batch.len() {
+            if next_failed.peek() == Some(&row) {
+                next_failed.next();
+                continue;
+            }
+            if batch.op(row) == Op::Clear || valid.as_ref().is_some_and(|valid| valid.is_null(row)) {
+                nulls += u64::from(batch.op(row) != Op::Clear);
+                passed[row] = true;
+                continue;
+            }
+            let time = batch.origin.times[ids.value(row) as usize];
+            if is_late(time, marks, row, self.within) {
+                late.push(row);
+                continue;
+            }
+            let fingerprint = [prints[row] as u64, (prints[row] >> 64) as u64];
+            if self.seen(fingerprint, time) {
+                duplicates.push(row);
+                continue;
+            }
+            let kept = Kept { fingerprint, time };
+            self.keep(kept);
+            self.fresh.push(kept);
+            passed[row] = true;
+        }
+        self.fingerprints = prints;
+        out.dead(&batch, &failed);
+        out.stop(&batch, &duplicates, Fate::Duplicate, "duplicate");
+        out.stop(&batch, &late, Fate::Late, "late");
+        out.null_keys(nulls);
+        out.emit(batch.keep(&BooleanArray::from(passed)));
+        Ok(())
+    }
+
+    fn advance(&mut self, lowest: Micros) {
+        self.lowest = self.lowest.max(lowest);
+    }
+
+    fn close(&mut self, _epoch: Epoch) -> Delta {
+        let mut bodies = Bodies::default();
+        for kept in std::mem::take(&mut self.fresh) {
+            let mut entry = [0; ENTRY];
+            entry[..8].copy_from_slice(&kept.fingerprint[0].to_le_bytes());
+            entry[8..16].copy_from_slice(&kept.fingerprint[1].to_le_bytes());
+            entry[16..].copy_from_slice(&kept.time.to_le_bytes());
+            bodies.add(self.generation(kept.time), &entry);
+        }
+        let expired = self.expire();
+        // What was kept in a generation that is gone already must not come back with a segment.
+        Delta { appended: bodies.without(&expired), expired }
+    }
+
+    fn restore(&mut self, _generation: Generation, body: &[u8]) -> Result<(), Damaged> {
+        for kept in entries(body)? {
+            self.keep(kept);
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> StateSize {
+        let keys = self.kept.len() as u64;
+        // One control byte per slot, as hashbrown lays its tables out.
+        let slots = (self.kept.capacity() as u64 * 8 / 7).next_power_of_two();
+        StateSize { keys, bytes: slots * (size_of::<Kept>() as u64 + 1) }
+    }
+}
+
+fn entries(body: &[u8]) -> Result<impl Iterator<Item = Kept> + '_, Damaged> {
+    if !body.len().is_multiple_of(ENTRY) {
+        return Err(Damaged(format!("{} bytes are no whole number of keys", body.len())));
+    }
+    let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+    Ok(body.chunks_exact(ENTRY).map(move |entry| Kept {
+        fingerprint: [word(&entry[..8]), word(&entry[8..16])],
+        time: word(&entry[16..]) as Micros,
+    }))
+}
+
+/// The kept keys of a segment body, for SQL over live state: fingerprint and time.
+pub fn read_body(body: &[u8]) -> Result<Vec<(u128, Micros)>, Damaged> {
+    let join = |[low, high]: [u64; 2]| (high as u128) << 64 | low as u128;
+    Ok(entries(body)?.map(|kept| (join(kept.fingerprint), kept.time)).collect())
+}

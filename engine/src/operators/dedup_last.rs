@@ -1,0 +1,215 @@
+//! DEDUP BY k WITHIN w KEEP LAST BY v: passes each record whose v is not smaller than that of the last one kept.
+//!
+//! A smaller v is `stale`; the same content again is a `duplicate`; what passes restarts the window of its key. Once the window
+//! of a key is over, any v passes. A NULL v is dead: it has no place in the order. `KEEP FIRST BY v` is the mirror image.
+
+use std::{cmp::Ordering, collections::BTreeMap};
+
+use arrow::{
+    array::{Array, BooleanArray},
+    row::{RowConverter, SortField},
+};
+use hashbrown::HashMap;
+use syncline_functions::{Projection, keys::fingerprints};
+use syncline_record::{
+    Batch, Epoch, Fate, Generation, Micros, Op, Reason, RowFailure, keys::content_hash, time::NO_WATERMARK,
+};
+
+use super::dedup::{generation_of, is_late, marks};
+use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows};
+use crate::segment::Bodies;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Last {
+    time: Micros,
+    content: u128,
+    /// v in Arrow's row format: its bytes compare as the values do.
+    version: Box<[u8]>,
+}
+
+/// Keeps the newest of each key.
+pub struct DedupLast {
+    key: Projection,
+    version: Projection,
+    converter: RowConverter,
+    within: Option<Micros>,
+    newest_wins: bool,
+    last: HashMap<u128, Last>,
+    fresh: Vec<(u128, Last)>,
+    generations: BTreeMap<Generation, u64>,
+    lowest: Micros,
+}
+
+impl DedupLast {
+    /// `version` has one column, of a type that has an order (never JSON: the compiler asks for a `CAST`).
+    pub fn new(
+        key: Projection,
+        version: Projection,
+        within: Option<Micros>,
+        newest_wins: bool,
+    ) -> Result<Self, String> {
+        let kind = version.schema().field(0).data_type().clone();
+        let converter = RowConverter::new(vec![SortField::new(kind)]).map_err(|error| error.to_string())?;
+        Ok(Self {
+            key,
+            version,
+            converter,
+            within,
+            newest_wins,
+            last: HashMap::new(),
+            fresh: vec![],
+            generations: BTreeMap::new(),
+            lowest: NO_WATERMARK,
+        })
+    }
+
+    fn generation(&self, time: Micros) -> Generation {
+        self.within.map_or(0, |within| generation_of(time, within))
+    }
+
+    fn judge(&self, key: u128, new: &Last) -> Fate {
+        let Some(old) = self.last.get(&key) else { return Fate::Passed };
+        if self.within.is_some_and(|within| old.time.abs_diff(new.time) >= within.unsigned_abs()) {
+            return Fate::Passed;
+        }
+        let order = new.version.cmp(&old.version);
+        let order = if self.newest_wins { order } else { order.reverse() };
+        match order {
+            Ordering::Less => Fate::Stale,
+            Ordering::Equal if new.content == old.content => Fate::Duplicate,
+            _ => Fate::Passed,
+        }
+    }
+}
+
+impl Operator for DedupLast {
+    fn push(&mut self, batch: Batch, out: &mut Output) -> Result<(), Halt> {
+        let key = self.key.apply(&batch.rows);
+        let version = self.version.apply(&batch.rows);
+        let mut failed = of_rows(&batch, key.failed);
+        for failure in of_rows(&batch, version.failed) {
+            if !failed.iter().any(|known| known.row == failure.row) {
+                failed.push(failure);
+            }
+        }
+        let versions = version.rows.column(0).clone();
+        for row in 0..batch.len() {
+            let known = failed.iter().any(|known| known.row as usize == row);
+            if versions.is_null(row) && batch.op(row) != Op::Clear && !known {
+                let reason = Reason::new("null-version", format!("{} is NULL", self.version.schema().field(0).name()));
+                failed.push(RowFailure { row: row as u32, reason });
+            }
+        }
+        failed.sort_by_key(|failure| failure.row);
+        let broken =
+            |error: arrow::error::ArrowError| Halt::Broken { step: out.step().clone(), detail: error.to_string() };
+        let encoded = self.converter.convert_columns(&[versions]).map_err(broken)?;
+        let schema = key.rows.schema();
+        let fields: Vec<_> = schema.fields().iter().map(|field| field.as_ref()).collect();
+        let mut prints = vec![];
+        let valid = fingerprints(key.rows.columns(), &fields, &mut prints);
+        let marks = marks(&batch);
+        let mut passed = vec![false; batch.len()];
+        let (mut duplicates, mut stale, mut late, mut nulls) = (vec![], vec![], vec![], 0u64);
+        for row in 0..batch.len() {
+            if failed.binary_search_by_key(&(row as u32), |failure| failure.row).is_ok() {
+                continue;
+            }
+            if batch.op(row) == Op::Clear || valid.as_ref().is_some_and(|valid| valid.is_null(row)) {
+                nulls += u64::from(batch.op(row) != Op::Clear);
+                passed[row] = true;
+                continue;
+            }
+            let id = batch.row_ids().value(row) as usize;
+            let time = batch.origin.times[id];
+            if is_late(time, marks, row, self.within) {
+                late.push(row);
+                continue;
+            }
+            let new = Last {
+                time,
+                content: content_hash(batch.origin.bytes_of(id)),
+                version: encoded.row(row).data().into(),
+            };
+            match self.judge(prints[row], &new) {
+                Fate::Stale => stale.push(row),
+                Fate::Duplicate => duplicates.push(row),
+                _ => {
+                    *self.generations.entry(self.generation(time)).or_default() += 1;
+                    self.fresh.push((prints[row], new.clone()));
+                    self.last.insert(prints[row], new);
+                    passed[row] = true;
+                }
+            }
+        }
+        out.dead(&batch, &failed);
+        out.stop(&batch, &duplicates, Fate::Duplicate, "duplicate");
+        out.stop(&batch, &stale, Fate::Stale, "stale");
+        out.stop(&batch, &late, Fate::Late, "late");
+        out.null_keys(nulls);
+        out.emit(batch.keep(&BooleanArray::from(passed)));
+        Ok(())
+    }
+
+    fn advance(&mut self, lowest: Micros) {
+        self.lowest = self.lowest.max(lowest);
+    }
+
+    fn close(&mut self, _epoch: Epoch) -> Delta {
+        let mut bodies = Bodies::default();
+        for (key, last) in std::mem::take(&mut self.fresh) {
+            let mut entry = Vec::with_capacity(44 + last.version.len());
+            entry.extend_from_slice(&key.to_le_bytes());
+            entry.extend_from_slice(&last.time.to_le_bytes());
+            entry.extend_from_slice(&last.content.to_le_bytes());
+            entry.extend_from_slice(&(last.version.len() as u32).to_le_bytes());
+            entry.extend_from_slice(&last.version);
+            bodies.add(self.generation(last.time), &entry);
+        }
+        let mut expired = vec![];
+        if let Some(within) = self.within {
+            let lowest = self.lowest;
+            let first_live = generation_of(lowest.saturating_sub(within).saturating_sub(within / 8), within);
+            expired = self.generations.keys().copied().take_while(|generation| *generation < first_live).collect();
+            if !expired.is_empty() {
+                self.generations.retain(|generation, _| *generation >= first_live);
+                self.last.retain(|_, last| generation_of(last.time, within) >= first_live);
+            }
+        }
+        Delta { appended: bodies.without(&expired), expired }
+    }
+
+    fn restore(&mut self, generation: Generation, body: &[u8]) -> Result<(), Damaged> {
+        let mut rest = body;
+        let mut take = |length: usize| -> Result<Vec<u8>, Damaged> {
+            let (head, tail) = rest.split_at_checked(length).ok_or_else(|| Damaged("a key is cut off".into()))?;
+            rest = tail;
+            Ok(head.to_vec())
+        };
+        let mut left = body.len();
+        while left > 0 {
+            let head = take(44)?;
+            let key = u128::from_le_bytes(head[..16].try_into().unwrap_or_default());
+            let time = i64::from_le_bytes(head[16..24].try_into().unwrap_or_default());
+            let content = u128::from_le_bytes(head[24..40].try_into().unwrap_or_default());
+            let length = u32::from_le_bytes(head[40..44].try_into().unwrap_or_default()) as usize;
+            let version = take(length)?.into_boxed_slice();
+            left -= 44 + length;
+            *self.generations.entry(generation).or_default() += 1;
+            // Generations come in order of time, but a key may have moved back in time: the epochs decide, and a later
+            // record of a key never has a smaller version inside its window.
+            let new = Last { time, content, version };
+            if self.judge(key, &new) == Fate::Passed {
+                self.last.insert(key, new);
+            }
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> StateSize {
+        let keys = self.last.len() as u64;
+        let slots = (self.last.capacity() as u64 * 8 / 7).next_power_of_two();
+        let versions: u64 = self.last.values().map(|last| last.version.len() as u64).sum();
+        StateSize { keys, bytes: slots * (size_of::<(u128, Last)>() as u64 + 1) + versions }
+    }
+}

@@ -1,0 +1,58 @@
+//! WHERE: keeps the rows whose predicate is true.
+//!
+//! NULL is filtered, as in SQL. A row on which the predicate fails is dead, and the rest of the batch goes on.
+//! Order is kept. There is no state, so a filter survives any edit of the file around it.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, UInt8Array};
+use syncline_functions::Predicate;
+use syncline_record::{Batch, Fate, Op, batch::OP};
+
+use crate::operator::{Halt, Operator, Output, of_rows, without};
+
+/// One batch in, at most one out: same columns, at most as many rows, never an empty batch.
+pub struct Filter {
+    predicate: Predicate,
+    /// A `REPLACE … PER` follows: a filtered row goes on as a `Clear` of its group.
+    clears_groups: bool,
+}
+
+impl Filter {
+    pub fn new(predicate: Predicate, clears_groups: bool) -> Self {
+        Self { predicate, clears_groups }
+    }
+}
+
+impl Operator for Filter {
+    fn push(&mut self, batch: Batch, out: &mut Output) -> Result<(), Halt> {
+        let verdict = self.predicate.judge(&batch.rows);
+        let failed = of_rows(&batch, verdict.failed);
+        let cleared = |row: usize| batch.op(row) == Op::Clear;
+        let dead: Vec<u32> = failed.iter().map(|failure| failure.row).collect();
+        let filtered: Vec<usize> = (0..batch.len())
+            .filter(|row| !verdict.keep.value(*row) && dead.binary_search(&(*row as u32)).is_err() && !cleared(*row))
+            .collect();
+        out.stop(&batch, &filtered, Fate::Filtered, "filtered");
+        out.dead(&batch, &failed);
+        if self.clears_groups {
+            let marked = clear(&batch, &filtered);
+            out.emit(marked.keep(&without(batch.len(), &failed)));
+        } else {
+            out.emit(batch.keep(&verdict.keep));
+        }
+        Ok(())
+    }
+}
+
+/// The same rows, of which those in `filtered` only clear their group.
+pub fn clear(batch: &Batch, filtered: &[usize]) -> Batch {
+    if filtered.is_empty() {
+        return batch.clone();
+    }
+    let mut ops: Vec<u8> = (0..batch.len()).map(|row| batch.op(row) as u8).collect();
+    for row in filtered {
+        ops[*row] = Op::Clear as u8;
+    }
+    batch.with_rows(super::present::put_column(&batch.rows, OP, Arc::new(UInt8Array::from(ops)) as ArrayRef))
+}

@@ -1,0 +1,203 @@
+//! The last step before a sink: the rows as the sink wants them.
+//!
+//! Evaluates `SEQUENCE BY` and `DELETE WHEN`, picks the columns that are written, and writes open records (a source without a
+//! schema, no `SELECT`) as their original bytes with only the changed members spliced in.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, RecordBatch, StringViewBuilder, UInt8Array, UInt64Array},
+    datatypes::{Field, Schema, SchemaRef},
+};
+use syncline_functions::{Predicate, Projection, write};
+use syncline_record::{
+    Batch, Fate, Op,
+    batch::{GROUP, LANE, OP, RECORD, ROW},
+};
+
+use crate::{
+    operator::{Halt, Operator, Output, of_rows, without},
+    sink::SEQUENCE,
+};
+
+/// Hidden column: the complete JSON text of a row, for sinks that write records.
+pub const OUT: &str = "__out";
+/// Hidden column: offset of the record that the row came from.
+pub const ORIGIN: &str = "__origin";
+
+/// What a delete does at this sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletes {
+    /// The row with its key goes away.
+    Apply,
+    /// Nothing: a derived row outlives its owner (`ON ORPHAN KEEP`), an `INSERT` never takes back. Counted as absorbed.
+    Absorb,
+    /// Its group becomes empty (`REPLACE`).
+    Clear,
+}
+
+/// What a sink writes of an open record.
+#[derive(Clone, Debug, Default)]
+pub struct OpenRecord {
+    pub dropped: Vec<String>,
+    pub set: Vec<String>,
+}
+
+/// How the rows are to look.
+pub struct Presentation {
+    /// Visible columns, in order. Empty with `open`.
+    pub columns: Vec<String>,
+    pub open: Option<OpenRecord>,
+    pub sequence: Option<Projection>,
+    pub delete_when: Option<Predicate>,
+    pub deletes: Deletes,
+}
+
+pub struct Present {
+    how: Presentation,
+}
+
+impl Present {
+    pub fn new(how: Presentation) -> Self {
+        Self { how }
+    }
+
+    /// The columns that come out for a batch with columns `input`, as far as they are known before the first row.
+    pub fn schema(&self, input: &Schema) -> SchemaRef {
+        let mut fields: Vec<Arc<Field>> = vec![];
+        for name in &self.how.columns {
+            if let Some((_, field)) = input.fields().find(name) {
+                fields.push(field.clone());
+            }
+        }
+        Arc::new(Schema::new(fields))
+    }
+
+    fn columns(&self, batch: &Batch, sequence: Option<ArrayRef>) -> Result<RecordBatch, String> {
+        let rows = &batch.rows;
+        let mut fields: Vec<Arc<Field>> = vec![];
+        let mut columns: Vec<ArrayRef> = vec![];
+        let schema = rows.schema();
+        let mut put = |field: Arc<Field>, column: ArrayRef| {
+            fields.push(field);
+            columns.push(column);
+        };
+        for name in &self.how.columns {
+            let (index, field) = schema.column_with_name(name).ok_or_else(|| format!("no column {name}"))?;
+            put(Arc::new(field.clone()), rows.column(index).clone());
+        }
+        for name in [ROW, OP, LANE, GROUP] {
+            if let Some((index, field)) = schema.column_with_name(name) {
+                put(Arc::new(field.clone()), rows.column(index).clone());
+            }
+        }
+        if let Some(column) = sequence {
+            put(Arc::new(Field::new(SEQUENCE, column.data_type().clone(), true)), column);
+        }
+        let ids = batch.row_ids();
+        let origins: UInt64Array = ids.values().iter().map(|row| batch.origin.offsets[*row as usize]).collect();
+        put(Arc::new(Field::new(ORIGIN, origins.data_type().clone(), false)), Arc::new(origins));
+        if let Some(open) = &self.how.open {
+            let texts = open_records(rows, open)?;
+            put(Arc::new(Field::new(OUT, texts.data_type().clone(), true)), texts);
+        }
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|error| error.to_string())
+    }
+
+    fn mark_deletes(&self, batch: Batch, out: &mut Output) -> Batch {
+        let Some(predicate) = &self.how.delete_when else { return batch };
+        let verdict = predicate.judge(&batch.rows);
+        let failed = of_rows(&batch, verdict.failed);
+        let ops: UInt8Array = (0..batch.len())
+            .map(|row| Some(if verdict.keep.value(row) { Op::Delete as u8 } else { batch.op(row) as u8 }))
+            .collect();
+        out.dead(&batch, &failed);
+        batch.with_rows(put_column(&batch.rows, OP, Arc::new(ops))).keep(&without(batch.len(), &failed))
+    }
+
+    fn settle_deletes(&self, batch: Batch, out: &mut Output) -> Batch {
+        if self.how.deletes == Deletes::Apply || batch.ops().is_none() {
+            return batch;
+        }
+        let deletes: Vec<usize> = (0..batch.len()).filter(|row| batch.op(*row) == Op::Delete).collect();
+        out.stop(&batch, &deletes, Fate::Absorbed, "delete");
+        if self.how.deletes == Deletes::Clear {
+            return super::filter::clear(&batch, &deletes);
+        }
+        let gone: arrow::array::BooleanArray =
+            (0..batch.len()).map(|row| Some(deletes.binary_search(&row).is_err())).collect();
+        batch.keep(&gone)
+    }
+}
+
+impl Operator for Present {
+    fn push(&mut self, batch: Batch, out: &mut Output) -> Result<(), Halt> {
+        let batch = self.mark_deletes(batch, out);
+        let batch = self.settle_deletes(batch, out);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let sequence = self.how.sequence.as_ref().map(|sequence| sequence.apply(&batch.rows));
+        let failed = sequence.as_ref().map_or(vec![], |made| of_rows(&batch, made.failed.clone()));
+        let step = out.step().clone();
+        let rows = self
+            .columns(&batch, sequence.map(|made| made.rows.column(0).clone()))
+            .map_err(|detail| Halt::Broken { step, detail })?;
+        out.dead(&batch, &failed);
+        out.emit(batch.with_rows(rows).keep(&without(batch.len(), &failed)));
+        Ok(())
+    }
+}
+
+/// The JSON text of each open record. Without any change these are the original bytes, not copied.
+fn open_records(rows: &RecordBatch, open: &OpenRecord) -> Result<ArrayRef, String> {
+    let records = rows.column_by_name(RECORD).ok_or("the whole record was not kept")?;
+    if open.dropped.is_empty() && open.set.is_empty() {
+        return Ok(records.clone());
+    }
+    let schema = rows.schema();
+    let columns: Vec<(&str, &Field, &ArrayRef)> = open
+        .set
+        .iter()
+        .map(|name| {
+            let (index, field) = schema.column_with_name(name).ok_or_else(|| format!("no column {name}"))?;
+            Ok((name.as_str(), field, rows.column(index)))
+        })
+        .collect::<Result<_, String>>()?;
+    let records = records.as_string_view();
+    let dropped = |name: &str| open.dropped.iter().any(|gone| gone == name);
+    let mut texts = StringViewBuilder::with_capacity(rows.num_rows());
+    let mut line = Vec::new();
+    let mut tokens: Vec<Vec<u8>> = vec![vec![]; columns.len()];
+    for row in 0..rows.num_rows() {
+        for ((_, field, column), token) in columns.iter().zip(&mut tokens) {
+            token.clear();
+            write::token_of(column, field, row, token);
+        }
+        let set: Vec<(&str, &[u8])> =
+            columns.iter().zip(&tokens).map(|((name, ..), token)| (*name, token.as_slice())).collect();
+        line.clear();
+        write::splice(records.value(row).as_bytes(), &dropped, &set, &mut line);
+        texts.append_value(std::str::from_utf8(&line).map_err(|error| error.to_string())?);
+    }
+    Ok(Arc::new(texts.finish()))
+}
+
+/// The batch with this column in place of one of the same name, or at its end.
+pub fn put_column(rows: &RecordBatch, name: &str, column: ArrayRef) -> RecordBatch {
+    let field = Arc::new(Field::new(name, column.data_type().clone(), true));
+    let schema = rows.schema();
+    let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
+    let mut columns = rows.columns().to_vec();
+    match schema.index_of(name) {
+        Ok(index) => {
+            fields[index] = field;
+            columns[index] = column;
+        }
+        Err(_) => {
+            fields.push(field);
+            columns.push(column);
+        }
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("a column as long as its batch")
+}

@@ -1,0 +1,34 @@
+//! Tasks: what runs on a thread of its own, or, in the simulation, on the one thread that there is.
+
+pub mod commit;
+pub mod delivery;
+pub mod job;
+pub mod start;
+pub mod supervisor;
+
+use std::sync::Arc;
+
+use crate::{
+    clock::{Clock, Rng},
+    log::Log,
+    store::StateStore,
+};
+
+/// What all tasks of a process share.
+#[derive(Clone)]
+pub struct Ground {
+    pub store: Arc<dyn StateStore>,
+    pub log: Arc<dyn Log>,
+    pub clock: Arc<dyn Clock>,
+    pub rng: Arc<dyn Rng>,
+}
+
+/// What a task did when it was given a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    Worked,
+    /// Nothing to do now.
+    Idle,
+    /// Nothing to do any more.
+    Ended,
+}

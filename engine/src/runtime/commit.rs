@@ -1,0 +1,194 @@
+//! One commit of an embedded epoch, step by step. The order is the promise; the simulation breaks it on purpose to see that it
+//! would be noticed.
+//!
+//! 1. staged sinks make their bytes durable and say how long they are (nothing shows them yet);
+//! 2. topics make their bytes durable and say where they end (nothing shows them yet);
+//! 3. one atomic batch holds those lengths and ends, the cursors, the segments and the counters: **the commit**;
+//! 4. frames and parts are shown.
+//!
+//! A crash before 3 is over leaves the last checkpoint, and the start cuts files and topics back to it. A crash after it leaves
+//! only 4 to do again, which is harmless.
+
+use std::collections::BTreeMap;
+
+use syncline_record::StepId;
+
+use super::job::{Job, JobError, Open};
+use crate::{
+    checkpoint::{self, EpochNote, KEPT_EPOCHS, Run, RunState, StateNote},
+    graph::Work,
+    ledger,
+    log::{Ends, NewFrame},
+    sink::Cut,
+    store::Changes,
+    witness::Window,
+};
+
+/// Ledger entries of one frame take at most about this many rows, so that a reader never needs much memory.
+const LEDGER_FRAME_ROWS: usize = 100_000;
+
+impl Job {
+    /// Closes the open epoch. `end`: staged sinks show everything they have.
+    pub fn commit(&mut self, end: bool) -> Result<(), JobError> {
+        if !self.open.touched {
+            return Ok(());
+        }
+        let began = self.ground.clock.elapsed();
+        let open = std::mem::take(&mut self.open);
+        let epoch = self.checkpoint.epoch + 1;
+        let now = self.ground.clock.now();
+        self.balance()?;
+
+        self.spec.witness.enter(Window::Staging);
+        let marks = self.prepare_staged(Cut { now, end })?;
+        self.spec.witness.enter(Window::Logging);
+        let ends = self.prepare_topics(&open)?;
+        let mut changes = Changes::default();
+        let states = self.close_states(epoch, &mut changes)?;
+
+        self.checkpoint.epoch = epoch;
+        self.checkpoint.time = now;
+        self.checkpoint.marks.extend(marks);
+        self.checkpoint.ends.extend(ends.clone());
+        self.checkpoint.states = states;
+        self.checkpoint.watermarks = self.spec.graph.decode.watermarks().clone();
+        self.run.epochs += 1;
+        let took = self.ground.clock.elapsed().saturating_sub(began).as_micros() as u64;
+        self.note(&open, took, &mut changes);
+
+        self.spec.witness.enter(Window::Committing);
+        self.ground.store.apply(changes)?;
+        self.ground.store.flush()?;
+
+        self.spec.witness.enter(Window::Revealing);
+        self.ground.log.commit(epoch, &ends)?;
+        self.reveal()?;
+        self.spec.source.committed(&self.checkpoint.cursors)?;
+        self.spec.witness.enter(Window::Idle);
+        metrics::counter!("syncline_epochs_total", "pipeline" => self.spec.pipeline.clone()).increment(1);
+        Ok(())
+    }
+
+    fn balance(&self) -> Result<(), JobError> {
+        match self.run.pages.unbalanced() {
+            None => Ok(()),
+            Some(step) => Err(JobError::Unbalanced { step: step.clone(), page: self.run.pages.steps[step] }),
+        }
+    }
+
+    fn prepare_staged(&mut self, cut: Cut) -> Result<BTreeMap<StepId, serde_json::Value>, JobError> {
+        let mut marks = BTreeMap::new();
+        for node in &mut self.spec.graph.nodes {
+            if let Work::Staged { sink, .. } = &mut node.work {
+                let mark = sink.prepare(cut).map_err(|error| JobError::Sink { step: node.id.clone(), error })?;
+                marks.insert(node.id.clone(), mark);
+            }
+        }
+        Ok(marks)
+    }
+
+    fn prepare_topics(&self, open: &Open) -> Result<Ends, JobError> {
+        let pipeline = &self.spec.pipeline;
+        let now = self.ground.clock.now();
+        let mut topics: Vec<String> = self.outboxes().into_iter().map(|(_, topic)| topic).collect();
+        if !open.dead.is_empty() {
+            let topic = ledger::dead_topic(pipeline);
+            for letter in &open.dead {
+                let mut letter = letter.clone();
+                letter.epoch = self.checkpoint.epoch + 1;
+                let body = serde_json::to_vec(&letter).unwrap_or_default();
+                self.ground.log.append(&topic, NewFrame { count: 1, time: now, body })?;
+            }
+            topics.push(topic);
+        }
+        if !open.ledger.is_empty() {
+            let topic = ledger::ledger_topic(pipeline);
+            let mut rest = open.ledger.as_slice();
+            while !rest.is_empty() {
+                let mut rows = 0;
+                let many = rest.iter().take_while(|entry| {
+                    let fits = rows < LEDGER_FRAME_ROWS;
+                    rows += entry.offsets.len();
+                    fits
+                });
+                let (head, tail) = rest.split_at(many.count());
+                let count = head.iter().map(|entry| entry.offsets.len() as u32).sum::<u32>().max(1);
+                self.ground.log.append(&topic, NewFrame { count, time: now, body: ledger::encode(head) })?;
+                rest = tail;
+            }
+            topics.push(topic);
+        }
+        Ok(self.ground.log.prepare(&topics)?)
+    }
+
+    fn close_states(&mut self, epoch: u64, changes: &mut Changes) -> Result<BTreeMap<StepId, StateNote>, JobError> {
+        let lowest = self.lowest_watermark();
+        let mut states = BTreeMap::new();
+        for node in &mut self.spec.graph.nodes {
+            let (Work::Operator(operator), Some(digest)) = (&mut node.work, node.state) else { continue };
+            if let Some(lowest) = lowest {
+                operator.advance(lowest);
+            }
+            let delta = operator.close(epoch);
+            let Some(segments) = self.segments.get_mut(&node.id) else { continue };
+            segments.write(epoch, delta, &*self.ground.store, changes)?;
+            let note = StateNote { digest, size: operator.size(), stored: segments.bytes() };
+            states.insert(node.id.clone(), note);
+        }
+        Ok(states)
+    }
+
+    fn note(&self, open: &Open, took: u64, changes: &mut Changes) {
+        let pipeline = &self.spec.pipeline;
+        checkpoint::put(changes, checkpoint::checkpoint_key(pipeline), &self.checkpoint);
+        checkpoint::put(changes, checkpoint::run_key(pipeline, self.run.run), &self.run);
+        let note = EpochNote {
+            pipeline: pipeline.clone(),
+            run: self.run.run,
+            epoch: self.checkpoint.epoch,
+            time: self.checkpoint.time,
+            rows: open.rows,
+            took,
+            state_bytes: self.checkpoint.states.values().map(|state| state.stored).sum(),
+        };
+        checkpoint::put(changes, checkpoint::epoch_key(pipeline, note.epoch), &note);
+        if let Some(old) = note.epoch.checked_sub(KEPT_EPOCHS) {
+            changes.remove(checkpoint::epoch_key(pipeline, old));
+        }
+    }
+
+    pub(super) fn reveal(&mut self) -> Result<(), JobError> {
+        for node in &mut self.spec.graph.nodes {
+            if let Work::Staged { sink, .. } = &mut node.work {
+                sink.reveal().map_err(|error| JobError::Sink { step: node.id.clone(), error })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes how the run ended. Called once, after the last commit and when every sink is done.
+    pub fn close_run(&mut self, state: RunState, reason: Option<String>) -> Result<(), JobError> {
+        let now = self.ground.clock.now();
+        close_run(&self.ground, &self.spec.pipeline, self.run.run, state, reason, now)
+    }
+}
+
+/// The same for a job that is no more.
+pub fn close_run(
+    ground: &super::Ground,
+    pipeline: &str,
+    run: u64,
+    state: RunState,
+    reason: Option<String>,
+    now: i64,
+) -> Result<(), JobError> {
+    let key = checkpoint::run_key(pipeline, run);
+    let Ok(Some(mut record)) = checkpoint::read::<Run>(&*ground.store, &key) else { return Ok(()) };
+    record.state = state;
+    record.reason = reason;
+    record.ended = Some(now);
+    let mut changes = Changes::default();
+    checkpoint::put(&mut changes, key, &record);
+    ground.store.apply(changes)?;
+    Ok(ground.store.flush()?)
+}

@@ -1,0 +1,279 @@
+//! Delivery: takes rows from an outbox to the sink behind it, at the sink's own pace.
+//!
+//! A transactional sink keeps our position in its own transaction, and what it says at `open` is the truth; our record of it is
+//! a copy for those who look. Of a plain sink our record is the truth, one batch behind at worst: at least once.
+
+use std::{sync::Arc, time::Duration};
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{UInt8Type, UInt64Type};
+use syncline_functions::JsonWriter;
+use syncline_record::{DeadLetter, Fate, Op, Partition, Place, Reason, StepId, batch::OP, keys};
+
+use super::{Ground, Turn};
+use crate::{
+    checkpoint::{self, ReadError},
+    ledger::{SinkFrame, sink_topic},
+    log::{LogError, NewFrame},
+    operators::present::ORIGIN,
+    outbox,
+    sink::{Applied, Delivered, OutboxRows, OutboxSink, SinkError, Stream},
+    store::{Changes, StoreError},
+};
+
+/// Bytes that one transaction of a sink takes from the outbox: large enough to pay for the commit, small enough to redo.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// The first pause after a passing error, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, thiserror::Error)]
+pub enum DeliveryError {
+    #[error("{step}: {error}")]
+    Sink { step: StepId, error: SinkError },
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("{step}: the outbox cannot be read at {offset}: {detail}")]
+    Damaged { step: StepId, offset: u64, detail: String },
+}
+
+/// What a sink is waiting for, for `status`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    pub detail: String,
+    pub tries: u32,
+}
+
+pub struct Delivery {
+    ground: Ground,
+    stream: Stream,
+    topic: String,
+    sink: Box<dyn OutboxSink>,
+    fresh: bool,
+    /// The sink keeps our position itself; else our record of it must survive a crash.
+    transactional: bool,
+    delivered: Option<Delivered>,
+    pause_until: Duration,
+    trouble: Option<Trouble>,
+}
+
+impl Delivery {
+    /// `fresh`: the sink forgets this stream's progress first.
+    pub fn new(ground: Ground, stream: Stream, topic: String, sink: Box<dyn OutboxSink>, fresh: bool) -> Self {
+        let pause_until = Duration::ZERO;
+        Self { ground, stream, topic, sink, fresh, transactional: false, delivered: None, pause_until, trouble: None }
+    }
+
+    pub fn step(&self) -> &StepId {
+        &self.stream.step
+    }
+
+    pub fn trouble(&self) -> Option<&Trouble> {
+        self.trouble.as_ref()
+    }
+
+    /// True when everything that is visible in the outbox has been delivered.
+    pub fn drained(&self) -> Result<bool, DeliveryError> {
+        let end = self.ground.log.end(&self.topic)?;
+        Ok(self.delivered.as_ref().is_some_and(|delivered| delivered.next >= end))
+    }
+
+    /// One transaction's worth of rows.
+    pub fn turn(&mut self) -> Result<Turn, DeliveryError> {
+        if self.ground.clock.elapsed() < self.pause_until {
+            return Ok(Turn::Idle);
+        }
+        match self.attempt() {
+            Ok(turn) => {
+                self.trouble = None;
+                Ok(turn)
+            }
+            Err(Failure::Sink(error)) => self.recover(error),
+            Err(Failure::Fatal(error)) => Err(error),
+        }
+    }
+
+    fn attempt(&mut self) -> Result<Turn, Failure> {
+        if self.delivered.is_none() {
+            self.open()?;
+        }
+        let delivered = self.delivered.clone().unwrap_or_default();
+        let frames = self.ground.log.read(&self.topic, delivered.next, BATCH_BYTES).map_err(DeliveryError::from)?;
+        if frames.is_empty() {
+            return Ok(Turn::Idle);
+        }
+        let mut partitions = vec![];
+        let mut rows = vec![];
+        for frame in &frames {
+            let (batch, partition) = outbox::decode(&frame.body).map_err(|detail| self.damaged(frame.base, detail))?;
+            // After a restart the sink may be in the middle of a frame.
+            let skip = delivered.next.saturating_sub(frame.base).min(batch.num_rows() as u64) as usize;
+            let kept = batch.slice(skip, batch.num_rows() - skip);
+            rows.push(OutboxRows { base: frame.base + skip as u64, rows: kept });
+            partitions.push(partition);
+        }
+        let next = frames.last().map_or(delivered.next, |frame| frame.next());
+        let applied = self.sink.apply(&rows)?;
+        let after = self.settle(&delivered, next, &rows, &partitions, &applied)?;
+        self.sink.commit(&after)?;
+        self.record(&after)?;
+        self.ground.log.release(&self.topic, after.next).map_err(DeliveryError::from)?;
+        self.delivered = Some(after);
+        Ok(Turn::Worked)
+    }
+
+    fn open(&mut self) -> Result<(), Failure> {
+        if self.fresh {
+            self.sink.clear(&self.stream)?;
+            self.fresh = false;
+        }
+        let recorded: Option<Delivered> =
+            checkpoint::read(&*self.ground.store, &self.key()).map_err(DeliveryError::from)?;
+        let said = self.sink.open(&self.stream)?;
+        self.transactional = said.is_some();
+        let delivered = said.or(recorded).unwrap_or_default();
+        self.record(&delivered)?;
+        self.delivered = Some(delivered);
+        Ok(())
+    }
+
+    /// Counts what became of the rows, and publishes what was not taken before the sink commits.
+    fn settle(
+        &self,
+        before: &Delivered,
+        next: u64,
+        rows: &[OutboxRows],
+        partitions: &[String],
+        applied: &Applied,
+    ) -> Result<Delivered, DeliveryError> {
+        let total: u64 = rows.iter().map(|rows| real_rows(&rows.rows)).sum();
+        let (dead, stale) = (applied.dead.len() as u64, applied.stale.len() as u64);
+        let mut after = Delivered { next, books: before.books };
+        after.books.rows_in += total;
+        after.books.count(Fate::Dead, dead);
+        after.books.count(Fate::Stale, stale);
+        after.books.count(Fate::Passed, total.saturating_sub(dead + stale));
+        after.books.rows_out += total.saturating_sub(dead + stale);
+        if dead + stale > 0 {
+            let frame = self.frame(before.next, rows, partitions, applied);
+            let body = serde_json::to_vec(&frame).unwrap_or_default();
+            let time = self.ground.clock.now();
+            let topic = sink_topic(&self.stream.pipeline, &self.stream.step);
+            self.ground.log.publish(&topic, vec![NewFrame { count: 1, time, body }])?;
+        }
+        Ok(after)
+    }
+
+    fn frame(&self, base: u64, rows: &[OutboxRows], partitions: &[String], applied: &Applied) -> SinkFrame {
+        let find = |offset: u64| {
+            let index = rows.iter().rposition(|rows| rows.base <= offset)?;
+            let row = (offset - rows[index].base) as usize;
+            (row < rows[index].rows.num_rows()).then(|| (&rows[index].rows, row, partitions[index].as_str()))
+        };
+        let mut frame = SinkFrame { base, ..SinkFrame::default() };
+        for (offset, reason) in &applied.dead {
+            if let Some((rows, row, partition)) = find(*offset) {
+                frame.dead.push((*offset, self.letter(rows, row, partition, reason)));
+            }
+        }
+        for offset in &applied.stale {
+            if let Some((rows, row, partition)) = find(*offset) {
+                frame.stale.push((*offset, partition.to_owned(), origin(rows, row)));
+            }
+        }
+        frame
+    }
+
+    /// The original bytes are behind the outbox: the row as JSON takes their place.
+    fn letter(&self, rows: &RecordBatch, row: usize, partition: &str, reason: &Reason) -> DeadLetter {
+        let mut bytes = vec![];
+        JsonWriter::new(&rows.schema()).write_row(rows, row, &mut bytes);
+        let length = bytes.len() as u64;
+        let hash = keys::hex128(keys::content_hash(&bytes));
+        bytes.truncate(DeadLetter::KEPT);
+        let partition = Partition { name: Arc::from(partition), number: 0 };
+        DeadLetter {
+            step: self.stream.step.clone(),
+            reason: reason.clone(),
+            place: Place { partition, offset: origin(rows, row), byte: None },
+            time: self.ground.clock.now(),
+            epoch: 0,
+            bytes,
+            length,
+            hash,
+            headers: None,
+        }
+    }
+
+    fn record(&self, delivered: &Delivered) -> Result<(), DeliveryError> {
+        let mut changes = Changes::default();
+        checkpoint::put(&mut changes, self.key(), delivered);
+        self.ground.store.apply(changes)?;
+        if !self.transactional {
+            self.ground.store.flush()?;
+        }
+        Ok(())
+    }
+
+    fn key(&self) -> Vec<u8> {
+        checkpoint::delivered_key(&self.stream.pipeline, &self.stream.step)
+    }
+
+    fn damaged(&self, offset: u64, detail: String) -> DeliveryError {
+        DeliveryError::Damaged { step: self.stream.step.clone(), offset, detail }
+    }
+
+    /// Decides what an error means: a pause and another try, or the end.
+    fn recover(&mut self, error: SinkError) -> Result<Turn, DeliveryError> {
+        self.delivered = None;
+        let tries = self.trouble.as_ref().map_or(0, |trouble| trouble.tries) + 1;
+        let pause = match &error {
+            SinkError::Never(_) => return Err(DeliveryError::Sink { step: self.stream.step.clone(), error }),
+            SinkError::Later { delay, .. } => *delay,
+            SinkError::Again(_) | SinkError::Reconnect(_) => {
+                (FIRST_PAUSE * 2u32.saturating_pow(tries.min(16) - 1)).min(LONGEST_PAUSE)
+            }
+        };
+        // Half of the pause is random, so that many sinks of one server do not come back at once.
+        let jitter = pause.mul_f64((self.ground.rng.next() % 1000) as f64 / 2000.0);
+        self.pause_until = self.ground.clock.elapsed() + pause / 2 + jitter;
+        tracing::warn!(step = %self.stream.step, tries, "{error}; trying again in {pause:?}");
+        self.trouble = Some(Trouble { detail: error.to_string(), tries });
+        Ok(Turn::Idle)
+    }
+}
+
+enum Failure {
+    Sink(SinkError),
+    Fatal(DeliveryError),
+}
+
+impl From<SinkError> for Failure {
+    fn from(error: SinkError) -> Self {
+        Self::Sink(error)
+    }
+}
+
+impl From<DeliveryError> for Failure {
+    fn from(error: DeliveryError) -> Self {
+        Self::Fatal(error)
+    }
+}
+
+/// Rows that the books count.
+fn real_rows(rows: &RecordBatch) -> u64 {
+    match rows.column_by_name(OP).and_then(|ops| ops.as_primitive_opt::<UInt8Type>()) {
+        None => rows.num_rows() as u64,
+        Some(ops) => ops.values().iter().filter(|op| **op != Op::Clear as u8).count() as u64,
+    }
+}
+
+fn origin(rows: &RecordBatch, row: usize) -> u64 {
+    let origins = rows.column_by_name(ORIGIN).and_then(|column| column.as_primitive_opt::<UInt64Type>());
+    origins.map_or(0, |origins| origins.value(row))
+}

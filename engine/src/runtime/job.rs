@@ -1,0 +1,284 @@
+//! A job: one pipeline's chain over its source, epoch by epoch.
+//!
+//! One thread calls [`Job::turn`] again and again. A turn takes one poll of the source through the whole chain, and closes the
+//! epoch when it is time. Whatever goes wrong, nothing of an open epoch was committed: drop the job and start another.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use syncline_record::{Batch, DeadLetter, Epoch, Micros, Origin, StepBooks, StepId};
+
+use super::{Ground, Turn};
+use crate::{
+    checkpoint::{Checkpoint, Run},
+    graph::{Graph, Node, SOURCE, Work},
+    log::{CommitError, Event, LogError, NewFrame},
+    operator::{Halt, LedgerEntry, Operator, Output},
+    outbox,
+    segment::{SegmentError, Segments},
+    sink::SinkError,
+    source::{Polled, Progress, Rejected, Rows, Source, SourceError},
+    store::StoreError,
+    witness::{Window, Witness},
+};
+
+/// An epoch is closed at this many rows or bytes even before its time: what a crash redoes stays small.
+const EPOCH_ROWS: u64 = 200_000;
+const EPOCH_BYTES: u64 = 50 << 20;
+
+/// Rows that may wait for one sink before the source is left alone. They lie on disk; the bound keeps the disk and the lag sane.
+pub const OUTBOX_ROWS: u64 = 1_000_000;
+
+/// What a job is made of.
+pub struct JobSpec {
+    pub pipeline: String,
+    /// Digest of the plan.
+    pub plan: String,
+    pub checkpoint_every: Duration,
+    /// `ledger = 'all'`
+    pub keep_passed: bool,
+    pub graph: Graph,
+    pub source: Box<dyn Source>,
+    pub witness: Box<dyn Witness>,
+}
+
+/// Why a job cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    #[error(transparent)]
+    Halt(#[from] Halt),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("{step}: {error}")]
+    Sink { step: StepId, error: SinkError },
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    #[error("the books of {step} do not balance: {page:?}")]
+    Unbalanced { step: StepId, page: StepBooks },
+    /// A partition went to another worker with an open epoch: start again from what is committed.
+    #[error("{partition} was taken over by another worker")]
+    Lost { partition: String },
+}
+
+/// What the open epoch holds, beside what operators and sinks keep themselves.
+#[derive(Default)]
+pub(super) struct Open {
+    pub rows: u64,
+    pub bytes: u64,
+    pub since: Option<Duration>,
+    pub dead: Vec<DeadLetter>,
+    pub ledger: Vec<LedgerEntry>,
+    pub touched: bool,
+}
+
+pub struct Job {
+    pub(super) ground: Ground,
+    pub(super) spec: JobSpec,
+    pub(super) segments: BTreeMap<StepId, Segments>,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) run: Run,
+    pub(super) open: Open,
+    pub(super) ended: bool,
+}
+
+impl Job {
+    /// One poll of the source, through the chain; and a commit when one is due.
+    pub fn turn(&mut self) -> Result<Turn, JobError> {
+        if self.ended {
+            return Ok(Turn::Ended);
+        }
+        self.follow_events()?;
+        if self.pushed_back()? {
+            self.commit_if_due()?;
+            return Ok(Turn::Idle);
+        }
+        let turn = match self.spec.source.poll(self.ground.clock.now())? {
+            Polled::Rows(rows) => {
+                self.take(rows)?;
+                Turn::Worked
+            }
+            Polled::Idle => Turn::Idle,
+            Polled::Ended => {
+                self.finish(true)?;
+                return Ok(Turn::Ended);
+            }
+        };
+        self.commit_if_due()?;
+        Ok(turn)
+    }
+
+    /// Closes the epoch and stops: on request (`ended` false), or because the source is at its end.
+    pub fn finish(&mut self, ended: bool) -> Result<(), JobError> {
+        self.ended = true;
+        self.checkpoint.ended = ended;
+        self.open.touched = true;
+        self.commit(ended)
+    }
+
+    pub fn epoch(&self) -> Epoch {
+        self.checkpoint.epoch
+    }
+
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    pub fn progress(&self) -> Progress {
+        self.spec.source.progress()
+    }
+
+    /// Outbox topics by step, for the sinks' own tasks.
+    pub fn outboxes(&self) -> Vec<(StepId, String)> {
+        let outbox = |node: &Node| match &node.work {
+            Work::Outbox { topic, .. } => Some((node.id.clone(), topic.clone())),
+            _ => None,
+        };
+        self.spec.graph.nodes.iter().filter_map(outbox).collect()
+    }
+
+    fn follow_events(&mut self) -> Result<(), JobError> {
+        for event in self.ground.log.events() {
+            match event {
+                Event::Assigned(_) => {}
+                Event::Revoked(_) => self.commit(false)?,
+                Event::Lost(partition) => return Err(JobError::Lost { partition: partition.to_string() }),
+            }
+        }
+        Ok(())
+    }
+
+    /// True while some sink is too far behind.
+    fn pushed_back(&self) -> Result<bool, JobError> {
+        for node in &self.spec.graph.nodes {
+            if let Work::Outbox { topic, .. } = &node.work {
+                let end = self.ground.log.end(topic)?;
+                let next = crate::checkpoint::read::<crate::sink::Delivered>(
+                    &*self.ground.store,
+                    &crate::checkpoint::delivered_key(&self.spec.pipeline, &node.id),
+                );
+                let next = next.ok().flatten().map_or(0, |delivered| delivered.next);
+                if end.saturating_sub(next) > OUTBOX_ROWS {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn commit_if_due(&mut self) -> Result<(), JobError> {
+        let Some(since) = self.open.since else { return Ok(()) };
+        let old = self.ground.clock.elapsed().saturating_sub(since) >= self.spec.checkpoint_every;
+        if old || self.open.rows >= EPOCH_ROWS || self.open.bytes >= EPOCH_BYTES {
+            self.commit(false)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, rows: Rows) -> Result<(), JobError> {
+        if self.open.since.is_none() {
+            self.open.since = Some(self.ground.clock.elapsed());
+            self.spec.witness.enter(Window::Open);
+        }
+        self.open.touched = true;
+        self.open.rows += rows.origin.rows() as u64 + rows.rejected.len() as u64;
+        self.open.bytes += rows.origin.payload.len() as u64;
+        let partition = rows.origin.partition.to_string();
+        let mut out = Output::new(StepId::new(SOURCE), self.spec.keep_passed);
+        out.books.rows_in = rows.origin.rows() as u64 + rows.rejected.len() as u64;
+        for rejected in rows.rejected {
+            out.dead_record(letter(rejected));
+        }
+        if rows.origin.rows() > 0 {
+            self.decode(rows.origin, &mut out);
+        }
+        let emitted = self.enter(out);
+        for batch in emitted {
+            for index in 0..self.spec.graph.first.len() {
+                self.push(self.spec.graph.first[index], batch.clone())?;
+            }
+        }
+        self.checkpoint.cursors.insert(partition, rows.cursor);
+        Ok(())
+    }
+
+    fn decode(&mut self, origin: Origin, out: &mut Output) {
+        let now = self.ground.clock.now();
+        self.spec.graph.decode.push(origin, now, out);
+    }
+
+    /// Takes a batch through a step and all that follow.
+    fn push(&mut self, index: usize, batch: Batch) -> Result<(), JobError> {
+        let node = &mut self.spec.graph.nodes[index];
+        let mut out = Output::new(node.id.clone(), self.spec.keep_passed);
+        out.books.rows_in = crate::operator::counted(&batch);
+        match &mut node.work {
+            Work::Operator(operator) => operator.push(batch, &mut out)?,
+            Work::Fan => out.emit(batch),
+            Work::Staged { present, sink } => {
+                present.push(batch, &mut out)?;
+                for batch in std::mem::take(&mut out.emitted) {
+                    let step = node.id.clone();
+                    let failed = sink.write(&batch).map_err(|error| JobError::Sink { step, error })?;
+                    out.refuse(&batch, &failed);
+                }
+            }
+            Work::Outbox { present, topic } => {
+                present.push(batch, &mut out)?;
+                for batch in std::mem::take(&mut out.emitted) {
+                    let body =
+                        outbox::encode(&batch).map_err(|detail| Halt::Broken { step: node.id.clone(), detail })?;
+                    let time = batch.time(0);
+                    self.ground.log.append(topic, NewFrame { count: batch.len() as u32, time, body })?;
+                    out.hold(crate::operator::counted(&batch));
+                }
+            }
+        }
+        let emitted = self.enter(out);
+        for batch in emitted {
+            let branches = self.spec.graph.nodes[index].next.len();
+            for branch in 0..branches {
+                self.push(self.spec.graph.nodes[index].next[branch], batch.clone())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Books what a step had to say; returns what it puts out.
+    fn enter(&mut self, out: Output) -> Vec<Batch> {
+        self.run.pages.step(out.step()).add(&out.books);
+        if out.null_keys > 0 {
+            *self.run.null_keys.entry(out.step().clone()).or_default() += out.null_keys;
+        }
+        self.open.dead.extend(out.dead);
+        self.open.ledger.extend(out.ledger);
+        out.emitted
+    }
+
+    /// Lowest watermark over the partitions that have shown one.
+    pub(super) fn lowest_watermark(&self) -> Option<Micros> {
+        self.spec.graph.decode.watermarks().values().copied().min()
+    }
+}
+
+fn letter(rejected: Rejected) -> DeadLetter {
+    DeadLetter {
+        step: StepId::new(SOURCE),
+        reason: rejected.reason,
+        place: rejected.place,
+        time: rejected.time,
+        epoch: 0,
+        bytes: rejected.bytes,
+        length: rejected.length,
+        hash: syncline_record::keys::hex128(rejected.hash),
+        headers: rejected.headers,
+    }
+}

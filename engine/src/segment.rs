@@ -1,0 +1,237 @@
+//! Segments: the durable form of a step's state.
+//!
+//! A segment is what one step changed in one epoch, in one generation. It is written once under a key of its own and never
+//! changed; state is the sum of a step's live segments. Small ones are merged in the commit that removes them.
+//!
+//! ```text
+//! key    s/ pipeline NUL step NUL generation (8 bytes, big endian) sequence (8 bytes, big endian)
+//! value  format (1) crc32 of the rest (4) epoch (8) state digest (8) body
+//! ```
+
+use std::collections::BTreeMap;
+
+use syncline_record::{Epoch, Generation, StepId};
+
+use crate::{
+    operator::{Damaged, Delta},
+    store::{Changes, StateStore, StoreError},
+};
+
+pub const SEGMENT_FORMAT: u8 = 1;
+
+/// Largest body of one segment: sled writes values of this size without its slow path for large ones.
+pub const SEGMENT_BYTES: usize = 64 << 10;
+
+/// A generation with this many small segments has them merged. Restoring and scanning pay per segment; merging pays per byte.
+const MERGE_AT: usize = 16;
+
+const HEAD: usize = 1 + 4 + 8 + 8;
+
+/// What a start can meet.
+#[derive(Debug, thiserror::Error)]
+pub enum SegmentError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{step}: segment {sequence} of generation {generation} is damaged: {detail}")]
+    Damaged { step: StepId, generation: Generation, sequence: u64, detail: String },
+    #[error("{step}: a segment has format {found}; this version reads {SEGMENT_FORMAT}")]
+    Format { step: StepId, found: u8 },
+}
+
+/// A segment as a reader sees it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Segment<'a> {
+    pub epoch: Epoch,
+    pub digest: u64,
+    pub body: &'a [u8],
+}
+
+pub fn prefix(pipeline: &str, step: &StepId) -> Vec<u8> {
+    [b"s/", pipeline.as_bytes(), b"\0", step.as_str().as_bytes(), b"\0"].concat()
+}
+
+fn key(pipeline: &str, step: &StepId, generation: Generation, sequence: u64) -> Vec<u8> {
+    let mut key = prefix(pipeline, step);
+    key.extend_from_slice(&generation.to_be_bytes());
+    key.extend_from_slice(&sequence.to_be_bytes());
+    key
+}
+
+fn encode(epoch: Epoch, digest: u64, body: &[u8]) -> Vec<u8> {
+    let mut value = Vec::with_capacity(HEAD + body.len());
+    value.push(SEGMENT_FORMAT);
+    value.extend_from_slice(&[0; 4]);
+    value.extend_from_slice(&epoch.to_le_bytes());
+    value.extend_from_slice(&digest.to_le_bytes());
+    value.extend_from_slice(body);
+    let checksum = crc32fast::hash(&value[5..]);
+    value[1..5].copy_from_slice(&checksum.to_le_bytes());
+    value
+}
+
+/// Reads a segment back, or says what is wrong with it.
+pub fn decode(value: &[u8]) -> Result<Segment<'_>, Damaged> {
+    if value.len() < HEAD {
+        return Err(Damaged(format!("{} bytes are too few", value.len())));
+    }
+    let word = |at: usize| u64::from_le_bytes(value[at..at + 8].try_into().unwrap_or_default());
+    let checksum = u32::from_le_bytes(value[1..5].try_into().unwrap_or_default());
+    if crc32fast::hash(&value[5..]) != checksum {
+        return Err(Damaged("its checksum does not fit".into()));
+    }
+    Ok(Segment { epoch: word(5), digest: word(13), body: &value[HEAD..] })
+}
+
+/// Generation and sequence from the end of a key.
+pub fn place_of(key: &[u8]) -> Option<(Generation, u64)> {
+    let (rest, sequence) = key.split_at_checked(key.len().checked_sub(8)?)?;
+    let (_, generation) = rest.split_at_checked(rest.len().checked_sub(8)?)?;
+    Some((u64::from_be_bytes(generation.try_into().ok()?), u64::from_be_bytes(sequence.try_into().ok()?)))
+}
+
+/// The live segments of one step: which there are, and how large.
+pub struct Segments {
+    pipeline: String,
+    step: StepId,
+    digest: u64,
+    live: BTreeMap<Generation, Vec<(u64, usize)>>,
+    next: u64,
+}
+
+impl Segments {
+    pub fn new(pipeline: &str, step: &StepId, digest: u64) -> Self {
+        Self { pipeline: pipeline.into(), step: step.clone(), digest, live: BTreeMap::new(), next: 0 }
+    }
+
+    /// Reads every live segment, in order of generation and sequence.
+    pub fn restore(
+        &mut self,
+        store: &dyn StateStore,
+        take: &mut dyn FnMut(Generation, &[u8]) -> Result<(), Damaged>,
+    ) -> Result<(), SegmentError> {
+        let mut problem = None;
+        let step = self.step.clone();
+        store.scan(&prefix(&self.pipeline, &self.step), &mut |key, value| {
+            let Some((generation, sequence)) = place_of(key) else { return true };
+            let read = match value.first() {
+                Some(found) if *found != SEGMENT_FORMAT => {
+                    problem = Some(SegmentError::Format { step: step.clone(), found: *found });
+                    return false;
+                }
+                _ => decode(value).and_then(|segment| take(generation, segment.body)),
+            };
+            if let Err(Damaged(detail)) = read {
+                problem = Some(SegmentError::Damaged { step: step.clone(), generation, sequence, detail });
+                return false;
+            }
+            self.live.entry(generation).or_default().push((sequence, value.len()));
+            self.next = self.next.max(sequence + 1);
+            true
+        })?;
+        problem.map_or(Ok(()), Err)
+    }
+
+    /// Leaves the segments that there are alone, and numbers new ones after them.
+    pub fn skip(&mut self, store: &dyn StateStore) -> Result<(), StoreError> {
+        store.scan(&prefix(&self.pipeline, &self.step), &mut |key, _| {
+            if let Some((_, sequence)) = place_of(key) {
+                self.next = self.next.max(sequence + 1);
+            }
+            true
+        })
+    }
+
+    /// Adds what an epoch changed to the changes of its checkpoint.
+    pub fn write(
+        &mut self,
+        epoch: Epoch,
+        delta: Delta,
+        store: &dyn StateStore,
+        changes: &mut Changes,
+    ) -> Result<(), SegmentError> {
+        for generation in delta.expired {
+            for (sequence, _) in self.live.remove(&generation).unwrap_or_default() {
+                changes.remove(key(&self.pipeline, &self.step, generation, sequence));
+            }
+        }
+        let mut bodies: BTreeMap<Generation, Vec<Vec<u8>>> = BTreeMap::new();
+        for (generation, body) in delta.appended {
+            bodies.entry(generation).or_default().push(body);
+        }
+        for (generation, appended) in bodies {
+            let mut whole = self.take_small(generation, store, changes)?;
+            whole.extend(appended);
+            for body in packed(whole) {
+                let value = encode(epoch, self.digest, &body);
+                self.live.entry(generation).or_default().push((self.next, value.len()));
+                changes.put(key(&self.pipeline, &self.step, generation, self.next), value);
+                self.next += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the small segments at the end of a generation out, when there are many of them.
+    fn take_small(
+        &mut self,
+        generation: Generation,
+        store: &dyn StateStore,
+        changes: &mut Changes,
+    ) -> Result<Vec<Vec<u8>>, SegmentError> {
+        let live = self.live.entry(generation).or_default();
+        let small = live.iter().rev().take_while(|(_, size)| *size < SEGMENT_BYTES / 2).count();
+        if small < MERGE_AT {
+            return Ok(vec![]);
+        }
+        let mut bodies = vec![];
+        for (sequence, _) in live.split_off(live.len() - small) {
+            let key = key(&self.pipeline, &self.step, generation, sequence);
+            let damaged =
+                |detail: String| SegmentError::Damaged { step: self.step.clone(), generation, sequence, detail };
+            let value = store.get(&key)?.ok_or_else(|| damaged("it is gone".into()))?;
+            bodies.push(decode(&value).map_err(|Damaged(detail)| damaged(detail))?.body.to_vec());
+            changes.remove(key);
+        }
+        Ok(bodies)
+    }
+
+    /// Bytes of the live segments.
+    pub fn bytes(&self) -> u64 {
+        self.live.values().flatten().map(|(_, size)| *size as u64).sum()
+    }
+}
+
+/// The same bodies in the same order, put together as long as they fit into a segment.
+fn packed(bodies: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let mut packed: Vec<Vec<u8>> = vec![];
+    for body in bodies {
+        match packed.last_mut() {
+            Some(last) if last.len() + body.len() <= SEGMENT_BYTES => last.extend_from_slice(&body),
+            _ => packed.push(body),
+        }
+    }
+    packed
+}
+
+/// Collects entries into bodies that fit into a segment.
+#[derive(Default)]
+pub struct Bodies(BTreeMap<Generation, Vec<Vec<u8>>>);
+
+impl Bodies {
+    /// Adds one entry, which is never split.
+    pub fn add(&mut self, generation: Generation, entry: &[u8]) {
+        let bodies = self.0.entry(generation).or_default();
+        match bodies.last_mut() {
+            Some(last) if last.len() + entry.len() <= SEGMENT_BYTES => last.extend_from_slice(entry),
+            _ => bodies.push(entry.to_vec()),
+        }
+    }
+
+    pub fn without(mut self, generations: &[Generation]) -> Vec<(Generation, Vec<u8>)> {
+        self.0.retain(|generation, _| !generations.contains(generation));
+        self.0
+            .into_iter()
+            .flat_map(|(generation, bodies)| bodies.into_iter().map(move |body| (generation, body)))
+            .collect()
+    }
+}

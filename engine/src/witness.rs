@@ -1,0 +1,63 @@
+//! Remembers in which window of a commit a process died, so that a crash test can show which windows it hit.
+//!
+//! One small write per window of an epoch that has rows; it survives `kill -9`, which is what it is for.
+
+use serde::{Deserialize, Serialize};
+
+/// The windows of an embedded epoch, in order. A crash in any of them is closed by the start sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Window {
+    /// Nothing is open.
+    Idle = 0,
+    /// Rows are on their way; nothing is durable.
+    Open = 1,
+    /// Staged sinks make their bytes durable.
+    Staging = 2,
+    /// Topics make their bytes durable.
+    Logging = 3,
+    /// The checkpoint is being written: the commit itself.
+    Committing = 4,
+    /// Committed; parts and frames are being shown.
+    Revealing = 5,
+}
+
+impl Window {
+    pub const ALL: [Self; 6] =
+        [Self::Idle, Self::Open, Self::Staging, Self::Logging, Self::Committing, Self::Revealing];
+
+    pub fn from_u8(byte: u8) -> Option<Self> {
+        Self::ALL.get(byte as usize).copied()
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Open => "open",
+            Self::Staging => "staging",
+            Self::Logging => "logging",
+            Self::Committing => "committing",
+            Self::Revealing => "revealing",
+        }
+    }
+}
+
+/// Called by the job's thread at each window. A witness that fails says nothing: it never stops a job.
+pub trait Witness: Send {
+    fn enter(&mut self, window: Window);
+
+    /// The window that the last process entered last.
+    fn last(&self) -> Option<Window>;
+}
+
+/// Remembers nothing.
+pub struct NoWitness;
+
+impl Witness for NoWitness {
+    fn enter(&mut self, _: Window) {}
+
+    fn last(&self) -> Option<Window> {
+        None
+    }
+}

@@ -1,0 +1,94 @@
+//! How a command ends: exit codes, and one shape for every failure.
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | ok |
+//! | 1 | failed: the run, the test, the query |
+//! | 2 | usage or file wrong: nothing was started |
+//! | 3 | environment: something outside has to change first |
+//!
+//! The same fact goes to a terminal as text, to `-o json` as JSON and over HTTP as problem+json.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    Failed = 1,
+    Usage = 2,
+    Environment = 3,
+}
+
+/// What went wrong and what to do next. Never holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    pub exit: Exit,
+    /// Stable word for machines, e.g. `folder-in-use`.
+    pub slug: &'static str,
+    /// One short fact.
+    pub title: String,
+    /// What was seen.
+    pub detail: Vec<String>,
+    /// The next step.
+    pub help: Vec<String>,
+}
+
+impl Failure {
+    pub fn new(exit: Exit, slug: &'static str, title: impl Into<String>) -> Self {
+        Self { exit, slug, title: title.into(), detail: vec![], help: vec![] }
+    }
+
+    pub fn failed(slug: &'static str, title: impl Into<String>) -> Self {
+        Self::new(Exit::Failed, slug, title)
+    }
+
+    pub fn usage(slug: &'static str, title: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, slug, title)
+    }
+
+    pub fn environment(slug: &'static str, title: impl Into<String>) -> Self {
+        Self::new(Exit::Environment, slug, title)
+    }
+
+    pub fn seen(mut self, detail: impl Into<String>) -> Self {
+        self.detail.push(detail.into());
+        self
+    }
+
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help.push(help.into());
+        self
+    }
+
+    pub fn to_text(&self) -> String {
+        let mut text = format!("error: {}", self.title);
+        for line in &self.detail {
+            text.push_str(&format!("\n  {line}"));
+        }
+        for line in &self.help {
+            text.push_str(&format!("\nhelp: {line}"));
+        }
+        text
+    }
+
+    /// RFC 9457 problem details; `status` is the HTTP status where there is one.
+    pub fn to_json(&self, status: Option<u16>) -> Value {
+        json!({
+            "type": format!("urn:syncline:{}", self.slug),
+            "title": self.title,
+            "status": status,
+            "detail": self.detail.join("\n"),
+            "help": self.help,
+        })
+    }
+
+    pub fn code(&self) -> ExitCode {
+        ExitCode::from(self.exit as u8)
+    }
+}
+
+/// What commands return.
+pub type Outcome = Result<(), Failure>;
