@@ -4,6 +4,8 @@
 //! line numbers; those are made from the source when it is shown. Spans that do not fit the source are clamped, never
 //! a panic.
 
+use std::cell::Cell;
+
 use serde_json::{Value, json};
 
 use crate::span::Span;
@@ -187,28 +189,40 @@ pub(crate) fn clamp(span: Span, source: &str) -> Span {
 pub struct Lines<'a> {
     source: &'a str,
     starts: Vec<usize>,
+    /// A byte, its line and its column, asked for before: questions come in the order of the file, and counting on
+    /// from there keeps a file of one long line from being counted again for each.
+    known: Cell<(usize, usize, usize)>,
 }
 
 impl<'a> Lines<'a> {
     pub fn of(source: &'a str) -> Self {
         let starts = std::iter::once(0).chain(source.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { source, starts }
+        Self { source, starts, known: Cell::new((0, 1, 1)) }
     }
 
     /// Line and column, in characters, of a byte of the source.
     pub fn place(&self, byte: usize) -> (usize, usize) {
         let byte = clamp(Span::at(byte), self.source).start;
         let line = self.starts.partition_point(|start| *start <= byte);
-        let start = self.starts[line - 1];
-        (line, self.source[start..byte].chars().count() + 1)
+        let (from, column) = match self.known.get() {
+            (known, known_line, column) if known_line == line && known <= byte => (known, column),
+            _ => (self.starts[line - 1], 1),
+        };
+        let column = column + self.source[from..byte].chars().count();
+        self.known.set((byte, line, column));
+        (line, column)
     }
 
     /// The byte of a line and column; the end of the line when it is shorter, None when there is no such line.
     pub fn byte(&self, line: usize, column: usize) -> Option<usize> {
         let start = *self.starts.get(line.checked_sub(1)?)?;
         let end = self.starts.get(line).map_or(self.source.len(), |next| next - 1);
-        let text = &self.source[start..end];
-        Some(text.char_indices().nth(column.saturating_sub(1)).map_or(end, |(at, _)| start + at))
+        let (from, passed) = match self.known.get() {
+            (known, known_line, known_column) if known_line == line && known_column <= column => (known, known_column),
+            _ => (start, 1),
+        };
+        let text = &self.source[from..end];
+        Some(text.char_indices().nth(column.saturating_sub(passed)).map_or(end, |(at, _)| from + at))
     }
 
     fn json(&self, span: Span) -> Value {

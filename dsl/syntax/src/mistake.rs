@@ -303,3 +303,9 @@ pub fn input_row_in_brackets(span: Span) -> Diagnostic {
         .at(span, "a row of values")
         .help("write it as '{\"id\": 1}'")
 }
+
+pub fn subquery(span: Span) -> Diagnostic {
+    Diagnostic::error(SYNTAX, "an expression sees one row: it has no SELECT inside")
+        .at(span, "a query of its own")
+        .help("bring the other rows in by a step before: |> JOIN … or |> LOOKUP …")
+}

@@ -5,13 +5,23 @@ use annotate_snippets::{AnnotationKind, Group, Level, Patch, Renderer, Snippet};
 
 use crate::diagnostic::{Diagnostic, Edit, Severity, clamp};
 
+/// Blocks that are printed; who has more mistakes than this in one file is helped by the first ones, and each costs a
+/// walk over the source.
+const MOST_SHOWN: usize = 100;
+
 /// One block for each diagnostic, with an empty line between them; ends with a newline unless there is nothing to say.
 pub fn render(diagnostics: &[Diagnostic], file: &str, source: &str, colour: bool) -> String {
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() }.decor_style(DecorStyle::Unicode);
     let mut ordered: Vec<&Diagnostic> = diagnostics.iter().collect();
     ordered.sort_by_key(|diagnostic| diagnostic.span());
-    let blocks: Vec<String> =
-        ordered.iter().map(|diagnostic| trimmed(&renderer.render(&groups(diagnostic, file, source))) + "\n").collect();
+    let mut blocks: Vec<String> = ordered
+        .iter()
+        .take(MOST_SHOWN)
+        .map(|diagnostic| trimmed(&renderer.render(&groups(diagnostic, file, source))) + "\n")
+        .collect();
+    if ordered.len() > MOST_SHOWN {
+        blocks.push(format!("… and {} more\n", ordered.len() - MOST_SHOWN));
+    }
     blocks.join("\n")
 }
 

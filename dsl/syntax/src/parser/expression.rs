@@ -23,6 +23,9 @@ const LEVELS: usize = 400;
 /// walked by recursion wherever it goes: 600 are more than hand and generator write, and safe on a small stack.
 const LONGEST_RUN: usize = 600;
 
+/// `ARRAY<ARRAY<…`, `TABLE(a TABLE(…`: each level costs `sqlparser` 20 KB of stack that it does not guard.
+const NESTED_TYPES: usize = 8;
+
 /// Words, each list a phrase, that end an expression in the clause where it stands.
 pub(super) type Stops = &'static [&'static [&'static str]];
 
@@ -100,15 +103,15 @@ impl Parser<'_> {
         at > 0 && self.kind(at - 1) == Some(Kind::Dot)
     }
 
-    /// Refuses what would make a tree too deep to walk: see `LONGEST_RUN`.
+    /// Refuses what would make a tree too deep to walk (see `LONGEST_RUN`), and queries, which are steps here.
     fn measure(&mut self, from: usize, to: usize, span: Span) -> Read<()> {
         let mut runs = vec![0usize];
-        let mut total = 0usize;
+        let (mut total, mut types) = (0usize, 0usize);
         for at in from..to {
-            let case = !self.is_field(at) && self.kind(at) == Some(Kind::Word);
-            let opens = self.kind(at) == Some(Kind::Open) || case && self.is(at, "CASE");
-            let closes = self.kind(at) == Some(Kind::Close) || case && self.is(at, "END");
-            let parts = self.kind(at) == Some(Kind::Comma) || case && (self.is(at, "WHEN") || self.is(at, "THEN"));
+            let word = !self.is_field(at) && self.kind(at) == Some(Kind::Word);
+            let opens = self.kind(at) == Some(Kind::Open) || word && self.is(at, "CASE");
+            let closes = self.kind(at) == Some(Kind::Close) || word && self.is(at, "END");
+            let parts = self.kind(at) == Some(Kind::Comma) || word && (self.is(at, "WHEN") || self.is(at, "THEN"));
             if closes && runs.len() > 1 || parts {
                 total -= runs.pop().unwrap_or(0);
             }
@@ -119,11 +122,20 @@ impl Parser<'_> {
                 *run += 1;
                 total += 1;
             }
-            if total > LONGEST_RUN || runs.len() > crate::brackets::DEEPEST {
+            if word && self.is(at, "SELECT") {
+                let select = self.tokens[at].span;
+                return self.report(mistake::subquery(select));
+            }
+            types += usize::from(word && self.nests_types(at));
+            if types > NESTED_TYPES || total > LONGEST_RUN || runs.len() > crate::brackets::DEEPEST {
                 return self.report(mistake::too_long(span));
             }
         }
         Ok(())
+    }
+
+    fn nests_types(&self, at: usize) -> bool {
+        self.is(at, "ARRAY") && self.is_sign(at + 1, "<") || self.is(at, "TABLE") && self.is_sign(at + 1, "(")
     }
 
     /// `sqlparser`'s tokens of the span, placed in the file. Comments and odd spaces between ours are blanks to it.

@@ -1,3 +1,4 @@
 //! The language's syntax, as who uses the crate sees it.
 
+mod any_text;
 mod samples;
