@@ -1,0 +1,67 @@
+# Shared by ./quickstart, ./test and .ci/run: where things go, and how what is missing gets here.
+# Sourced with $root set to the folder of the checkout.
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/syncline
+# One target folder and one profile for everything, so that nothing is compiled twice.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
+export CARGO_INCREMENTAL=0
+syncline=$CARGO_TARGET_DIR/debug/syncline
+
+say() { printf '%s\n' "$*" >&2; }
+# An environment that lacks something: exit code 3, as the product's own commands do.
+lack() {
+  say "error: $1"
+  shift
+  for line in "$@"; do say "help: $line"; done
+  exit 3
+}
+
+seconds() { printf '%d.%01d' $(($1 / 1000)) $((($1 % 1000) / 100)); }
+now_ms() { local now=${EPOCHREALTIME/[.,]/}; echo $((now / 1000)); }
+
+# Installs Debian packages where that is possible without asking anybody.
+debian() {
+  command -v apt-get >/dev/null || return 1
+  local as=()
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null && sudo -n true 2>/dev/null || return 1
+    as=(sudo -n)
+  fi
+  say "installing with apt-get: $*"
+  local apt=("${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get)
+  "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null 2>&1 && return
+  "${apt[@]}" update >/dev/null 2>&1 && "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null
+}
+
+# need COMMAND PACKAGE…: the command, or what to install.
+need() {
+  local command=$1
+  shift
+  command -v "$command" >/dev/null && return
+  debian "$@" && command -v "$command" >/dev/null && return
+  lack "\`$command\` is missing" "install it (on Debian: apt-get install $*) and run this again"
+}
+
+# A C compiler with its headers: SQLite and zstd are compiled into the binary.
+need_compiler() {
+  need cc gcc libc6-dev
+  printf '#include <stdlib.h>\nint main(void) { return 0; }\n' | cc -x c -o /dev/null - 2>/dev/null && return
+  debian gcc libc6-dev || lack "the C compiler has no headers" "install them (on Debian: apt-get install libc6-dev)"
+}
+
+# The toolchain that rust-toolchain.toml names when rustup is there, else any that is new enough.
+need_rust() {
+  PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+  local wanted
+  wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$root/Cargo.toml")
+  if command -v rustup >/dev/null; then
+    (cd "$root" && { rustup which rustc >/dev/null 2>&1 || rustup toolchain install >&2; }) ||
+      lack "rustup could not install the toolchain that rust-toolchain.toml names" "see its message above"
+  fi
+  command -v cargo >/dev/null && command -v rustc >/dev/null ||
+    lack "Rust is missing" "install Rust $wanted or newer, for example with rustup (the Debian package rustup, or rustup.rs), and run this again"
+  local found
+  found=$(cd "$root" && rustc --version | cut -d ' ' -f 2)
+  [ "$(printf '%s\n%s\n' "$wanted" "$found" | sort -V | head -n 1)" = "$wanted" ] ||
+    lack "Rust $found is older than $wanted, which the query engine needs" "install Rust $wanted or newer, for example with rustup, and run this again"
+}
