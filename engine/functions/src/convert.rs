@@ -29,7 +29,11 @@ use arrow::{
     },
 };
 
-use crate::{base64, instant, is_json, number, token, view};
+use crate::{
+    base64, instant, is_json,
+    number::{self, Exact},
+    token, view,
+};
 
 /// Who asks for the conversion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub enum Manner {
     Declared,
     /// `CAST` of a JSON value.
     Cast,
+    /// A number's place beside a JSON value: as `CAST`, but a decimal is never rounded.
+    Exact,
     /// `CAST` of text: the values have no quotes.
     Text,
 }
@@ -200,8 +206,12 @@ impl Source<'_> {
 
     fn decimal(&self, precision: u8, scale: i8) -> Converted {
         let limit = 10i128.checked_pow(precision as u32).unwrap_or(i128::MAX);
+        let exact = self.manner == Manner::Exact;
         let (values, nulls, bad) = self.read(|value| {
-            number::parse(value.digits())?.rescale(scale).filter(|mantissa| -limit < *mantissa && *mantissa < limit)
+            let number = number::parse(value.digits())?;
+            let mantissa = number.rescale(scale)?;
+            let kept = || number.compare(Exact { mantissa, exponent: -(scale as i64) }).is_eq();
+            (-limit < mantissa && mantissa < limit && (!exact || kept())).then_some(mantissa)
         });
         let array = PrimitiveArray::<Decimal128Type>::new(values.into(), nulls)
             .with_precision_and_scale(precision, scale)
@@ -241,7 +251,7 @@ impl Source<'_> {
     fn text(&self) -> Converted {
         match self.manner {
             Manner::Text => Converted { array: Arc::new(self.values.clone()), bad: Vec::new() },
-            Manner::Cast => Converted { array: Arc::new(view::texts(self.values)), bad: Vec::new() },
+            Manner::Cast | Manner::Exact => Converted { array: Arc::new(view::texts(self.values)), bad: Vec::new() },
             Manner::Declared => {
                 let rows = 0..self.values.len() as u32;
                 let is_text = |row: usize| self.values.is_null(row) || self.values.value(row).starts_with('"');
@@ -301,7 +311,7 @@ impl Source<'_> {
                 append_token(&mut tokens, value.flatten());
             }
             let (column, unfit) = self.nested(&tokens.finish(), field);
-            bad.extend(unfit);
+            bad.extend(unfit.into_iter().filter(|row| object(*row as usize)));
             columns.push(column);
         }
         bad.sort_unstable();

@@ -104,7 +104,7 @@ impl Decoder {
             }
         }
         let tokens = tokens.columns(payload);
-        let columns = self.typed(tokens, &mut bad);
+        let columns = self.typed(tokens, spans.len(), &mut bad);
         Decoded { columns, bad }
     }
 
@@ -134,8 +134,8 @@ impl Decoder {
         }
     }
 
-    fn typed(&self, tokens: Vec<StringViewArray>, bad: &mut Vec<(u32, Reason)>) -> Vec<ArrayRef> {
-        let mut is_bad = vec![false; tokens.first().map_or(0, |column| column.len())];
+    fn typed(&self, tokens: Vec<StringViewArray>, rows: usize, bad: &mut Vec<(u32, Reason)>) -> Vec<ArrayRef> {
+        let mut is_bad = vec![false; rows];
         bad.iter().for_each(|(row, _)| is_bad[*row as usize] = true);
         let before = bad.len();
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(tokens.len());

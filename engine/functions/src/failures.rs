@@ -6,14 +6,7 @@
 use std::cell::RefCell;
 
 use syncline_record::Reason;
-
-/// A row on which an expression failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RowFailure {
-    /// Index of the row in the batch that was given.
-    pub row: u32,
-    pub reason: Reason,
-}
+pub use syncline_record::RowFailure;
 
 thread_local! {
     static REPORTED: RefCell<Vec<RowFailure>> = const { RefCell::new(Vec::new()) };

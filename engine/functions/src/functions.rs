@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `json_text` | JSON | text: strings without quotes, other tokens as written |
 //! | `json_cast<T>` | JSON | `T`, or a failed row (`TRY_CAST`: NULL) |
+//! | `json_exact<T>` | JSON | `T` without rounding, or a failed row |
 //! | `text_cast<T>` | text | the same, by the same rules |
 //! | `row_cast<T>` | another type | `T` as Arrow casts, or a failed row |
 //! | `json_cmp` | JSON, number | -1, 0 or 1: exact, or a failed row |
@@ -45,6 +46,7 @@ use crate::{
 pub enum Op {
     Text,
     Cast(DataType),
+    Exact(DataType),
     TextCast(DataType),
     RowCast(DataType),
     Compare,
@@ -53,8 +55,9 @@ pub enum Op {
     Tag,
     Parse,
     Of,
-    /// Unary minus, before the type of its operand is known; the typer replaces it.
+    /// Unary minus and `NOT`, before the type of their operand is known; the typer replaces them.
     Negate,
+    Not,
 }
 
 /// One function of this module.
@@ -74,6 +77,7 @@ impl JsonFunction {
         let name = match &op {
             Op::Text => "json_text".to_owned(),
             Op::Cast(to) => format!("json_cast<{}>", sql_type(to)),
+            Op::Exact(to) => format!("json_exact<{}>", sql_type(to)),
             Op::TextCast(to) => format!("text_cast<{}>", sql_type(to)),
             Op::RowCast(to) => format!("row_cast<{}>", sql_type(to)),
             Op::Compare => "json_cmp".to_owned(),
@@ -83,19 +87,33 @@ impl JsonFunction {
             Op::Parse => "json_parse".to_owned(),
             Op::Of => "json_of".to_owned(),
             Op::Negate => NEGATE.to_owned(),
+            Op::Not => NOT.to_owned(),
         };
         Self { op, strict, column, name, signature: Signature::variadic_any(Volatility::Immutable) }
     }
 
     /// Whether it can report a row.
     pub fn can_fail(&self) -> bool {
-        self.strict && matches!(self.op, Op::Cast(_) | Op::TextCast(_) | Op::RowCast(_) | Op::Compare | Op::Parse)
+        self.strict && !matches!(self.op, Op::Text | Op::Norm | Op::Get | Op::Tag | Op::Of)
     }
 
-    fn report(&self, slug: &str, row: u32, shown: String, wanted: &str) {
+    /// ``total: `"ten"` is not a number``
+    fn report(&self, slug: &str, row: u32, value: &str, fact: &str) {
         if self.strict {
             let place = self.column.as_ref().map(|column| format!("{column}: ")).unwrap_or_default();
-            failures::report(row, Reason::new(slug, format!("{place}{shown} is not {wanted}")));
+            failures::report(row, Reason::new(slug, format!("{place}{} {fact}", shown::value(value))));
+        }
+    }
+
+    /// A value is not of the type.
+    fn report_misfit(&self, row: u32, value: &str, to: &DataType) {
+        let number = matches!(self.op, Op::Exact(DataType::Decimal128(..)));
+        if number && number::is_number(token::text(value).trim().as_bytes()) {
+            self.report("overflow", row, value, &format!("has more digits than {}", sql_type(to)));
+        } else if number {
+            self.report("cast", row, value, "is not a number");
+        } else {
+            self.report("cast", row, value, &format!("is not {}", a(&sql_type(to))));
         }
     }
 
@@ -103,7 +121,7 @@ impl JsonFunction {
         let values = as_views(values);
         let converted = convert(&values, to, manner);
         for row in converted.bad {
-            self.report("cast", row, shown::value(values.value(row as usize)), &a(&sql_type(to)));
+            self.report_misfit(row, values.value(row as usize), to);
         }
         converted.array
     }
@@ -115,7 +133,7 @@ impl JsonFunction {
             for row in (0..values.len()).filter(|row| array.is_null(*row) && values.is_valid(*row)) {
                 let mut token = Vec::new();
                 token_of(values, &field, row, &mut token);
-                self.report("cast", row as u32, shown::value(&String::from_utf8_lossy(&token)), &a(&sql_type(to)));
+                self.report_misfit(row as u32, &String::from_utf8_lossy(&token), to);
             }
         }
         Ok(array)
@@ -144,7 +162,7 @@ impl JsonFunction {
                     })
                 }
                 None => {
-                    self.report("cast", row as u32, shown::value(token), "a number");
+                    self.report("cast", row as u32, token, "is not a number");
                     None
                 }
             }
@@ -161,7 +179,7 @@ impl JsonFunction {
                     out.append_option((token != "null").then_some(token));
                 }
                 Some(text) => {
-                    self.report("cast", row as u32, shown::value(text), "JSON");
+                    self.report("cast", row as u32, text, "is not JSON");
                     out.append_null();
                 }
                 None => out.append_null(),
@@ -171,8 +189,9 @@ impl JsonFunction {
     }
 }
 
-/// The name under which unary minus waits for the typer.
+/// The names under which unary operators wait for the typer.
 pub const NEGATE: &str = "__negate";
+pub const NOT: &str = "__not";
 
 fn a(noun: &str) -> String {
     let article = if noun.starts_with(['I', 'A', 'E', 'O', 'U']) { "an" } else { "a" };
@@ -190,8 +209,9 @@ impl ScalarUDFImpl for JsonFunction {
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         Ok(match &self.op {
-            Op::Cast(to) | Op::TextCast(to) | Op::RowCast(to) => to.clone(),
+            Op::Cast(to) | Op::Exact(to) | Op::TextCast(to) | Op::RowCast(to) => to.clone(),
             Op::Compare => DataType::Int8,
+            Op::Not => DataType::Boolean,
             Op::Negate => arguments.first().cloned().unwrap_or(DataType::Null),
             _ => DataType::Utf8View,
         })
@@ -216,6 +236,7 @@ impl ScalarUDFImpl for JsonFunction {
         let array: ArrayRef = match &self.op {
             Op::Text => Arc::new(view::texts(&as_views(&first))),
             Op::Cast(to) => self.converted(&first, to, Manner::Cast),
+            Op::Exact(to) => self.converted(&first, to, Manner::Exact),
             Op::TextCast(to) => self.converted(&first, to, Manner::Text),
             Op::RowCast(to) => self.row_cast(&first, to)?,
             Op::Compare => self.compare(&as_views(&first), &call.args[1].to_array(rows)?)?,
@@ -224,7 +245,7 @@ impl ScalarUDFImpl for JsonFunction {
             Op::Tag => first,
             Op::Parse => self.parse(&as_views(&first)),
             Op::Of => Arc::new(of(&first, &call.arg_fields[0])),
-            Op::Negate => return exec_err!("unary minus was not typed"),
+            Op::Negate | Op::Not => return exec_err!("a unary operator was not typed"),
         };
         Ok(ColumnarValue::Array(array))
     }

@@ -10,6 +10,7 @@
 use arrow::{
     array::{Array, ArrayRef, AsArray, StringViewArray},
     buffer::NullBuffer,
+    compute::cast,
     datatypes::{DataType, Decimal128Type, Field},
 };
 use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
@@ -170,6 +171,7 @@ fn each(column: &ArrayRef, field: &Field, mut put: impl FnMut(usize, u128)) {
     match family {
         Family::Json => each_json(&as_views(column), put),
         Family::Text => each_text(&as_views(column), put),
+        Family::Integer => each_integer(column, put),
         _ => {
             let nulls = column.logical_nulls();
             let mut token = Vec::new();
@@ -201,6 +203,19 @@ fn each_json(tokens: &StringViewArray, mut put: impl FnMut(usize, u128)) {
             token::canonical(token, &mut canonical);
             put(row, xxh3_128_with_seed(&canonical, Family::Json as u64));
         }
+    }
+}
+
+/// Integers of any width are hashed as 128 bits, so that only the value counts.
+fn each_integer(column: &ArrayRef, mut put: impl FnMut(usize, u128)) {
+    let wide = cast(column, &DataType::Decimal128(38, 0)).expect("an integer column");
+    let wide = wide.as_primitive::<Decimal128Type>();
+    for row in 0..wide.len() {
+        let fingerprint = match wide.is_null(row) {
+            true => NULL_FINGERPRINT,
+            false => xxh3_128_with_seed(&wide.value(row).to_le_bytes(), Family::Integer as u64),
+        };
+        put(row, fingerprint);
     }
 }
 

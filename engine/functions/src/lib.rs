@@ -37,3 +37,6 @@ pub use planner::{Planner, Typed};
 pub use rows::{Predicate, Projected, Projection, Verdict};
 pub use sqltype::{sql_type, sql_type_of};
 pub use write::{JsonWriter, splice, token_of};
+
+#[cfg(test)]
+mod tests;

@@ -110,6 +110,11 @@ fn parse_long(text: &[u8]) -> Option<Exact> {
     })
 }
 
+/// Whether `text` spells a number, of any length.
+pub fn is_number(text: &[u8]) -> bool {
+    parts(text).is_some()
+}
+
 /// The number as it is spelled with a double's precision; `None` where it is no number or beyond a double's range.
 pub fn parse_double(text: &[u8]) -> Option<f64> {
     parts(text)?;
@@ -155,6 +160,7 @@ impl Exact {
         let shift = self.exponent.saturating_sub(other.exponent);
         match power(shift).and_then(|power| self.mantissa.checked_mul(power)) {
             Some(mantissa) => mantissa.cmp(&other.mantissa),
+            None if self.mantissa == 0 => 0.cmp(&other.mantissa),
             None => self.mantissa.cmp(&0),
         }
     }
@@ -213,9 +219,10 @@ pub fn write_decimal(mantissa: i128, scale: i8, out: &mut Vec<u8>) {
     if mantissa < 0 {
         out.push(b'-');
     }
-    let digits = mantissa.unsigned_abs().to_string();
+    let mut buffer = [0u8; LONGEST_INTEGER];
+    let digits = digits_of(mantissa.unsigned_abs(), &mut buffer);
     if scale <= 0 {
-        out.extend_from_slice(digits.as_bytes());
+        out.extend_from_slice(digits);
         if mantissa != 0 {
             out.resize(out.len() + scale.unsigned_abs() as usize, b'0');
         }
@@ -223,10 +230,33 @@ pub fn write_decimal(mantissa: i128, scale: i8, out: &mut Vec<u8>) {
     }
     let scale = scale as usize;
     let whole = digits.len().saturating_sub(scale);
-    out.extend_from_slice(if whole == 0 { b"0" } else { &digits.as_bytes()[..whole] });
+    out.extend_from_slice(if whole == 0 { b"0" } else { &digits[..whole] });
     out.push(b'.');
     out.resize(out.len() + scale.saturating_sub(digits.len()), b'0');
-    out.extend_from_slice(&digits.as_bytes()[whole..]);
+    out.extend_from_slice(&digits[whole..]);
+}
+
+/// Digits of the largest `u128`.
+const LONGEST_INTEGER: usize = 39;
+
+/// The decimal digits of `value`, at the end of `buffer`.
+fn digits_of(mut value: u128, buffer: &mut [u8; LONGEST_INTEGER]) -> &[u8] {
+    let mut at = buffer.len();
+    // Division of 128 bits is slow, and nearly every number is shorter.
+    while value > u64::MAX as u128 {
+        at -= 1;
+        buffer[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+    let mut short = value as u64;
+    loop {
+        at -= 1;
+        buffer[at] = b'0' + (short % 10) as u8;
+        short /= 10;
+        if short == 0 {
+            return &buffer[at..];
+        }
+    }
 }
 
 /// A decimal without needless zeros after the point.

@@ -30,7 +30,7 @@ use syncline_record::Reason;
 
 use crate::{
     ExprError, convert, failures,
-    functions::{JsonFunction, NEGATE, Op, call},
+    functions::{JsonFunction, Op, call},
     guard::{guarded, is_fallible_cast, positioned, with_position},
     hooks::{JsonPlanner, JsonTypes},
     is_json,
@@ -100,7 +100,9 @@ impl Planner {
         let mut planners = defaults.expr_planners().to_vec();
         planners.insert(0, Arc::new(JsonPlanner));
         let mut functions: Vec<Arc<ScalarUDF>> = defaults.scalar_functions().values().cloned().collect();
-        functions.push(Arc::new(ScalarUDF::new_from_impl(JsonFunction::new(Op::Negate, false, None))));
+        for unary in [Op::Negate, Op::Not] {
+            functions.push(Arc::new(ScalarUDF::new_from_impl(JsonFunction::new(unary, false, None))));
+        }
         let session = SessionStateBuilder::new_from_existing(defaults)
             .with_expr_planners(planners)
             .with_scalar_functions(functions)
@@ -116,12 +118,9 @@ impl Planner {
 
     /// Types an expression over the columns of `scope`.
     pub fn expr(&self, sql: &ast::Expr, scope: &DFSchema) -> Result<Typed, ExprError> {
-        syntax::check(sql, |name| self.exists(name))?;
-        let aliased = ExprWithAlias { expr: syntax::repaired(sql), alias: None };
-        let expr = self.session.create_logical_expr_from_sql_expr(aliased, scope).map_err(explained)?.unalias();
-        belongs_in_a_row(&expr)?;
-        let expr = Typer { schema: scope }.type_all(expr).map_err(explained)?;
-        let expr = self.finished(expr, scope)?;
+        let repaired = syntax::repaired(sql);
+        syntax::check(&repaired, |name| self.exists(name))?;
+        let expr = self.planned(repaired, scope).map_err(|error| syntax::located(error, sql))?;
         let name = match &expr {
             Expr::Column(column) => column.name.clone(),
             _ => sql.to_string(),
@@ -137,7 +136,8 @@ impl Planner {
             return Ok(Typed { expr, field });
         }
         let expr = match () {
-            _ if is_json(&field) && (convert::takes(to) || is_text(to)) => json_to(expr, to),
+            _ if is_json(&field) && is_text(to) => json_to(expr, to),
+            _ if is_json(&field) && convert::takes(to) => call(Op::Cast(to.clone()), true, vec![expr]),
             _ if is_text(from) && !is_json(&field) && convert::takes(to) && !is_text(to) && !to.is_nested() => {
                 call(Op::TextCast(to.clone()), true, vec![expr])
             }
@@ -156,7 +156,8 @@ impl Planner {
     pub fn function_names(&self) -> Vec<String> {
         let functions = self.session.scalar_functions().iter();
         let mut names: Vec<String> = functions
-            .filter(|(name, function)| *name != NEGATE && function.signature().volatility == Volatility::Immutable)
+            .filter(|(_, function)| !function.inner().is::<JsonFunction>())
+            .filter(|(_, function)| function.signature().volatility == Volatility::Immutable)
             .map(|(name, _)| name.clone())
             .collect();
         names.sort_unstable();
@@ -170,6 +171,14 @@ impl Planner {
             || self.session.window_functions().contains_key(&name)
             || self.session.higher_order_functions().contains_key(&name)
             || name == "unnest"
+    }
+
+    fn planned(&self, expr: ast::Expr, scope: &DFSchema) -> Result<Expr, ExprError> {
+        let aliased = ExprWithAlias { expr, alias: None };
+        let expr = self.session.create_logical_expr_from_sql_expr(aliased, scope).map_err(explained)?.unalias();
+        belongs_in_a_row(&expr)?;
+        let expr = Typer { schema: scope }.type_all(expr).map_err(explained)?;
+        self.finished(expr, scope)
     }
 
     /// Audited, coerced and folded, and known to compile.

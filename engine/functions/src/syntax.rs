@@ -1,7 +1,7 @@
 //! SQL text to a tree, and the repairs that a tree needs before DataFusion reads it.
 //!
-//! Three readings of the PostgreSQL dialect are traps for names that real data has: `user` is read as the function `USER`, `t.user.id`
-//! as a field of that function's answer, and `-x` asks for the type of `x` before a JSON value can say that it is a number.
+//! Three readings are traps for what real data has: `user` is read as the function `USER`, `t.user.id` as a field of that function's
+//! answer, and `-x` and `NOT x` ask for the type of `x` before a JSON value can say that it is a number or a boolean.
 
 use std::ops::ControlFlow;
 
@@ -15,7 +15,10 @@ use sqlparser::{
     tokenizer::Token,
 };
 
-use crate::{ExprError, TextSpan, functions::NEGATE};
+use crate::{
+    ExprError, TextSpan,
+    functions::{NEGATE, NOT},
+};
 
 /// Words that the dialect reads as functions without parentheses, and that here are names.
 const NAMES: [&str; 4] = ["user", "current_user", "session_user", "current_catalog"];
@@ -65,8 +68,9 @@ pub fn repaired(expr: &Expr) -> Expr {
 fn repair(node: &mut Expr) {
     match node {
         Expr::UnaryOp { op: UnaryOperator::Minus, expr } if !matches!(**expr, Expr::Value(_) | Expr::Interval(_)) => {
-            *node = negate(std::mem::replace(expr, Box::new(Expr::Identifier(Ident::new("")))));
+            *node = unary(NEGATE, expr);
         }
+        Expr::UnaryOp { op: UnaryOperator::Not, expr } => *node = unary(NOT, expr),
         Expr::Function(function) => {
             if let Some(name) = plain_name(function) {
                 *node = Expr::Identifier(name);
@@ -108,10 +112,10 @@ fn plain_name(function: &Function) -> Option<Ident> {
     (is_name && matches!(function.args, FunctionArguments::None)).then(|| name.clone())
 }
 
-fn negate(operand: Box<Expr>) -> Expr {
-    let argument = FunctionArg::Unnamed(FunctionArgExpr::Expr(*operand));
+fn unary(function: &str, operand: &Expr) -> Expr {
+    let argument = FunctionArg::Unnamed(FunctionArgExpr::Expr(operand.clone()));
     Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(NEGATE)]),
+        name: ObjectName::from(vec![Ident::new(function)]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(FunctionArgumentList {
@@ -144,4 +148,26 @@ pub fn check(expr: &Expr, exists: impl Fn(&str) -> bool) -> Result<(), ExprError
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(()),
     }
+}
+
+/// The error with the place of the name that does not resolve, where the planner has lost it.
+pub fn located(error: ExprError, expr: &Expr) -> ExprError {
+    let ExprError::NoSuchColumn { name, span: None } = error else { return error };
+    let walk = visit_expressions(expr, |node| {
+        let names = names_of(node).unwrap_or_default();
+        let text: Vec<&str> = names.iter().map(|name| name.value.as_str()).collect();
+        match (names.first(), names.last()) {
+            (Some(first), Some(last)) if text.join(".") == name || last.value == name => {
+                ControlFlow::Break((first.span.start, last.span.end))
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    });
+    let span = match walk {
+        ControlFlow::Break((start, end)) if start.line > 0 => {
+            Some(TextSpan { start_line: start.line, start_col: start.column, end_line: end.line, end_col: end.column })
+        }
+        _ => None,
+    };
+    ExprError::NoSuchColumn { name, span }
 }

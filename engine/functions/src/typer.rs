@@ -10,7 +10,7 @@
 //! | JSON, with `<` … | refused: two JSON values have no order; cast one side |
 //! | an integer or decimal, compared | `json_cmp`, exact |
 //! | another type, compared | a cast to that type |
-//! | `+ - * / %` | `DECIMAL(38, 10)`; `DOUBLE` beside a double; `TIMESTAMP` beside an interval |
+//! | `+ - * / %` | `DECIMAL(38, 10)`, where more digits fail the row; `DOUBLE` beside a double; `TIMESTAMP` beside an interval |
 //! | `LIKE`, `~`, `\|\|` | text |
 //! | `AND`, `OR`, `NOT`, a condition | `BOOLEAN` |
 //! | a function | the first of text, decimal, double, bigint, timestamp, boolean that the function takes as such |
@@ -36,7 +36,7 @@ use datafusion::{
 
 use crate::{
     convert,
-    functions::{Op, call, called},
+    functions::{JsonFunction, Op, call, called},
     guard::is_fallible_cast,
     is_json,
     mismatch::mismatch,
@@ -59,13 +59,14 @@ pub struct Typer<'a> {
     pub schema: &'a DFSchema,
 }
 
-/// `expr` as a condition, text, number, …: strictly.
+/// `expr` as what its place asks for: strictly, and a number without rounding.
 pub fn json_to(expr: Expr, to: &DataType) -> Expr {
     if is_text(to) {
         let text = call(Op::Text, false, vec![expr]);
         return if *to == DataType::Utf8View { text } else { Expr::Cast(Cast::new(Box::new(text), to.clone())) };
     }
-    call(Op::Cast(to.clone()), true, vec![expr])
+    let op = if matches!(to, DataType::Decimal128(..)) { Op::Exact(to.clone()) } else { Op::Cast(to.clone()) };
+    call(op, true, vec![expr])
 }
 
 pub fn is_text(data_type: &DataType) -> bool {
@@ -74,6 +75,11 @@ pub fn is_text(data_type: &DataType) -> bool {
 
 fn is_exact_number(data_type: &DataType) -> bool {
     data_type.is_integer() || matches!(data_type, DataType::Decimal128(..))
+}
+
+/// A literal that is not NULL.
+fn is_value(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(value, _) if !value.is_null())
 }
 
 fn binary(left: Expr, op: Operator, right: Expr) -> Expr {
@@ -185,7 +191,11 @@ impl Typer<'_> {
                 _ if is_text(to) => json_to(expr, to),
                 _ if convert::takes(to) => call(Op::Cast(to.clone()), strict, vec![expr]),
                 _ => {
-                    return mismatch(format!("JSON has no cast to {}", sql_type(to)), Some("JSON"), Some(&sql_type(to)));
+                    return mismatch(
+                        format!("JSON has no cast to {}", sql_type(to)),
+                        Some("JSON"),
+                        Some(&sql_type(to)),
+                    );
                 }
             });
         }
@@ -233,6 +243,12 @@ impl Typer<'_> {
                 Ok(binary(call(Op::Norm, false, vec![left]), op, call(Op::Norm, false, vec![right])))
             }
             Lt | LtEq | Gt | GtEq if both => mismatch("two JSON values have no order", Some("JSON"), Some("JSON")),
+            IsDistinctFrom | IsNotDistinctFrom
+                if is_exact_number(&other) && is_value(if json_left { &right } else { &left }) =>
+            {
+                let (json, number) = if json_left { (left, right) } else { (right, left) };
+                Ok(binary(call(Op::Compare, true, vec![json, number]), op, lit(0i8)))
+            }
             Eq | NotEq | Lt | LtEq | Gt | GtEq if is_exact_number(&other) => {
                 let (json, number, op) =
                     if json_left { (left, right, op) } else { (right, left, op.swap().unwrap_or(op)) };
@@ -351,13 +367,12 @@ impl Typer<'_> {
 
     fn function(&self, function: ScalarFunction) -> Result<Expr> {
         let ScalarFunction { func, args } = function;
-        if let Some(own) = func.inner().downcast_ref::<crate::functions::JsonFunction>() {
-            if own.op != Op::Negate {
-                return Ok(Expr::ScalarFunction(ScalarFunction { func, args }));
-            }
-            let [operand] = <[Expr; 1]>::try_from(args)
-                .map_err(|_| datafusion::common::plan_datafusion_err!("unary minus takes one value"))?;
-            return Ok(self.negative(operand));
+        if let Some(own) = func.inner().downcast_ref::<JsonFunction>() {
+            return Ok(match (&own.op, &args[..]) {
+                (Op::Negate, [operand]) => self.negative(operand.clone()),
+                (Op::Not, [operand]) => Expr::Not(Box::new(self.to(operand.clone(), &DataType::Boolean))),
+                _ => Expr::ScalarFunction(ScalarFunction { func, args }),
+            });
         }
         if !args.iter().any(|argument| self.is_json(argument)) {
             return Ok(Expr::ScalarFunction(ScalarFunction { func, args }));

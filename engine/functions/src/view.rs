@@ -21,16 +21,25 @@ const INLINE: usize = 12;
 /// The view of `base[start..end]`, where `base` is buffer 0.
 #[inline(always)]
 pub fn make(base: &[u8], start: usize, end: usize) -> u128 {
-    let bytes = &base[start..end];
-    let mut view = [0u8; 16];
-    view[..4].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
-    if bytes.len() <= INLINE {
-        view[4..4 + bytes.len()].copy_from_slice(bytes);
-    } else {
-        view[4..8].copy_from_slice(&bytes[..4]);
-        view[12..].copy_from_slice(&(start as u32).to_le_bytes());
+    let length = end - start;
+    if length <= INLINE {
+        return inline(base, start, length);
     }
-    u128::from_le_bytes(view)
+    let mut prefix = [0u8; 4];
+    prefix.copy_from_slice(&base[start..start + 4]);
+    length as u128 | (u32::from_le_bytes(prefix) as u128) << 32 | (start as u128) << 96
+}
+
+/// Twelve bytes are read at once where there are so many, and those past the end are masked away.
+#[inline(always)]
+fn inline(base: &[u8], start: usize, length: usize) -> u128 {
+    let mut view = [0u8; 16];
+    match base.get(start..start + INLINE) {
+        Some(twelve) => view[4..].copy_from_slice(twelve),
+        None => view[4..4 + length].copy_from_slice(&base[start..start + length]),
+    }
+    let kept = u128::MAX >> (8 * (INLINE - length));
+    (u128::from_le_bytes(view) & kept) | length as u128
 }
 
 #[inline(always)]

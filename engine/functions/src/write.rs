@@ -4,7 +4,7 @@
 //! |---|---|
 //! | JSON | its token, untouched |
 //! | integers, booleans | as they are |
-//! | decimals | number tokens with every digit of their scale; those of arithmetic on JSON (38 digits, 10 or more of them after the point) without trailing zeros |
+//! | decimals | number tokens with every digit of their scale; with 10 or more after the point, as arithmetic on JSON makes them, without trailing zeros |
 //! | floats | the shortest number that reads back as the same; `"NaN"`, `"Infinity"` and `"-Infinity"` as strings, since JSON has no such numbers and NULL would lie |
 //! | timestamps | RFC 3339 in UTC, with a fraction only where there is one |
 //! | dates, times | `"2026-11-20"`, `"10:00:00"` |
@@ -30,9 +30,8 @@ use crate::{base64, instant, is_json, number, token};
 /// Columns that start with this are the engine's own.
 const HIDDEN: &str = "__";
 
-/// A computed decimal (arithmetic on JSON) has all the digits there are, and at least this many after the point.
+/// Arithmetic on JSON is done with 10 digits after the point, and more after a division: no one asked for all of those zeros.
 const COMPUTED_SCALE: i8 = 10;
-const COMPUTED_PRECISION: u8 = 38;
 
 /// Writes rows of one schema. Hidden columns (`__row`, …) are left out.
 #[derive(Clone, Debug)]
@@ -109,7 +108,7 @@ pub fn token_of(column: &ArrayRef, field: &Field, row: usize, out: &mut Vec<u8>)
         Float16 => write_float(value!(Float16Type).to_f64(), |value| (value as f32).to_string(), out),
         Float32 => write_float(value!(Float32Type) as f64, |value| plain_float(&(value as f32)), out),
         Float64 => write_float(value!(Float64Type), |value| plain_float(&value), out),
-        Decimal128(COMPUTED_PRECISION, scale @ COMPUTED_SCALE..) => {
+        Decimal128(_, scale @ COMPUTED_SCALE..) => {
             number::write_trimmed(value!(Decimal128Type), *scale, out);
         }
         Decimal128(_, scale) => number::write_decimal(value!(Decimal128Type), *scale, out),

@@ -1,0 +1,9 @@
+//! What this room promises, from outside: records in, whole results out.
+
+mod decoding;
+mod expressions;
+mod keys;
+mod laziness;
+mod refusals;
+mod texts;
+mod writing;
