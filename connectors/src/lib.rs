@@ -1,1 +1,25 @@
+//! Everything outside: files, Parquet, SQLite, standard output, and the reading half of what comes in over HTTP.
+//!
+//! Connectors speak formats and protocols and keep no truth. A source says how far it has read, a sink how far it has written; the
+//! engine stores both with its checkpoint, and hands them back. Nothing here retries: an error says what kind of trouble it is.
 
+pub mod file;
+pub mod ingest;
+pub mod log_source;
+pub mod registry;
+pub mod spec;
+pub mod stdout;
+
+mod rowtext;
+mod staged;
+
+pub use log_source::LogSource;
+pub use registry::{Connector, SinkAbility, SinkKind, SinkRequest, SourceAbility, Writes};
+pub use registry::{check_sink, open_sink, open_source, registry};
+pub use spec::{Args, Argument, ArgumentKind, ConnectorError, Surroundings};
+
+/// What the system says about an error, without its number.
+fn system_words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}

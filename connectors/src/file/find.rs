@@ -1,0 +1,103 @@
+//! Which files a path or a pattern means, now.
+
+use std::path::{Path, PathBuf};
+
+use glob::{MatchOptions, Pattern};
+use syncline_engine::source::SourceError;
+
+use crate::{
+    spec::{ConnectorError, Surroundings},
+    system_words,
+};
+
+/// A path or pattern as the pipeline writes it.
+#[derive(Debug)]
+pub struct Wanted {
+    pub written: String,
+    folder: PathBuf,
+}
+
+/// A regular file that is there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Found {
+    /// As the pipeline would write it: the partition's name.
+    pub name: String,
+    pub path: PathBuf,
+}
+
+/// Names that begin with a dot are the unfinished parts of our own sinks, and other programs' private matters.
+const OPTIONS: MatchOptions =
+    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+
+impl Wanted {
+    pub fn new(written: &str, around: &Surroundings) -> Result<Self, ConnectorError> {
+        if let Err(error) = Pattern::new(written) {
+            let (pattern, detail) = (written.to_owned(), error.msg.to_owned());
+            return Err(ConnectorError::NotAPattern { pattern, detail });
+        }
+        Ok(Self { written: written.to_owned(), folder: around.folder.clone() })
+    }
+
+    pub fn is_pattern(&self) -> bool {
+        self.written.contains(['*', '?', '[']) && !self.literal().exists()
+    }
+
+    fn literal(&self) -> PathBuf {
+        self.folder.join(&self.written)
+    }
+
+    /// The files, sorted by name. A name without special characters must exist; a pattern may match nothing.
+    pub fn files(&self) -> Result<Vec<Found>, SourceError> {
+        if !self.is_pattern() {
+            return Ok(vec![self.single()?]);
+        }
+        let pattern = match Path::new(&self.written).is_absolute() || self.folder.as_os_str().is_empty() {
+            true => self.written.clone(),
+            false => format!("{}/{}", Pattern::escape(&self.folder.to_string_lossy()), self.written),
+        };
+        let paths = glob::glob_with(&pattern, OPTIONS)
+            .map_err(|error| SourceError::Unreadable { what: self.written.clone(), detail: error.msg.to_owned() })?;
+        let mut found = Vec::new();
+        for path in paths {
+            let path = path.map_err(|error| self.unreadable(error.path(), error.error()))?;
+            if path.is_file() {
+                found.push(Found { name: self.name(&path)?, path });
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    fn single(&self) -> Result<Found, SourceError> {
+        let path = self.literal();
+        let metadata = path.metadata().map_err(|error| self.unreadable(&path, &error))?;
+        if !metadata.is_file() {
+            let detail = match metadata.is_dir() {
+                true => {
+                    format!("is a folder; `{}/*.ndjson` would read the files in it", self.written.trim_end_matches('/'))
+                }
+                false => "is not a regular file".to_owned(),
+            };
+            return Err(SourceError::Unreadable { what: self.written.clone(), detail });
+        }
+        Ok(Found { name: self.written.clone(), path })
+    }
+
+    fn name(&self, path: &Path) -> Result<String, SourceError> {
+        let relative = path.strip_prefix(&self.folder).unwrap_or(path);
+        relative.to_str().map(str::to_owned).ok_or_else(|| SourceError::Unreadable {
+            what: relative.to_string_lossy().into_owned(),
+            detail: "the name of the file is not UTF-8".to_owned(),
+        })
+    }
+
+    /// The path of a name that this gave out before.
+    pub fn path_of(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    pub fn unreadable(&self, path: &Path, error: &std::io::Error) -> SourceError {
+        let relative = path.strip_prefix(&self.folder).unwrap_or(path);
+        SourceError::Unreadable { what: relative.to_string_lossy().into_owned(), detail: system_words(error) }
+    }
+}

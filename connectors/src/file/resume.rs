@@ -1,0 +1,158 @@
+//! Finding the files of an earlier run again.
+//!
+//! For every cursor there is one answer: the file is where it was; it was rotated (it has another name in the same folder now); it
+//! was copied or rewritten with more behind it; it is gone and was read to its end; or reading cannot go on without losing or
+//! repeating something, which is an error with a name.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use syncline_engine::source::{Cursors, SourceError};
+use syncline_record::Micros;
+
+use super::{
+    cursor::{Cursor, Identity, Seen},
+    find::{Found, Wanted},
+    tail::{OVERWRITTEN, Tail, shorter},
+};
+
+/// The files to read, in the order of their names, and the next generation of each name.
+#[derive(Default)]
+pub struct Resumed {
+    pub tails: Vec<Tail>,
+    pub generations: BTreeMap<String, u32>,
+}
+
+impl Resumed {
+    pub fn sort(&mut self) {
+        self.tails.sort_by(|a, b| (&a.cursor.path, a.cursor.generation).cmp(&(&b.cursor.path, b.cursor.generation)));
+    }
+
+    pub fn knows(&self, identity: Identity) -> bool {
+        self.tails.iter().any(|tail| tail.identity() == identity)
+    }
+
+    /// Adds a file that was never read.
+    pub fn add(&mut self, found: Found, seen: &Seen, now: Micros) {
+        let next = self.generations.entry(found.name.clone()).or_default();
+        let cursor = Cursor::at_start(found.name, *next, seen, now);
+        *next += 1;
+        self.tails.push(Tail::new(cursor, found.path, None));
+    }
+}
+
+pub fn seen(wanted: &Wanted, path: &Path) -> Result<Seen, SourceError> {
+    File::open(path).and_then(|file| Seen::of(&file)).map_err(|error| wanted.unreadable(path, &error))
+}
+
+/// Takes up `cursors` among the files that are `found` now, and adds those that are new.
+pub fn resume(
+    wanted: &Wanted,
+    found: Vec<Found>,
+    cursors: &Cursors,
+    follow: bool,
+    now: Micros,
+) -> Result<Resumed, SourceError> {
+    let mut resumed = Resumed::default();
+    let mut known = Vec::new();
+    for (partition, value) in cursors {
+        let cursor: Cursor = serde_json::from_value(value.clone()).map_err(|error| SourceError::Changed {
+            what: partition.clone(),
+            detail: format!("the cursor cannot be read ({error}); run with --fresh to read everything again"),
+        })?;
+        let next = resumed.generations.entry(cursor.path.clone()).or_default();
+        *next = (*next).max(cursor.generation + 1);
+        known.push(cursor);
+    }
+    let claimed: Vec<Identity> = known.iter().map(|cursor| cursor.identity).collect();
+    for cursor in known {
+        let newest = resumed.generations.get(&cursor.path) == Some(&(cursor.generation + 1));
+        let search = Search { wanted, claimed: &claimed, follow, newest, now };
+        if let Some(tail) = search.tail(cursor)? {
+            resumed.tails.push(tail);
+        }
+    }
+    for file in found {
+        let seen = seen(wanted, &file.path)?;
+        if !resumed.knows(seen.identity) {
+            resumed.add(file, &seen, now);
+        }
+    }
+    resumed.sort();
+    Ok(resumed)
+}
+
+struct Search<'a> {
+    wanted: &'a Wanted,
+    /// Files that some cursor names.
+    claimed: &'a [Identity],
+    follow: bool,
+    /// No later file was seen under the cursor's name.
+    newest: bool,
+    now: Micros,
+}
+
+impl Search<'_> {
+    fn tail(&self, mut cursor: Cursor) -> Result<Option<Tail>, SourceError> {
+        let path = self.wanted.path_of(&cursor.path);
+        let there = File::open(&path).ok();
+        if let Some(file) = &there {
+            let seen = Seen::of(file).map_err(|error| self.wanted.unreadable(&path, &error))?;
+            let fits = cursor.head.fits(file).map_err(|error| self.wanted.unreadable(&path, &error))?;
+            if seen.identity == cursor.identity && (fits || self.newest) {
+                self.unchanged(&cursor, fits, seen.size)?;
+                cursor.size = seen.size;
+                return Ok(Some(Tail::new(cursor, path, None)));
+            }
+        }
+        if let Some(renamed) = self.renamed(&cursor, &path) {
+            return Ok(Some(Tail::new(cursor, renamed, Some(self.now))));
+        }
+        if let (Some(file), true) = (&there, self.newest) {
+            let seen = Seen::of(file).map_err(|error| self.wanted.unreadable(&path, &error))?;
+            let fits = cursor.head.fits(file).map_err(|error| self.wanted.unreadable(&path, &error))?;
+            if fits && cursor.head.length > 0 && seen.size >= cursor.offset && !self.claimed.contains(&seen.identity) {
+                (cursor.identity, cursor.size) = (seen.identity, seen.size);
+                return Ok(Some(Tail::new(cursor, path, None)));
+            }
+        }
+        self.gone(&cursor, there.is_some()).map(|()| None)
+    }
+
+    fn unchanged(&self, cursor: &Cursor, fits: bool, size: u64) -> Result<(), SourceError> {
+        let detail = match (size < cursor.offset, fits) {
+            (true, _) => shorter(size, cursor.offset),
+            (false, false) => OVERWRITTEN.to_owned(),
+            (false, true) => return Ok(()),
+        };
+        Err(SourceError::Changed { what: cursor.path.clone(), detail })
+    }
+
+    /// The file under another name in its folder.
+    fn renamed(&self, cursor: &Cursor, path: &Path) -> Option<PathBuf> {
+        let entries = std::fs::read_dir(path.parent()?).ok()?;
+        entries.flatten().map(|entry| entry.path()).find(|candidate| {
+            let seen = File::open(candidate).and_then(|file| Ok((Seen::of(&file)?, cursor.head.fits(&file)?)));
+            seen.is_ok_and(|(seen, fits)| fits && seen.identity == cursor.identity && seen.size >= cursor.offset)
+        })
+    }
+
+    /// The file is nowhere. That is fine when it was read to its end, and its place is free or taken by the next of a rotation.
+    fn gone(&self, cursor: &Cursor, replaced: bool) -> Result<(), SourceError> {
+        let read = cursor.offset >= cursor.size;
+        let detail = match (read, replaced && self.newest && !self.follow) {
+            (true, false) => return Ok(()),
+            (_, true) => "is not the file that was read before; run with --fresh to read everything again, \
+                          or give the new file a name of its own"
+                .to_owned(),
+            (false, false) => format!(
+                "was removed before it was read to its end ({} of {} bytes); bring it back, or run with --fresh",
+                cursor.offset, cursor.size
+            ),
+        };
+        Err(SourceError::Changed { what: cursor.path.clone(), detail })
+    }
+}

@@ -1,0 +1,176 @@
+//! One file on its way: its cursor, its handle, and what it gives next.
+
+use std::{fs::File, path::PathBuf};
+
+use arrow::buffer::Buffer;
+use syncline_engine::source::{Rejected, Rows, SourceError};
+use syncline_record::{Headers, Micros, Origin, Partition, Place, Reason};
+
+use super::{
+    cursor::{Cursor, Identity, Seen},
+    lines::{Block, Lines, Mark, Next},
+};
+use crate::system_words;
+
+pub struct Tail {
+    pub cursor: Cursor,
+    /// Where the file is now; for a rotated one not where its cursor says.
+    pub path: PathBuf,
+    /// When it was seen that another file has its name, or none.
+    pub rotated: Option<Micros>,
+    /// Nothing was there at the last look.
+    pub at_end: bool,
+    /// Nothing was there, not even a line without its end.
+    pub drained: bool,
+    handle: Option<File>,
+    lines: Lines,
+}
+
+/// What a look at a file brought.
+pub enum Taken {
+    Rows(Rows),
+    Nothing,
+    Underway,
+}
+
+impl Tail {
+    pub fn new(cursor: Cursor, path: PathBuf, rotated: Option<Micros>) -> Self {
+        Self { cursor, path, rotated, at_end: false, drained: false, handle: None, lines: Lines::default() }
+    }
+
+    pub fn partition(&self) -> Partition {
+        Partition::new(&self.cursor.path, self.cursor.generation)
+    }
+
+    pub fn identity(&self) -> Identity {
+        self.cursor.identity
+    }
+
+    /// The next rows. `whole_only`: a line without a line end waits for it.
+    pub fn take(&mut self, whole_only: bool) -> Result<Taken, SourceError> {
+        self.opened()?;
+        let mark = Mark { offset: self.cursor.offset, line: self.cursor.line, unended: self.cursor.unended };
+        let Some(file) = &self.handle else { return Ok(Taken::Nothing) };
+        let next = self.lines.next(file, mark, whole_only).map_err(|error| self.unreadable(&error))?;
+        self.at_end = matches!(next, Next::Nothing);
+        self.drained = self.at_end && !whole_only;
+        match next {
+            Next::Block(block) => {
+                self.same_head()?;
+                Ok(Taken::Rows(self.rows(block)))
+            }
+            Next::Nothing => self.not_shorter().map(|()| Taken::Nothing),
+            Next::Underway => Ok(Taken::Underway),
+            Next::Regrown => Err(self.changed(format!(
+                "line {} had no line end when it was taken at the end of an earlier run, and has grown since; \
+                 run with --fresh to read everything again",
+                self.cursor.line
+            ))),
+        }
+    }
+
+    /// Opens the file, unless it is open. A file that comes in between the look at it and now is another one.
+    pub fn opened(&mut self) -> Result<(), SourceError> {
+        if self.handle.is_some() {
+            return Ok(());
+        }
+        let file = File::open(&self.path).map_err(|error| self.unreadable(&error))?;
+        let seen = Seen::of(&file).map_err(|error| self.unreadable(&error))?;
+        if seen.identity != self.cursor.identity {
+            return Err(self.changed("was replaced by another file while this run was going on".to_owned()));
+        }
+        self.handle = Some(file);
+        Ok(())
+    }
+
+    pub fn close(&mut self) {
+        self.handle = None;
+    }
+
+    /// Reads on in a file that has the same content and more, and has taken this one's place.
+    pub fn go_on_in(&mut self, path: PathBuf, identity: Identity) {
+        self.handle = None;
+        self.lines = Lines::default();
+        self.path = path;
+        self.cursor.identity = identity;
+    }
+
+    /// Nobody can open the file under any name any more.
+    pub fn is_deleted(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = self.handle.as_ref().and_then(|file| file.metadata().ok());
+        metadata.is_some_and(|metadata| metadata.nlink() == 0)
+    }
+
+    fn rows(&mut self, block: Block) -> Rows {
+        let time = self.cursor.time;
+        let partition = self.partition();
+        let rejected = block.oversized.map(|line| Rejected {
+            place: Place { partition: partition.clone(), offset: line.number, byte: Some(line.start) },
+            time,
+            reason: Reason::new("too-large", format!("the line has {} bytes", line.length)),
+            bytes: line.bytes,
+            length: line.length,
+            hash: line.hash,
+            headers: None,
+        });
+        let cursor = &mut self.cursor;
+        (cursor.offset, cursor.line, cursor.unended) = (block.next.offset, block.next.line, block.next.unended);
+        cursor.size = cursor.size.max(cursor.offset);
+        let origin = Origin {
+            partition,
+            payload: Buffer::from_vec(block.payload),
+            times: vec![time; block.spans.len()],
+            spans: block.spans,
+            offsets: block.numbers,
+            bytes: Some(block.starts),
+            ingested_at: time,
+            headers: Headers::Absent,
+            keys: None,
+        };
+        // A cursor is numbers, text and booleans: it always has a JSON form.
+        let cursor = serde_json::to_value(&self.cursor).unwrap_or_default();
+        Rows { origin, rejected: rejected.into_iter().collect(), cursor }
+    }
+
+    /// A file that was cut to nothing and written anew while we looked away can be longer than our place in it: its head tells.
+    fn same_head(&mut self) -> Result<(), SourceError> {
+        let Some(file) = &self.handle else { return Ok(()) };
+        let fits = self.cursor.head.fits(file).map_err(|error| self.unreadable(&error))?;
+        if !fits {
+            return Err(self.changed(OVERWRITTEN.to_owned()));
+        }
+        if !self.cursor.head.is_whole() {
+            let seen = Seen::of(file).map_err(|error| self.unreadable(&error))?;
+            self.cursor.head = seen.head;
+        }
+        Ok(())
+    }
+
+    fn not_shorter(&mut self) -> Result<(), SourceError> {
+        let Some(file) = &self.handle else { return Ok(()) };
+        let size = file.metadata().map_err(|error| self.unreadable(&error))?.len();
+        if size < self.cursor.offset {
+            return Err(self.changed(shorter(size, self.cursor.offset)));
+        }
+        self.cursor.size = size;
+        Ok(())
+    }
+
+    fn unreadable(&self, error: &std::io::Error) -> SourceError {
+        SourceError::Unreadable { what: self.cursor.path.clone(), detail: system_words(error) }
+    }
+
+    fn changed(&self, detail: String) -> SourceError {
+        SourceError::Changed { what: self.cursor.path.clone(), detail }
+    }
+}
+
+pub const OVERWRITTEN: &str =
+    "does not start as it did when it was read: it was overwritten; run with --fresh to read everything again";
+
+pub fn shorter(size: u64, offset: u64) -> String {
+    format!(
+        "has {size} bytes, and {offset} were read already: it was cut or written anew; run with --fresh to read everything again"
+    )
+}

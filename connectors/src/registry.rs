@@ -1,0 +1,189 @@
+//! The connectors that there are: one line each, with what they can do as data.
+//!
+//! `check` asks this list and touches nothing; `open_source` and `open_sink` make the thing itself, and touch nothing either until
+//! the engine calls its `open`.
+
+use arrow::datatypes::SchemaRef;
+use syncline_engine::{
+    sink::{Delivery, Sink, Write},
+    source::Source,
+};
+use syncline_record::StepId;
+
+use crate::{
+    file,
+    spec::{Args, Argument, Arguments, ConnectorError, Surroundings},
+    stdout,
+};
+
+/// What a pipeline file can name after `FROM` and `INTO`.
+#[derive(Debug)]
+pub struct Connector {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub source: Option<SourceAbility>,
+    pub sink: Option<SinkAbility>,
+    pub arguments: &'static [Argument],
+    pub example: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceAbility {
+    /// Ends by itself, unless it is followed.
+    pub bounded: bool,
+    /// Takes `FOLLOW`: goes on when all is read.
+    pub follow: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SinkAbility {
+    pub kind: SinkKind,
+    pub writes: Writes,
+    pub delivery: Delivery,
+    /// Wants named columns; else it can take whole records as they came.
+    pub needs_columns: bool,
+    /// Can stand at the end of a pipeline that never ends.
+    pub endless_ok: bool,
+}
+
+/// How a sink and a checkpoint come together (`engine::sink`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SinkKind {
+    Transactional,
+    Staged,
+    Plain,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Writes {
+    pub insert: bool,
+    pub upsert: bool,
+    pub replace: bool,
+}
+
+impl Writes {
+    const INSERT: Self = Self { insert: true, upsert: false, replace: false };
+    const ALL: Self = Self { insert: true, upsert: true, replace: true };
+
+    fn words(self) -> Vec<&'static str> {
+        let words = [(self.insert, "INSERT"), (self.upsert, "UPSERT"), (self.replace, "REPLACE")];
+        words.into_iter().filter_map(|(can, word)| can.then_some(word)).collect()
+    }
+}
+
+const CONNECTORS: &[Connector] = &[
+    Connector {
+        name: "file",
+        help: "Lines of JSON in files. As a source: one file, or a pattern; as a sink: a folder of parts, or one file that appears when all is written.",
+        source: Some(SourceAbility { bounded: true, follow: true }),
+        sink: Some(SinkAbility {
+            kind: SinkKind::Staged,
+            writes: Writes::INSERT,
+            delivery: Delivery::ExactlyOnce,
+            needs_columns: false,
+            endless_ok: true,
+        }),
+        arguments: file::ARGUMENTS,
+        example: "FROM file('events/*.ndjson')",
+    },
+    Connector {
+        name: "http",
+        help: "Records that others POST to this server. They are durable before the answer goes out.",
+        source: Some(SourceAbility { bounded: false, follow: false }),
+        sink: None,
+        arguments: crate::ingest::ARGUMENTS,
+        example: "FROM http('/orders')",
+    },
+    Connector {
+        name: "stdout",
+        help: "Prints every row as a line of JSON.",
+        source: None,
+        sink: Some(SinkAbility {
+            kind: SinkKind::Plain,
+            writes: Writes::INSERT,
+            delivery: Delivery::AtLeastOnce,
+            needs_columns: false,
+            endless_ok: true,
+        }),
+        arguments: &[],
+        example: "INSERT INTO stdout()",
+    },
+];
+
+pub fn registry() -> &'static [Connector] {
+    CONNECTORS
+}
+
+pub fn connector(name: &str) -> Result<&'static Connector, ConnectorError> {
+    let found = CONNECTORS.iter().find(|connector| connector.name == name);
+    found.ok_or_else(|| ConnectorError::NoSuchConnector { name: name.to_owned() })
+}
+
+/// A source, not opened yet. `follow`: go on when all is read.
+pub fn open_source(
+    name: &str,
+    args: &Args,
+    around: &Surroundings,
+    follow: bool,
+) -> Result<Box<dyn Source>, ConnectorError> {
+    let connector = connector(name)?;
+    let arguments = Arguments::checked(connector, args)?;
+    match name {
+        "file" => Ok(Box::new(file::FileSource::new(arguments.text("path"), around, follow)?)),
+        _ if connector.source.is_some() => Err(ConnectorError::FedByTheServer { name: name.to_owned() }),
+        _ => Err(ConnectorError::NotASource { name: name.to_owned() }),
+    }
+}
+
+/// What a step asks of a sink.
+pub struct SinkRequest<'a> {
+    pub args: &'a Args,
+    pub around: &'a Surroundings,
+    pub pipeline: &'a str,
+    pub step: &'a StepId,
+    pub write: Write,
+    /// Columns of the rows, hidden ones included.
+    pub schema: SchemaRef,
+    /// Columns of `INSERT INTO … KEY`.
+    pub keys: Vec<String>,
+    /// The pipeline never ends.
+    pub endless: bool,
+}
+
+/// A sink, not opened yet.
+pub fn open_sink(name: &str, request: SinkRequest) -> Result<Sink, ConnectorError> {
+    let arguments = checked(name, &request)?;
+    match name {
+        "file" => Ok(Sink::Staged(Box::new(file::FileSink::new(&arguments, &request)?))),
+        "stdout" => Ok(Sink::Outbox(Box::new(stdout::StdoutSink::new(&request.schema)))),
+        _ => Err(ConnectorError::NotASink { name: name.to_owned() }),
+    }
+}
+
+/// Whether `open_sink` would give one; nothing outside is touched or asked.
+pub fn check_sink(name: &str, request: &SinkRequest) -> Result<(), ConnectorError> {
+    let arguments = checked(name, request)?;
+    match name {
+        "file" => file::FileSink::new(&arguments, request).map(drop),
+        _ => Ok(()),
+    }
+}
+
+fn checked<'a>(name: &str, request: &SinkRequest<'a>) -> Result<Arguments<'a>, ConnectorError> {
+    let connector = connector(name)?;
+    let Some(ability) = connector.sink else { return Err(ConnectorError::NotASink { name: name.to_owned() }) };
+    let (able, asked) = match &request.write {
+        Write::Insert => (ability.writes.insert, "INSERT"),
+        Write::Upsert { .. } => (ability.writes.upsert, "UPSERT"),
+        Write::Replace { .. } => (ability.writes.replace, "REPLACE"),
+    };
+    if !able {
+        let can = ability.writes.words();
+        return Err(ConnectorError::CannotWrite { name: name.to_owned(), asked, can });
+    }
+    let named = request.schema.fields().iter().any(|field| !field.name().starts_with("__"));
+    if ability.needs_columns && !named {
+        return Err(ConnectorError::NeedsColumns { name: name.to_owned() });
+    }
+    Arguments::checked(connector, request.args)
+}

@@ -1,0 +1,70 @@
+//! A row as one line of JSON.
+//!
+//! Where the step has prepared the whole text of each row (the hidden column `__out`: a record that goes on as it came, or with some
+//! members changed), it is that; else an object of the visible columns.
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    datatypes::{Schema, UInt8Type},
+};
+use syncline_functions::JsonWriter;
+use syncline_record::{Op, Reason, RowFailure, batch};
+
+/// Hidden column of rows at a sink: the complete JSON text of the row.
+pub const OUT: &str = "__out";
+
+pub struct RowText {
+    writer: JsonWriter,
+}
+
+impl RowText {
+    pub fn new(schema: &Schema) -> Self {
+        Self { writer: JsonWriter::new(schema) }
+    }
+
+    /// Appends the line of one row, with its line end.
+    pub fn write(&self, rows: &RecordBatch, row: usize, out: &mut Vec<u8>) -> Result<(), RowFailure> {
+        let start = out.len();
+        match rows.column_by_name(OUT).and_then(|texts| texts.as_string_view_opt()) {
+            None => self.writer.write_row(rows, row, out),
+            Some(texts) if texts.is_valid(row) => out.extend_from_slice(texts.value(row).as_bytes()),
+            Some(_) => {
+                let reason = Reason::new("missing", "the record has no text");
+                return Err(RowFailure { row: row as u32, reason });
+            }
+        }
+        on_one_line(&mut out[start..]);
+        out.push(b'\n');
+        Ok(())
+    }
+}
+
+/// JSON allows line ends between its tokens, and never inside a string: a space in their place is the same value.
+fn on_one_line(text: &mut [u8]) {
+    while let Some(at) = memchr::memchr2(b'\n', b'\r', text) {
+        text[at] = b' ';
+    }
+}
+
+/// `Clear` says something about a group; it is no row.
+pub fn is_row(rows: &RecordBatch, row: usize) -> bool {
+    let ops = rows.column_by_name(batch::OP).and_then(|ops| ops.as_primitive_opt::<UInt8Type>());
+    ops.is_none_or(|ops| ops.value(row) != Op::Clear as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, StringViewArray};
+
+    #[test]
+    fn a_record_of_several_lines_becomes_one_line() {
+        let texts: ArrayRef = Arc::new(StringViewArray::from(vec!["{\r\n \"a\": \"x\\ny\"\n}"]));
+        let rows = RecordBatch::try_from_iter([(OUT, texts)]).unwrap();
+        let mut out = Vec::new();
+        RowText::new(&rows.schema()).write(&rows, 0, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "{   \"a\": \"x\\ny\" }\n");
+    }
+}

@@ -1,0 +1,171 @@
+//! The arguments of a connector as a pipeline file gives them, and what can be wrong with them.
+//!
+//! `file('events/*.ndjson')` has one argument by position; `file(path => 'events/*.ndjson')` has the same by name. A connector
+//! declares its arguments as data; [`Arguments`] checks a call against them once, so that reading one afterwards cannot fail.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use crate::registry::Connector;
+
+/// What a file wrote between the parentheses, with `env()` and `secret()` already replaced.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Args {
+    pub positional: Vec<Value>,
+    pub named: BTreeMap<String, Value>,
+}
+
+impl Args {
+    /// Only positional arguments, all of them text.
+    pub fn texts(texts: &[&str]) -> Self {
+        Self { positional: texts.iter().map(|text| Value::from(*text)).collect(), named: BTreeMap::new() }
+    }
+}
+
+/// Where a pipeline stands.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// The folder of the pipeline file: relative paths are taken from here.
+    pub folder: PathBuf,
+}
+
+impl Surroundings {
+    pub fn path(&self, written: &str) -> PathBuf {
+        match self.folder.as_os_str().is_empty() {
+            true => Path::new(".").join(written),
+            false => self.folder.join(written),
+        }
+    }
+}
+
+/// One argument of a connector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Argument {
+    pub name: &'static str,
+    pub kind: ArgumentKind,
+    pub required: bool,
+    /// May be given by position; the order of the positional ones is their order in the list.
+    pub positional: bool,
+    pub help: &'static str,
+    pub example: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArgumentKind {
+    Text,
+    Number,
+    Boolean,
+    Duration,
+}
+
+impl ArgumentKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+            Self::Duration => "duration",
+        }
+    }
+
+    fn takes(self, value: &Value) -> bool {
+        match self {
+            Self::Text | Self::Duration => value.is_string(),
+            Self::Number => value.is_number(),
+            Self::Boolean => value.is_boolean(),
+        }
+    }
+}
+
+/// Why a connector cannot be opened as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectorError {
+    #[error("there is no connector `{name}`")]
+    NoSuchConnector { name: String },
+    #[error("`{name}` cannot be read from")]
+    NotASource { name: String },
+    #[error("`{name}` cannot be written to")]
+    NotASink { name: String },
+    /// `http`: its rows come through the server's ingest topics, which only the server can open.
+    #[error("`{name}` takes its rows from the server")]
+    FedByTheServer { name: String },
+    #[error("`{name}` cannot {asked}; it can {}", can.join(", "))]
+    CannotWrite { name: String, asked: &'static str, can: Vec<&'static str> },
+    #[error("`{connector}` has no argument `{argument}`; it has {}", has.join(", "))]
+    NoSuchArgument { connector: String, argument: String, has: Vec<&'static str> },
+    #[error("`{connector}` wants `{argument}`")]
+    MissingArgument { connector: String, argument: &'static str },
+    #[error("`{argument}` of `{connector}` is given twice")]
+    ArgumentTwice { connector: String, argument: &'static str },
+    #[error("`{connector}` takes {most} arguments by position; {given} are given")]
+    TooManyArguments { connector: String, most: usize, given: usize },
+    #[error("`{argument}` of `{connector}` is {wanted}; `{found}` is given")]
+    WrongType { connector: String, argument: &'static str, wanted: &'static str, found: String },
+    /// A pipeline that never ends would never show a single file; a Parquet target is always a folder.
+    #[error("`{path}` is one file, and {because}; write a folder: `{fix}`")]
+    NeedsFolder { path: String, because: &'static str, fix: String },
+    #[error("`{name}` wants named columns; the rows are whole records")]
+    NeedsColumns { name: String },
+    #[error("column `{column}` has type {found}, which `{connector}` cannot keep")]
+    CannotKeep { connector: String, column: String, found: String },
+    #[error("`{pattern}` is not a pattern of file names: {detail}")]
+    NotAPattern { pattern: String, detail: String },
+    #[error("the key column `{column}` is not among the columns of the rows")]
+    NoSuchKey { column: String },
+}
+
+/// The arguments of one call, checked against what the connector takes.
+pub struct Arguments<'a> {
+    values: BTreeMap<&'static str, &'a Value>,
+}
+
+impl<'a> Arguments<'a> {
+    pub fn checked(connector: &Connector, args: &'a Args) -> Result<Self, ConnectorError> {
+        let by_position: Vec<&Argument> = connector.arguments.iter().filter(|argument| argument.positional).collect();
+        let name = || connector.name.to_owned();
+        if args.positional.len() > by_position.len() {
+            let (most, given) = (by_position.len(), args.positional.len());
+            return Err(ConnectorError::TooManyArguments { connector: name(), most, given });
+        }
+        let mut values = BTreeMap::new();
+        for (argument, value) in by_position.iter().zip(&args.positional) {
+            values.insert(argument.name, value);
+        }
+        for (given, value) in &args.named {
+            let Some(argument) = connector.arguments.iter().find(|argument| argument.name == given) else {
+                let has = connector.arguments.iter().map(|argument| argument.name).collect();
+                return Err(ConnectorError::NoSuchArgument { connector: name(), argument: given.clone(), has });
+            };
+            if values.insert(argument.name, value).is_some() {
+                return Err(ConnectorError::ArgumentTwice { connector: name(), argument: argument.name });
+            }
+        }
+        for argument in connector.arguments {
+            match values.get(argument.name) {
+                None if argument.required => {
+                    return Err(ConnectorError::MissingArgument { connector: name(), argument: argument.name });
+                }
+                Some(value) if !argument.kind.takes(value) => {
+                    let (wanted, found) = (argument.kind.as_str(), value.to_string());
+                    return Err(ConnectorError::WrongType {
+                        connector: name(),
+                        argument: argument.name,
+                        wanted,
+                        found,
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(Self { values })
+    }
+
+    /// A text argument; empty when it is optional and absent.
+    pub fn text(&self, name: &str) -> &'a str {
+        self.values.get(name).and_then(|value| value.as_str()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,404 @@
+//! What all sinks into files share: parts that grow hidden, are cut back after a crash, and appear by rename.
+//!
+//! Rows go into a working file. A checkpoint makes it durable and remembers its length; the same checkpoint closes a part that is
+//! full, that has waited long enough, or that is the last, and names it. After the checkpoint is committed, and only then, the part
+//! gets its visible name. A crash anywhere between comes back to the last committed length, and finishes the names of that mark.
+//!
+//! How rows become bytes, and whether a full working file is already what readers want, is the [`Format`]'s matter.
+
+pub mod parts;
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use arrow::{
+    array::{AsArray, RecordBatch},
+    datatypes::UInt32Type,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use syncline_engine::sink::{Cut, SinkError, StagedSink};
+use syncline_record::{Batch, Micros, RowFailure, batch::LANE};
+
+use crate::rowtext::is_row;
+use parts::{
+    Appended, FULL_AFTER, FULL_BYTES, PartNames, hidden_name, make_folder, remove, show, sync_folder, trouble,
+};
+
+/// Bytes that are gathered before they are written: enough to make the call cheap.
+const BUFFER: usize = 256 << 10;
+
+/// How rows become bytes of a part.
+pub trait Format: Send {
+    /// Rows after which a part is full, besides its bytes and its time.
+    const FULL_ROWS: u64;
+    /// A full working file is rewritten by [`Format::finish`]; else it is shown as it is.
+    const REWRITES: bool;
+
+    /// The bytes at the start of a working file.
+    fn start(&self, into: &mut Vec<u8>) -> Result<(), SinkError>;
+
+    /// Appends the rows at `which`.
+    fn encode(
+        &self,
+        rows: &RecordBatch,
+        which: &[u32],
+        into: &mut Vec<u8>,
+        failed: &mut Vec<RowFailure>,
+    ) -> Result<(), SinkError>;
+
+    /// Writes what readers want to `finished` and makes it durable. It may be there already, from an attempt that was cut short.
+    fn finish(&self, working: &std::path::Path, finished: &std::path::Path) -> Result<(), SinkError>;
+}
+
+/// Where the rows go.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// A folder of parts.
+    Folder(PartNames),
+    /// One file, which appears at the end. What an earlier run wrote into it is kept in front.
+    Single { folder: PathBuf, name: String, hidden: String },
+}
+
+pub struct Staged<F> {
+    target: Target,
+    format: F,
+    lanes: BTreeMap<Option<u32>, Lane>,
+    /// Closed parts that are not shown yet.
+    show: Vec<Shown>,
+    /// A file was created since the last sync of the folder.
+    created: bool,
+}
+
+#[derive(Debug)]
+struct Lane {
+    /// Number of the part that is open, or of the next one.
+    number: u64,
+    open: Option<Open>,
+    buffer: Vec<u8>,
+    buffered_rows: u64,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: Appended,
+    rows: u64,
+    since: Option<Micros>,
+    /// Length of the visible file that this one begins with a copy of.
+    copied: Option<u64>,
+}
+
+/// What a checkpoint keeps of a staged sink.
+#[derive(Debug, Serialize, Deserialize)]
+struct Mark {
+    lanes: Vec<LaneMark>,
+    show: Vec<Shown>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct LaneMark {
+    lane: Option<u32>,
+    number: u64,
+    open: Option<OpenMark>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct OpenMark {
+    length: u64,
+    rows: u64,
+    since: Option<Micros>,
+    copied: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Shown {
+    name: String,
+    hidden: String,
+    /// The working file, where it is another one.
+    working: Option<String>,
+    /// Length of the visible file that this one replaces.
+    copied: Option<u64>,
+}
+
+impl Lane {
+    fn at(number: u64) -> Self {
+        Self { number, open: None, buffer: Vec::new(), buffered_rows: 0 }
+    }
+}
+
+impl<F: Format> Staged<F> {
+    pub fn new(target: Target, format: F) -> Self {
+        Self { target, format, lanes: BTreeMap::new(), show: Vec::new(), created: false }
+    }
+
+    fn folder(&self) -> &PathBuf {
+        match &self.target {
+            Target::Folder(names) => &names.folder,
+            Target::Single { folder, .. } => folder,
+        }
+    }
+
+    fn name(&self, lane: Option<u32>, number: u64) -> String {
+        match &self.target {
+            Target::Folder(names) => names.part(lane, number),
+            Target::Single { name, .. } => name.clone(),
+        }
+    }
+
+    /// The finished file before it is shown.
+    fn hidden(&self, lane: Option<u32>, number: u64) -> String {
+        match &self.target {
+            Target::Folder(names) => hidden_name(&names.part(lane, number)),
+            Target::Single { hidden, .. } => hidden.clone(),
+        }
+    }
+
+    fn working(&self, lane: Option<u32>, number: u64) -> String {
+        match F::REWRITES {
+            true => format!("{}{WORKING}", self.hidden(lane, number)),
+            false => self.hidden(lane, number),
+        }
+    }
+
+    fn restore(&mut self, mark: Mark) -> Result<(), SinkError> {
+        self.show = mark.show;
+        self.reveal()?;
+        for LaneMark { lane, number, open } in mark.lanes {
+            let mut restored = Lane::at(number);
+            if let Some(OpenMark { length, rows, since, copied }) = open {
+                let path = self.folder().join(self.working(lane, number));
+                restored.open = Some(Open { file: Appended::reopen(path, length)?, rows, since, copied });
+            }
+            self.lanes.insert(lane, restored);
+        }
+        self.refuse_newer()
+    }
+
+    /// Shown parts behind the mark were written by another run, or the checkpoint is an old copy: their rows would come twice.
+    fn refuse_newer(&self) -> Result<(), SinkError> {
+        let Target::Folder(names) = &self.target else { return Ok(()) };
+        for (name, lane, number) in names.there()?.shown {
+            if self.lanes.get(&lane).is_none_or(|known| number >= known.number) {
+                let path = names.folder.join(name);
+                return Err(SinkError::Never(format!(
+                    "{} is newer than the last checkpoint: another run wrote it; move it away, or run with --fresh",
+                    path.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing is committed: new parts are numbered after those that stand there.
+    fn number_after_shown(&mut self) -> Result<(), SinkError> {
+        let Target::Folder(names) = &self.target else { return Ok(()) };
+        for (_, lane, number) in names.there()?.shown {
+            let next = self.lanes.entry(lane).or_insert_with(|| Lane::at(1));
+            next.number = next.number.max(number + 1);
+        }
+        Ok(())
+    }
+
+    /// Removes the hidden files that no open part is.
+    fn remove_leftovers(&self) -> Result<(), SinkError> {
+        let kept: Vec<PathBuf> =
+            self.lanes.values().filter_map(|lane| Some(lane.open.as_ref()?.file.path.clone())).collect();
+        let leftovers = match &self.target {
+            Target::Folder(names) => names.there()?.hidden,
+            Target::Single { hidden, .. } => vec![hidden.clone()],
+        };
+        for path in leftovers.iter().map(|name| self.folder().join(name)) {
+            if !kept.contains(&path) {
+                remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is buffered of one lane, into a new part where none is open.
+    fn flush(&mut self, lane: Option<u32>) -> Result<(), SinkError> {
+        let Some(Lane { number, open, .. }) = self.lanes.get(&lane) else { return Ok(()) };
+        if open.is_none() {
+            let created = self.create(self.folder().join(self.working(lane, *number)))?;
+            self.created = true;
+            if let Some(found) = self.lanes.get_mut(&lane) {
+                found.open = Some(created);
+            }
+        }
+        if let Some(Lane { open: Some(open), buffer, buffered_rows, .. }) = self.lanes.get_mut(&lane) {
+            open.file.append(buffer)?;
+            open.rows += *buffered_rows;
+            buffer.clear();
+            buffer.shrink_to(BUFFER * 2);
+            *buffered_rows = 0;
+        }
+        Ok(())
+    }
+
+    fn create(&self, path: PathBuf) -> Result<Open, SinkError> {
+        let standing = match &self.target {
+            Target::Single { folder, name, .. } => Some(folder.join(name)).filter(|path| path.exists()),
+            Target::Folder(_) => None,
+        };
+        let Some(standing) = standing else {
+            let mut file = Appended::create(path)?;
+            let mut start = Vec::new();
+            self.format.start(&mut start)?;
+            file.append(&start)?;
+            return Ok(Open { file, rows: 0, since: None, copied: None });
+        };
+        let length = fs::copy(&standing, &path).map_err(|error| trouble("copy to", &path, &error))?;
+        let mut file = Appended::reopen(path, length)?;
+        if !file.ends_with(b'\n')? {
+            file.append(b"\n")?;
+        }
+        Ok(Open { file, rows: 0, since: None, copied: Some(length) })
+    }
+
+    fn is_full(&self, open: &Open, cut: Cut) -> bool {
+        let waited = open.since.is_some_and(|since| cut.now - since >= FULL_AFTER);
+        let full = open.file.length() >= FULL_BYTES || open.rows >= F::FULL_ROWS || waited;
+        cut.end || (full && matches!(self.target, Target::Folder(_)))
+    }
+
+    /// Makes the open part of a lane durable, and closes it when it is full.
+    fn settle(&mut self, lane: Option<u32>, cut: Cut) -> Result<(), SinkError> {
+        let Some(Lane { number, open: Some(open), .. }) = self.lanes.get_mut(&lane) else { return Ok(()) };
+        open.since.get_or_insert(cut.now);
+        open.file.sync()?;
+        let (number, copied) = (*number, open.copied);
+        let Some(Lane { open: Some(open), .. }) = self.lanes.get(&lane) else { return Ok(()) };
+        if !self.is_full(open, cut) {
+            return Ok(());
+        }
+        let (hidden, working) = (self.hidden(lane, number), self.working(lane, number));
+        if F::REWRITES {
+            self.format.finish(&open.file.path, &self.folder().join(&hidden))?;
+            self.created = true;
+        }
+        let working = F::REWRITES.then_some(working);
+        self.show.push(Shown { name: self.name(lane, number), hidden, working, copied });
+        self.lanes.insert(lane, Lane::at(number + 1));
+        Ok(())
+    }
+
+    fn mark(&self) -> Mark {
+        let lanes = self.lanes.iter().map(|(lane, state)| LaneMark {
+            lane: *lane,
+            number: state.number,
+            open: state.open.as_ref().map(|open| OpenMark {
+                length: open.file.length(),
+                rows: open.rows,
+                since: open.since,
+                copied: open.copied,
+            }),
+        });
+        Mark { lanes: lanes.collect(), show: self.show.clone() }
+    }
+
+    /// A run without rows leaves an empty file rather than none: whoever waits for it sees that it is done.
+    fn is_missing(&self) -> bool {
+        match &self.target {
+            Target::Single { folder, name, .. } => self.show.is_empty() && !folder.join(name).exists(),
+            Target::Folder(_) => false,
+        }
+    }
+}
+
+/// What the working file of a rewritten part is called, behind the name of its finished file.
+const WORKING: &str = ".rows.tmp";
+
+impl<F: Format> StagedSink for Staged<F> {
+    fn open(&mut self, mark: Option<&Value>) -> Result<(), SinkError> {
+        (self.lanes, self.show, self.created) = (BTreeMap::new(), Vec::new(), false);
+        make_folder(self.folder())?;
+        match mark {
+            None => self.number_after_shown()?,
+            Some(mark) => {
+                let mark = Mark::deserialize(mark)
+                    .map_err(|error| SinkError::Never(format!("the mark of the checkpoint cannot be read: {error}")))?;
+                self.restore(mark)?;
+            }
+        }
+        self.remove_leftovers()
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<Vec<RowFailure>, SinkError> {
+        // Before the first row is taken, so that a refused write can be repeated.
+        let full: Vec<_> =
+            self.lanes.iter().filter(|(_, lane)| lane.buffer.len() >= BUFFER).map(|(lane, _)| *lane).collect();
+        for lane in full {
+            self.flush(lane)?;
+        }
+        let mut failed = Vec::new();
+        for (lane, which) in by_lane(&batch.rows, matches!(self.target, Target::Folder(_))) {
+            let lane = self.lanes.entry(lane).or_insert_with(|| Lane::at(1));
+            let failures = failed.len();
+            self.format.encode(&batch.rows, &which, &mut lane.buffer, &mut failed)?;
+            lane.buffered_rows += (which.len() - (failed.len() - failures)) as u64;
+        }
+        failed.sort_by_key(|failure| failure.row);
+        Ok(failed)
+    }
+
+    fn prepare(&mut self, cut: Cut) -> Result<Value, SinkError> {
+        if cut.end && self.is_missing() {
+            self.lanes.entry(None).or_insert_with(|| Lane::at(1));
+            self.flush(None)?;
+        }
+        let lanes: Vec<_> = self.lanes.keys().copied().collect();
+        for lane in lanes {
+            if self.lanes.get(&lane).is_some_and(|lane| !lane.buffer.is_empty()) {
+                self.flush(lane)?;
+            }
+            self.settle(lane, cut)?;
+        }
+        if self.created {
+            sync_folder(self.folder())?;
+            self.created = false;
+        }
+        serde_json::to_value(self.mark()).map_err(|error| SinkError::Never(error.to_string()))
+    }
+
+    fn reveal(&mut self) -> Result<(), SinkError> {
+        if self.show.is_empty() {
+            return Ok(());
+        }
+        let folder = self.folder().clone();
+        for Shown { name, hidden, copied, .. } in &self.show {
+            show(&folder, hidden, name, *copied)?;
+        }
+        sync_folder(&folder)?;
+        for working in self.show.iter().filter_map(|shown| shown.working.as_ref()) {
+            remove(&folder.join(working))?;
+        }
+        self.show.clear();
+        Ok(())
+    }
+
+    fn clear(&mut self) -> Result<(), SinkError> {
+        (self.lanes, self.show) = (BTreeMap::new(), Vec::new());
+        self.remove_leftovers()?;
+        match &self.target {
+            Target::Single { folder, name, .. } => remove(&folder.join(name))?,
+            Target::Folder(names) => {
+                for (name, ..) in names.there()?.shown {
+                    remove(&names.folder.join(name))?;
+                }
+            }
+        }
+        match self.folder().exists() {
+            true => sync_folder(self.folder()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The rows by lane, each in their order. A single file has no lanes.
+fn by_lane(rows: &RecordBatch, lanes: bool) -> BTreeMap<Option<u32>, Vec<u32>> {
+    let column = rows.column_by_name(LANE).filter(|_| lanes).and_then(|lanes| lanes.as_primitive_opt::<UInt32Type>());
+    let mut by_lane: BTreeMap<Option<u32>, Vec<u32>> = BTreeMap::new();
+    for row in (0..rows.num_rows()).filter(|row| is_row(rows, *row)) {
+        by_lane.entry(column.map(|lanes| lanes.value(row))).or_default().push(row as u32);
+    }
+    by_lane
+}

@@ -1,0 +1,222 @@
+//! The files of a staged sink: parts that are hidden while they grow, and appear by rename.
+//!
+//! A part is called `<pipeline>-<step>-00000001.ndjson`; with lanes, `<pipeline>-<step>-lane03-00000001.ndjson`. In work it is
+//! `.<name>.tmp` in the same folder, so that no reader of `*.ndjson` sees it and the rename stays on one file system.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use syncline_engine::sink::SinkError;
+use syncline_record::{Micros, StepId};
+
+use crate::system_words;
+
+/// A part is shown when it has this many bytes: large enough for readers that like few files, small enough to copy.
+pub const FULL_BYTES: u64 = 128 << 20;
+/// Or when its first row has waited this long, so that a slow pipeline's rows can be seen.
+pub const FULL_AFTER: Micros = 60_000_000;
+
+/// How the parts of one step are called.
+#[derive(Clone, Debug)]
+pub struct PartNames {
+    pub folder: PathBuf,
+    prefix: String,
+    extension: &'static str,
+}
+
+impl PartNames {
+    pub fn new(folder: PathBuf, pipeline: &str, step: &StepId, extension: &'static str) -> Self {
+        let prefix = format!("{}-{}", path_safe(pipeline), path_safe(step.as_str()));
+        Self { folder, prefix, extension }
+    }
+
+    pub fn part(&self, lane: Option<u32>, number: u64) -> String {
+        match lane {
+            None => format!("{}-{number:08}.{}", self.prefix, self.extension),
+            Some(lane) => format!("{}-lane{lane:02}-{number:08}.{}", self.prefix, self.extension),
+        }
+    }
+
+    /// Lane and number of a name that [`PartNames::part`] gave.
+    fn parse(&self, name: &str) -> Option<(Option<u32>, u64)> {
+        let middle =
+            name.strip_prefix(&self.prefix)?.strip_prefix('-')?.strip_suffix(self.extension)?.strip_suffix('.')?;
+        let (lane, number) = match middle.strip_prefix("lane").and_then(|rest| rest.split_once('-')) {
+            Some((lane, number)) => (Some(lane.parse().ok()?), number),
+            None => (None, middle),
+        };
+        number.parse().ok().map(|number| (lane, number))
+    }
+
+    /// The parts of this step in the folder: those that are shown, and the hidden files.
+    pub fn there(&self) -> Result<There, SinkError> {
+        let mut there = There::default();
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(there),
+            Err(error) => return Err(trouble("read the folder", &self.folder, &error)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(|error| trouble("read the folder", &self.folder, &error))?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            if let Some((lane, number)) = self.parse(&name) {
+                there.shown.push((name, lane, number));
+            } else if visible_name(&name).is_some_and(|name| self.parse(name).is_some()) {
+                there.hidden.push(name);
+            }
+        }
+        there.shown.sort();
+        there.hidden.sort();
+        Ok(there)
+    }
+}
+
+#[derive(Debug, Default, PartialEq)]
+pub struct There {
+    /// Name, lane, number.
+    pub shown: Vec<(String, Option<u32>, u64)>,
+    pub hidden: Vec<String>,
+}
+
+/// Names of pipelines and steps in names of files. No two give the same: everything but letters, digits and `_` is written so that
+/// it can be told apart, and `-` is left to separate.
+pub fn path_safe(name: &str) -> String {
+    let mut safe = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'/' => safe.push('.'),
+            b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => safe.push(byte as char),
+            _ => safe.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    safe
+}
+
+pub fn hidden_name(name: &str) -> String {
+    format!(".{name}.tmp")
+}
+
+/// The name that a hidden file, or the working file of one (`.<name>.tmp.rows.tmp`), will have.
+fn visible_name(hidden: &str) -> Option<&str> {
+    Some(hidden.strip_prefix('.')?.split_once(".tmp")?.0)
+}
+
+/// A file that is appended to, and whose length is known: what is not whole is cut off before anything else is done.
+#[derive(Debug)]
+pub struct Appended {
+    pub path: PathBuf,
+    file: File,
+    length: u64,
+}
+
+impl Appended {
+    pub fn create(path: PathBuf) -> Result<Self, SinkError> {
+        let options = OpenOptions::new().read(true).write(true).create(true).truncate(true).clone();
+        let file = options.open(&path).map_err(|error| trouble("create", &path, &error))?;
+        Ok(Self { path, file, length: 0 })
+    }
+
+    /// Opens a file of an earlier start and cuts it back to `length`.
+    pub fn reopen(path: PathBuf, length: u64) -> Result<Self, SinkError> {
+        let options = OpenOptions::new().read(true).write(true).clone();
+        let file = options.open(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => lost(&path, 0, length),
+            _ => trouble("open", &path, &error),
+        })?;
+        let found = file.metadata().map_err(|error| trouble("open", &path, &error))?.len();
+        if found < length {
+            return Err(lost(&path, found, length));
+        }
+        file.set_len(length).map_err(|error| trouble("cut back", &path, &error))?;
+        Ok(Self { path, file, length })
+    }
+
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// All of the bytes, or none: what a full disk has taken of them is cut off again.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+        match self.file.write_all_at(bytes, self.length) {
+            Ok(()) => {
+                self.length += bytes.len() as u64;
+                Ok(())
+            }
+            Err(error) => {
+                let written = trouble("write", &self.path, &error);
+                self.file.set_len(self.length).map_err(|error| trouble("cut back", &self.path, &error))?;
+                Err(written)
+            }
+        }
+    }
+
+    /// True for an empty file too.
+    pub fn ends_with(&self, byte: u8) -> Result<bool, SinkError> {
+        let Some(last) = self.length.checked_sub(1) else { return Ok(true) };
+        let mut found = [0];
+        self.file.read_exact_at(&mut found, last).map_err(|error| trouble("read", &self.path, &error))?;
+        Ok(found == [byte])
+    }
+
+    pub fn sync(&self) -> Result<(), SinkError> {
+        self.file.sync_data().map_err(|error| trouble("sync", &self.path, &error))
+    }
+}
+
+/// Gives a finished file its name. Done already: nothing. `expected`: the length of the file that stands there, where one may.
+pub fn show(folder: &Path, hidden: &str, name: &str, expected: Option<u64>) -> Result<(), SinkError> {
+    let (from, to) = (folder.join(hidden), folder.join(name));
+    if !from.exists() {
+        // Shown before; a reader may have taken it away since.
+        return Ok(());
+    }
+    let standing = to.metadata().ok().map(|metadata| metadata.len());
+    if standing != expected {
+        return Err(SinkError::Never(format!(
+            "{} was written by somebody else meanwhile; move it away, and start again",
+            to.display()
+        )));
+    }
+    fs::rename(&from, &to).map_err(|error| trouble("rename", &from, &error))
+}
+
+/// Makes names in a folder durable.
+pub fn sync_folder(folder: &Path) -> Result<(), SinkError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| trouble("sync the folder", folder, &error))
+}
+
+pub fn make_folder(folder: &Path) -> Result<(), SinkError> {
+    fs::create_dir_all(folder).map_err(|error| trouble("create the folder", folder, &error))
+}
+
+pub fn remove(path: &Path) -> Result<(), SinkError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(trouble("remove", path, &error)),
+        _ => Ok(()),
+    }
+}
+
+fn lost(path: &Path, found: u64, committed: u64) -> SinkError {
+    SinkError::Never(format!(
+        "{} has {found} bytes, and {committed} were committed: it was removed or cut; run with --fresh to write everything again",
+        path.display()
+    ))
+}
+
+/// What the engine can do about an error of the file system.
+pub fn trouble(operation: &str, path: &Path, error: &io::Error) -> SinkError {
+    let text = format!("cannot {operation} {}: {}", path.display(), system_words(error));
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => SinkError::Again(text),
+        ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::ResourceBusy => SinkError::Again(text),
+        _ if error.raw_os_error().is_some_and(|number| OUT_OF_HANDLES.contains(&number)) => SinkError::Again(text),
+        _ => SinkError::Never(text),
+    }
+}
+
+/// ENFILE, EMFILE, and EIO, which a network file system gives while it is away.
+const OUT_OF_HANDLES: [i32; 3] = [23, 24, 5];
