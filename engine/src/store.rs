@@ -28,7 +28,8 @@ pub enum StoreError {
     Crashed,
 }
 
-/// Puts and removals that become visible together, or not at all.
+/// Puts and removals that become visible together, or not at all. A key that is both removed and put is there afterwards; of two
+/// puts of one key the later one holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     pub puts: Vec<(Vec<u8>, Vec<u8>)>,

@@ -18,7 +18,7 @@ use std::{
 use syncline_record::Epoch;
 
 use self::{disk::failed, topic::Topic};
-use super::{CommitError, Ends, Event, Frame, Log, LogError, NewFrame};
+use super::{CommitError, End, Ends, Event, Frame, Log, LogError, NewFrame};
 
 mod disk;
 mod frame;
@@ -72,7 +72,8 @@ impl EmbeddedLog {
 impl Log for EmbeddedLog {
     fn recover(&self, prefixes: &[&str], ends: &Ends) -> Result<(), LogError> {
         for (topic, end) in ends {
-            self.topic(topic).recover(*end)?;
+            let topic = self.topic(topic);
+            if *end == End::default() { topic.wipe()? } else { topic.recover(*end)? }
         }
         for topic in self.topics("")? {
             if !ends.contains_key(&topic) && prefixes.iter().any(|prefix| topic.starts_with(prefix)) {
