@@ -1,4 +1,16 @@
 //! The product: files, processes, people.
 
+pub mod api;
+pub mod bind;
+pub mod command;
+pub mod control;
+pub mod host;
+pub mod log_lines;
 pub mod outcome;
+pub mod progress;
+pub mod run_failure;
+pub mod secrets;
+pub mod source_file;
+pub mod testing;
+pub mod witness;
 pub mod world;

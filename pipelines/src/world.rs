@@ -8,9 +8,9 @@ use std::{
 use syncline_engine::{
     clock::{Clock, Rng, SeededRng, SystemClock},
     folder::DataFolder,
-    log::{LogError, embedded::EmbeddedLog},
+    log::LogError,
     runtime::Ground,
-    store::{StoreError, sled::SledStore},
+    store::StoreError,
 };
 
 use crate::outcome::Failure;
@@ -30,8 +30,8 @@ impl World {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let rng: Arc<dyn Rng> = Arc::new(SeededRng::from_machine());
         let folder = DataFolder::open(path, clock.now()).map_err(store_failure)?;
-        let store = Arc::new(SledStore::open(&folder.store()).map_err(store_failure)?);
-        let log = Arc::new(EmbeddedLog::open(&folder.log()).map_err(log_failure)?);
+        let store = Arc::new(folder.store().map_err(store_failure)?);
+        let log = Arc::new(folder.log().map_err(log_failure)?);
         Ok(World { folder, ground: Ground { store, log, clock, rng } })
     }
 }
@@ -63,10 +63,12 @@ pub fn store_failure(error: StoreError) -> Failure {
             .help("use the version of syncline that wrote it, or a newer one; an older one never rewrites newer data"),
         StoreError::Damaged { .. } => Failure::environment("state-damaged", title)
             .help("nothing was changed; put a copy of the folder back, or start over with `syncline run FILE --fresh`"),
-        StoreError::Full { .. } => Failure::environment("disk-full", title)
-            .help("make room and run the same command again: it goes on from the last checkpoint, nothing committed is lost"),
-        StoreError::Io { .. } | StoreError::Crashed => Failure::environment("store-failed", title)
-            .help("check the folder's disk and permissions, then run the same command again: nothing committed is lost"),
+        StoreError::Full { .. } => Failure::environment("disk-full", title).help(
+            "make room and run the same command again: it goes on from the last checkpoint, nothing committed is lost",
+        ),
+        StoreError::Io { .. } | StoreError::Crashed => Failure::environment("store-failed", title).help(
+            "check the folder's disk and permissions, then run the same command again: nothing committed is lost",
+        ),
     }
 }
 
@@ -75,9 +77,11 @@ pub fn log_failure(error: LogError) -> Failure {
     match error {
         LogError::Damaged { .. } | LogError::Short { .. } => Failure::environment("log-damaged", title)
             .help("nothing was changed; put a copy of the folder back, or start over with `syncline run FILE --fresh`"),
-        LogError::Full { .. } => Failure::environment("disk-full", title)
-            .help("make room and run the same command again: it goes on from the last checkpoint, nothing committed is lost"),
-        _ => Failure::environment("log-failed", title)
-            .help("check the folder's disk and permissions, then run the same command again: nothing committed is lost"),
+        LogError::Full { .. } => Failure::environment("disk-full", title).help(
+            "make room and run the same command again: it goes on from the last checkpoint, nothing committed is lost",
+        ),
+        _ => Failure::environment("log-failed", title).help(
+            "check the folder's disk and permissions, then run the same command again: nothing committed is lost",
+        ),
     }
 }

@@ -23,13 +23,21 @@ pub struct Expect {
     predicate: Predicate,
     name: String,
     violation: Violation,
+    /// A `REPLACE … PER` follows: a dropped row goes on as a `Clear` of its group.
+    clears_groups: bool,
     /// Rows that broke a rule that only warns, since the start of this process.
     warned: metrics::Counter,
 }
 
 impl Expect {
-    pub fn new(predicate: Predicate, name: String, violation: Violation, warned: metrics::Counter) -> Self {
-        Self { predicate, name, violation, warned }
+    pub fn new(
+        predicate: Predicate,
+        name: String,
+        violation: Violation,
+        clears_groups: bool,
+        warned: metrics::Counter,
+    ) -> Self {
+        Self { predicate, name, violation, clears_groups, warned }
     }
 }
 
@@ -60,6 +68,10 @@ impl Operator for Expect {
         }
         out.dead(&batch, &failed);
         let mut gone = failed;
+        if self.violation == Violation::Drop && self.clears_groups {
+            out.emit(super::filter::clear(&batch, &broken).keep(&without(batch.len(), &gone)));
+            return Ok(());
+        }
         if self.violation == Violation::Drop {
             gone.extend(broken.iter().map(|row| RowFailure { row: *row as u32, reason: Reason::new("", "") }));
         }

@@ -1,0 +1,84 @@
+//! What records keep of the headers that they came with: one JSON object, without credentials and without what belongs to the
+//! connection rather than to the record.
+
+use axum::http::HeaderMap;
+use serde_json::{Map, Value};
+
+/// Anyone who may read the log or a dead letter must not get these from it.
+const CREDENTIALS: [&str; 8] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "set-cookie",
+    "x-api-key",
+    "x-auth-token",
+    "x-access-token",
+    "x-gitlab-token",
+];
+
+/// Hop by hop (RFC 9110 §7.6.1), and the length of the body.
+const OF_THE_CONNECTION: [&str; 11] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "expect",
+    "content-length",
+    "http2-settings",
+];
+
+/// The JSON text, with names in lower case and in order; several headers of one name are joined as HTTP joins them.
+pub fn text(headers: &HeaderMap) -> String {
+    let listed: Vec<String> = headers
+        .get_all("connection")
+        .iter()
+        .flat_map(|value| {
+            latin1(value.as_bytes()).split(',').map(|name| name.trim().to_lowercase()).collect::<Vec<_>>()
+        })
+        .collect();
+    let mut kept = Map::new();
+    for name in headers.keys() {
+        let name = name.as_str();
+        if CREDENTIALS.contains(&name) || OF_THE_CONNECTION.contains(&name) || listed.iter().any(|hop| hop == name) {
+            continue;
+        }
+        let values: Vec<String> = headers.get_all(name).iter().map(|value| latin1(value.as_bytes())).collect();
+        kept.insert(name.to_owned(), Value::String(values.join(", ")));
+    }
+    Value::Object(kept).to_string()
+}
+
+/// Values are UTF-8 by custom; what is not is taken byte by byte, so that nothing is lost.
+fn latin1(bytes: &[u8]) -> String {
+    std::str::from_utf8(bytes).map_or_else(|_| bytes.iter().map(|byte| *byte as char).collect(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::{HeaderName, HeaderValue};
+
+    #[test]
+    fn credentials_and_the_connection_s_own_headers_are_left_out() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("X-GitHub-Delivery", &b"d-1"[..]),
+            ("authorization", b"Bearer s3cret"),
+            ("cookie", b"session=s3cret"),
+            ("connection", b"keep-alive, X-Hop"),
+            ("x-hop", b"1"),
+            ("x-tag", b"a"),
+            ("x-tag", b"b \"c\""),
+            ("x-odd", b"\xe9"),
+            ("x-utf8", "ü".as_bytes()),
+            ("content-length", b"7"),
+        ] {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_bytes(value).unwrap());
+        }
+        assert_eq!(text(&headers), r#"{"x-github-delivery":"d-1","x-odd":"é","x-tag":"a, b \"c\"","x-utf8":"ü"}"#);
+    }
+}

@@ -1,0 +1,211 @@
+//! The doors: a TCP address for programs, and the data folder's socket for the commands of the same user.
+//!
+//! Both serve the same routes. A stop lets requests that are on their way finish, up to a limit.
+
+use std::{
+    fs::{self, File, Permissions},
+    future::Future,
+    io::ErrorKind,
+    net::SocketAddr,
+    os::{
+        fd::AsRawFd,
+        unix::fs::{FileTypeExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinSet,
+};
+
+use super::{ApiState, router};
+use crate::outcome::Failure;
+
+/// Connections at once, on each door: far above what one process can serve, far below its file descriptors.
+const CONNECTIONS: usize = 512;
+/// How long a stop waits for requests that are on their way; longer than one sync of a slow disk.
+const GRACE: Duration = Duration::from_secs(5);
+/// A client that has not sent its headers by then is holding a connection for nothing.
+const HEADERS: Duration = Duration::from_secs(15);
+/// Paths of sockets up to this long are used as they are; the system's own limit is 108 bytes.
+const SHORT_PATH: usize = 100;
+
+/// Doors that are open, and not served yet.
+pub struct Server {
+    tcp: Option<TcpListener>,
+    control: UnixListener,
+    socket: PathBuf,
+}
+
+impl Server {
+    /// Opens the doors. The caller holds the data folder, so a socket that is there already is a dead process's.
+    pub async fn bind(listen: Option<SocketAddr>, control: &Path) -> Result<Server, Failure> {
+        let tcp = match listen {
+            Some(address) => Some(bind_tcp(address).await?),
+            None => None,
+        };
+        Ok(Server { tcp, control: bind_control(control)?, socket: control.to_owned() })
+    }
+
+    /// Where TCP listens; with port 0 the system has chosen one.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.tcp.as_ref()?.local_addr().ok()
+    }
+
+    /// Serves until `shutdown` is done, then lets requests finish and removes the socket.
+    pub async fn run(self, state: Arc<ApiState>, shutdown: impl Future<Output = ()>) {
+        let routes = router(state);
+        let (stop, stopped) = watch::channel(false);
+        let mut doors = JoinSet::new();
+        if let Some(tcp) = self.tcp {
+            doors.spawn(serve_tcp(tcp, routes.clone(), stopped.clone()));
+        }
+        doors.spawn(serve_control(self.control, routes, stopped));
+        shutdown.await;
+        let _ = stop.send(true);
+        if tokio::time::timeout(GRACE, async { while doors.join_next().await.is_some() {} }).await.is_err() {
+            tracing::warn!("requests were still on their way after {} seconds", GRACE.as_secs());
+        }
+        let _ = fs::remove_file(&self.socket);
+    }
+}
+
+/// Opens the doors and serves until `shutdown` is done.
+pub async fn serve(
+    state: Arc<ApiState>,
+    listen: Option<SocketAddr>,
+    control: &Path,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    Server::bind(listen, control).await?.run(state, shutdown).await;
+    Ok(())
+}
+
+async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, Failure> {
+    if !address.ip().is_loopback() {
+        return Err(Failure::usage("not-loopback", format!("{address} can be reached from other machines"))
+            .seen("there is no authentication yet, so anyone there could read and send records")
+            .help(format!(
+                "listen on 127.0.0.1:{}, and let a proxy that authenticates stand before it",
+                address.port()
+            )));
+    }
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => {
+            Failure::environment("address-in-use", format!("{address} is in use by another process"))
+                .help("stop that process, or listen elsewhere: --listen 127.0.0.1:PORT")
+        }
+        _ => Failure::environment("cannot-listen", format!("{address}: {error}"))
+            .help("choose another address: --listen 127.0.0.1:PORT"),
+    })
+}
+
+fn bind_control(path: &Path) -> Result<UnixListener, Failure> {
+    let failed = |operation: &str, error: std::io::Error| {
+        Failure::environment("control-socket", format!("{operation} {}: {error}", path.display()))
+            .help("check the permissions and the file system of the data folder")
+    };
+    match fs::symlink_metadata(path) {
+        Ok(there) if there.file_type().is_socket() => fs::remove_file(path).map_err(|error| failed("remove", error))?,
+        Ok(_) => return Err(failed("bind", std::io::Error::new(ErrorKind::AlreadyExists, "it is not a socket"))),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(failed("look at", error)),
+    }
+    let (reachable, _folder) = reachable(path).map_err(|error| failed("open", error))?;
+    let listener = UnixListener::bind(&reachable).map_err(|error| failed("bind", error))?;
+    fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(|error| failed("close to others", error))?;
+    Ok(listener)
+}
+
+/// A name of the socket that is short enough for the system, good while the folder that comes with it is kept open.
+pub fn reachable(path: &Path) -> std::io::Result<(PathBuf, Option<File>)> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok((path.to_owned(), None)) };
+    if path.as_os_str().len() <= SHORT_PATH {
+        return Ok((path.to_owned(), None));
+    }
+    let folder = File::open(folder)?;
+    Ok((PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name), Some(folder)))
+}
+
+async fn serve_tcp(listener: TcpListener, routes: Router, mut stop: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    while let Some(place) = next_place(&places, &mut stop).await {
+        tokio::select! {
+            _ = stop.changed() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    // Answers are small and complete: waiting for more to send only delays them.
+                    let _ = stream.set_nodelay(true);
+                    connections.spawn(connection(stream, routes.clone(), stop.clone(), place));
+                }
+                Err(error) => out_of_breath(error).await,
+            },
+        }
+        while connections.try_join_next().is_some() {}
+    }
+    while connections.join_next().await.is_some() {}
+}
+
+async fn serve_control(listener: UnixListener, routes: Router, mut stop: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    while let Some(place) = next_place(&places, &mut stop).await {
+        tokio::select! {
+            _ = stop.changed() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, routes.clone(), stop.clone(), place));
+                }
+                Err(error) => out_of_breath(error).await,
+            },
+        }
+        while connections.try_join_next().is_some() {}
+    }
+    while connections.join_next().await.is_some() {}
+}
+
+async fn next_place(places: &Arc<Semaphore>, stop: &mut watch::Receiver<bool>) -> Option<OwnedSemaphorePermit> {
+    tokio::select! {
+        _ = stop.changed() => None,
+        place = places.clone().acquire_owned() => place.ok(),
+    }
+}
+
+/// Too many open files, most often: others have to be closed first.
+async fn out_of_breath(error: std::io::Error) {
+    tracing::warn!("a connection could not be accepted: {error}");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    routes: Router,
+    mut stop: watch::Receiver<bool>,
+    _place: OwnedSemaphorePermit,
+) {
+    let service = TowerToHyperService::new(routes);
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut serving = std::pin::pin!(serving);
+    tokio::select! {
+        _ = serving.as_mut() => return,
+        _ = stop.changed() => serving.as_mut().graceful_shutdown(),
+    }
+    if let Err(error) = serving.await {
+        tracing::debug!("a connection ended: {error}");
+    }
+}

@@ -1,0 +1,140 @@
+//! What the process knows beside the store: which pipelines it runs, how they do at this moment, what their sinks wait for.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use syncline_engine::runtime::supervisor::Look;
+
+/// Where a pipeline of this process is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activity {
+    /// Declared; its task does not run yet.
+    #[default]
+    Starting,
+    Running,
+    /// Told to stop; sinks may still be getting what is committed.
+    Stopping,
+    Stopped,
+    Ended,
+    Failed,
+}
+
+/// One pipeline as its task last told it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LivePipeline {
+    pub state: Activity,
+    /// Step of a sink → why it is being tried again.
+    pub trouble: BTreeMap<String, String>,
+    pub epoch: u64,
+    /// Rows that the source gave since the run began.
+    pub rows: u64,
+    pub bytes_done: u64,
+    pub bytes_total: Option<u64>,
+    /// Why it failed.
+    pub reason: Option<String>,
+}
+
+/// All pipelines of the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Live {
+    pipelines: BTreeMap<String, LivePipeline>,
+}
+
+impl Live {
+    /// Declares a pipeline: the process is not ready before it runs.
+    pub fn starting(&mut self, pipeline: &str) {
+        self.pipelines.insert(pipeline.to_owned(), LivePipeline::default());
+    }
+
+    pub fn running(&mut self, pipeline: &str) {
+        self.pipeline(pipeline).state = Activity::Running;
+    }
+
+    /// What the supervisor's watcher saw. A pipeline that is looked at runs.
+    pub fn look(&mut self, pipeline: &str, look: &Look) {
+        let known = self.pipeline(pipeline);
+        if known.state == Activity::Starting {
+            known.state = Activity::Running;
+        }
+        known.trouble = look.trouble.iter().map(|(step, why)| (step.to_string(), why.clone())).collect();
+        known.epoch = look.epoch;
+        known.rows = look.rows;
+        known.bytes_done = look.progress.done;
+        known.bytes_total = look.progress.total;
+    }
+
+    pub fn stopping(&mut self, pipeline: &str) {
+        self.pipeline(pipeline).state = Activity::Stopping;
+    }
+
+    /// Its task is over: `Stopped`, `Ended`, or `Failed` with the reason.
+    pub fn over(&mut self, pipeline: &str, state: Activity, reason: Option<String>) {
+        let known = self.pipeline(pipeline);
+        known.state = state;
+        known.reason = reason;
+        known.trouble.clear();
+    }
+
+    pub fn get(&self, pipeline: &str) -> Option<&LivePipeline> {
+        self.pipelines.get(pipeline)
+    }
+
+    pub fn pipelines(&self) -> impl Iterator<Item = (&str, &LivePipeline)> {
+        self.pipelines.iter().map(|(name, known)| (name.as_str(), known))
+    }
+
+    /// Why the process is not ready, one line each; empty when every pipeline does its work.
+    pub fn obstacles(&self) -> Vec<String> {
+        if self.pipelines.is_empty() {
+            return vec!["no pipeline has started".to_owned()];
+        }
+        self.pipelines().flat_map(|(name, known)| known.obstacles(name)).collect()
+    }
+
+    fn pipeline(&mut self, name: &str) -> &mut LivePipeline {
+        self.pipelines.entry(name.to_owned()).or_default()
+    }
+}
+
+impl LivePipeline {
+    fn obstacles(&self, name: &str) -> Vec<String> {
+        let why = || self.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        match self.state {
+            Activity::Running | Activity::Ended => {
+                self.trouble.iter().map(|(step, why)| format!("{name}: {step} is being tried again: {why}")).collect()
+            }
+            Activity::Starting => vec![format!("{name} is starting")],
+            Activity::Stopping => vec![format!("{name} is stopping")],
+            Activity::Stopped => vec![format!("{name} has stopped")],
+            Activity::Failed => vec![format!("{name} has failed{}", why())],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use syncline_engine::source::Progress;
+    use syncline_record::StepId;
+
+    #[test]
+    fn a_process_is_ready_when_every_pipeline_runs_without_trouble() {
+        let mut live = Live::default();
+        assert_eq!(live.obstacles(), ["no pipeline has started"]);
+        live.starting("orders");
+        live.starting("people");
+        assert_eq!(live.obstacles(), ["orders is starting", "people is starting"]);
+        let mut look = Look { progress: Progress::default(), rows: 3, epoch: 1, trouble: vec![] };
+        live.look("orders", &look);
+        live.over("people", Activity::Ended, None);
+        assert_eq!(live.obstacles(), [""; 0]);
+        look.trouble.push((StepId::new("upsert"), "database is locked".into()));
+        live.look("orders", &look);
+        live.over("people", Activity::Failed, Some("disk full".into()));
+        assert_eq!(
+            live.obstacles(),
+            ["orders: upsert is being tried again: database is locked", "people has failed: disk full"]
+        );
+    }
+}

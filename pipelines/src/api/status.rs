@@ -1,0 +1,205 @@
+//! `GET /api/v1/status`: every pipeline of the data folder, its last run and its books.
+//!
+//! What is committed comes from the store; what is known beside it (trouble of sinks, whether its task runs) from the process.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use syncline_engine::{
+    checkpoint::{self, Checkpoint, ReadError, Run, RunState},
+    log::Log,
+    store::{StateStore, StoreError},
+};
+use syncline_record::{Micros, StepBooks};
+
+use super::{
+    ApiState,
+    intake::TOPICS,
+    live::{Activity, Live},
+    problem::{self, Problem},
+};
+use crate::{
+    outcome::Failure,
+    world::{log_failure, store_failure},
+};
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The process that holds the folder; `None` when none does.
+    pub process: Option<u32>,
+    pub pipelines: Vec<PipelineStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PipelineStatus {
+    pub pipeline: String,
+    /// `running`, `stopped`, `ended`, `failed`, `starting`, `stopping`; `interrupted`: its process died.
+    pub state: String,
+    pub run: u64,
+    pub attempt: u64,
+    pub epoch: u64,
+    pub started: Option<Micros>,
+    pub ended: Option<Micros>,
+    pub last_checkpoint: Option<Micros>,
+    pub reason: Option<String>,
+    pub rows_in: u64,
+    /// Records that wait in the log for this pipeline; `None` where the source is no topic.
+    pub lag: Option<u64>,
+    /// Rows on their way to sinks.
+    pub waiting: u64,
+    pub state_bytes: u64,
+    pub watermark: Option<Micros>,
+    pub balanced: bool,
+    /// Step of a sink → why it is being tried again.
+    pub trouble: BTreeMap<String, String>,
+    pub steps: Vec<StepStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepStatus {
+    pub step: String,
+    #[serde(flatten)]
+    pub page: StepBooks,
+    pub null_keys: u64,
+    pub balanced: bool,
+}
+
+impl PipelineStatus {
+    pub fn is_running(&self) -> bool {
+        self.state == "running"
+    }
+}
+
+pub async fn get(State(state): State<Arc<ApiState>>) -> Response {
+    match tokio::task::spawn_blocking(move || look(&state)).await {
+        Ok(Ok(status)) => problem::json(StatusCode::OK, &status),
+        Ok(Err(failure)) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, failure).into_response(),
+        Err(_) => Problem::refused(StatusCode::SERVICE_UNAVAILABLE, "stopping", "stopping").into_response(),
+    }
+}
+
+/// The status of this process. Reads the store: where blocking is allowed.
+pub fn look(state: &ApiState) -> Result<Status, Failure> {
+    let live = state.live().clone();
+    let mut status = read(&*state.store, &*state.log, Some(&live))?;
+    status.process = Some(std::process::id());
+    Ok(status)
+}
+
+/// The status from store and log; without `live`, nobody runs.
+pub fn read(store: &dyn StateStore, log: &dyn Log, live: Option<&Live>) -> Result<Status, Failure> {
+    let mut names = pipelines(store).map_err(store_failure)?;
+    names.extend(live.into_iter().flat_map(|live| live.pipelines().map(|(name, _)| name.to_owned())));
+    names.sort();
+    names.dedup();
+    let mut status = Status::default();
+    for name in names {
+        let checkpoint = checkpoint::read_checkpoint(store, &name).map_err(read_failure)?.unwrap_or_default();
+        let run = checkpoint::last_run(store, &name).map_err(read_failure)?;
+        let delivered = checkpoint::delivered(store, &name).map_err(read_failure)?;
+        let mut pipeline = committed(name, &checkpoint, run.as_ref());
+        pipeline.lag = lag(&checkpoint, log)?;
+        if let Some(run) = &run {
+            let books = run.books(&delivered);
+            pipeline.balanced = books.unbalanced().is_none();
+            pipeline.waiting = books.steps.values().map(|page| page.waiting).sum();
+            for (step, page) in books.steps {
+                let null_keys = run.null_keys.get(&step).copied().unwrap_or_default();
+                let (step, balanced) = (step.to_string(), page.balance());
+                pipeline.steps.push(StepStatus { step, page, null_keys, balanced });
+            }
+            in_order_of_flow(&mut pipeline.steps);
+        }
+        if let Some(known) = live.and_then(|live| live.get(&pipeline.pipeline)) {
+            pipeline.state = word(known.state).to_owned();
+            pipeline.reason = known.reason.clone().or(pipeline.reason);
+            pipeline.trouble = known.trouble.clone();
+        }
+        status.pipelines.push(pipeline);
+    }
+    Ok(status)
+}
+
+/// Pipelines that have a checkpoint or a run.
+pub fn pipelines(store: &dyn StateStore) -> Result<Vec<String>, StoreError> {
+    let mut names = vec![];
+    for prefix in [&b"c/"[..], b"r/"] {
+        store.scan(prefix, &mut |key, _| {
+            let name = key[prefix.len()..].split(|byte| *byte == 0).next().unwrap_or_default();
+            names.push(String::from_utf8_lossy(name).into_owned());
+            true
+        })?;
+    }
+    Ok(names)
+}
+
+fn committed(pipeline: String, checkpoint: &Checkpoint, run: Option<&Run>) -> PipelineStatus {
+    let state = match run.map(|run| run.state) {
+        // Nobody who runs it has told otherwise.
+        Some(RunState::Running) => "interrupted",
+        Some(RunState::Ended) => "ended",
+        Some(RunState::Failed) => "failed",
+        Some(RunState::Stopped) | None => "stopped",
+    };
+    let source = run.and_then(|run| run.pages.steps.get(&syncline_engine::graph::SOURCE.into()));
+    PipelineStatus {
+        pipeline,
+        state: state.to_owned(),
+        run: run.map_or(0, |run| run.run),
+        attempt: run.map_or(0, |run| run.attempt),
+        epoch: checkpoint.epoch,
+        started: run.map(|run| run.started),
+        ended: run.and_then(|run| run.ended),
+        last_checkpoint: (checkpoint.epoch > 0).then_some(checkpoint.time),
+        reason: run.and_then(|run| run.reason.clone()),
+        rows_in: source.map_or(0, |page| page.rows_in),
+        lag: None,
+        waiting: 0,
+        state_bytes: checkpoint.states.values().map(|state| state.stored).sum(),
+        watermark: checkpoint.watermarks.values().copied().min(),
+        balanced: true,
+        trouble: BTreeMap::new(),
+        steps: vec![],
+    }
+}
+
+fn lag(checkpoint: &Checkpoint, log: &dyn Log) -> Result<Option<u64>, Failure> {
+    let mut lag = None;
+    for (partition, cursor) in checkpoint.cursors.iter().filter(|(partition, _)| partition.starts_with(TOPICS)) {
+        let Some(next) = cursor.as_u64() else { continue };
+        let end = log.end(partition).map_err(log_failure)?;
+        *lag.get_or_insert(0) += end.saturating_sub(next);
+    }
+    Ok(lag)
+}
+
+/// The source first; the rest as the store has them, by name.
+fn in_order_of_flow(steps: &mut [StepStatus]) {
+    steps.sort_by_key(|step| step.step != syncline_engine::graph::SOURCE);
+}
+
+fn word(activity: Activity) -> &'static str {
+    match activity {
+        Activity::Starting => "starting",
+        Activity::Running => "running",
+        Activity::Stopping => "stopping",
+        Activity::Stopped => "stopped",
+        Activity::Ended => "ended",
+        Activity::Failed => "failed",
+    }
+}
+
+pub fn read_failure(error: ReadError) -> Failure {
+    match error {
+        ReadError::Store(error) => store_failure(error),
+        ReadError::Newer { .. } => Failure::environment("newer-format", error.to_string())
+            .help("use the version of syncline that wrote it, or a newer one"),
+        ReadError::Damaged { .. } => Failure::environment("state-damaged", error.to_string())
+            .help("nothing was changed; put a copy of the folder back, or start over with `syncline run FILE --fresh`"),
+    }
+}

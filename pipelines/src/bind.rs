@@ -1,0 +1,159 @@
+//! From a plan to something that runs: the one place where the language, the connectors and the engine meet.
+//!
+//! `env()` and `secret()` are resolved here, and what they resolve to goes into connectors only. Binding touches nothing outside:
+//! connectors are made, not opened.
+
+mod flow;
+mod values;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use arrow::datatypes::Field;
+use syncline_connectors::{ConnectorError, LogSource, SinkRequest, Surroundings, open_sink, open_source};
+use syncline_dsl::plan::{Plan, SourcePlan};
+use syncline_engine::{
+    graph::Graph,
+    log::Log,
+    operators::decode::{Decode, EventTime, Wanted},
+    runtime::{job::JobSpec, supervisor::Pipeline},
+    sink::{OutboxSink, Sink},
+    source::Source,
+    witness::Witness,
+};
+use syncline_functions::{ExprError, Planner};
+use syncline_record::StepId;
+
+pub use values::arguments;
+
+use flow::Flow;
+
+/// Why a plan cannot be bound. The compiler has checked the file, so these are about the world or about a stored plan.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("{step}: `{sql}`: {error}")]
+    Expression { step: String, sql: String, error: ExprError },
+    #[error("{place}: {error}")]
+    Connector { place: String, error: ConnectorError },
+    #[error("the environment variable {name} is not set")]
+    Env { name: String },
+    #[error("secret('{path}'): {detail}")]
+    Secret { path: String, detail: String },
+    #[error("{step}: {detail}")]
+    Plan { step: String, detail: String },
+}
+
+/// Finds the value of `secret('path')`.
+pub type Secrets<'a> = dyn Fn(&str) -> Result<String, String> + 'a;
+
+/// Where sources and sinks come from: the real ones, or those of a `TEST`.
+pub trait Edges {
+    fn source(&self, plan: &SourcePlan) -> Result<Box<dyn Source>, BindError>;
+    fn sink(
+        &self,
+        connector: &str,
+        place: &syncline_dsl::plan::Place,
+        request: SinkEdge<'_>,
+    ) -> Result<Sink, BindError>;
+}
+
+/// What is known of a sink when it is made; the connector's arguments come from its place.
+pub struct SinkEdge<'a> {
+    pub pipeline: &'a str,
+    pub step: &'a StepId,
+    pub write: syncline_engine::sink::Write,
+    pub schema: arrow::datatypes::SchemaRef,
+    pub keys: Vec<String>,
+    pub endless: bool,
+}
+
+/// The connectors.
+pub struct RealEdges<'a> {
+    pub around: Surroundings,
+    pub secrets: &'a Secrets<'a>,
+    pub log: Arc<dyn Log>,
+    /// Take what is there, then end (`--once`).
+    pub once: bool,
+}
+
+/// The topic that an ingest path writes to, and the name of its partition.
+pub fn ingest_topic(path: &str) -> String {
+    format!("in/{}", path.trim_matches('/'))
+}
+
+impl Edges for RealEdges<'_> {
+    fn source(&self, plan: &SourcePlan) -> Result<Box<dyn Source>, BindError> {
+        let place = &plan.place;
+        let args = arguments(place, self.secrets)?;
+        if place.connector == "http" {
+            let path = args.positional.first().or(args.named.get("path")).and_then(|path| path.as_str()).unwrap_or("/");
+            let topic = ingest_topic(path);
+            let log = self.log.clone();
+            return Ok(match self.once {
+                true => Box::new(LogSource::bounded(log, topic.clone(), topic, None)),
+                false => Box::new(LogSource::new(log, topic.clone(), topic)),
+            });
+        }
+        let follow = plan.follow && !self.once;
+        open_source(&place.connector, &args, &self.around, follow)
+            .map_err(|error| BindError::Connector { place: place.text.clone(), error })
+    }
+
+    fn sink(&self, connector: &str, place: &syncline_dsl::plan::Place, edge: SinkEdge<'_>) -> Result<Sink, BindError> {
+        let args = arguments(place, self.secrets)?;
+        let SinkEdge { pipeline, step, write, schema, keys, endless } = edge;
+        let request = SinkRequest { args: &args, around: &self.around, pipeline, step, write, schema, keys, endless };
+        open_sink(connector, request).map_err(|error| BindError::Connector { place: place.text.clone(), error })
+    }
+}
+
+/// Makes the graph of a plan, with its source and sinks.
+pub fn bind(
+    plan: &Plan,
+    planner: &Planner,
+    edges: &dyn Edges,
+    witness: Box<dyn Witness>,
+) -> Result<Pipeline, BindError> {
+    let decode = Decode::new(wanted(&plan.source)?);
+    let endless = plan.source.endless;
+    let mut flow = Flow::new(plan, planner, edges, endless);
+    let first = flow.steps(&plan.flow, decode.schema(), flow::Branch::Main)?;
+    let Flow { nodes, sinks, .. } = flow;
+    let job = JobSpec {
+        pipeline: plan.pipeline.clone(),
+        plan: plan.digest(),
+        checkpoint_every: Duration::from_micros(plan.options.checkpoint_every),
+        keep_passed: plan.options.ledger_all,
+        graph: Graph { decode, nodes, first },
+        source: edges.source(&plan.source)?,
+        witness,
+    };
+    Ok(Pipeline { job, sinks })
+}
+
+/// Sinks that read from an outbox, by step.
+pub(crate) type OutboxSinks = Vec<(StepId, Box<dyn OutboxSink>)>;
+
+pub(crate) fn wanted(source: &SourcePlan) -> Result<Wanted, BindError> {
+    let field = |plan: &syncline_dsl::plan::FieldPlan| {
+        let broken = || BindError::Plan {
+            step: "source".into(),
+            detail: format!("{} has type {}, which this version does not know", plan.name, plan.kind.0),
+        };
+        Ok::<Field, BindError>(plan.kind.field(&plan.name).ok_or_else(broken)?.with_nullable(!plan.not_null))
+    };
+    Ok(Wanted {
+        fields: source.fields.iter().map(field).collect::<Result<_, _>>()?,
+        reject_unknown: source.reject_unknown,
+        whole_record: source.whole_record,
+        metadata: source.metadata.clone(),
+        event_time: source
+            .event_time
+            .as_ref()
+            .map(|event| EventTime { column: event.column.clone(), delay: event.delay as i64 }),
+    })
+}
+
+/// Digest of a step's meaning for its state: key, types and window.
+pub(crate) fn state_digest(parts: &BTreeMap<&str, String>) -> u64 {
+    syncline_record::keys::content_hash(format!("{parts:?}").as_bytes()) as u64
+}

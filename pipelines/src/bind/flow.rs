@@ -1,0 +1,328 @@
+//! The steps of a plan as nodes of a graph, with every expression compiled once.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::DFSchema;
+use syncline_dsl::plan::{Arm, Column, Keep, Plan, SinkPlan, Step, StepKind, Violation as PlanViolation, WritePlan};
+use syncline_engine::{
+    graph::{Node, Work},
+    ledger::outbox_topic,
+    operator::Operator,
+    operators::{
+        Arms, Dedup, DedupLast, Expect, Filter, Group, Lanes, Present, Project, Violation,
+        arms::{ID, Ids},
+        present::{Deletes, ORIGIN, OUT, OpenRecord, Presentation},
+    },
+    sink::{SEQUENCE, Sink, Write},
+};
+use syncline_functions::{ExprError, Planner, Predicate, Projection, Typed, is_json, json_field};
+use syncline_record::{
+    StepId,
+    batch::{GROUP, LANE, OP, RECORD},
+};
+
+use super::{BindError, Edges, OutboxSinks, SinkEdge, state_digest};
+
+/// Where in the pipeline a flow is: it decides what a delete means at its sinks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Branch {
+    Main,
+    Derived,
+}
+
+pub struct Flow<'a> {
+    plan: &'a Plan,
+    planner: &'a Planner,
+    edges: &'a dyn Edges,
+    endless: bool,
+    pub nodes: Vec<Node>,
+    pub sinks: OutboxSinks,
+}
+
+impl<'a> Flow<'a> {
+    pub fn new(plan: &'a Plan, planner: &'a Planner, edges: &'a dyn Edges, endless: bool) -> Self {
+        Self { plan, planner, edges, endless, nodes: vec![], sinks: vec![] }
+    }
+
+    /// Adds the steps of a flow; returns where its rows go in.
+    pub fn steps(&mut self, steps: &[Step], mut schema: SchemaRef, branch: Branch) -> Result<Vec<usize>, BindError> {
+        let mut first = vec![];
+        let mut last: Option<usize> = None;
+        let mut before: Vec<Column> = vec![];
+        let mut open = true;
+        for step in steps {
+            let (index, after) = self.step(step, &schema, branch, &before, open)?;
+            match last {
+                None => first.push(index),
+                Some(last) => self.nodes[last].next.push(index),
+            }
+            (last, schema, before, open) = (Some(index), after, step.columns.clone(), step.open.is_some());
+        }
+        Ok(first)
+    }
+
+    fn step(
+        &mut self,
+        step: &Step,
+        schema: &SchemaRef,
+        branch: Branch,
+        before: &[Column],
+        open: bool,
+    ) -> Result<(usize, SchemaRef), BindError> {
+        let same = schema.clone();
+        Ok(match &step.kind {
+            StepKind::Where { predicate, groups } => {
+                let predicate = self.predicate(step, predicate, schema)?;
+                (self.operator(step, Box::new(Filter::new(predicate, *groups)), None), same)
+            }
+            StepKind::Project { columns, .. } => {
+                let projection = self.projection(step, columns, schema)?;
+                let project = Project::new(projection, schema);
+                let after = project.schema();
+                (self.operator(step, Box::new(project), None), after)
+            }
+            StepKind::Dedup { by, within, keep, order_by } => {
+                let by = match by.is_empty() {
+                    false => by.clone(),
+                    true if open && schema.column_with_name(RECORD).is_some() => vec![RECORD.to_owned()],
+                    true => before.iter().filter(|column| column.visible).map(|column| quoted(&column.name)).collect(),
+                };
+                (self.dedup(step, &by, *within, *keep, order_by.as_deref(), schema)?, same)
+            }
+            StepKind::Expect { predicate, name, violation, groups } => {
+                let predicate = self.predicate(step, predicate, schema)?;
+                let warned = metrics::counter!(
+                    "syncline_expectation_warnings_total",
+                    "pipeline" => self.plan.pipeline.clone(), "step" => step.id.clone()
+                );
+                let expect = Expect::new(predicate, name.clone(), violation_of(*violation), *groups, warned);
+                (self.operator(step, Box::new(expect), None), same)
+            }
+            StepKind::Lanes { by, lanes } => {
+                let key = self.key(step, by, schema)?;
+                let after = with_column(schema, Field::new(LANE, DataType::UInt32, true));
+                (self.operator(step, Box::new(Lanes::new(key, *lanes)), None), after)
+            }
+            StepKind::Group { per } => {
+                let key = self.key(step, per, schema)?;
+                let after = with_column(schema, Field::new(GROUP, DataType::Utf8View, true));
+                (self.operator(step, Box::new(Group::new(key, per.join(", "))), None), after)
+            }
+            StepKind::Tee { flow } => {
+                let index = self.node(step, Work::Fan, None);
+                let entry = self.steps(flow, schema.clone(), branch)?;
+                self.nodes[index].next.extend(entry);
+                (index, same)
+            }
+            StepKind::Arms { by, delete_when, arms } => {
+                (self.arms(step, by, delete_when.as_deref(), arms, schema)?, same)
+            }
+            StepKind::Sink(sink) => (self.sink(step, sink, schema, branch)?, same),
+        })
+    }
+
+    fn arms(
+        &mut self,
+        step: &Step,
+        by: &[String],
+        delete_when: Option<&str>,
+        arms: &[Arm],
+        schema: &SchemaRef,
+    ) -> Result<usize, BindError> {
+        let key = self.key(step, by, schema)?;
+        let delete = delete_when.map(|sql| self.predicate(step, sql, schema)).transpose()?;
+        let mut after = schema.clone();
+        if delete.is_some() {
+            after = with_column(&after, Field::new(OP, DataType::UInt8, true));
+        }
+        let index = self.operator(step, Box::new(Arms::new(key, delete)), None);
+        for arm in arms {
+            let branch = if arm.primary { Branch::Main } else { Branch::Derived };
+            let mut entry = index;
+            let mut schema = after.clone();
+            if arm.ids {
+                let key = self.key(step, by, &schema)?;
+                schema = with_column(&schema, Field::new(ID, DataType::Utf8View, true));
+                let node = Node {
+                    id: StepId::new(format!("{}/id", arm.name)),
+                    work: Work::Operator(Box::new(Ids::new(key, arm.name.clone()))),
+                    next: vec![],
+                    state: None,
+                };
+                self.nodes.push(node);
+                entry = self.nodes.len() - 1;
+                self.nodes[index].next.push(entry);
+            }
+            let first = self.steps(&arm.flow, schema, branch)?;
+            self.nodes[entry].next.extend(first);
+        }
+        Ok(index)
+    }
+
+    fn dedup(
+        &mut self,
+        step: &Step,
+        by: &[String],
+        within: Option<u64>,
+        keep: Keep,
+        order_by: Option<&str>,
+        schema: &SchemaRef,
+    ) -> Result<usize, BindError> {
+        let key = self.key(step, by, schema)?;
+        let types: Vec<String> =
+            key.schema().fields().iter().map(|field| format!("{} {}", field.data_type(), is_json(field))).collect();
+        let digest = state_digest(&BTreeMap::from([
+            ("by", format!("{by:?}")),
+            ("types", format!("{types:?}")),
+            ("within", format!("{within:?}")),
+            ("keep", format!("{keep:?} {order_by:?}")),
+        ]));
+        let within = within.map(|within| within as i64);
+        let operator: Box<dyn Operator> = match order_by {
+            None => Box::new(Dedup::new(key, within)),
+            Some(order_by) => {
+                let version = self.key(step, &[order_by.to_owned()], schema)?;
+                let last = DedupLast::new(key, version, within, keep == Keep::Last)
+                    .map_err(|detail| BindError::Plan { step: step.id.clone(), detail })?;
+                Box::new(last)
+            }
+        };
+        Ok(self.operator(step, operator, Some(digest)))
+    }
+
+    fn sink(&mut self, step: &Step, sink: &SinkPlan, schema: &SchemaRef, branch: Branch) -> Result<usize, BindError> {
+        let id = StepId::new(&step.id);
+        let open = step.open.as_ref().filter(|_| sink.columns.is_empty());
+        let open = open.map(|open| OpenRecord { dropped: open.dropped.clone(), set: open.set.clone() });
+        let (write, keys, sequence, delete_when, deletes) = self.write(&sink.write, branch);
+        let sequence = sequence
+            .map(|sql| {
+                let typed = self.typed(step, sql, schema)?;
+                let columns = vec![(SEQUENCE.to_owned(), typed)];
+                Projection::new(self.planner, columns, schema).map_err(|error| expression(step, sql, error))
+            })
+            .transpose()?;
+        let delete_when = delete_when.map(|sql| self.predicate(step, sql, schema)).transpose()?;
+        let marks = delete_when.is_some();
+        let sequenced = sequence.as_ref().map(|made| made.schema().field(0).clone());
+        let how = Presentation { columns: sink.columns.clone(), open, sequence, delete_when, deletes };
+        let whole = how.open.is_some();
+        let present = Present::new(how);
+        let columns = sink_schema(&present, schema, marks, sequenced, whole);
+        let edge =
+            SinkEdge { pipeline: &self.plan.pipeline, step: &id, write, schema: columns, keys, endless: self.endless };
+        let work = match self.edges.sink(&sink.place.connector, &sink.place, edge)? {
+            Sink::Staged(sink) => Work::Staged { present, sink },
+            Sink::Outbox(sink) => {
+                self.sinks.push((id.clone(), sink));
+                Work::Outbox { present, topic: outbox_topic(&self.plan.pipeline, &id) }
+            }
+        };
+        Ok(self.node(step, work, None))
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn write<'p>(
+        &self,
+        write: &'p WritePlan,
+        branch: Branch,
+    ) -> (Write, Vec<String>, Option<&'p str>, Option<&'p str>, Deletes) {
+        match write {
+            WritePlan::Insert { key } => (Write::Insert, key.clone(), None, None, Deletes::Absorb),
+            WritePlan::Upsert { key, sequence, delete_when, ignore_nulls, .. } => {
+                let write =
+                    Write::Upsert { key: key.clone(), sequenced: sequence.is_some(), ignore_nulls: *ignore_nulls };
+                let deletes = if branch == Branch::Main { Deletes::Apply } else { Deletes::Absorb };
+                (write, key.clone(), sequence.as_deref(), delete_when.as_deref(), deletes)
+            }
+            WritePlan::Replace { per, sequence } => {
+                let write = Write::Replace { per: per.clone(), sequenced: sequence.is_some() };
+                (write, per.clone(), sequence.as_deref(), None, Deletes::Clear)
+            }
+        }
+    }
+
+    fn operator(&mut self, step: &Step, operator: Box<dyn Operator>, state: Option<u64>) -> usize {
+        self.node(step, Work::Operator(operator), state)
+    }
+
+    fn node(&mut self, step: &Step, work: Work, state: Option<u64>) -> usize {
+        self.nodes.push(Node { id: StepId::new(&step.id), work, next: vec![], state });
+        self.nodes.len() - 1
+    }
+
+    fn typed(&self, step: &Step, sql: &str, schema: &Schema) -> Result<Typed, BindError> {
+        let typed = || {
+            let scope =
+                DFSchema::try_from(schema.clone()).map_err(|error| ExprError::Other { message: error.to_string() })?;
+            self.planner.expr(&self.planner.parse(sql)?, &scope)
+        };
+        typed().map_err(|error| expression(step, sql, error))
+    }
+
+    fn predicate(&self, step: &Step, sql: &str, schema: &Schema) -> Result<Predicate, BindError> {
+        let typed = self.typed(step, sql, schema)?;
+        self.planner
+            .cast(typed, &DataType::Boolean)
+            .and_then(|typed| Predicate::new(self.planner, typed, schema))
+            .map_err(|error| expression(step, sql, error))
+    }
+
+    fn projection(&self, step: &Step, columns: &[(String, String)], schema: &Schema) -> Result<Projection, BindError> {
+        let columns = columns
+            .iter()
+            .map(|(name, sql)| Ok((name.clone(), self.typed(step, sql, schema)?)))
+            .collect::<Result<Vec<_>, BindError>>()?;
+        Projection::new(self.planner, columns, schema).map_err(|error| expression(step, "the list of columns", error))
+    }
+
+    /// A projection of key expressions, named after their SQL.
+    fn key(&self, step: &Step, by: &[String], schema: &Schema) -> Result<Projection, BindError> {
+        let columns: Vec<(String, String)> = by.iter().map(|sql| (sql.clone(), sql.clone())).collect();
+        self.projection(step, &columns, schema)
+    }
+}
+
+fn expression(step: &Step, sql: &str, error: ExprError) -> BindError {
+    BindError::Expression { step: step.id.clone(), sql: sql.to_owned(), error }
+}
+
+fn violation_of(violation: PlanViolation) -> Violation {
+    match violation {
+        PlanViolation::Drop => Violation::Drop,
+        PlanViolation::DeadLetter => Violation::DeadLetter,
+        PlanViolation::Warn => Violation::Warn,
+        PlanViolation::Fail => Violation::Fail,
+    }
+}
+
+/// The columns that a sink is given, hidden ones included.
+fn sink_schema(present: &Present, input: &Schema, marks: bool, sequence: Option<Field>, whole: bool) -> SchemaRef {
+    let mut fields: Vec<Arc<Field>> = present.schema(input).fields().iter().cloned().collect();
+    for name in [OP, LANE, GROUP] {
+        match input.column_with_name(name) {
+            Some((_, field)) => fields.push(Arc::new(field.clone())),
+            None if name == OP && marks => fields.push(Arc::new(Field::new(OP, DataType::UInt8, true))),
+            None => {}
+        }
+    }
+    fields.extend(sequence.map(Arc::new));
+    fields.push(Arc::new(Field::new(ORIGIN, DataType::UInt64, false)));
+    if whole {
+        fields.push(Arc::new(json_field(OUT)));
+    }
+    Arc::new(Schema::new(fields))
+}
+
+fn with_column(schema: &Schema, field: Field) -> SchemaRef {
+    let mut fields: Vec<Arc<Field>> =
+        schema.fields().iter().filter(|known| known.name() != field.name()).cloned().collect();
+    fields.push(Arc::new(field));
+    Arc::new(Schema::new(fields))
+}
+
+/// A column name as SQL.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

@@ -1,0 +1,77 @@
+//! The commands: one file each, listed here.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::outcome::Outcome;
+
+pub mod check;
+pub mod run;
+pub mod test;
+
+/// Keeps systems in sync, exactly once.
+#[derive(Parser, Debug)]
+#[command(name = "syncline", version, about, after_help = AFTER)]
+pub struct CommandLine {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER: &str = "\
+Examples:
+  syncline init                     write a first pipeline with its test
+  syncline test orders.sync         run the tests beside the pipelines
+  syncline run orders.sync          run it until it is stopped
+  syncline query 'SELECT * FROM steps'
+
+Exit codes: 0 ok · 1 failed · 2 usage or file wrong · 3 environment";
+
+/// What every command takes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Common {
+    /// The data folder [default: .syncline beside FILE, else the nearest one upwards]
+    #[arg(long, global = true, value_name = "DIR", env = "SYNCLINE_DATA")]
+    pub data: Option<PathBuf>,
+    /// How data is printed
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
+    pub output: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    #[default]
+    Table,
+    Json,
+    Ndjson,
+    Csv,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    Check(check::Arguments),
+    Test(test::Arguments),
+    Run(run::Arguments),
+}
+
+/// Runs a command; prints its failure, if any, where and how the caller wants it.
+pub fn run(line: CommandLine) -> ExitCode {
+    let CommandLine { common, command } = line;
+    let outcome: Outcome = match command {
+        Command::Check(arguments) => check::run(arguments, &common),
+        Command::Test(arguments) => test::run(arguments, &common),
+        Command::Run(arguments) => run::run(arguments, &common),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            match common.output {
+                Format::Json | Format::Ndjson => eprintln!("{}", failure.to_json(None)),
+                Format::Table | Format::Csv => eprintln!("{}", failure.to_text()),
+            }
+            failure.code()
+        }
+    }
+}

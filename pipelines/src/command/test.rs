@@ -1,0 +1,90 @@
+//! `syncline test`: runs the tests beside the pipelines. No server, no waiting: a virtual clock and memory.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+use syncline_functions::Planner;
+
+use super::{Common, Format};
+use crate::{
+    outcome::{Failure, Outcome},
+    source_file::SourceFile,
+    testing::{self, Verdict},
+};
+
+/// Run the tests of pipeline files
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  syncline test orders.sync\n  syncline test orders.sync --filter repeats\n  syncline test -o json pipelines/*.sync"
+)]
+pub struct Arguments {
+    /// Pipeline files
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Only tests whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+}
+
+pub fn run(arguments: Arguments, common: &Common) -> Outcome {
+    let planner = Planner::new();
+    let (mut passed, mut failed) = (0, 0);
+    for path in &arguments.files {
+        let file = SourceFile::read(path)?;
+        let checked = file.compiled(common.output)?;
+        for test in &checked.plan.tests {
+            if arguments.filter.as_ref().is_some_and(|filter| !test.name.contains(filter.as_str())) {
+                continue;
+            }
+            let Some(plan) = checked.plan.pipelines.iter().find(|plan| plan.pipeline == test.pipeline) else {
+                continue;
+            };
+            let result = testing::run(test, plan, &planner, &file.folder());
+            match result.as_ref().is_ok_and(|verdict| verdict.differences.is_empty()) {
+                true => passed += 1,
+                false => failed += 1,
+            }
+            report(&test.name, &result, &file, common.output);
+        }
+    }
+    match (common.output, failed) {
+        (Format::Json | Format::Ndjson, _) => {}
+        _ => eprintln!("{passed} passed, {failed} failed"),
+    }
+    match failed {
+        0 => Ok(()),
+        _ => Err(Failure::failed("tests-failed", format!("{failed} of {} tests failed", passed + failed))),
+    }
+}
+
+fn report(name: &str, result: &Result<Verdict, String>, file: &SourceFile, format: Format) {
+    let line_of = |at: usize| file.text[..at.min(file.text.len())].matches('\n').count() + 1;
+    if let Format::Json | Format::Ndjson = format {
+        let differences: Vec<_> = result.as_ref().map_or(vec![], |verdict| {
+            let each = verdict.differences.iter();
+            each.map(|found| json!({ "line": line_of(found.span.0), "difference": found.lines })).collect()
+        });
+        let ok = result.is_ok() && differences.is_empty();
+        let error = result.as_ref().err();
+        println!(
+            "{}",
+            json!({ "file": file.name(), "test": name, "ok": ok, "error": error, "differences": differences })
+        );
+        return;
+    }
+    match result {
+        Ok(verdict) if verdict.differences.is_empty() => println!("ok      {name}"),
+        Ok(verdict) => {
+            println!("FAILED  {name}");
+            for found in &verdict.differences {
+                println!("  {}:{}", file.name(), line_of(found.span.0));
+                found.lines.iter().for_each(|line| println!("    {line}"));
+            }
+            for letter in &verdict.dead {
+                println!("  dead letter at {letter}");
+            }
+        }
+        Err(error) => println!("FAILED  {name}\n  it could not be run: {error}"),
+    }
+}

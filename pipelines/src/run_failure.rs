@@ -1,0 +1,130 @@
+//! What a failed run means to a person, and the next step: in one place, for terminal, JSON and HTTP alike.
+
+use syncline_engine::{
+    checkpoint::ReadError,
+    operator::Halt,
+    runtime::{
+        delivery::DeliveryError,
+        job::JobError,
+        start::{Loss, StartError},
+        supervisor::RunError,
+    },
+    segment::SegmentError,
+    sink::SinkError,
+    source::SourceError,
+};
+
+use crate::{
+    outcome::Failure,
+    world::{log_failure, store_failure},
+};
+
+pub fn run_failure(error: RunError, pipeline: &str, file: &str) -> Failure {
+    let failure = match error {
+        RunError::Build(detail) => Failure::usage("cannot-bind", detail),
+        RunError::Start(error) => start_failure(error, file),
+        RunError::Job(error) => job_failure(error),
+        RunError::Delivery(error) => delivery_failure(error),
+    };
+    failure.seen(format!("pipeline {pipeline} of {file}"))
+}
+
+fn start_failure(error: StartError, file: &str) -> Failure {
+    match error {
+        StartError::Read(error) => read_failure(error),
+        StartError::Store(error) => store_failure(error),
+        StartError::Log(error) => log_failure(error),
+        StartError::Segment(error) => segment_failure(error),
+        StartError::Source(error) => source_failure(error),
+        StartError::Sink { step, error } => sink_failure(step.as_str(), error),
+        StartError::StateWouldBeLost { losses, .. } => lost(&losses, file),
+    }
+}
+
+fn lost(losses: &[Loss], file: &str) -> Failure {
+    let mut failure = Failure::usage("state-would-be-lost", "this edit cannot keep the state of a step");
+    for Loss { step, keys, changed } in losses {
+        let why = if *changed { "its key, types or window are not those it was made with" } else { "the step is gone" };
+        failure = failure.seen(format!("{step}: {keys} keys; {why}"));
+    }
+    let drops: Vec<String> = losses.iter().map(|loss| format!("--drop-state {}", loss.step)).collect();
+    failure
+        .help("undo that part of the edit, and the state is used as it is")
+        .help(format!("or let it go: syncline run {file} {}", drops.join(" ")))
+        .help(format!("or start over: syncline run {file} --fresh"))
+}
+
+fn job_failure(error: JobError) -> Failure {
+    let title = error.to_string();
+    match error {
+        JobError::Halt(Halt::Violation { .. }) => Failure::failed("expectation-failed", title)
+            .help("the row is in the input at that place; nothing after the last checkpoint was written"),
+        JobError::Halt(Halt::Broken { .. }) => Failure::failed("step-broken", title),
+        JobError::Source(error) => source_failure(error),
+        JobError::Sink { step, error } => sink_failure(step.as_str(), error),
+        JobError::Log(error) => log_failure(error),
+        JobError::Store(error) => store_failure(error),
+        JobError::Segment(error) => segment_failure(error),
+        JobError::Commit(_) | JobError::Lost { .. } => {
+            Failure::environment("lost-ownership", title).help("another process works on this pipeline now")
+        }
+        JobError::Unbalanced { .. } => Failure::failed("books-unbalanced", title)
+            .help("this is a defect of syncline; nothing of the open epoch was committed"),
+    }
+}
+
+fn delivery_failure(error: DeliveryError) -> Failure {
+    let title = error.to_string();
+    match error {
+        DeliveryError::Sink { step, error } => sink_failure(step.as_str(), error),
+        DeliveryError::Log(error) => log_failure(error),
+        DeliveryError::Store(error) => store_failure(error),
+        DeliveryError::Read(error) => read_failure(error),
+        DeliveryError::Damaged { .. } => damaged(title),
+    }
+}
+
+fn read_failure(error: ReadError) -> Failure {
+    let title = error.to_string();
+    match error {
+        ReadError::Store(error) => store_failure(error),
+        ReadError::Newer { .. } => Failure::environment("newer-format", title)
+            .help("use the version of syncline that wrote it, or a newer one"),
+        ReadError::Damaged { .. } => damaged(title),
+    }
+}
+
+fn segment_failure(error: SegmentError) -> Failure {
+    let title = error.to_string();
+    match error {
+        SegmentError::Store(error) => store_failure(error),
+        SegmentError::Damaged { .. } => damaged(title),
+        SegmentError::Format { .. } => Failure::environment("newer-format", title)
+            .help("use the version of syncline that wrote it, or a newer one"),
+    }
+}
+
+fn damaged(title: String) -> Failure {
+    Failure::environment("state-damaged", title)
+        .help("nothing was changed; put a copy of the data folder back, or start over with `syncline run FILE --fresh`")
+}
+
+fn source_failure(error: SourceError) -> Failure {
+    let title = error.to_string();
+    match error {
+        SourceError::Unreadable { .. } => {
+            Failure::environment("input-unreadable", title).help("make it readable, then run the same command again")
+        }
+        SourceError::Changed { .. } => Failure::environment("input-changed", title)
+            .help("put the input back, or start over with `syncline run FILE --fresh`"),
+        SourceError::Again { .. } => Failure::environment("input-failed", title)
+            .help("run the same command again: it goes on from the last checkpoint"),
+        SourceError::Log(error) => log_failure(error),
+    }
+}
+
+fn sink_failure(step: &str, error: SinkError) -> Failure {
+    Failure::environment("sink-failed", format!("{step}: {error}")).help(
+        "mend it, then run the same command again: it goes on from the last checkpoint, nothing committed is lost",
+    )
+}
