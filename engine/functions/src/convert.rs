@@ -10,7 +10,8 @@
 //! | numbers | numbers, and strings that hold one | |
 //! | BOOLEAN | `true`, `false` | the strings `true`, `t`, `false`, `f`, in any case |
 //! | TIMESTAMP, DATE | strings (`instant`) | |
-//! | BYTES | strings of base64 | |
+//! | BYTES | strings of base64 | every token's text, as its UTF-8 bytes |
+//! | TIME | strings, as Arrow reads them | |
 //! | lists, structs | arrays, objects | |
 
 use std::{borrow::Cow, sync::Arc};
@@ -93,7 +94,7 @@ pub fn convert(values: &StringViewArray, to: &DataType, manner: Manner) -> Conve
             let array = cast(&text.array, to).expect("text casts to text");
             Converted { array, bad: text.bad }
         }
-        Binary | BinaryView if manner != Manner::Text => from.bytes(to),
+        Binary | BinaryView if manner == Manner::Declared => from.bytes(to),
         List(item) if manner != Manner::Text => from.list(item),
         Struct(fields) if manner != Manner::Text => from.structs(fields),
         other => from.by_arrow(other),
@@ -337,7 +338,9 @@ impl Source<'_> {
     /// Types that nothing here reads: as Arrow casts text.
     fn by_arrow(&self, to: &DataType) -> Converted {
         let text = if self.manner == Manner::Text { self.values.clone() } else { view::texts(self.values) };
-        let text: StringArray = text.iter().collect();
+        // To Arrow, a time without a colon is a count of nanoseconds.
+        let is_time = matches!(to, DataType::Time32(_) | DataType::Time64(_));
+        let text: StringArray = text.iter().map(|text| text.filter(|text| !is_time || text.contains(':'))).collect();
         let options = CastOptions { safe: true, ..Default::default() };
         let array =
             if can_cast_types(text.data_type(), to) { cast_with_options(&text, to, &options).ok() } else { None };

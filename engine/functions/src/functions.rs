@@ -11,6 +11,7 @@
 //! | `json_norm` | JSON | JSON, equal bytes for equal values |
 //! | `json_get` | JSON, path | JSON: a member, or an element counted from 0 |
 //! | `json_tag` | text that is JSON | JSON: gives the tag back that `CASE` loses |
+//! | `json_array`, `json_object` | values; names and values | JSON made of them |
 //! | `json_parse` | text | JSON, or a failed row |
 //! | `json_of` | any type | JSON: the value as a token |
 //!
@@ -55,6 +56,9 @@ pub enum Op {
     Tag,
     Parse,
     Of,
+    Array,
+    /// The members' names; the arguments are their values.
+    Object(Vec<String>),
     /// Unary minus and `NOT`, before the type of their operand is known; the typer replaces them.
     Negate,
     Not,
@@ -86,6 +90,8 @@ impl JsonFunction {
             Op::Tag => "json_tag".to_owned(),
             Op::Parse => "json_parse".to_owned(),
             Op::Of => "json_of".to_owned(),
+            Op::Array => "json_array".to_owned(),
+            Op::Object(_) => "json_object".to_owned(),
             Op::Negate => NEGATE.to_owned(),
             Op::Not => NOT.to_owned(),
         };
@@ -94,7 +100,7 @@ impl JsonFunction {
 
     /// Whether it can report a row.
     pub fn can_fail(&self) -> bool {
-        self.strict && !matches!(self.op, Op::Text | Op::Norm | Op::Get | Op::Tag | Op::Of)
+        self.strict
     }
 
     /// ``total: `"ten"` is not a number``
@@ -220,7 +226,7 @@ impl ScalarUDFImpl for JsonFunction {
     fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
         let types: Vec<DataType> = arguments.arg_fields.iter().map(|field| field.data_type().clone()).collect();
         Ok(Arc::new(match &self.op {
-            Op::Get | Op::Norm | Op::Tag | Op::Parse | Op::Of => json_field(&self.name),
+            Op::Get | Op::Norm | Op::Tag | Op::Parse | Op::Of | Op::Array | Op::Object(_) => json_field(&self.name),
             Op::Negate => match arguments.arg_fields.first() {
                 Some(field) => field.as_ref().clone().with_name(&self.name),
                 None => Field::new(&self.name, DataType::Null, true),
@@ -231,6 +237,14 @@ impl ScalarUDFImpl for JsonFunction {
 
     fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let rows = call.number_rows;
+        let made = match &self.op {
+            Op::Array => Some(compose(&call, None)?),
+            Op::Object(names) => Some(compose(&call, Some(names.as_slice()))?),
+            _ => None,
+        };
+        if let Some(made) = made {
+            return Ok(ColumnarValue::Array(Arc::new(made)));
+        }
         let Some(first) = call.args.first() else { return exec_err!("{} needs an argument", self.name) };
         let first = first.to_array(rows)?;
         let array: ArrayRef = match &self.op {
@@ -245,7 +259,7 @@ impl ScalarUDFImpl for JsonFunction {
             Op::Tag => first,
             Op::Parse => self.parse(&as_views(&first)),
             Op::Of => Arc::new(of(&first, &call.arg_fields[0])),
-            Op::Negate | Op::Not => return exec_err!("a unary operator was not typed"),
+            Op::Negate | Op::Not | Op::Array | Op::Object(_) => return exec_err!("{} was not typed", self.name),
         };
         Ok(ColumnarValue::Array(array))
     }
@@ -315,6 +329,31 @@ fn of(values: &ArrayRef, field: &Field) -> StringViewArray {
         out.append_option((!values.is_null(row)).then(|| String::from_utf8_lossy(&token)));
     }
     out.finish()
+}
+
+/// One array, or one object with these member names, of each row's arguments.
+fn compose(call: &ScalarFunctionArgs, names: Option<&[String]>) -> Result<StringViewArray> {
+    let arrays = call.args.iter().map(|argument| argument.to_array(call.number_rows)).collect::<Result<Vec<_>>>()?;
+    let (open, close) = if names.is_some() { (b'{', b'}') } else { (b'[', b']') };
+    let mut out = StringViewBuilder::with_capacity(call.number_rows);
+    let mut token = Vec::new();
+    for row in 0..call.number_rows {
+        token.clear();
+        token.push(open);
+        for (index, (array, field)) in arrays.iter().zip(&call.arg_fields).enumerate() {
+            if index > 0 {
+                token.push(b',');
+            }
+            if let Some(name) = names.and_then(|names| names.get(index)) {
+                token::write_string(name, &mut token);
+                token.push(b':');
+            }
+            token_of(array, field, row, &mut token);
+        }
+        token.push(close);
+        out.append_value(String::from_utf8_lossy(&token));
+    }
+    Ok(out.finish())
 }
 
 /// A call of one of these functions.

@@ -198,12 +198,12 @@ fn write_scaled(digits: &[u8], exponent: i64, out: &mut Vec<u8>) {
     if exponent >= 0 && count.saturating_add(exponent) <= LONGEST_PLAIN {
         out.extend_from_slice(digits);
         out.resize(out.len() + exponent as usize, b'0');
-    } else if exponent < 0 && exponent >= -LONGEST_PLAIN && -exponent < count {
+    } else if (-LONGEST_PLAIN..0).contains(&exponent) && -exponent < count {
         let (whole, fraction) = digits.split_at((count + exponent) as usize);
         out.extend_from_slice(whole);
         out.push(b'.');
         out.extend_from_slice(fraction);
-    } else if exponent < 0 && exponent >= -LONGEST_PLAIN {
+    } else if (-LONGEST_PLAIN..0).contains(&exponent) {
         out.extend_from_slice(b"0.");
         out.resize(out.len() + (-exponent - count) as usize, b'0');
         out.extend_from_slice(digits);

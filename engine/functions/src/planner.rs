@@ -313,6 +313,8 @@ fn belongs_in_a_row(expr: &Expr) -> Result<(), ExprError> {
             Expr::GroupingSet(_) => "a grouping set".to_owned(),
             Expr::Placeholder(_) => "a parameter".to_owned(),
             Expr::HigherOrderFunction(_) | Expr::Lambda(_) => "a lambda".to_owned(),
+            // DataFusion reads its pattern as a regular expression, which is another language.
+            Expr::SimilarTo(_) => "SIMILAR TO".to_owned(),
             Expr::ScalarVariable(..) => "a variable".to_owned(),
             Expr::OuterReferenceColumn(..) => "a column of an outer query".to_owned(),
             _ => return Ok(TreeNodeRecursion::Continue),

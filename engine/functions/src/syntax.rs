@@ -70,6 +70,7 @@ fn repair(node: &mut Expr) {
         Expr::UnaryOp { op: UnaryOperator::Minus, expr } if !matches!(**expr, Expr::Value(_) | Expr::Interval(_)) => {
             *node = unary(NEGATE, expr);
         }
+        Expr::UnaryOp { op: UnaryOperator::Plus, expr } => *node = Expr::Nested(expr.clone()),
         Expr::UnaryOp { op: UnaryOperator::Not, expr } => *node = unary(NOT, expr),
         Expr::Function(function) => {
             if let Some(name) = plain_name(function) {

@@ -14,6 +14,7 @@
 //! | `LIKE`, `~`, `\|\|` | text |
 //! | `AND`, `OR`, `NOT`, a condition | `BOOLEAN` |
 //! | a function | the first of text, decimal, double, bigint, timestamp, boolean that the function takes as such |
+//! | arrays and structs that are made of it | JSON |
 //! | branches of `CASE`, `coalesce`, … | the type of the typed branch; all JSON: JSON |
 //!
 //! Typed casts that can fail become strict functions too. An audit at the end lets no JSON value slip through as mere text.
@@ -133,8 +134,8 @@ impl Typer<'_> {
         if self.is_json(&expr) { json_to(expr, to) } else { expr }
     }
 
-    fn boxed_to(&self, expr: Box<Expr>, to: &DataType) -> Box<Expr> {
-        Box::new(self.to(*expr, to))
+    fn boxed_to(&self, expr: Expr, to: &DataType) -> Box<Expr> {
+        Box::new(self.to(expr, to))
     }
 
     fn node(&self, expr: Expr) -> Result<Transformed<Expr>> {
@@ -143,23 +144,18 @@ impl Typer<'_> {
             Expr::Cast(Cast { expr, field }) => self.cast(*expr, field, true)?,
             Expr::TryCast(TryCast { expr, field }) => self.cast(*expr, field, false)?,
             Expr::BinaryExpr(node) => self.binary(node)?,
-            Expr::Not(x) => Expr::Not(self.boxed_to(x, &boolean)),
-            Expr::IsTrue(x) => Expr::IsTrue(self.boxed_to(x, &boolean)),
-            Expr::IsFalse(x) => Expr::IsFalse(self.boxed_to(x, &boolean)),
-            Expr::IsNotTrue(x) => Expr::IsNotTrue(self.boxed_to(x, &boolean)),
-            Expr::IsNotFalse(x) => Expr::IsNotFalse(self.boxed_to(x, &boolean)),
-            Expr::IsUnknown(x) => Expr::IsUnknown(self.boxed_to(x, &boolean)),
-            Expr::IsNotUnknown(x) => Expr::IsNotUnknown(self.boxed_to(x, &boolean)),
+            Expr::Not(x) => Expr::Not(self.boxed_to(*x, &boolean)),
+            Expr::IsTrue(x) => Expr::IsTrue(self.boxed_to(*x, &boolean)),
+            Expr::IsFalse(x) => Expr::IsFalse(self.boxed_to(*x, &boolean)),
+            Expr::IsNotTrue(x) => Expr::IsNotTrue(self.boxed_to(*x, &boolean)),
+            Expr::IsNotFalse(x) => Expr::IsNotFalse(self.boxed_to(*x, &boolean)),
+            Expr::IsUnknown(x) => Expr::IsUnknown(self.boxed_to(*x, &boolean)),
+            Expr::IsNotUnknown(x) => Expr::IsNotUnknown(self.boxed_to(*x, &boolean)),
             Expr::Negative(x) => self.negative(*x),
             Expr::Like(mut like) => {
-                like.expr = self.boxed_to(like.expr, &DataType::Utf8View);
-                like.pattern = self.boxed_to(like.pattern, &DataType::Utf8View);
+                like.expr = self.boxed_to(*like.expr, &DataType::Utf8View);
+                like.pattern = self.boxed_to(*like.pattern, &DataType::Utf8View);
                 Expr::Like(like)
-            }
-            Expr::SimilarTo(mut like) => {
-                like.expr = self.boxed_to(like.expr, &DataType::Utf8View);
-                like.pattern = self.boxed_to(like.pattern, &DataType::Utf8View);
-                Expr::SimilarTo(like)
             }
             Expr::Between(between) if [&between.expr, &between.low, &between.high].iter().any(|x| self.is_json(x)) => {
                 let low = self.binary(BinaryExpr::new(between.expr.clone(), Operator::GtEq, between.low))?;
@@ -297,7 +293,7 @@ impl Typer<'_> {
     fn in_list(&self, list: InList) -> Result<Expr> {
         let all_text = |item: &Expr| is_text(&self.type_of(item)) && !self.is_json(item);
         if list.list.iter().all(all_text) {
-            let expr = self.boxed_to(list.expr, &DataType::Utf8View);
+            let expr = self.boxed_to(*list.expr, &DataType::Utf8View);
             return Ok(Expr::InList(InList { expr, ..list }));
         }
         let mut any = lit(false);
@@ -318,12 +314,12 @@ impl Typer<'_> {
             for (when, _) in &mut case.when_then_expr {
                 if let Some(operand) = &operand {
                     let equal = BinaryExpr::new(operand.clone(), Operator::Eq, when.clone());
-                    *when = Box::new(self.binary(equal)?);
+                    **when = self.binary(equal)?;
                 }
             }
         } else if case.expr.is_none() {
             for (when, _) in &mut case.when_then_expr {
-                *when = self.boxed_to(when.clone(), &DataType::Boolean);
+                **when = self.to(*when.clone(), &DataType::Boolean);
             }
         }
         let branches: Vec<&Expr> =
@@ -342,7 +338,7 @@ impl Typer<'_> {
     fn branch(&self, branch: Box<Expr>, wanted: &Wanted) -> Box<Expr> {
         match wanted {
             Wanted::Json => branch,
-            Wanted::Typed(to) => self.boxed_to(branch, to),
+            Wanted::Typed(to) => self.boxed_to(*branch, to),
         }
     }
 
@@ -379,7 +375,15 @@ impl Typer<'_> {
         }
         match func.name() {
             "get_field" | "array_element" if self.is_json(&args[0]) => Ok(call(Op::Get, false, args)),
-            "coalesce" | "nvl" | "nvl2" | "nullif" => self.choice(func, args),
+            "coalesce" | "nvl" | "nullif" => self.choice(func, args),
+            // One of the three is only looked at, so it has no type in common with the others.
+            "nvl2" if args.len() == 3 => self.case(either(args)),
+            "make_array" => Ok(call(Op::Array, false, args)),
+            "struct" => {
+                let names = (0..args.len()).map(|index| format!("c{index}")).collect();
+                Ok(call(Op::Object(names), false, args))
+            }
+            "named_struct" => object(args),
             "greatest" | "least" => {
                 let places: Vec<&Expr> = args.iter().collect();
                 match self.common(&places)? {
@@ -398,7 +402,7 @@ impl Typer<'_> {
 
     /// A function that gives back one of its arguments.
     fn choice(&self, func: Arc<ScalarUDF>, args: Vec<Expr>) -> Result<Expr> {
-        let places: Vec<&Expr> = args.iter().skip((func.name() == "nvl2") as usize).collect();
+        let places: Vec<&Expr> = args.iter().collect();
         let wanted = self.common(&places)?;
         let args = match &wanted {
             Some(Wanted::Typed(to)) => args.into_iter().map(|argument| self.to(argument, to)).collect(),
@@ -463,6 +467,29 @@ fn picks(count: usize) -> impl Iterator<Item = Vec<DataType>> {
     alike.chain(mixtures)
 }
 
+/// `nvl2(a, b, c)` as `CASE WHEN a IS NOT NULL THEN b ELSE c END`.
+fn either(mut args: Vec<Expr>) -> Case {
+    let otherwise = args.pop().map(Box::new);
+    let then = args.pop().map(Box::new);
+    let when = args.pop().map(|looked_at| Box::new(looked_at.is_not_null()));
+    Case::new(None, when.into_iter().zip(then).collect(), otherwise)
+}
+
+/// `named_struct('a', x, …)` with a JSON value in it is a JSON object.
+fn object(args: Vec<Expr>) -> Result<Expr> {
+    let (mut names, mut values) = (Vec::new(), Vec::new());
+    for (index, argument) in args.into_iter().enumerate() {
+        match argument {
+            Expr::Literal(name, _) if index % 2 == 0 => {
+                names.push(name.try_as_str().flatten().unwrap_or_default().to_owned())
+            }
+            _ if index % 2 == 0 => return mismatch("the name of a member is a text literal", None, None),
+            value => values.push(value),
+        }
+    }
+    Ok(call(Op::Object(names), false, values))
+}
+
 fn negated(expr: Expr, negated: bool) -> Expr {
     if negated { Expr::Not(Box::new(expr)) } else { expr }
 }
@@ -483,7 +510,7 @@ pub fn audit(expr: &Expr, schema: &DFSchema) -> Result<()> {
         let may_read = match node {
             Expr::Column(_) | Expr::Alias(_) | Expr::IsNull(_) | Expr::IsNotNull(_) | Expr::Case(_) => true,
             Expr::ScalarFunction(function) => {
-                called(node).is_some() || matches!(function.func.name(), "coalesce" | "nvl" | "nvl2" | "nullif")
+                called(node).is_some() || matches!(function.func.name(), "coalesce" | "nvl" | "nullif")
             }
             Expr::BinaryExpr(binary) => Typer::is_norm(&binary.left) && Typer::is_norm(&binary.right),
             _ => false,

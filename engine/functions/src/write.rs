@@ -169,6 +169,10 @@ pub fn token_of(column: &ArrayRef, field: &Field, row: usize, out: &mut Vec<u8>)
             out.push(b'}');
         }
         Null => out.extend_from_slice(b"null"),
+        Decimal32(..) | Decimal64(..) | Decimal256(..) => match array_value_to_string(column, row) {
+            Ok(digits) => out.extend_from_slice(digits.as_bytes()),
+            Err(_) => out.extend_from_slice(b"null"),
+        },
         _ => match array_value_to_string(column, row) {
             Ok(text) => token::write_string(&text, out),
             Err(_) => out.extend_from_slice(b"null"),

@@ -378,3 +378,31 @@ fn arithmetic_never_rounds_what_it_is_given() {
     assert_eq!(values("CAST(n AS DECIMAL(12, 2))", &rows)[..2], ["0.00", "0.00"]);
     assert_eq!(values("n IS DISTINCT FROM 0", &rows)[1], "true");
 }
+
+#[test]
+fn what_is_made_of_json_is_json() {
+    let rows = batch(&[r#"{"a": 1.0, "b": "x"}"#, r#"{"b": {"c": []}}"#], &["a", "b"]);
+    for (sql, wanted) in [
+        ("make_array(a, b)", ["[1.0,\"x\"]", "[null,{\"c\": []}]"]),
+        ("[a, 2]", ["[1.0,2]", "[null,2]"]),
+        ("named_struct('n', a, 'm', upper('y'))", ["{\"n\":1.0,\"m\":\"Y\"}", "{\"n\":null,\"m\":\"Y\"}"]),
+        ("struct(b)", ["{\"c0\":\"x\"}", "{\"c0\":{\"c\": []}}"]),
+        ("make_array(a, b)[0] = 1", ["true", "null"]),
+        ("nvl2(a, 1, 2)", ["1", "2"]),
+        ("nvl2(a, b, 'none')", ["\"x\"", "\"none\""]),
+        ("+a", ["1.0", "null"]),
+        ("make_array(1, 2)", ["[1,2]", "[1,2]"]),
+    ] {
+        assert_eq!(values(sql, &rows), wanted, "{sql}");
+    }
+}
+
+#[test]
+fn other_types_are_read_from_text_only() {
+    let rows = batch(&[r#"{"v": "10:30:00"}"#, r#"{"v": 1}"#, r#"{"v": "1"}"#, r#"{"v": "é"}"#], &["v"]);
+    let time = |token: &str| format!("cast: v: `{token}` is not a TIME");
+    assert_eq!(values("CAST(v AS TIME)", &rows), ["\"10:30:00\"", &time("1"), &time("\"1\""), &time("\"é\"")]);
+    assert_eq!(values("CAST(v AS BYTEA)", &rows)[3], "\"w6k=\"");
+    assert_eq!(values("CAST(v AS DATE)", &rows)[1], "cast: v: `1` is not a DATE");
+    assert_eq!(values("CAST(v AS TIMESTAMP)", &rows)[1], "cast: v: `1` is not a TIMESTAMP");
+}

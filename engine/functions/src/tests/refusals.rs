@@ -52,6 +52,7 @@ fn what_is_not_a_function_of_the_row() {
         ("EXISTS (SELECT 1)", "a subquery"),
         ("(SELECT 1)", "a subquery"),
         ("row_number() OVER ()", "a window function"),
+        ("s SIMILAR TO 'a%'", "SIMILAR TO"),
         ("sum(a) OVER (ORDER BY n)", "a window function"),
     ] {
         assert_eq!(refusal(sql), ExprError::NotHere { what: what.to_owned() }, "{sql}");
