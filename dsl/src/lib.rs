@@ -1,4 +1,152 @@
 //! Text and a catalog in, a plan and diagnostics out: a pure function.
+//!
+//! Every mistake of a file is found at once and said in the order of its place. A pipeline or a test with a mistake of its own is
+//! not in the plan; the others are. No text makes this panic.
+
+mod check;
+mod digest;
+mod duration;
+mod explain;
+mod expression;
+mod flow;
+mod group;
+mod hidden;
+mod message;
+mod names;
+mod pipeline;
+mod place;
+mod print;
+mod scope;
+mod source;
+mod testing;
+mod values;
+mod walk;
 
 pub mod catalog;
 pub mod plan;
+pub mod types;
+
+use std::{collections::BTreeMap, sync::OnceLock};
+
+use syncline_functions::Planner;
+use syncline_syntax::{Diagnostic, Lines, Severity, Span, ast};
+
+pub use digest::step_digest;
+pub use explain::{SLUGS, explain, slug};
+
+use catalog::Catalog;
+use pipeline::Compiled;
+use plan::{FilePlan, Plan, TestPlan};
+use walk::World;
+
+/// What a file means, and what is wrong with it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Checked {
+    /// The pipelines and tests without errors of their own.
+    pub plan: FilePlan,
+    /// Everything there is to say, in the order of its place.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Records that the caller could reach: the first ones of a file or of what came in. The rows of a `TEST` are taken from the file.
+#[derive(Clone, Debug, Default)]
+pub struct Samples {
+    /// JSON texts by the name of the pipeline that reads them.
+    pub by_pipeline: BTreeMap<String, Vec<String>>,
+}
+
+/// Compiles one file.
+pub fn compile(source: &str, catalog: &Catalog, samples: &Samples) -> Checked {
+    // Making a planner costs milliseconds, and it keeps nothing of what it is asked.
+    static PLANNER: OnceLock<Planner> = OnceLock::new();
+    let planner = PLANNER.get_or_init(Planner::new);
+    let (file, mut said) = syncline_syntax::parse(source);
+    let unread: Vec<Span> = errors(&said).map(Diagnostic::span).collect();
+    let names = names::declared(&file, catalog, source, &mut said);
+    let world = World { source, lines: Lines::of(source), planner, catalog, names };
+    for statement in &file.statements {
+        said.extend(message::pipelines::statement_not_yet(statement));
+    }
+    let pipelines = pipelines(&file, &world, &unread, samples, &mut said);
+    let tests = tests(&file, &pipelines, &world, &unread, &mut said);
+    let pipelines = pipelines.into_iter().flatten().collect();
+    said.sort_by(|one, other| one.span().cmp(&other.span()));
+    said.dedup();
+    Checked { plan: FilePlan { pipelines, tests }, diagnostics: said }
+}
+
+fn errors(said: &[Diagnostic]) -> impl Iterator<Item = &Diagnostic> {
+    said.iter().filter(|one| one.severity == Severity::Error)
+}
+
+/// Whether some text inside of a statement could not be read.
+fn is_broken(statement: Span, unread: &[Span]) -> bool {
+    unread.iter().any(|span| statement.start <= span.start && span.start <= statement.end)
+}
+
+/// The plan of each pipeline, in the order of the names; `None` for those with a mistake.
+fn pipelines(
+    file: &ast::File,
+    world: &World,
+    unread: &[Span],
+    samples: &Samples,
+    said: &mut Vec<Diagnostic>,
+) -> Vec<Option<Plan>> {
+    let mut plans: Vec<Option<Plan>> = Vec::new();
+    for pipeline in &world.names.pipelines {
+        let Compiled { plan, said: mut own, fields } =
+            pipeline::compile(pipeline, world, is_broken(pipeline.span, unread));
+        let reached = samples.by_pipeline.get(&pipeline.name.text).into_iter().flatten().map(String::as_str);
+        own.extend(check::not_in_sample(&fields, reached.chain(test_rows(file, &pipeline.name))));
+        plans.push(plan);
+        said.append(&mut own);
+    }
+    let whole: Vec<(usize, &Plan)> =
+        plans.iter().enumerate().filter_map(|(index, plan)| Some((index, plan.as_ref()?))).collect();
+    let mut charges = check::two_writers(&whole, world.catalog);
+    charges.extend(check::feedback(&whole, world.catalog));
+    for (index, charge) in charges {
+        plans[index] = None;
+        said.push(charge);
+    }
+    plans
+}
+
+/// The input rows of the tests of a pipeline.
+fn test_rows<'a>(file: &'a ast::File, pipeline: &'a ast::Ident) -> impl Iterator<Item = &'a str> {
+    let tests = file.statements.iter().filter_map(move |statement| match statement {
+        ast::Statement::Test(test) if scope::same_name(&test.pipeline.text, &pipeline.text) => Some(test),
+        _ => None,
+    });
+    let rows = tests.flat_map(|test| &test.inputs).filter_map(|input| match &input.rows {
+        ast::InputRows::Rows(rows) => Some(rows),
+        ast::InputRows::File(_) => None,
+    });
+    rows.flatten().map(|row| row.text.as_str())
+}
+
+fn tests(
+    file: &ast::File,
+    plans: &[Option<Plan>],
+    world: &World,
+    unread: &[Span],
+    said: &mut Vec<Diagnostic>,
+) -> Vec<TestPlan> {
+    let mut made: Vec<TestPlan> = Vec::new();
+    for statement in &file.statements {
+        let ast::Statement::Test(test) = statement else { continue };
+        let Some(pipeline) = world.names.pipeline(&test.pipeline.text) else {
+            let known = world.names.pipelines.iter().map(|pipeline| pipeline.name.text.as_str());
+            said.push(message::names::no_such(&test.pipeline, "pipeline", "PIPELINE", known));
+            continue;
+        };
+        let plan = plans.iter().flatten().find(|plan| plan.pipeline == pipeline.name.text);
+        let plan = plan.filter(|_| !is_broken(test.span, unread));
+        let compiled = testing::compile(test, plan, world, said);
+        made.extend(compiled.filter(|test| !made.iter().any(|earlier| earlier.name == test.name)));
+    }
+    made
+}
+
+#[cfg(test)]
+mod tests;

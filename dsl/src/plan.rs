@@ -54,10 +54,19 @@ pub enum Value {
     Number(String),
     Boolean(bool),
     Null,
-    Env { name: String, default: Option<Box<Value>> },
-    Secret { path: String },
+    Env {
+        name: String,
+        default: Option<Box<Value>>,
+    },
+    Secret {
+        path: String,
+    },
     /// `backoff(initial => '1 second')`
-    Call { function: String, positional: Vec<Value>, named: Vec<(String, Value)> },
+    Call {
+        function: String,
+        positional: Vec<Value>,
+        named: Vec<(String, Value)>,
+    },
     List(Vec<Value>),
 }
 
@@ -150,7 +159,10 @@ pub enum StepKind {
         groups: bool,
     },
     /// `SELECT`, `EXTEND`, `SET`, `DROP`, `RENAME`: every visible or carried column after it, in order.
-    Project { word: String, columns: Vec<(String, String)> },
+    Project {
+        word: String,
+        columns: Vec<(String, String)>,
+    },
     Dedup {
         /// SQL of the key; empty: the content of the record.
         by: Vec<String>,
@@ -160,7 +172,10 @@ pub enum StepKind {
         order_by: Option<String>,
     },
     /// `SHARD BY … INTO n`
-    Lanes { by: Vec<String>, lanes: u32 },
+    Lanes {
+        by: Vec<String>,
+        lanes: u32,
+    },
     /// `SHARD BY … INTO (PRIMARY …, DERIVED …)`
     Arms {
         by: Vec<String>,
@@ -168,10 +183,21 @@ pub enum StepKind {
         delete_when: Option<String>,
         arms: Vec<Arm>,
     },
-    Expect { predicate: String, name: String, violation: Violation },
-    Tee { flow: Vec<Step> },
+    Expect {
+        predicate: String,
+        name: String,
+        violation: Violation,
+        /// A row that is dropped here still clears its group (`REPLACE`): see `Group`.
+        #[serde(default)]
+        groups: bool,
+    },
+    Tee {
+        flow: Vec<Step>,
+    },
     /// Put in by the compiler before a step that could drop rows, for a `REPLACE … PER` further on.
-    Group { per: Vec<String> },
+    Group {
+        per: Vec<String>,
+    },
     Sink(SinkPlan),
 }
 
@@ -211,7 +237,9 @@ pub struct SinkPlan {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WritePlan {
-    Insert { key: Vec<String> },
+    Insert {
+        key: Vec<String>,
+    },
     Upsert {
         key: Vec<String>,
         sequence: Option<String>,
@@ -220,7 +248,10 @@ pub enum WritePlan {
         ignore_nulls: bool,
         orphans_deleted: bool,
     },
-    Replace { per: Vec<String>, sequence: Option<String> },
+    Replace {
+        per: Vec<String>,
+        sequence: Option<String>,
+    },
 }
 
 /// `TEST … FOR …`
@@ -256,12 +287,23 @@ pub struct Expectation {
 #[serde(rename_all = "snake_case")]
 pub enum ExpectationKind {
     /// Rows of a sink, by its step id. Each value is constant SQL.
-    Rows { step: String, rows: Vec<Vec<String>> },
+    Rows {
+        step: String,
+        rows: Vec<Vec<String>>,
+    },
     /// The same from a file (NDJSON), relative to the pipeline file.
-    File { step: String, path: String },
+    File {
+        step: String,
+        path: String,
+    },
     /// Counted over all steps: a fate (`duplicate`, `filtered`, `late`, `stale`, `dead`) or the name of an `EXPECT`.
-    Dropped { count: u64, because: String },
-    DeadLetters { count: u64 },
+    Dropped {
+        count: u64,
+        because: String,
+    },
+    DeadLetters {
+        count: u64,
+    },
 }
 
 impl Plan {

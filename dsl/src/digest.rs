@@ -1,0 +1,74 @@
+//! What determines the meaning of a plan, as a short text that changes when it does.
+//!
+//! XXH3 (128 bits) over the plan as JSON. Places in the file and the wording of a target are left out: a comment or a space
+//! changes neither the rows nor the state.
+
+use serde_json::{Value as Json, json};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::{
+    expression::column_sql,
+    hidden::reads,
+    plan::{Column, Plan, SinkPlan, Step, StepKind, WritePlan},
+};
+
+impl Plan {
+    /// Equal for plans that do the same with every record.
+    pub fn digest(&self) -> String {
+        let mut plan = serde_json::to_value(self).unwrap_or(Json::Null);
+        forget_places(&mut plan);
+        hashed(&plan)
+    }
+}
+
+fn hashed(value: &Json) -> String {
+    format!("{:032x}", xxh3_128(value.to_string().as_bytes()))
+}
+
+/// Removes spans, and the text of a place beside its arguments.
+fn forget_places(value: &mut Json) {
+    match value {
+        Json::Object(members) => {
+            members.remove("span");
+            if members.contains_key("connector") {
+                members.remove("text");
+            }
+            members.values_mut().for_each(forget_places);
+        }
+        Json::Array(items) => items.iter_mut().for_each(forget_places),
+        _ => {}
+    }
+}
+
+/// What the state of a step depends on: its key, the types of the columns in it, and its window. Equal digests mean that the
+/// state of one can be read by the other. Steps without state are all alike.
+pub fn step_digest(step: &Step) -> String {
+    let planner = syncline_functions::Planner::new();
+    let types = |sql: &[String]| -> Vec<Json> {
+        let read: Vec<String> = sql.iter().flat_map(|sql| reads(sql, &planner)).collect();
+        let columns = step.columns.iter().filter(|column| read.contains(&column.name));
+        columns.map(|column: &Column| json!([column.name, column.kind])).collect()
+    };
+    let all = || -> Vec<Json> {
+        step.columns.iter().filter(|column| column.visible).map(|column| json!([column.name, column.kind])).collect()
+    };
+    hashed(&match &step.kind {
+        StepKind::Dedup { by, within, keep, order_by } => {
+            let keys: Vec<String> = by.iter().chain(order_by).cloned().collect();
+            let types = if by.is_empty() { all() } else { types(&keys) };
+            json!({"dedup": by, "types": types, "within": within, "keep": keep, "order_by": order_by})
+        }
+        StepKind::Sink(SinkPlan { place, write, columns }) => {
+            let mut place = json!(place);
+            forget_places(&mut place);
+            let quoted: Vec<String> = columns.iter().map(|name| column_sql(&planner, name)).collect();
+            let key = match write {
+                WritePlan::Insert { key } => json!({"insert": key}),
+                WritePlan::Upsert { key, sequence, .. } => json!({"upsert": key, "sequence": sequence}),
+                WritePlan::Replace { per, sequence } => json!({"replace": per, "sequence": sequence}),
+            };
+            json!({"sink": place, "write": key, "columns": columns, "types": types(&quoted)})
+        }
+        _ => json!("no state"),
+    })
+}

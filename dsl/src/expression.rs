@@ -1,0 +1,369 @@
+//! From an expression of the file to one of the plan: names become columns, aliases go, and the rest is typed.
+//!
+//! The text in a plan is what the planner was given, read back from that very text, so that who reads the plan later types the
+//! same. A name that does not resolve is reported where it stands; an expression that reads something broken is not judged.
+
+use std::ops::ControlFlow;
+
+use datafusion::common::DFSchema;
+use sqlparser::{
+    ast::{
+        AccessExpr, Expr, Function, Ident, ObjectNamePart, Spanned, Subscript, Value, VisitMut, VisitorMut,
+        visit_expressions,
+    },
+    keywords::{Keyword, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_IDENTIFIER, RESERVED_FOR_TABLE_ALIAS},
+};
+use syncline_functions::{ExprError, Planner, Typed};
+use syncline_syntax::{Span, ast::SqlExpr};
+
+use crate::{message::expressions as say, scope::Scope, walk::Walk};
+
+/// An expression that compiled.
+#[derive(Clone, Debug)]
+pub(crate) struct Reading {
+    /// As the plan has it.
+    pub sql: String,
+    pub typed: Typed,
+    /// The name of its column, when nothing else is said: the column's own, else the text as written.
+    pub name: String,
+}
+
+/// The quote that marks a name as one of a batch, until it is printed. No name of the file has it: it opens none in this dialect.
+const RESOLVED: char = '`';
+
+/// Subexpressions that are tried one by one when the types of an expression do not fit.
+const TRIED: usize = 200;
+
+impl Walk<'_> {
+    /// Compiles an expression over the columns of `scope`. `None` when it does not: that has been said, or follows from
+    /// something that has.
+    pub fn read(&mut self, written: &SqlExpr, scope: &mut Scope) -> Option<Reading> {
+        let resolved = self.resolve(written, scope)?;
+        let schema = scope.schema()?;
+        let planner = self.world.planner;
+        let Some((sql, ast)) = printed(planner, &resolved) else {
+            self.say(say::not_read_back(written.span));
+            return None;
+        };
+        match planner.expr(&ast, &schema) {
+            Ok(typed) => {
+                let name = typed_name(&resolved, written);
+                Some(Reading { sql, typed, name })
+            }
+            Err(error) => {
+                self.refuse(error, written, &resolved, &schema);
+                None
+            }
+        }
+    }
+
+    fn resolve(&mut self, written: &SqlExpr, scope: &mut Scope) -> Option<Expr> {
+        let mut ast = written.ast.clone();
+        let mut resolver = Resolver { walk: self, scope, whole: written.span, broken: false };
+        let _ = ast.visit(&mut resolver);
+        if resolver.broken { None } else { Some(ast) }
+    }
+
+    /// The place in the file of a part of an expression; of the whole where the parser kept none.
+    pub fn place_of(&self, part: sqlparser::tokenizer::Span, whole: Span) -> Span {
+        let byte = |at: sqlparser::tokenizer::Location| {
+            self.world.lines.byte(usize::try_from(at.line).ok()?, usize::try_from(at.column).ok()?)
+        };
+        match (byte(part.start), byte(part.end)) {
+            (Some(start), Some(end)) if start < end && whole.start <= start && end <= whole.end => {
+                Span::new(start, end)
+            }
+            _ => whole,
+        }
+    }
+
+    fn refuse(&mut self, error: ExprError, written: &SqlExpr, resolved: &Expr, schema: &DFSchema) {
+        let said = match error {
+            ExprError::NoSuchFunction { name } => {
+                let span = self.function_place(&name, written);
+                say::no_such_function(span, &name, &self.world.planner.function_names())
+            }
+            ExprError::NotRepeatable { function } => {
+                say::not_repeatable(self.function_place(&function, written), &function)
+            }
+            ExprError::NotHere { what } => say::not_here(self.not_here_place(&what, written), &what),
+            ExprError::TypeMismatch { .. } | ExprError::Other { .. } => self.misfit(error, written, resolved, schema),
+            ExprError::NoSuchColumn { name, .. } => say::other(written.span, &format!("there is no column {name}")),
+            ExprError::Syntax { message, .. } => say::other(written.span, &message),
+        };
+        self.say(said);
+    }
+
+    /// The smallest part of the expression that has the mistake, with the types of its two sides where it has two.
+    fn misfit(
+        &self,
+        error: ExprError,
+        written: &SqlExpr,
+        resolved: &Expr,
+        schema: &DFSchema,
+    ) -> syncline_syntax::Diagnostic {
+        let mut parts: Vec<Expr> = Vec::new();
+        let _ = visit_expressions(resolved, |part| {
+            parts.push(part.clone());
+            if parts.len() < TRIED { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        // Innermost first: a part comes before what it is part of when sorted by length of its text.
+        parts.sort_by_key(|part| part.to_string().len());
+        let failing = parts.into_iter().find_map(|part| {
+            let error = self.typed(&part, schema).err()?;
+            matches!(error, ExprError::TypeMismatch { .. } | ExprError::Other { .. }).then_some((part, error))
+        });
+        let (part, error) = failing.unwrap_or((resolved.clone(), error));
+        let span = self.place_of(part.span(), written.span);
+        let message = error.to_string();
+        if !matches!(error, ExprError::TypeMismatch { .. }) {
+            return say::other(span, &message);
+        }
+        let Expr::BinaryOp { left, right, .. } = &part else { return say::type_mismatch(span, &message) };
+        let side = |side: &Expr| {
+            let kind = self.typed(side, schema).ok().map(|typed| syncline_functions::sql_type_of(typed.field()))?;
+            let place = self.place_of(side.span(), written.span);
+            (place != written.span).then(|| say::Side {
+                text: place.of(self.world.source).to_owned(),
+                span: place,
+                kind,
+            })
+        };
+        match (side(left), side(right)) {
+            (Some(left), Some(right)) => say::two_types(span, &left, &right),
+            _ => say::type_mismatch(span, &message),
+        }
+    }
+
+    fn typed(&self, part: &Expr, schema: &DFSchema) -> Result<Typed, ExprError> {
+        let planner = self.world.planner;
+        let other = || ExprError::Syntax { message: String::new(), span: None };
+        let (_, ast) = printed(planner, part).ok_or_else(other)?;
+        planner.expr(&ast, schema)
+    }
+
+    /// Where a function is called, by its name.
+    fn function_place(&self, name: &str, written: &SqlExpr) -> Span {
+        let call = |function: &Function| match function.name.0.last() {
+            Some(ObjectNamePart::Identifier(last)) if last.value.eq_ignore_ascii_case(name) => Some(last.span),
+            _ => None,
+        };
+        let found = visit_expressions(&written.ast, |part| match part {
+            Expr::Function(function) => call(function).map_or(ControlFlow::Continue(()), ControlFlow::Break),
+            _ => ControlFlow::Continue(()),
+        });
+        match found {
+            ControlFlow::Break(span) => self.place_of(span, written.span),
+            ControlFlow::Continue(()) => written.span,
+        }
+    }
+
+    fn not_here_place(&self, what: &str, written: &SqlExpr) -> Span {
+        match what.rsplit(' ').next() {
+            Some(name) => self.function_place(name, written),
+            None => written.span,
+        }
+    }
+}
+
+/// The name of an expression's column without `AS`.
+fn typed_name(resolved: &Expr, written: &SqlExpr) -> String {
+    match resolved {
+        Expr::Identifier(name) => name.value.clone(),
+        _ => one_line(&written.text),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Replaces the names of one expression by those of the batch.
+struct Resolver<'r, 'w> {
+    walk: &'r mut Walk<'w>,
+    scope: &'r mut Scope,
+    whole: Span,
+    broken: bool,
+}
+
+impl VisitorMut for Resolver<'_, '_> {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Identifier(name) if name.quote_style != Some(RESOLVED) => {
+                *expr = self.column(&name.clone());
+            }
+            Expr::CompoundIdentifier(names) => {
+                let names = std::mem::take(names);
+                *expr = self.path(names, Vec::new());
+            }
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                if let Some((names, rest)) = self.names_in_front(root, access_chain) {
+                    *expr = self.path(names, rest);
+                }
+            }
+            Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
+                return self.refuse(self.whole, "a subquery");
+            }
+            // Said even where a name of it is not known: that it is not there yet does not depend on names.
+            Expr::Function(function) => {
+                if let [ObjectNamePart::Identifier(name)] = &function.name.0[..]
+                    && name.value.eq_ignore_ascii_case("unnest")
+                {
+                    return self.refuse(self.walk.place_of(name.span, self.whole), "UNNEST");
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Resolver<'_, '_> {
+    fn refuse(&mut self, span: Span, what: &str) -> ControlFlow<()> {
+        self.walk.say(say::not_here(span, what));
+        self.broken = true;
+        ControlFlow::Break(())
+    }
+
+    /// The names that a chain of accesses begins with, and what comes behind them.
+    fn names_in_front(&self, root: &Expr, chain: &[AccessExpr]) -> Option<(Vec<Ident>, Vec<AccessExpr>)> {
+        let mut names = match root {
+            Expr::Identifier(name) if name.quote_style != Some(RESOLVED) => vec![name.clone()],
+            Expr::CompoundIdentifier(names) => names.clone(),
+            _ => return None,
+        };
+        let fields = chain.iter().map_while(|access| match access {
+            AccessExpr::Dot(Expr::Identifier(name)) => Some(name.clone()),
+            _ => None,
+        });
+        let fields: Vec<Ident> = fields.collect();
+        let rest = chain[fields.len()..].to_vec();
+        names.extend(fields);
+        Some((names, rest))
+    }
+
+    /// `alias.column.field.field`, or without the alias.
+    fn path(&mut self, mut names: Vec<Ident>, rest: Vec<AccessExpr>) -> Expr {
+        if names.len() > 1 && self.scope.is_alias(&names[0].value) {
+            names.remove(0);
+        }
+        let mut names = names.into_iter();
+        let Some(first) = names.next() else { return null() };
+        let root = self.column(&first);
+        let mut chain: Vec<AccessExpr> = names.map(|name| subscript(&name)).collect();
+        chain.extend(rest.into_iter().map(|access| match access {
+            AccessExpr::Dot(Expr::Identifier(name)) => subscript(&name),
+            other => other,
+        }));
+        if chain.is_empty() || self.broken {
+            root
+        } else {
+            Expr::CompoundFieldAccess { root: Box::new(root), access_chain: chain }
+        }
+    }
+
+    fn column(&mut self, name: &Ident) -> Expr {
+        let place = self.walk.place_of(name.span, self.whole);
+        match self.walk.column(&name.value, place, self.scope) {
+            Some(column) => Expr::Identifier(Ident { value: column, quote_style: Some(RESOLVED), span: name.span }),
+            None => {
+                self.broken = true;
+                null()
+            }
+        }
+    }
+}
+
+fn null() -> Expr {
+    Expr::Value(Value::Null.with_empty_span())
+}
+
+/// `.name` behind a column is a field of its value.
+fn subscript(name: &Ident) -> AccessExpr {
+    let key = Value::SingleQuotedString(name.value.clone());
+    let index = Expr::Value(key.with_span(name.span));
+    AccessExpr::Subscript(Subscript::Index { index })
+}
+
+/// The text of a resolved expression and what the planner reads from it. Names are quoted where they need it, and everywhere
+/// when that is not enough for the text to come back as it is.
+fn printed(planner: &Planner, resolved: &Expr) -> Option<(String, Expr)> {
+    [false, true].into_iter().find_map(|always| {
+        let mut ast = resolved.clone();
+        let _ = ast.visit(&mut Printer { planner, always });
+        let sql = ast.to_string();
+        let read = planner.parse(&sql).ok()?;
+        (read.to_string() == sql).then_some((sql, read))
+    })
+}
+
+struct Printer<'p> {
+    planner: &'p Planner,
+    always: bool,
+}
+
+impl VisitorMut for Printer<'_> {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Identifier(name) = expr
+            && name.quote_style == Some(RESOLVED)
+        {
+            let quoted = self.always || needs_quotes(self.planner, &name.value);
+            name.quote_style = quoted.then_some('"');
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// A column's name as SQL.
+pub(crate) fn column_sql(planner: &Planner, name: &str) -> String {
+    let quote_style = needs_quotes(planner, name).then_some('"');
+    Ident { value: name.to_owned(), quote_style, span: sqlparser::tokenizer::Span::empty() }.to_string()
+}
+
+/// Whether a bare name would be read as something else.
+fn needs_quotes(planner: &Planner, name: &str) -> bool {
+    let mut characters = name.chars();
+    let begins = characters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_');
+    if !begins || !characters.all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        return true;
+    }
+    let reserved = [RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_TABLE_ALIAS, RESERVED_FOR_IDENTIFIER].concat();
+    if reserved.iter().chain(&BETWEEN_OPERANDS).any(|word| format!("{word:?}").eq_ignore_ascii_case(name)) {
+        return true;
+    }
+    !matches!(planner.parse(name), Ok(Expr::Identifier(read)) if read.value == name)
+}
+
+/// Words that mean something behind an operand or before one, so that a column of that name would change the reading.
+const BETWEEN_OPERANDS: [Keyword; 26] = [
+    Keyword::AND,
+    Keyword::ALL,
+    Keyword::ANY,
+    Keyword::SOME,
+    Keyword::AT,
+    Keyword::BETWEEN,
+    Keyword::CASE,
+    Keyword::CAST,
+    Keyword::COLLATE,
+    Keyword::DISTINCT,
+    Keyword::ELSE,
+    Keyword::ESCAPE,
+    Keyword::EXISTS,
+    Keyword::FILTER,
+    Keyword::ILIKE,
+    Keyword::IN,
+    Keyword::INTERVAL,
+    Keyword::IS,
+    Keyword::LIKE,
+    Keyword::NOT,
+    Keyword::NULL,
+    Keyword::OR,
+    Keyword::OVER,
+    Keyword::OVERLAPS,
+    Keyword::SIMILAR,
+    Keyword::THEN,
+];

@@ -1,0 +1,81 @@
+//! Hidden columns go only as far as somebody reads them.
+//!
+//! While a flow is walked, metadata and the ids of derived rows are carried through every step, since a later one may read them.
+//! Here the way is gone backwards: a step keeps those that a step after it reads, and the source makes those that are left.
+
+use std::{collections::BTreeSet, ops::ControlFlow};
+
+use sqlparser::ast::{Expr, visit_expressions};
+use syncline_functions::Planner;
+
+use crate::{
+    plan::{Arm, Column, SinkPlan, Step, StepKind, WritePlan},
+    types::DERIVED_ID,
+};
+
+/// Removes the hidden columns that nothing reads; returns those that the flow needs to begin with.
+pub(crate) fn prune(flow: &mut [Step], planner: &Planner) -> BTreeSet<String> {
+    let mut needed = BTreeSet::new();
+    for step in flow.iter_mut().rev() {
+        needed = before(step, needed, planner);
+    }
+    needed
+}
+
+/// What a step needs, given what is needed after it.
+fn before(step: &mut Step, mut needed: BTreeSet<String>, planner: &Planner) -> BTreeSet<String> {
+    let kept = |column: &Column| column.visible || needed.contains(&column.name);
+    let hidden: Vec<String> =
+        step.columns.iter().filter(|column| !kept(column)).map(|column| column.name.clone()).collect();
+    step.columns.retain(|column| !hidden.contains(&column.name));
+    match &mut step.kind {
+        StepKind::Project { columns, .. } => {
+            columns.retain(|(name, _)| !hidden.contains(name));
+            return columns.iter().flat_map(|(_, sql)| reads(sql, planner)).collect();
+        }
+        StepKind::Tee { flow } => needed.extend(prune(flow, planner)),
+        StepKind::Arms { arms, .. } => needed.extend(arms.iter_mut().flat_map(|arm| before_arm(arm, planner))),
+        _ => {}
+    }
+    needed.extend(expressions(&step.kind).iter().flat_map(|sql| reads(sql, planner)));
+    // A step that only looks at a hidden column leaves it to nobody after it.
+    needed
+}
+
+fn before_arm(arm: &mut Arm, planner: &Planner) -> BTreeSet<String> {
+    let mut needed = prune(&mut arm.flow, planner);
+    arm.ids = needed.remove(DERIVED_ID);
+    needed
+}
+
+/// The SQL that a step evaluates, projections aside.
+fn expressions(kind: &StepKind) -> Vec<&str> {
+    match kind {
+        StepKind::Where { predicate, .. } | StepKind::Expect { predicate, .. } => vec![predicate],
+        StepKind::Dedup { by, order_by, .. } => by.iter().chain(order_by).map(String::as_str).collect(),
+        StepKind::Lanes { by, .. } => by.iter().map(String::as_str).collect(),
+        StepKind::Arms { by, delete_when, .. } => by.iter().chain(delete_when).map(String::as_str).collect(),
+        StepKind::Group { per } => per.iter().map(String::as_str).collect(),
+        StepKind::Sink(SinkPlan { write: WritePlan::Upsert { sequence, delete_when, .. }, .. }) => {
+            sequence.iter().chain(delete_when).map(String::as_str).collect()
+        }
+        StepKind::Sink(SinkPlan { write: WritePlan::Replace { sequence, .. }, .. }) => {
+            sequence.iter().map(String::as_str).collect()
+        }
+        StepKind::Sink(_) | StepKind::Tee { .. } | StepKind::Project { .. } => Vec::new(),
+    }
+}
+
+/// The columns that an expression of a plan reads.
+pub(crate) fn reads(sql: &str, planner: &Planner) -> Vec<String> {
+    let mut names = Vec::new();
+    if let Ok(ast) = planner.parse(sql) {
+        let _ = visit_expressions(&ast, |part| {
+            if let Expr::Identifier(name) = part {
+                names.push(name.value.clone());
+            }
+            ControlFlow::<()>::Continue(())
+        });
+    }
+    names
+}

@@ -1,0 +1,50 @@
+//! Statements, triggers and the options of a pipeline.
+
+use syncline_syntax::{
+    Diagnostic, Span,
+    ast::{Ident, Statement, Trigger, TriggerKind},
+};
+
+use super::{listed, with_nearest};
+use crate::explain::slug;
+
+/// Statements that are read and not understood yet.
+pub(crate) fn statement_not_yet(statement: &Statement) -> Option<Diagnostic> {
+    let (word, instead) = match statement {
+        Statement::Sync(_) => ("SYNC", "one direction can be written as a PIPELINE that ends in UPSERT INTO"),
+        Statement::Alert(_) => ("ALERT", "watch the metrics of the pipeline meanwhile"),
+        Statement::Let(_) => ("LET", "write the value where it is used, or env('NAME', default)"),
+        Statement::Function(_) => ("FUNCTION", "write the expression where it is used, or in an EXTEND"),
+        Statement::Connection(_) | Statement::Schema(_) | Statement::Pipeline(_) | Statement::Test(_) => return None,
+    };
+    let name = statement.name();
+    Some(
+        Diagnostic::error(slug::NOT_YET, format!("{word} is not part of this version"))
+            .at(name.span, "not there yet")
+            .help(instead),
+    )
+}
+
+pub(crate) fn trigger(trigger: &Trigger) -> Diagnostic {
+    let (word, instead) = match &trigger.kind {
+        TriggerKind::Every { .. } => ("EVERY", "run it from a timer: syncline run --once"),
+        TriggerKind::Cron { .. } => ("CRON", "run it from a timer: syncline run --once"),
+        TriggerKind::Webhook { .. } => ("ON WEBHOOK", "FROM http('/path') takes what is posted"),
+        TriggerKind::After { .. } => ("AFTER", "run one after the other: syncline run --once"),
+    };
+    Diagnostic::error(slug::NOT_YET, format!("{word} is not part of this version"))
+        .at(trigger.span, "not there yet")
+        .help(instead)
+}
+
+pub(crate) fn no_such_option(name: &Ident, known: &[&str]) -> Diagnostic {
+    let said = Diagnostic::error(slug::NO_SUCH_OPTION, format!("a pipeline has no option {}", name.text));
+    with_nearest(said, name.span, &name.text, known.iter().copied(), "no option has this name")
+        .help(format!("options: {}", listed(known.iter().copied())))
+}
+
+pub(crate) fn read_when_compiled(span: Span, name: &str) -> Diagnostic {
+    Diagnostic::error(slug::OPTION_VALUE, format!("{name} is part of what the file means"))
+        .at(span, "known only when it runs")
+        .help("write the value itself")
+}

@@ -1,0 +1,79 @@
+//! Sources and targets: connectors, connections and their objects.
+
+use syncline_syntax::{Diagnostic, Span, ast::Ident};
+
+use super::{listed, with_nearest};
+use crate::{
+    catalog::{Catalog, ConnectorFacts},
+    explain::slug,
+    names::Names,
+    place::Use,
+};
+
+fn examples(uses: Use, catalog: &Catalog) -> String {
+    let able = catalog.connectors.iter().filter(|connector| match uses {
+        Use::Source => connector.source.is_some(),
+        Use::Sink => connector.sink.is_some(),
+    });
+    listed(able.map(|connector| connector.name.as_str()))
+}
+
+fn role(uses: Use) -> &'static str {
+    match uses {
+        Use::Source => "source",
+        Use::Sink => "sink",
+    }
+}
+
+pub(crate) fn no_such_place(name: &Ident, uses: Use, catalog: &Catalog) -> Diagnostic {
+    let said = Diagnostic::error(slug::NO_SUCH_FUNCTION, format!("there is no {} called {}", role(uses), name.text));
+    let names = catalog.connectors.iter().map(|connector| connector.name.as_str());
+    with_nearest(said, name.span, &name.text, names, "not part of this version").help(format!(
+        "{}s: {}",
+        role(uses),
+        examples(uses, catalog)
+    ))
+}
+
+pub(crate) fn cannot_be_used(span: Span, connector: &ConnectorFacts, uses: Use, catalog: &Catalog) -> Diagnostic {
+    let title = match uses {
+        Use::Source => format!("{} can only be written to", connector.name),
+        Use::Sink => format!("{} can only be read from", connector.name),
+    };
+    Diagnostic::error(slug::SINK_CANNOT, title).at(span, format!("used as a {}", role(uses))).help(format!(
+        "{}s: {}",
+        role(uses),
+        examples(uses, catalog)
+    ))
+}
+
+pub(crate) fn no_such_connection(name: &Ident, alone: bool, names: &Names, uses: Use, catalog: &Catalog) -> Diagnostic {
+    let said = Diagnostic::error(slug::NO_SUCH_CONNECTION, format!("there is no connection called {}", name.text));
+    let known: Vec<&str> = names.connections.iter().map(|connection| connection.name.text.as_str()).collect();
+    let said = with_nearest(said, name.span, &name.text, known.iter().copied(), "no CONNECTION has this name");
+    match (alone, known.is_empty()) {
+        (true, _) => said.help(format!("name a {}: {}", role(uses), examples(uses, catalog))),
+        (false, true) => said.help(format!("declare it: CONNECTION {} TO … WITH (…);", name.text)),
+        (false, false) => said.help(format!("in this file: {}", listed(known))),
+    }
+}
+
+pub(crate) fn no_object(span: Span, connection: &str) -> Diagnostic {
+    Diagnostic::error(slug::MISSING_ARGUMENT, format!("{connection} is a connection, and rows need a place in it"))
+        .at(span, "no object")
+        .help(format!("write {connection}.name"))
+}
+
+pub(crate) fn no_place_for_object(span: Span, connector: &ConnectorFacts) -> Diagnostic {
+    let names = listed(connector.arguments.iter().map(|argument| argument.name.as_str()));
+    Diagnostic::error(slug::NO_SUCH_OPTION, format!("{} has no further place for an object", connector.name))
+        .at(span, "its connection says everything already")
+        .help(format!("leave one of these out of the connection: {names}"))
+}
+
+pub(crate) fn connection_lacks(span: Span, connection: &Ident, argument: &str) -> Diagnostic {
+    Diagnostic::error(slug::MISSING_ARGUMENT, format!("{} does not say its {argument}", connection.text))
+        .at(span, "used here")
+        .also(connection.span, "declared here")
+        .help(format!("add it: WITH ({argument} = …)"))
+}

@@ -1,0 +1,71 @@
+//! FROM and its clauses.
+
+use std::collections::BTreeSet;
+
+use syncline_syntax::{Diagnostic, Edit, Span, ast::Ident, nearest};
+
+use super::listed;
+use crate::{
+    catalog::{Catalog, ConnectorFacts},
+    explain::slug,
+};
+
+fn not_yet(title: impl Into<String>, span: Span, label: impl Into<String>) -> Diagnostic {
+    Diagnostic::error(slug::NOT_YET, title).at(span, label)
+}
+
+pub(crate) fn join(span: Span) -> Diagnostic {
+    not_yet("a pipeline reads one source in this version", span, "a second one")
+        .help("write a pipeline for each source")
+}
+
+pub(crate) fn stream(name: &Ident, is_connection: bool, catalog: &Catalog) -> Diagnostic {
+    if is_connection {
+        return super::places::no_object(name.span, &name.text);
+    }
+    let sources = catalog.connectors.iter().filter(|connector| connector.source.is_some());
+    not_yet("streams of other pipelines are not part of this version", name.span, format!("{} would be one", name.text))
+        .help(format!("sources: {}", listed(sources.map(|connector| connector.name.as_str()))))
+}
+
+pub(crate) fn no_follow(span: Span, connector: &ConnectorFacts) -> Diagnostic {
+    let endless = connector.source.as_ref().is_some_and(|source| source.endless);
+    let label = if endless { "it never ends anyway" } else { "it ends, and cannot be waited for" };
+    Diagnostic::error(slug::NO_SUCH_OPTION, format!("{} does not take FOLLOW", connector.name))
+        .at(span, label)
+        .fix("leave it out", vec![Edit::delete(span)])
+}
+
+pub(crate) fn format(span: Span, name: &str) -> Diagnostic {
+    not_yet(format!("the format {name} is not part of this version"), span, "not there yet")
+        .help("this version has: json, one record a line")
+}
+
+pub(crate) fn format_option(span: Span, name: &str, format: &str) -> Diagnostic {
+    Diagnostic::error(slug::NO_SUCH_OPTION, format!("{format} has no option {name}"))
+        .at(span, "no option has this name")
+        .help(format!("FORMAT {format} takes no options"))
+}
+
+pub(crate) fn cursor(span: Span) -> Diagnostic {
+    not_yet("CURSOR is not part of this version", span, "sources that are polled are not there yet")
+        .help("leave it out: files and HTTP keep their place by themselves")
+}
+
+pub(crate) fn partitioned_by(span: Span) -> Diagnostic {
+    not_yet("PARTITIONED BY is not part of this version", span, "no source here has partitions by key")
+        .help("leave it out: keyed steps see all records of a key")
+}
+
+pub(crate) fn not_in_sample(span: Span, name: &str, known: &BTreeSet<String>, count: usize) -> Diagnostic {
+    let looked = if count == 1 { "the one record".to_owned() } else { format!("any of the {count} records") };
+    let said = Diagnostic::warning(slug::NOT_IN_SAMPLE, format!("{name} is not in {looked} that could be looked at"));
+    match nearest(name, known.iter().map(String::as_str)) {
+        Some(near) => said
+            .at(span, format!("{near}?"))
+            .help(format!("fields there: {}", listed(known.iter().map(String::as_str)))),
+        None => said
+            .at(span, "NULL in all of them")
+            .help(format!("fields there: {}", listed(known.iter().map(String::as_str)))),
+    }
+}

@@ -1,0 +1,152 @@
+//! Steps.
+
+use syncline_syntax::{
+    Diagnostic, Edit, Span,
+    ast::{Arm, Assignment, Ident, NamedExpr, StepKind},
+};
+
+use super::{listed, with_nearest};
+use crate::{explain::slug, scope::Scope};
+
+pub(crate) fn unreachable(span: Span, end: Span) -> Diagnostic {
+    Diagnostic::error(slug::UNREACHABLE, "no row comes to this step")
+        .at(span, "after the end of its flow")
+        .also(end, "the rows end here")
+        .help("put it before the end, or write to several places with |> TEE (|> INSERT INTO …)")
+}
+
+pub(crate) fn no_sink(span: Span) -> Diagnostic {
+    Diagnostic::error(slug::NO_SINK, "this flow ends nowhere")
+        .at(span, "the last step passes its rows on")
+        .help("end it with |> INSERT INTO …, |> UPSERT INTO … KEY (…) or |> REPLACE INTO … PER (…)")
+}
+
+/// A step that is read and not understood yet.
+pub(crate) fn not_yet(kind: &StepKind, span: Span) -> Diagnostic {
+    let (word, instead) = match kind {
+        StepKind::Aggregate(_) => ("AGGREGATE", Some("write the rows to a table and group them there")),
+        StepKind::Join(_) => ("JOIN", Some("write both to tables and join them there")),
+        StepKind::OrderBy(_) => ("ORDER BY", Some("order holds per partition and key; sort where the rows are read")),
+        StepKind::Limit { .. } => ("LIMIT", None),
+        StepKind::Union(_) => ("UNION", Some("write a pipeline for each source, into one target")),
+        StepKind::Lookup(_) => ("LOOKUP", None),
+        StepKind::Match(_) => ("MATCH", None),
+        StepKind::Fork(_) => ("FORK", Some("TEE sends a copy of every row to a second flow")),
+        StepKind::Stream(_) => ("AS STREAM", Some("end the flow in a sink")),
+        _ => ("this step", None),
+    };
+    let said =
+        Diagnostic::error(slug::NOT_YET, format!("{word} is not part of this version")).at(span, "not there yet");
+    match instead {
+        Some(instead) => said.help(instead),
+        None => said,
+    }
+}
+
+pub(crate) fn distinct(span: Span) -> Diagnostic {
+    Diagnostic::error(slug::NOT_YET, "SELECT DISTINCT is not part of this version")
+        .at(span, "not there yet")
+        .help("|> DEDUP WITHIN '1 hour' after the SELECT drops rows with the same content")
+}
+
+pub(crate) fn extend_wildcard(span: Span) -> Diagnostic {
+    Diagnostic::error(slug::DUPLICATE_NAME, "EXTEND keeps every column already")
+        .at(span, "would be there twice")
+        .help("write only the new columns")
+}
+
+pub(crate) fn extend_known(named: &NamedExpr, place: Span, name: &str) -> Diagnostic {
+    Diagnostic::error(slug::DUPLICATE_NAME, format!("there is a column {name} already"))
+        .at(place, "EXTEND adds columns")
+        .help(format!("|> SET {name} = {} changes it", one_line(&named.expr.text)))
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+pub(crate) fn hidden_is_fixed(span: Span, name: &str) -> Diagnostic {
+    Diagnostic::error(slug::NO_SUCH_COLUMN, format!("{name} says where a record came from, and stays as it is"))
+        .at(span, "not a column of the record")
+        .help(format!("EXTEND {name} AS another_name makes a column of it"))
+}
+
+pub(crate) fn set_unknown(assignment: &Assignment, scope: &Scope) -> Diagnostic {
+    let name = &assignment.column;
+    let said = Diagnostic::error(slug::NO_SUCH_COLUMN, format!("there is no column {} to set", name.text));
+    let names = scope.visible().map(|column| column.name());
+    with_nearest(said, name.span, &name.text, names, "no column has this name at this step")
+        .help(format!("|> EXTEND {} AS {} adds it", one_line(&assignment.expr.text), name.text))
+        .help(format!("columns at this step: {}", listed(scope.visible().map(|column| column.name()))))
+}
+
+pub(crate) fn not_a_condition(span: Span, place: &str, kind: &str) -> Diagnostic {
+    Diagnostic::error(slug::TYPE_MISMATCH, format!("{place} needs a condition"))
+        .at(span, format!("is {kind}, not BOOLEAN"))
+        .help("compare it with something: = … or IS NOT NULL")
+}
+
+pub(crate) fn using(span: Span) -> Diagnostic {
+    Diagnostic::error(slug::NOT_YET, "DEDUP … USING is not part of this version")
+        .at(span, "not there yet")
+        .help("DEDUP BY compares keys exactly; lower(trim(…)) makes spellings equal")
+}
+
+pub(crate) fn keep_first_by(span: Span) -> Diagnostic {
+    Diagnostic::error(slug::KEEP_LAST, "the first is the one that comes first")
+        .at(span, "BY belongs to KEEP LAST")
+        .help("write KEEP FIRST, or KEEP LAST BY …")
+}
+
+pub(crate) fn keep_last(dedup: Span, insert: Span) -> Diagnostic {
+    Diagnostic::error(slug::KEEP_LAST, "KEEP LAST changes rows that INSERT has written already")
+        .at(insert, "adds a row and never changes one")
+        .also(dedup, "a later row takes the place of an earlier one")
+        .help("use UPSERT INTO … KEY (…), or KEEP FIRST")
+}
+
+/// Bytes of state for each key: a fingerprint and its share of a table.
+const BYTES_PER_KEY: u64 = 19;
+const SECONDS_A_DAY: u64 = 86_400;
+/// A rate that one can multiply in one's head.
+const RATE: u64 = 1_000;
+
+pub(crate) fn endless_state(span: Span, source: Span, keys: &[&str]) -> Diagnostic {
+    let tenths = BYTES_PER_KEY * SECONDS_A_DAY * RATE / 100_000_000;
+    let growth = format!("about {}.{} GB a day at 1,000 records a second", tenths / 10, tenths % 10);
+    let what = if keys.is_empty() { "record".to_owned() } else { keys.join(" and ") };
+    Diagnostic::error(slug::ENDLESS_STATE, format!("this DEDUP would remember every {what} for ever"))
+        .at(span, format!("keeps every {what} that it sees: {growth}"))
+        .also(source, "never ends")
+        .fix("say how late a repeat can come", vec![Edit::insert(span.end, " WITHIN '1 hour'")])
+}
+
+pub(crate) fn no_order(span: Span, place: &str, text: &str, kind: &str) -> Diagnostic {
+    Diagnostic::error(slug::TYPE_MISMATCH, format!("{place} needs values that have an order"))
+        .at(span, format!("is {kind}, which has none"))
+        .help(format!("say which it has: CAST({text} AS TIMESTAMP), or AS BIGINT"))
+        .help("a record whose value does not fit goes to dead letters")
+}
+
+pub(crate) fn lanes(span: Span, most: u64) -> Diagnostic {
+    Diagnostic::error(slug::OPTION_VALUE, format!("a SHARD has 1 to {most} lanes"))
+        .at(span, "not as many")
+        .help("about as many as cores, or as the topic has partitions: SHARD BY … INTO 12")
+}
+
+pub(crate) fn no_primary(span: Span, arms: &[Arm]) -> Diagnostic {
+    let said = Diagnostic::error(slug::SHARD_ARMS, "one arm of a SHARD is the PRIMARY").at(span, "has none");
+    match arms {
+        [first, ..] => {
+            said.help(format!("write PRIMARY {} AS (…) for the rows that the others derive from", first.name.text))
+        }
+        [] => said.help("write PRIMARY name AS (…)"),
+    }
+}
+
+pub(crate) fn second_primary(other: &Ident, first: &Ident) -> Diagnostic {
+    Diagnostic::error(slug::SHARD_ARMS, "one arm of a SHARD is the PRIMARY")
+        .at(other.span, "a second one")
+        .also(first.span, "the first")
+        .help(format!("write DERIVED {} AS (…)", other.text))
+}

@@ -1,0 +1,120 @@
+//! Options and arguments.
+
+use syncline_syntax::{Diagnostic, Edit, Span, ast::Name};
+
+use super::{listed, with_nearest};
+use crate::{
+    catalog::{ArgumentFacts, ConnectorFacts},
+    duration::NotADuration,
+    explain::slug,
+};
+
+fn value(title: impl Into<String>) -> Diagnostic {
+    Diagnostic::error(slug::OPTION_VALUE, title)
+}
+
+pub(crate) fn secret_in_text(span: Span, kind: &str) -> Diagnostic {
+    Diagnostic::error(slug::SECRET_IN_TEXT, "this looks like a secret, and a pipeline file is no place for one")
+        .at(span, format!("looks like {kind}"))
+        .help("store it: syncline secret set service/name, which reads it from the terminal")
+        .fix("and name it here", vec![Edit::replace(span, "secret('service/name')")])
+}
+
+pub(crate) fn bare_word(name: &Name) -> Diagnostic {
+    let text = name.parts.iter().map(|part| part.text.as_str()).collect::<Vec<_>>().join(".");
+    value("text takes quotes")
+        .at(name.span, "a word without quotes")
+        .fix("quote it", vec![Edit::replace(name.span, format!("'{}'", text.replace('\'', "''")))])
+}
+
+pub(crate) fn not_a_value(span: Span) -> Diagnostic {
+    value("a plain value belongs here")
+        .at(span, "an expression, which nothing evaluates here")
+        .help("options take text, numbers, true, false, env('NAME', default) and secret('path')")
+}
+
+pub(crate) fn env_form(span: Span) -> Diagnostic {
+    value("env takes a name and perhaps a default").at(span, "not of this form").help("env('NAME', 'default')")
+}
+
+pub(crate) fn secret_form(span: Span) -> Diagnostic {
+    value("secret takes a path").at(span, "not of this form").help("secret('service/name')")
+}
+
+fn signature(connector: &ConnectorFacts) -> String {
+    let arguments: Vec<String> = connector
+        .arguments
+        .iter()
+        .map(|argument| match (argument.positional, argument.required) {
+            (true, true) => argument.name.clone(),
+            (true, false) => format!("[{}]", argument.name),
+            (false, _) => format!("[{} => …]", argument.name),
+        })
+        .collect();
+    format!("{}({})", connector.name, arguments.join(", "))
+}
+
+pub(crate) fn too_many(span: Span, connector: &ConnectorFacts) -> Diagnostic {
+    Diagnostic::error(slug::NO_SUCH_OPTION, format!("{} takes no further value", connector.name))
+        .at(span, "one too many")
+        .help(signature(connector))
+}
+
+pub(crate) fn no_such_argument(span: Span, name: &str, connector: &ConnectorFacts) -> Diagnostic {
+    let said = Diagnostic::error(slug::NO_SUCH_OPTION, format!("{} has no argument {name}", connector.name));
+    let names = connector.arguments.iter().map(|argument| argument.name.as_str());
+    with_nearest(said, span, name, names, "no argument has this name").help(signature(connector))
+}
+
+pub(crate) fn argument_twice(second: Span, first: Span, name: &str) -> Diagnostic {
+    Diagnostic::error(slug::OPTION_TWICE, format!("{name} is given twice"))
+        .at(second, "again")
+        .also(first, "first here")
+}
+
+pub(crate) fn missing_argument(span: Span, argument: &ArgumentFacts, connector: &ConnectorFacts) -> Diagnostic {
+    let about = if argument.help.is_empty() { String::new() } else { format!(": {}", argument.help) };
+    let said = Diagnostic::error(slug::MISSING_ARGUMENT, format!("{} needs its {}", connector.name, argument.name))
+        .at(span, format!("no {}{about}", argument.name));
+    if connector.example.is_empty() { said.help(signature(connector)) } else { said.help(connector.example.clone()) }
+}
+
+pub(crate) fn wrong_kind(span: Span, name: &str, kind: &str) -> Diagnostic {
+    let example = match kind {
+        "text" => "text in single quotes: 'like this'",
+        "number" => "a number, without quotes",
+        "boolean" => "true or false",
+        "duration" => "a length of time: '1 hour', '200 ms'",
+        _ => "a value",
+    };
+    value(format!("{name} is a {kind}")).at(span, "something else").help(format!("write {example}"))
+}
+
+pub(crate) fn not_a_duration(span: Span, why: &NotADuration) -> Diagnostic {
+    let label = match why {
+        NotADuration::Calendar(unit) => format!("a {} has no fixed length", unit.trim_end_matches('s')),
+        NotADuration::NoSuchUnit(unit) => format!("{unit} is no unit of time"),
+        NotADuration::NoUnit => "a number without a unit".to_owned(),
+        NotADuration::TooFine => "finer than a microsecond".to_owned(),
+        NotADuration::TooLong => "longer than time is counted".to_owned(),
+        NotADuration::Shape => "not of this form".to_owned(),
+    };
+    value("this is no length of time")
+        .at(span, label)
+        .help("write a number and a unit: '200 ms', '30 seconds', '5 minutes', '1 hour', '7 days'")
+}
+
+pub(crate) fn no_length(span: Span) -> Diagnostic {
+    value("this lasts no time at all").at(span, "nothing").help("write a longer one: '1 second', '1 hour'")
+}
+
+pub(crate) fn one_of(span: Span, name: &str, seen: &str, words: &[&str]) -> Diagnostic {
+    let said = value(format!("{name} has no value '{seen}'"));
+    let said = match syncline_syntax::nearest(seen, words.iter().copied()) {
+        Some(near) => said
+            .at(span, format!("'{near}'?"))
+            .fix(format!("write '{near}'"), vec![Edit::replace(span, format!("'{near}'"))]),
+        None => said.at(span, "not one of them"),
+    };
+    said.help(format!("it takes: {}", listed(words.iter().copied())))
+}

@@ -1,0 +1,207 @@
+//! What a file declares: connections, schemas, pipelines, each name once.
+
+use sqlparser::ast::{BinaryOperator, Expr};
+use syncline_syntax::{Diagnostic, Span, ast};
+
+use crate::{
+    catalog::{Catalog, ConnectorFacts},
+    duration,
+    message::{names as say, values as say_values},
+    plan::{EventTime, FieldPlan, Value},
+    scope::same_name,
+    types, values,
+};
+
+/// A `CONNECTION` as far as it could be understood.
+#[derive(Debug)]
+pub(crate) struct ConnectionFacts<'a> {
+    pub name: &'a ast::Ident,
+    /// `None` when this version has no such connector, or the connection does not compile.
+    pub connector: Option<&'a ConnectorFacts>,
+    pub options: Vec<(String, Value)>,
+}
+
+/// A `SCHEMA`.
+#[derive(Clone, Debug)]
+pub(crate) struct SchemaFacts {
+    pub name: String,
+    pub fields: Vec<FieldPlan>,
+    pub reject_unknown: bool,
+    pub event_time: Option<EventTime>,
+    /// Something in it did not compile, and has been said.
+    pub broken: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Names<'a> {
+    pub connections: Vec<ConnectionFacts<'a>>,
+    pub schemas: Vec<SchemaFacts>,
+    pub pipelines: Vec<&'a ast::Pipeline>,
+}
+
+impl<'a> Names<'a> {
+    pub fn connection(&self, name: &str) -> Option<&ConnectionFacts<'a>> {
+        self.connections.iter().find(|connection| same_name(&connection.name.text, name))
+    }
+
+    pub fn schema(&self, name: &str) -> Option<&SchemaFacts> {
+        self.schemas.iter().find(|schema| same_name(&schema.name, name))
+    }
+
+    pub fn pipeline(&self, name: &str) -> Option<&'a ast::Pipeline> {
+        self.pipelines.iter().find(|pipeline| same_name(&pipeline.name.text, name)).copied()
+    }
+}
+
+/// Reads the declarations; of two with one name the first counts.
+pub(crate) fn declared<'a>(
+    file: &'a ast::File,
+    catalog: &'a Catalog,
+    source: &str,
+    said: &mut Vec<Diagnostic>,
+) -> Names<'a> {
+    let mut names = Names::default();
+    let mut seen: Vec<(&str, &ast::Ident)> = Vec::new();
+    for statement in &file.statements {
+        let kind = kind_of(statement);
+        let name = statement.name();
+        if let Some((_, first)) = seen.iter().find(|(of, earlier)| *of == kind && same_name(&earlier.text, &name.text))
+        {
+            said.push(say::declared_twice(kind, name, first));
+            continue;
+        }
+        seen.push((kind, name));
+        match statement {
+            ast::Statement::Connection(connection) => names.connections.push(connected(connection, catalog, said)),
+            ast::Statement::Schema(schema) => names.schemas.push(contract(schema, source, said)),
+            ast::Statement::Pipeline(pipeline) => names.pipelines.push(pipeline),
+            _ => {}
+        }
+    }
+    names
+}
+
+fn kind_of(statement: &ast::Statement) -> &'static str {
+    match statement {
+        ast::Statement::Connection(_) => "connection",
+        ast::Statement::Schema(_) => "schema",
+        ast::Statement::Pipeline(_) => "pipeline",
+        ast::Statement::Test(_) => "test",
+        ast::Statement::Sync(_) => "sync",
+        ast::Statement::Alert(_) => "alert",
+        ast::Statement::Let(_) => "value",
+        ast::Statement::Function(_) => "function",
+    }
+}
+
+fn connected<'a>(
+    connection: &'a ast::Connection,
+    catalog: &'a Catalog,
+    said: &mut Vec<Diagnostic>,
+) -> ConnectionFacts<'a> {
+    let kind = &connection.kind;
+    let connector = catalog.connectors.iter().find(|connector| connector.name.eq_ignore_ascii_case(&kind.text));
+    let mut options = Vec::new();
+    let before = said.len();
+    match connector {
+        None => {
+            said.push(say::no_connector(kind, catalog));
+            // Values are looked at all the same: a secret in the text is one whatever the connector.
+            said.extend(connection.options.iter().filter_map(|option| secret_only(&option.value)));
+        }
+        Some(connector) => {
+            for option in &connection.options {
+                match checked_option(option, connector) {
+                    Ok(given) => options.push(given),
+                    Err(wrong) => said.push(wrong),
+                }
+            }
+        }
+    }
+    ConnectionFacts { name: &connection.name, connector: connector.filter(|_| said.len() == before), options }
+}
+
+fn secret_only(value: &ast::Value) -> Option<Diagnostic> {
+    values::value(value).err().filter(|wrong| wrong.slug == crate::explain::slug::SECRET_IN_TEXT)
+}
+
+fn checked_option(option: &ast::Opt, connector: &ConnectorFacts) -> Result<(String, Value), Diagnostic> {
+    let facts = values::argument(connector, &option.name.text)
+        .ok_or_else(|| say_values::no_such_argument(option.name.span, &option.name.text, connector))?;
+    let value = values::value(&option.value)?;
+    values::fits(&value, facts, option.value.span)?;
+    Ok((facts.name.clone(), value))
+}
+
+fn contract(schema: &ast::Schema, source: &str, said: &mut Vec<Diagnostic>) -> SchemaFacts {
+    let before = said.len();
+    let mut fields: Vec<FieldPlan> = Vec::new();
+    for column in &schema.columns {
+        let name = &column.name;
+        if let Some(taken) = say::reserved(name.span, &name.text) {
+            said.push(taken);
+            continue;
+        }
+        if let Some(first) = schema.columns.iter().find(|other| other.name.text == name.text)
+            && first.name.span != name.span
+        {
+            said.push(say::column_twice(name.span, &name.text, Some(first.name.span)));
+            continue;
+        }
+        match types::declared(&column.data_type.ast) {
+            Some(kind) => fields.push(FieldPlan { name: name.text.clone(), kind, not_null: column.not_null }),
+            None => said.push(say::no_such_type(column.data_type.span, column.data_type.span.of(source))),
+        }
+    }
+    let evolves = schema.extra_fields == Some(ast::ExtraFields::Evolve);
+    if evolves {
+        said.push(say::evolve(schema.name.span, &schema.name.text));
+    }
+    let event_time = schema.watermark.as_ref().and_then(|watermark| match event_time(watermark, &fields, schema) {
+        Ok(time) => time,
+        Err(wrong) => {
+            said.push(wrong);
+            None
+        }
+    });
+    SchemaFacts {
+        name: schema.name.text.clone(),
+        fields,
+        reject_unknown: schema.extra_fields != Some(ast::ExtraFields::Discard),
+        event_time,
+        broken: said.len() > before,
+    }
+}
+
+/// `WATERMARK FOR column AS column - INTERVAL '…'`. `Ok(None)` when its column is one that did not compile.
+fn event_time(
+    watermark: &ast::Watermark,
+    fields: &[FieldPlan],
+    schema: &ast::Schema,
+) -> Result<Option<EventTime>, Diagnostic> {
+    let column = &watermark.column;
+    let Some(field) = fields.iter().find(|field| same_name(&field.name, &column.text)) else {
+        if schema.columns.iter().any(|declared| same_name(&declared.name.text, &column.text)) {
+            return Ok(None);
+        }
+        let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+        return Err(say::watermark_column(column, &names));
+    };
+    if field.kind.0 != "TIMESTAMP" {
+        return Err(say::watermark_type(column.span, &field.name, &field.kind.0));
+    }
+    let delay = delay(&watermark.expr.ast, &field.name, watermark.expr.span)?;
+    Ok(Some(EventTime { column: field.name.clone(), delay }))
+}
+
+fn delay(expr: &Expr, column: &str, span: Span) -> Result<u64, Diagnostic> {
+    let is_column = |expr: &Expr| matches!(expr, Expr::Identifier(name) if same_name(&name.value, column));
+    match expr {
+        expr if is_column(expr) => Ok(0),
+        Expr::BinaryOp { left, op: BinaryOperator::Minus, right } if is_column(left) => {
+            let text = values::interval(right).ok_or_else(|| say::watermark_form(span, column))?;
+            duration::microseconds(&text).map_err(|why| say_values::not_a_duration(span, &why))
+        }
+        _ => Err(say::watermark_form(span, column)),
+    }
+}

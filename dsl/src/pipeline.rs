@@ -1,0 +1,130 @@
+//! One pipeline: from its statement to its plan.
+
+use std::collections::BTreeSet;
+
+use syncline_syntax::{Diagnostic, ast};
+
+use crate::{
+    check, duration,
+    flow::Branch,
+    group, hidden,
+    message::{pipelines as say, values as say_values},
+    plan::{Options, PLAN_FORMAT, Plan, Step, StepKind, Value},
+    scope::Scope,
+    source::Source,
+    types::METADATA,
+    values,
+    walk::{ReadField, Walk, World},
+};
+
+/// A pipeline that was walked: its plan when nothing is wrong with it, and what was said.
+pub(crate) struct Compiled {
+    pub plan: Option<Plan>,
+    pub said: Vec<Diagnostic>,
+    /// Fields that nothing declares, each where it is read first.
+    pub fields: Vec<ReadField>,
+}
+
+/// Walks until no field is new. Each walk finds at least one that the last did not know, and a second nearly always finds none.
+const MOST_WALKS: usize = 4;
+
+pub(crate) fn compile(pipeline: &ast::Pipeline, world: &World, broken: bool) -> Compiled {
+    let mut fields: Vec<ReadField> = Vec::new();
+    let mut walks = 0;
+    loop {
+        let known = fields.clone();
+        let mut walk = Walk::new(world, pipeline, fields);
+        walk.broken = broken;
+        let (source, scope) = walk.source(&pipeline.flow);
+        let first = first_step(&scope);
+        let flow = walk.flow(&pipeline.flow.steps, scope, &mut Branch::main(), pipeline.flow.span);
+        walks += 1;
+        if walk.fields.len() > known.len() && walks < MOST_WALKS {
+            fields = walk.fields;
+            // Fields are decoded in the order in which the file reads them.
+            fields.sort_by_key(|field| field.span);
+            continue;
+        }
+        return finished(walk, source, first, flow);
+    }
+}
+
+/// The columns before the first step, as a step would leave them.
+fn first_step(scope: &Scope) -> Step {
+    Step {
+        id: "source".to_owned(),
+        span: (0, 0),
+        kind: StepKind::Tee { flow: Vec::new() },
+        columns: scope.plan_columns(),
+        open: scope.open.clone(),
+    }
+}
+
+fn finished(mut walk: Walk, source: Source, first: Step, mut flow: Vec<Step>) -> Compiled {
+    let planner = walk.world.planner;
+    triggers(&mut walk);
+    let options = options(&mut walk);
+    group::carry(&mut flow, &first, "", planner);
+    let needed: BTreeSet<String> = hidden::prune(&mut flow, planner);
+    let metadata = METADATA.iter().filter(|name| needed.contains(**name)).map(|name| (*name).to_owned()).collect();
+    let plan = walk.source_plan(source, metadata).map(|source| Plan {
+        format: PLAN_FORMAT,
+        pipeline: walk.pipeline.name.text.clone(),
+        options,
+        source,
+        flow,
+    });
+    if let Some(plan) = &plan {
+        check::keep_last(plan, &mut walk);
+        check::delivery(plan, &mut walk);
+    }
+    Compiled { plan: plan.filter(|_| !walk.broken), said: walk.said, fields: walk.fields }
+}
+
+fn triggers(walk: &mut Walk) {
+    for trigger in &walk.pipeline.triggers {
+        walk.say(say::trigger(trigger));
+    }
+}
+
+/// The promises that a pipeline can ask for, weakest first.
+pub(crate) const DELIVERIES: [&str; 3] = ["at least once", "effectively once", "exactly once"];
+
+const OPTIONS: [&str; 3] = ["checkpoint_every", "delivery", "ledger"];
+
+fn options(walk: &mut Walk) -> Options {
+    let mut options = Options::default();
+    for option in &walk.pipeline.options {
+        if let Err(wrong) = set_option(option, &mut options) {
+            walk.say(wrong);
+        }
+    }
+    options
+}
+
+fn set_option(option: &ast::Opt, options: &mut Options) -> Result<(), Diagnostic> {
+    let name = option.name.text.to_lowercase();
+    if !OPTIONS.contains(&name.as_str()) {
+        return Err(say::no_such_option(&option.name, &OPTIONS));
+    }
+    let span = option.value.span;
+    let text = match values::value(&option.value)? {
+        Value::Text(text) => text,
+        Value::Env { .. } | Value::Secret { .. } => return Err(say::read_when_compiled(span, &name)),
+        _ => return Err(say_values::wrong_kind(span, &name, "text")),
+    };
+    match name.as_str() {
+        "checkpoint_every" => match duration::microseconds(&text) {
+            Ok(0) => return Err(say_values::no_length(span)),
+            Ok(micros) => options.checkpoint_every = micros,
+            Err(why) => return Err(say_values::not_a_duration(span, &why)),
+        },
+        "delivery" => match DELIVERIES.iter().find(|word| word.eq_ignore_ascii_case(&text)) {
+            Some(word) => options.delivery = Some((*word).to_owned()),
+            None => return Err(say_values::one_of(span, &name, &text, &DELIVERIES)),
+        },
+        _ if text.eq_ignore_ascii_case("all") => options.ledger_all = true,
+        _ => return Err(say_values::one_of(span, &name, &text, &["all"])),
+    }
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! The plan as a person reads it: one line a step, branches indented, what the step puts out below it.
+
+use std::fmt::{self, Display, Formatter};
+
+use crate::{
+    duration,
+    plan::{Column, FilePlan, Keep, Plan, SinkPlan, SourcePlan, Step, StepKind, Value, Violation, WritePlan},
+};
+
+impl Display for FilePlan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (index, plan) in self.pipelines.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{plan}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Plan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "pipeline {} · checkpoint every {}", self.pipeline, duration::shown(self.options.checkpoint_every))?;
+        if let Some(delivery) = &self.options.delivery {
+            write!(f, " · {delivery}")?;
+        }
+        if self.options.ledger_all {
+            write!(f, " · ledger of all rows")?;
+        }
+        writeln!(f)?;
+        source(f, &self.source)?;
+        steps(f, &self.flow, 1)
+    }
+}
+
+fn source(f: &mut Formatter<'_>, source: &SourcePlan) -> fmt::Result {
+    let ends = if source.endless { "never ends" } else { "ends" };
+    let follow = if source.follow { " · follows" } else { "" };
+    writeln!(f, "  from {} · {}{follow} · {ends}", source.place.text, source.format)?;
+    let fields: Vec<String> = source
+        .fields
+        .iter()
+        .map(|field| format!("{} {}{}", field.name, field.kind.0, if field.not_null { " NOT NULL" } else { "" }))
+        .collect();
+    let other = if source.reject_unknown { " · no other field" } else { "" };
+    writeln!(f, "       fields: {}{other}", listed(&fields))?;
+    if source.whole_record {
+        writeln!(f, "       whole record")?;
+    }
+    if !source.metadata.is_empty() {
+        writeln!(f, "       metadata: {}", source.metadata.join(", "))?;
+    }
+    if let Some(time) = &source.event_time {
+        writeln!(f, "       time: {}, up to {} late", time.column, duration::shown(time.delay))?;
+    }
+    Ok(())
+}
+
+fn listed(items: &[String]) -> String {
+    if items.is_empty() { "none".to_owned() } else { items.join(", ") }
+}
+
+fn steps(f: &mut Formatter<'_>, flow: &[Step], depth: usize) -> fmt::Result {
+    let indent = "  ".repeat(depth);
+    for step in flow {
+        writeln!(f, "{indent}{}: {}", step.id, Line(&step.kind))?;
+        match &step.kind {
+            StepKind::Project { columns, .. } => project(f, step, columns, &indent)?,
+            StepKind::Tee { flow } => steps(f, flow, depth + 1)?,
+            StepKind::Arms { arms, .. } => {
+                for arm in arms {
+                    let role = if arm.primary { "primary" } else { "derived" };
+                    let ids = if arm.ids { " · with ids" } else { "" };
+                    writeln!(f, "{indent}  {role} {}{ids}", arm.name)?;
+                    steps(f, &arm.flow, depth + 2)?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn project(f: &mut Formatter<'_>, step: &Step, columns: &[(String, String)], indent: &str) -> fmt::Result {
+    for (name, sql) in columns {
+        let column = step.columns.iter().find(|column: &&Column| column.name == *name);
+        let kind = column.map_or("", |column| column.kind.0.as_str());
+        let hidden = if column.is_some_and(|column| !column.visible) { " (hidden)" } else { "" };
+        writeln!(f, "{indent}  {name} {kind}{hidden} = {sql}")?;
+    }
+    if let Some(open) = &step.open {
+        let dropped =
+            if open.dropped.is_empty() { String::new() } else { format!(", without {}", open.dropped.join(", ")) };
+        let set = if open.set.is_empty() { String::new() } else { format!(", with {}", open.set.join(", ")) };
+        writeln!(f, "{indent}  the rest of the record{dropped}{set}")?;
+    }
+    Ok(())
+}
+
+/// The line of a step.
+struct Line<'a>(&'a StepKind);
+
+impl Display for Line<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            StepKind::Where { predicate, groups } => write!(f, "WHERE {predicate}{}", clears(*groups)),
+            StepKind::Project { word, .. } => f.write_str(word),
+            StepKind::Dedup { by, within, keep, order_by } => {
+                f.write_str("DEDUP")?;
+                write!(f, " BY {}", if by.is_empty() { "the content".to_owned() } else { by.join(", ") })?;
+                if let Some(within) = within {
+                    write!(f, " WITHIN {}", duration::shown(*within))?;
+                }
+                match (keep, order_by) {
+                    (Keep::First, _) => Ok(()),
+                    (Keep::Last, None) => f.write_str(" KEEP LAST"),
+                    (Keep::Last, Some(order)) => write!(f, " KEEP LAST BY {order}"),
+                }
+            }
+            StepKind::Lanes { by, lanes } => write!(f, "SHARD BY {} INTO {lanes}", by.join(", ")),
+            StepKind::Arms { by, delete_when, .. } => {
+                write!(f, "SHARD BY {}", by.join(", "))?;
+                delete_when.iter().try_for_each(|when| write!(f, " · DELETE WHEN {when}"))
+            }
+            StepKind::Expect { predicate, violation, groups, .. } => {
+                let word = match violation {
+                    Violation::Drop => "DROP",
+                    Violation::DeadLetter => "DEAD LETTER",
+                    Violation::Warn => "WARN",
+                    Violation::Fail => "FAIL",
+                };
+                write!(f, "EXPECT {predicate} ON VIOLATION {word}{}", clears(*groups))
+            }
+            StepKind::Tee { .. } => f.write_str("TEE"),
+            StepKind::Group { per } => write!(f, "group by {}", per.join(", ")),
+            StepKind::Sink(sink) => write!(f, "{}", Sink(sink)),
+        }
+    }
+}
+
+fn clears(groups: bool) -> &'static str {
+    if groups { " · clears its group" } else { "" }
+}
+
+struct Sink<'a>(&'a SinkPlan);
+
+impl Display for Sink<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let SinkPlan { place, write, columns } = self.0;
+        let target = &place.text;
+        let sequence = match write {
+            WritePlan::Insert { key } if key.is_empty() => {
+                write!(f, "INSERT INTO {target}")?;
+                &None
+            }
+            WritePlan::Insert { key } => {
+                write!(f, "INSERT INTO {target} KEY ({})", key.join(", "))?;
+                &None
+            }
+            WritePlan::Upsert { key, sequence, .. } => {
+                write!(f, "UPSERT INTO {target} KEY ({})", key.join(", "))?;
+                sequence
+            }
+            WritePlan::Replace { per, sequence } => {
+                write!(f, "REPLACE INTO {target} PER ({})", per.join(", "))?;
+                sequence
+            }
+        };
+        if let Some(sequence) = sequence {
+            write!(f, " SEQUENCE BY {sequence}")?;
+        }
+        if let WritePlan::Upsert { delete_when, ignore_nulls, .. } = write {
+            if let Some(when) = delete_when {
+                write!(f, " DELETE WHEN {when}")?;
+            }
+            if *ignore_nulls {
+                f.write_str(" IGNORE NULLS")?;
+            }
+        }
+        let columns = if columns.is_empty() { "the whole record".to_owned() } else { columns.join(", ") };
+        write!(f, " · {columns}")
+    }
+}
+
+/// As SQL; `env` and `secret` show where a value comes from, never what it is.
+impl Display for Value {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Text(text) => write!(f, "'{}'", text.replace('\'', "''")),
+            Value::Number(number) => f.write_str(number),
+            Value::Boolean(yes) => write!(f, "{yes}"),
+            Value::Null => f.write_str("NULL"),
+            Value::Env { name, default: None } => write!(f, "env('{name}')"),
+            Value::Env { name, default: Some(default) } => write!(f, "env('{name}', {default})"),
+            Value::Secret { path } => write!(f, "secret('{path}')"),
+            Value::Call { function, positional, named } => {
+                let positional = positional.iter().map(Value::to_string);
+                let named = named.iter().map(|(name, value)| format!("{name} => {value}"));
+                write!(f, "{function}({})", positional.chain(named).collect::<Vec<_>>().join(", "))
+            }
+            Value::List(items) => {
+                write!(f, "[{}]", items.iter().map(Value::to_string).collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! FROM: where the rows of a pipeline come from, and the columns that its first step sees.
+//!
+//! With a `SCHEMA` the columns are the declared ones. Without, the record is open: it has whatever fields the steps read, each
+//! of type JSON.
+
+use syncline_syntax::{Span, ast};
+
+use crate::{
+    message::{names as say_names, source as say},
+    names::SchemaFacts,
+    place::{self, Resolved, Use},
+    plan::{FieldPlan, Open, Place, SourcePlan, TypePlan},
+    scope::{Scope, ScopeColumn, same_name},
+    types::{METADATA, metadata_field},
+    walk::Walk,
+};
+
+/// The one format of this version.
+const FORMAT: &str = "json";
+
+/// A source as the walk begins with it. `place` is `None` when it did not resolve.
+pub(crate) struct Source {
+    place: Option<Place>,
+    follow: bool,
+    endless: bool,
+    schema: Option<SchemaFacts>,
+}
+
+impl<'a> Walk<'a> {
+    pub fn source(&mut self, flow: &'a ast::Flow) -> (Source, Scope) {
+        let written = &flow.source;
+        for more in &flow.more {
+            let span = match more {
+                ast::MoreSource::Comma(source) => source.span,
+                ast::MoreSource::Join(join) => join.span,
+            };
+            self.say(say::join(span));
+        }
+        let place = self.place_of_source(written);
+        let follow = written.follow.is_some();
+        if let (Some(span), Some(resolved)) = (written.follow, &place)
+            && !resolved.connector.source.as_ref().is_some_and(|source| source.follow)
+        {
+            self.say(say::no_follow(span, resolved.connector));
+        }
+        self.clauses(written);
+        let endless = place.as_ref().is_some_and(|resolved| {
+            let facts = resolved.connector.source.as_ref();
+            facts.is_some_and(|source| source.endless || follow && source.follow)
+        });
+        self.endless =
+            endless.then(|| written.follow.map_or(kind_span(written), |follow| kind_span(written).to(follow)));
+        let schema = self.schema(written);
+        let mut scope = self.first_scope(&schema, written);
+        scope.alias = written.alias.as_ref().map(|alias| alias.text.clone());
+        // A schema says the columns even where the source is not known; otherwise any name may be one.
+        scope.lost = schema.is_none() && (place.is_none() || written.schema.is_some());
+        if scope.lost {
+            scope.open = None;
+        }
+        (Source { place: place.map(|resolved| resolved.place), follow, endless, schema }, scope)
+    }
+
+    fn place_of_source(&mut self, written: &ast::Source) -> Option<Resolved<'a>> {
+        let world = self.world;
+        let mut said = Vec::new();
+        let place = match &written.kind {
+            ast::SourceKind::Call(call) => place::of_call(call, Use::Source, world.catalog, world.source, &mut said),
+            ast::SourceKind::Object(name) => {
+                place::of_object(name, Use::Source, world.catalog, &world.names, world.source, &mut said)
+            }
+            ast::SourceKind::Stream(name) => {
+                said.push(say::stream(name, world.names.connection(&name.text).is_some(), world.catalog));
+                None
+            }
+            ast::SourceKind::Broken => None,
+        };
+        self.broken |= place.is_none();
+        self.say_all(said);
+        place
+    }
+
+    /// What can stand behind a source, and this version cannot do.
+    fn clauses(&mut self, written: &ast::Source) {
+        if let Some(format) = &written.format {
+            if format.name.text.eq_ignore_ascii_case(FORMAT) {
+                for option in &format.options {
+                    self.say(say::format_option(option.name.span, &option.name.text, FORMAT));
+                }
+            } else {
+                self.say(say::format(format.name.span, &format.name.text));
+            }
+        }
+        if let Some(cursor) = &written.cursor {
+            self.say(say::cursor(cursor.span));
+        }
+        if let Some(columns) = &written.partitioned_by {
+            self.say(say::partitioned_by(columns.span));
+        }
+    }
+
+    fn schema(&mut self, written: &ast::Source) -> Option<SchemaFacts> {
+        let name = written.schema.as_ref()?;
+        let Some(schema) = self.world.names.schema(&name.text) else {
+            let known = self.world.names.schemas.iter().map(|schema| schema.name.as_str());
+            let said = say_names::no_such(name, "schema", "SCHEMA", known);
+            self.say(said);
+            return None;
+        };
+        self.broken |= schema.broken;
+        (!schema.broken).then(|| schema.clone())
+    }
+
+    fn first_scope(&mut self, schema: &Option<SchemaFacts>, written: &ast::Source) -> Scope {
+        let mut scope = Scope::default();
+        match schema {
+            Some(schema) => {
+                let fields = schema.fields.iter().filter_map(FieldPlan::field);
+                scope.columns.extend(fields.map(ScopeColumn::visible));
+            }
+            None => {
+                scope.open = Some(Open::default());
+                if written.schema.is_none() {
+                    scope.columns.extend(self.fields.iter().map(|field| ScopeColumn::undeclared(&field.name)));
+                }
+            }
+        }
+        let hidden = METADATA.iter().filter(|name| !scope.columns.iter().any(|column| same_name(column.name(), name)));
+        let hidden: Vec<ScopeColumn> = hidden.map(|name| ScopeColumn::hidden(metadata_field(name))).collect();
+        scope.columns.extend(hidden);
+        scope
+    }
+
+    /// The source of the plan, now that it is known what the steps read.
+    pub fn source_plan(&self, source: Source, metadata: Vec<String>) -> Option<SourcePlan> {
+        let json = |name: &str| FieldPlan { name: name.to_owned(), kind: TypePlan::json(), not_null: false };
+        let (fields, reject_unknown, event_time) = match source.schema {
+            Some(schema) => (schema.fields, schema.reject_unknown, schema.event_time),
+            None => (self.fields.iter().map(|field| json(&field.name)).collect(), false, None),
+        };
+        Some(SourcePlan {
+            place: source.place?,
+            follow: source.follow,
+            endless: source.endless,
+            format: FORMAT.to_owned(),
+            fields,
+            reject_unknown,
+            whole_record: self.whole_record,
+            metadata,
+            event_time,
+        })
+    }
+}
+
+fn kind_span(source: &ast::Source) -> Span {
+    match &source.kind {
+        ast::SourceKind::Object(name) => name.span,
+        ast::SourceKind::Call(call) => call.span,
+        ast::SourceKind::Stream(name) => name.span,
+        ast::SourceKind::Broken => source.span,
+    }
+}

@@ -1,0 +1,238 @@
+//! TEST: what goes in, what should come out, checked against the pipeline that it is for.
+
+use datafusion::{arrow::compute::kernels::cast_utils::string_to_timestamp_nanos, common::DFSchema};
+use sqlparser::ast::{DataType as SqlType, Expr, Value as SqlValue};
+use syncline_record::Fate;
+use syncline_syntax::{Diagnostic, Span, ast};
+
+use crate::{
+    check::sinks,
+    message::tests as say,
+    plan::{Expectation, ExpectationKind, Plan, SinkPlan, Step, StepKind, TestInput, TestPlan},
+    walk::World,
+};
+
+/// Fates that count as dropped.
+const DROPPED: [Fate; 5] = [Fate::Duplicate, Fate::Filtered, Fate::Late, Fate::Stale, Fate::Dead];
+
+/// The plan of a test; `None` when its pipeline did not compile or it has a mistake, which is in `said`.
+pub(crate) fn compile(
+    test: &ast::Test,
+    plan: Option<&Plan>,
+    world: &World,
+    said: &mut Vec<Diagnostic>,
+) -> Option<TestPlan> {
+    let before = said.len();
+    let clock_at = test.clock.as_ref().map(|clock| instant(clock).ok_or_else(|| say::clock(clock.span)));
+    let clock_at = clock_at.transpose().map_err(|wrong| said.push(wrong)).ok().flatten();
+    for count in [test.checkpoint_every, test.crash_at].into_iter().flatten() {
+        if count.value == 0 {
+            said.push(say::count_from_one(count.span));
+        }
+    }
+    let mut constants = Constants { world, said };
+    let rows = constants.all(test);
+    let plan = plan?;
+    let input = input(test, plan, world, said);
+    let expectations = expectations(test, plan, world, rows, said);
+    (said.len() == before).then_some(())?;
+    Some(TestPlan {
+        name: test.name.text.clone(),
+        pipeline: plan.pipeline.clone(),
+        span: (test.span.start, test.span.end),
+        input: input?,
+        clock_at,
+        checkpoint_every_rows: test.checkpoint_every.map(|count| count.value),
+        crash_at_checkpoint: test.crash_at.map(|count| count.value),
+        expectations,
+    })
+}
+
+/// Microseconds of `TIMESTAMP '…'` or of its text alone.
+fn instant(clock: &ast::SqlExpr) -> Option<i64> {
+    let text = match &clock.ast {
+        Expr::TypedString(typed) if matches!(typed.data_type, SqlType::Timestamp(..)) => &typed.value.value,
+        Expr::Value(value) => &value.value,
+        _ => return None,
+    };
+    match text {
+        SqlValue::SingleQuotedString(text) => Some(string_to_timestamp_nanos(text).ok()? / 1_000),
+        _ => None,
+    }
+}
+
+fn input(test: &ast::Test, plan: &Plan, world: &World, said: &mut Vec<Diagnostic>) -> Option<TestInput> {
+    let (first, more) = match test.inputs.split_first() {
+        Some(inputs) => inputs,
+        None => {
+            said.push(say::no_input(test.name.span));
+            return None;
+        }
+    };
+    let source = &plan.source.place.text;
+    for input in &test.inputs {
+        if let Some(target) = &input.source
+            && squeezed(target.span().of(world.source)) != squeezed(source)
+        {
+            said.push(say::no_such_input(target.span(), source));
+        }
+    }
+    let mut rows = Vec::new();
+    match (&first.rows, more) {
+        (ast::InputRows::File(path), []) => return Some(TestInput::File(path.text.clone())),
+        (ast::InputRows::Rows(_), _) | (ast::InputRows::File(_), _) => {
+            for input in &test.inputs {
+                match &input.rows {
+                    ast::InputRows::Rows(texts) => rows.extend(texts.iter().map(|text| text.text.clone())),
+                    ast::InputRows::File(path) => said.push(say::rows_or_file(path.span)),
+                }
+            }
+        }
+    }
+    Some(TestInput::Rows(rows))
+}
+
+/// Evaluates nothing: only sees that a row's values are constants, and writes them as SQL.
+struct Constants<'s, 'w> {
+    world: &'s World<'w>,
+    said: &'s mut Vec<Diagnostic>,
+}
+
+impl Constants<'_, '_> {
+    /// The rows of every expectation, in order; no rows for those that have none.
+    fn all(&mut self, test: &ast::Test) -> Vec<Vec<Vec<String>>> {
+        let rows = |expectation: &ast::Expectation| match expectation {
+            ast::Expectation::Output { rows: ast::OutputRows::Rows(rows), .. } => rows.clone(),
+            _ => Vec::new(),
+        };
+        let all: Vec<Vec<ast::Row>> = test.expectations.iter().map(rows).collect();
+        all.iter().map(|rows| rows.iter().map(|row| self.row(row)).collect()).collect()
+    }
+
+    fn row(&mut self, row: &ast::Row) -> Vec<String> {
+        row.values.iter().map(|value| self.constant(value)).collect()
+    }
+
+    fn constant(&mut self, value: &ast::SqlExpr) -> String {
+        let sql = value.ast.to_string();
+        let planner = self.world.planner;
+        let typed = planner.parse(&sql).and_then(|ast| planner.expr(&ast, &DFSchema::empty()));
+        if let Err(error) = typed {
+            self.said.push(say::not_constant(value.span, &error));
+        }
+        sql
+    }
+}
+
+fn expectations(
+    test: &ast::Test,
+    plan: &Plan,
+    world: &World,
+    rows: Vec<Vec<Vec<String>>>,
+    said: &mut Vec<Diagnostic>,
+) -> Vec<Expectation> {
+    let mut made = Vec::new();
+    for (expectation, values) in test.expectations.iter().zip(rows) {
+        match expectation {
+            ast::Expectation::Output { target, rows, span } => {
+                let Some((step, sink)) = sink_of(target.as_ref(), *span, plan, world, said) else { continue };
+                let kind = match rows {
+                    ast::OutputRows::File(path) => {
+                        ExpectationKind::File { step: step.id.clone(), path: path.text.clone() }
+                    }
+                    ast::OutputRows::Rows(written) => {
+                        written.iter().for_each(|row| arity(row, sink, said));
+                        ExpectationKind::Rows { step: step.id.clone(), rows: values }
+                    }
+                };
+                made.push(placed(*span, kind));
+            }
+            ast::Expectation::Dropped { counts, .. } => {
+                for count in counts {
+                    made.extend(dropped(count, plan, said).map(|kind| placed(count.span, kind)));
+                }
+            }
+            ast::Expectation::DeadLetters { count, span } => {
+                made.push(placed(*span, ExpectationKind::DeadLetters { count: count.value }));
+            }
+        }
+    }
+    made
+}
+
+fn placed(span: Span, kind: ExpectationKind) -> Expectation {
+    Expectation { span: (span.start, span.end), kind }
+}
+
+/// A row has a value for each column; of an open record it is one text, the record as JSON.
+fn arity(row: &ast::Row, sink: &SinkPlan, said: &mut Vec<Diagnostic>) {
+    let wanted = if sink.columns.is_empty() { 1 } else { sink.columns.len() };
+    if row.values.len() != wanted {
+        said.push(say::arity(row.span, row.values.len(), &sink.columns));
+    }
+}
+
+fn dropped(count: &ast::Dropped, plan: &Plan, said: &mut Vec<Diagnostic>) -> Option<ExpectationKind> {
+    let Some(because) = &count.because else {
+        said.push(say::dropped_without_reason(count.span));
+        return None;
+    };
+    let mut reasons: Vec<String> = DROPPED.iter().map(|fate| fate.as_str().to_owned()).collect();
+    plan.each_step(&mut |step| {
+        if let StepKind::Expect { name, .. } = &step.kind {
+            reasons.push(name.clone());
+        }
+    });
+    if !reasons.contains(&because.text) {
+        said.push(say::no_such_reason(because.span, &because.text, &reasons));
+        return None;
+    }
+    Some(ExpectationKind::Dropped { count: count.count.value, because: because.text.clone() })
+}
+
+/// The sink that an expectation is about: the one with the same place, or the main flow's last.
+fn sink_of<'p>(
+    target: Option<&ast::Target>,
+    span: Span,
+    plan: &'p Plan,
+    world: &World,
+    said: &mut Vec<Diagnostic>,
+) -> Option<(&'p Step, &'p SinkPlan)> {
+    let all = sinks(plan);
+    let Some(target) = target else { return last_sink(&plan.flow) };
+    let text = squeezed(target.span().of(world.source));
+    let mut found = all.iter().filter(|(_, sink)| squeezed(&sink.place.text) == text);
+    match (found.next(), found.next()) {
+        (Some(sink), None) => Some(*sink),
+        (Some(_), Some(_)) => {
+            said.push(say::several_sinks(span));
+            None
+        }
+        (None, _) => {
+            let places: Vec<&str> = all.iter().map(|(_, sink)| sink.place.text.as_str()).collect();
+            said.push(say::no_such_sink(target.span(), &places));
+            None
+        }
+    }
+}
+
+/// The sink at the end of a flow: of the primary arm, where it ends in arms.
+fn last_sink(flow: &[Step]) -> Option<(&Step, &SinkPlan)> {
+    let last = flow.last()?;
+    match &last.kind {
+        StepKind::Sink(sink) => Some((last, sink)),
+        StepKind::Tee { flow } => last_sink(flow),
+        StepKind::Arms { arms, .. } => last_sink(&arms.iter().find(|arm| arm.primary)?.flow),
+        _ => None,
+    }
+}
+
+/// Without spaces outside of quotes.
+fn squeezed(text: &str) -> String {
+    let mut quoted = false;
+    let kept = text.chars().filter(|c| {
+        quoted ^= *c == '\'';
+        quoted || !c.is_whitespace()
+    });
+    kept.collect()
+}

@@ -1,0 +1,84 @@
+//! The compiler from the outside: a file in, its plan or its messages out, compared whole.
+
+mod diagnostics;
+mod pages;
+mod plans;
+mod random;
+mod samples;
+
+use syncline_syntax::render;
+
+use crate::{
+    Checked, Samples,
+    catalog::{ArgumentFacts, Catalog, ConnectorFacts, SinkFacts, SourceFacts},
+    compile,
+};
+
+/// Connectors such as there are: of each kind one.
+pub(super) fn catalog() -> Catalog {
+    let argument = |name: &str, kind: &str, required: bool| ArgumentFacts {
+        name: name.into(),
+        kind: kind.into(),
+        required,
+        positional: required,
+        help: String::new(),
+    };
+    let file_sink = SinkFacts { insert: true, delivery: "exactly once".into(), ..SinkFacts::default() };
+    let path = argument("path", "text", true);
+    let connector = |name: &str, source, sink, arguments| ConnectorFacts {
+        name: name.into(),
+        source,
+        sink,
+        arguments,
+        ..ConnectorFacts::default()
+    };
+    Catalog {
+        connectors: vec![
+            connector(
+                "file",
+                Some(SourceFacts { endless: false, follow: true }),
+                Some(file_sink.clone()),
+                vec![path.clone(), argument("settle", "duration", false)],
+            ),
+            connector("http", Some(SourceFacts { endless: true, follow: false }), None, vec![path.clone()]),
+            connector(
+                "parquet",
+                None,
+                Some(SinkFacts { needs_columns: true, ..file_sink.clone() }),
+                vec![argument("folder", "text", true)],
+            ),
+            connector(
+                "sqlite",
+                None,
+                Some(SinkFacts { upsert: true, replace: true, needs_columns: true, ..file_sink.clone() }),
+                vec![path, argument("table", "text", true)],
+            ),
+            connector("stdout", None, Some(SinkFacts { delivery: "at least once".into(), ..file_sink }), vec![]),
+        ],
+    }
+}
+
+pub(super) fn checked(source: &str) -> Checked {
+    compile(source, &catalog(), &Samples::default())
+}
+
+/// The plan as it is printed; what was said, when something was.
+pub(super) fn plan_of(source: &str) -> String {
+    let checked = checked(source);
+    if checked.diagnostics.is_empty() { checked.plan.to_string() } else { said(&checked, source) }
+}
+
+pub(super) fn said(checked: &Checked, source: &str) -> String {
+    render(&checked.diagnostics, "orders.sync", source, false)
+}
+
+/// The slug of each message and the text that it is about.
+pub(super) fn places<'a>(checked: &'a Checked, source: &'a str) -> Vec<(&'a str, &'a str)> {
+    checked.diagnostics.iter().map(|one| (one.slug, one.span().of(source))).collect()
+}
+
+pub(super) fn slugs(checked: &Checked) -> Vec<&'static str> {
+    let mut slugs: Vec<&str> = checked.diagnostics.iter().map(|one| one.slug).collect();
+    slugs.dedup();
+    slugs
+}

@@ -1,0 +1,50 @@
+//! The pages of the slugs: each shows a program with the mistake, and the same program without.
+
+use super::*;
+use crate::{SLUGS, explain};
+
+/// The program of a page that `fails` or `works`.
+fn program<'p>(page: &'p str, what: &str) -> &'p str {
+    let (_, rest) = page.split_once(&format!("```sync {what}\n")).expect("a program");
+    rest.split_once("\n```").expect("its end").0
+}
+
+#[test]
+fn the_failing_program_of_a_page_has_its_mistake_and_no_other() {
+    let mut wrong = Vec::new();
+    for slug in SLUGS {
+        let source = program(explain(slug).expect("a page"), "fails");
+        let found = slugs(&checked(source));
+        if found != [*slug] {
+            wrong.push(format!("{slug}: {found:?}\n{}", said(&checked(source), source)));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn the_repaired_program_of_a_page_has_nothing_to_say() {
+    let mut wrong = Vec::new();
+    for slug in SLUGS {
+        let source = program(explain(slug).expect("a page"), "works");
+        if !checked(source).diagnostics.is_empty() {
+            wrong.push(format!("{slug}:\n{}", said(&checked(source), source)));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn every_slug_of_the_parser_has_a_page() {
+    let without: Vec<&&str> = syncline_syntax::SLUGS.iter().filter(|slug| explain(slug).is_none()).collect();
+    assert_eq!(without, Vec::<&&str>::new());
+}
+
+#[test]
+fn slugs_are_in_the_order_of_the_alphabet_and_pages_begin_with_theirs() {
+    assert!(SLUGS.is_sorted());
+    for slug in SLUGS {
+        assert!(explain(slug).is_some_and(|page| page.starts_with(&format!("# {slug}\n"))), "{slug}");
+    }
+    assert_eq!(explain("no-such-slug"), None);
+}
