@@ -6,10 +6,11 @@
 use std::any::TypeId;
 use std::cell::Cell;
 
-use sqlparser::ast::Expr;
+use sqlparser::ast::{CastKind, Expr};
 use sqlparser::dialect::{Dialect as SqlDialect, PostgreSqlDialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::Token as SqlToken;
 
 /// Stands in the error of an expression that used up its budget.
 pub const LIMIT_REACHED: &str = "budget of prefixes is used up";
@@ -53,8 +54,27 @@ impl SqlDialect for Dialect {
         TypeId::of::<PostgreSqlDialect>()
     }
 
-    fn parse_prefix(&self, _parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
-        self.spend()
+    /// CASE and CAST are read here, because `sqlparser` would answer a mistake inside of one by trying whether it is a
+    /// column or a function of that name, and then complain of the wrong thing.
+    fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        let spent = self.spend();
+        if spent.is_some() {
+            return spent;
+        }
+        let SqlToken::Word(word) = &parser.peek_token_ref().token else { return None };
+        let keyword = word.keyword;
+        let called = parser.peek_nth_token_ref(1).token == SqlToken::LParen;
+        let cast = match keyword {
+            Keyword::CASE => None,
+            Keyword::CAST if called => Some(CastKind::Cast),
+            Keyword::TRY_CAST if called => Some(CastKind::TryCast),
+            _ => return None,
+        };
+        parser.advance_token();
+        Some(match cast {
+            Some(kind) => parser.parse_cast_expr(kind),
+            None => parser.parse_case_expr(),
+        })
     }
 
     /// `path`, `line`, `point` and `box` are names of columns more often than types of geometry.

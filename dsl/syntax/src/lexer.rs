@@ -183,14 +183,25 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Ends at its line, before what can only be the punctuation behind it.
+    /// Ends at its line, before a `|>` and the punctuation that can only stand behind it.
     fn unclosed(&mut self, kind: Kind, opening: usize, closing: String) {
-        let line = &self.rest()[..self.rest().find('\n').unwrap_or(self.rest().len())];
-        let text = line.trim_end_matches(|c: char| c.is_whitespace() || matches!(c, ';' | ',' | ')'));
-        let length = text.len().max(opening.min(line.len()));
-        let span = Span::new(self.at, self.at + length);
+        let line = self.rest().lines().next().unwrap_or("");
+        let text = without_punctuation(&line[..line.find(" |>").unwrap_or(line.len())]);
+        let span = Span::new(self.at, self.at + text.len().max(opening));
         self.mistakes.push(mistake::unclosed_text(Span::new(span.start, span.start + opening), span.end, &closing));
-        self.push(kind, length);
+        self.push(kind, span.end - span.start);
+    }
+}
+
+/// Cuts `);` off, but leaves a bracket that the text itself has opened.
+fn without_punctuation(mut text: &str) -> &str {
+    loop {
+        let shorter = text.trim_end_matches(|c: char| c.is_whitespace() || matches!(c, ';' | ','));
+        let opens_less = shorter.matches('(').count() < shorter.matches(')').count();
+        match shorter.strip_suffix(')') {
+            Some(without) if opens_less => text = without,
+            _ => return shorter,
+        }
     }
 }
 
@@ -198,7 +209,7 @@ impl<'a> Lexer<'a> {
 fn looks_like_code(rest: &str) -> bool {
     let line = rest.trim_start();
     let word = &line[..line.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(line.len())];
-    line.starts_with("|>") || crate::words::STATEMENTS.iter().any(|statement| *statement == word)
+    line.starts_with("|>") || crate::words::STATEMENTS.contains(&word)
 }
 
 /// `$$` or `$tag$` at the start of the text.

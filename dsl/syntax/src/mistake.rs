@@ -154,6 +154,12 @@ pub fn twice(second: Span, first: Span, name: &str) -> Diagnostic {
     Diagnostic::error(TWICE, format!("{name} is given twice")).at(second, "again").also(first, "first here")
 }
 
+pub fn extra_comma(span: Span, place: &str) -> Diagnostic {
+    Diagnostic::error(COMMA, format!("one comma too many in {place}"))
+        .at(span, "nothing stands before it")
+        .fix("leave the comma out", vec![Edit::delete(span)])
+}
+
 pub fn stray_comma(span: Span, after: &str) -> Diagnostic {
     Diagnostic::error(COMMA, format!("nothing follows this comma in {after}"))
         .at(span, "the list ends here")

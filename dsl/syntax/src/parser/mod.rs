@@ -150,22 +150,27 @@ impl<'a> Parser<'a> {
         self.report(mistake::expected(span, seen, what, place))
     }
 
-    /// Takes the words or reports that they are missing, with the near miss as a fix.
+    /// Takes the words or reports that they are missing, with the near miss or the left out words as a fix.
     fn need(&mut self, words: &[&str], place: &str) -> Read<Span> {
-        if let Some(span) = self.take(words) {
-            return Ok(span);
-        }
-        if let Some(seen) = self.word(self.at).filter(|seen| mistake::is_near(seen, words[0])) {
-            let span = self.here();
-            self.said.push(mistake::misspelt(span, seen, &words[..1], "a word of the language"));
+        let start = self.here();
+        for (index, word) in words.iter().enumerate() {
+            let seen = self.word(self.at).unwrap_or_default();
+            if !seen.eq_ignore_ascii_case(word) {
+                if !mistake::is_near(seen, word) {
+                    return self.left_out(&words[index..], place);
+                }
+                self.said.push(mistake::misspelt(self.here(), seen, &[word], &format!("a part of {place}")));
+            }
             self.at += 1;
-            return if words.len() > 1 { self.need(&words[1..], place) } else { Ok(span) };
         }
-        let (span, seen) = (self.here(), self.text_at(self.at));
-        let words = words.join(" ");
+        Ok(self.since(start))
+    }
+
+    fn left_out<T>(&mut self, words: &[&str], place: &str) -> Read<T> {
+        let (span, seen, words) = (self.here(), self.text_at(self.at), words.join(" "));
         let said = mistake::expected(span, seen, &words, place);
-        let left_out = !matches!(self.kind(self.at), None | Some(Kind::Pipe | Kind::Comma | Kind::Close));
-        self.report(if left_out { mistake::insertable(said, span.start, &words) } else { said })
+        let insertable = !matches!(self.kind(self.at), None | Some(Kind::Pipe | Kind::Comma | Kind::Close));
+        self.report(if insertable { mistake::insertable(said, span.start, &words) } else { said })
     }
 
     /// Takes one of the phrases. A near miss of one is reported, with the fix, and taken for it.
@@ -289,7 +294,7 @@ impl<'a> Parser<'a> {
         while !self.done() {
             if self.kind(self.at) == Some(Kind::Comma) {
                 let span = self.here();
-                self.said.push(mistake::stray_comma(span, place));
+                self.said.push(mistake::extra_comma(span, place));
                 self.at += 1;
                 continue;
             }
@@ -351,8 +356,8 @@ fn unquoted(token: &str) -> String {
     if token.starts_with(['E', 'e']) {
         return escaped(inside(&token[1..], "'"));
     }
-    if token.starts_with('$') {
-        let tag = token[1..].find('$').map_or("$$", |end| &token[..end + 2]);
+    if let Some(opened) = token.strip_prefix('$') {
+        let tag = opened.find('$').map_or("$$", |end| &token[..end + 2]);
         return inside(token, tag).to_string();
     }
     if let Some(curly) = token.strip_prefix(['‘', '’', '“', '”']) {

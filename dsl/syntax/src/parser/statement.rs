@@ -185,11 +185,13 @@ impl Parser<'_> {
             return;
         }
         let behind = find(self, &["WHERE", "GROUP", "ORDER", "HAVING", "LIMIT", "UNION"], from + 1);
-        let after_where = find(self, &["GROUP", "ORDER", "HAVING", "LIMIT", "UNION"], behind + 1);
+        let filtered = self.is(behind, "WHERE");
+        let after_where =
+            if filtered { find(self, &["GROUP", "ORDER", "HAVING", "LIMIT", "UNION"], behind + 1) } else { behind };
         let simple = after_where >= self.end || self.kind(after_where) == Some(Kind::Pipe);
         let span_of = |p: &Self, from: usize, to: usize| p.tokens[from].span.to(p.tokens[to - 1].span);
         let parts = simple.then(|| {
-            let filter = (behind < after_where && self.is(behind, "WHERE")).then(|| span_of(self, behind, after_where));
+            let filter = filtered.then(|| span_of(self, behind, after_where));
             (span_of(self, select, from), span_of(self, from, behind), filter)
         });
         if let Some(second) = self.tokens.get(behind) {

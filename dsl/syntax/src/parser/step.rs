@@ -294,6 +294,9 @@ impl Parser<'_> {
             }
         }
         let Some(key) = key else {
+            if self.is_sign(self.at, "(") {
+                self.need(&["KEY"], "UPSERT INTO")?;
+            }
             self.nothing_left("UPSERT INTO", clauses("UPSERT"))?;
             let (span, place) = (target.span(), target.span().end);
             return self.report(mistake::no_key(span, place, "UPSERT INTO", "KEY"));

@@ -12,6 +12,14 @@ const CLAUSES: [&[&str]; 6] =
 
 const FIRST_WORDS: [&str; 6] = ["GIVEN", "CLOCK", "INPUT", "CHECKPOINT", "AFTER", "EXPECT"];
 
+/// What an EXPECT is about.
+#[derive(Clone, Copy)]
+enum Expected {
+    Output,
+    Dropped,
+    DeadLetters,
+}
+
 impl Parser<'_> {
     pub(super) fn test(&mut self, start: Span) -> Read<Test> {
         let name = self.ident("a name", "TEST")?;
@@ -116,14 +124,18 @@ impl Parser<'_> {
     }
 
     fn expectation(&mut self, start: Span) -> Read<Expectation> {
-        const KINDS: [(&[&str], u8); 3] = [(&["OUTPUT"], 0), (&["DROPPED"], 1), (&["DEAD", "LETTERS"], 2)];
+        const KINDS: [(&[&str], Expected); 3] = [
+            (&["OUTPUT"], Expected::Output),
+            (&["DROPPED"], Expected::Dropped),
+            (&["DEAD", "LETTERS"], Expected::DeadLetters),
+        ];
         match self.choose(&KINDS, "EXPECT")? {
-            0 => self.output(start),
-            1 => {
+            Expected::Output => self.output(start),
+            Expected::Dropped => {
                 let counts = self.some("EXPECT DROPPED", |p| p.dropped())?;
                 Ok(Expectation::Dropped { counts, span: self.since(start) })
             }
-            _ => {
+            Expected::DeadLetters => {
                 let count = self.count("a number of rows", "EXPECT DEAD LETTERS")?;
                 Ok(Expectation::DeadLetters { count, span: self.since(start) })
             }

@@ -105,7 +105,7 @@ fn operators_without_end() {
     ] {
         survive(in_where(format!("{first}{}", again.repeat(250))));
         survive(in_where(format!("({first}{})", again.repeat(250))));
-        survive(in_where(format!("{first}{}", again.repeat(50_000))));
+        survive(in_where(format!("{first}{}", again.repeat(20_000))));
     }
 }
 

@@ -1,4 +1,5 @@
 //! The language's syntax, as who uses the crate sees it.
 
 mod any_text;
+mod mistakes;
 mod samples;
