@@ -10,6 +10,7 @@ pub mod planner;
 pub mod rows;
 pub mod write;
 
+mod audit;
 mod base64;
 mod convert;
 mod error;

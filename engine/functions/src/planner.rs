@@ -29,14 +29,16 @@ use datafusion::{
 use syncline_record::Reason;
 
 use crate::{
-    ExprError, convert, failures,
+    ExprError,
+    audit::{audit, columns},
+    convert, failures,
     functions::{JsonFunction, Op, call},
     guard::{guarded, is_fallible_cast, positioned, with_position},
     hooks::{JsonPlanner, JsonTypes},
     is_json,
     mismatch::facts,
     sql_type, sql_type_of, syntax,
-    typer::{Typer, audit, columns, is_text, json_to},
+    typer::{Typer, is_text, json_to},
 };
 
 /// Types and compiles expressions. Cheap to clone.

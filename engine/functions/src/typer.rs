@@ -17,15 +17,16 @@
 //! | arrays and structs that are made of it | JSON |
 //! | branches of `CASE`, `coalesce`, … | the type of the typed branch; all JSON: JSON |
 //!
-//! Typed casts that can fail become strict functions too. An audit at the end lets no JSON value slip through as mere text.
+//! Typed casts that can fail become strict functions too. An audit (`audit`) afterwards lets no JSON value slip
+//! through as mere text.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::{
     common::{
-        Column, DFSchema, Result, ScalarValue,
-        tree_node::{Transformed, TreeNode, TreeNodeRecursion},
+        DFSchema, Result, ScalarValue,
+        tree_node::{Transformed, TreeNode},
     },
     logical_expr::{
         BinaryExpr, Case, Cast, Expr, ExprSchemable, Operator, ScalarUDF, TryCast,
@@ -221,7 +222,8 @@ impl Typer<'_> {
         }
     }
 
-    fn is_norm(expr: &Expr) -> bool {
+    /// Whether it is a JSON value in its canonical form.
+    pub fn is_norm(expr: &Expr) -> bool {
         called(expr).is_some_and(|function| function.op == Op::Norm)
     }
 
@@ -501,46 +503,4 @@ fn cast_as_is(expr: Expr, target: FieldRef, strict: bool) -> Expr {
     } else {
         Expr::TryCast(TryCast::new_from_field(expr, target))
     }
-}
-
-/// After the pass, only functions of JSON, plain columns, `IS NULL` and tagged choices may read a JSON value.
-pub fn audit(expr: &Expr, schema: &DFSchema) -> Result<()> {
-    let typer = Typer { schema };
-    expr.apply(|node| {
-        let may_read = match node {
-            Expr::Column(_) | Expr::Alias(_) | Expr::IsNull(_) | Expr::IsNotNull(_) | Expr::Case(_) => true,
-            Expr::ScalarFunction(function) => {
-                called(node).is_some() || matches!(function.func.name(), "coalesce" | "nvl" | "nullif")
-            }
-            Expr::BinaryExpr(binary) => Typer::is_norm(&binary.left) && Typer::is_norm(&binary.right),
-            _ => false,
-        };
-        let mut slipped = false;
-        if !may_read {
-            node.apply_children(|child| {
-                slipped |= typer.is_json(child);
-                Ok(TreeNodeRecursion::Continue)
-            })?;
-        }
-        if slipped {
-            return mismatch("a JSON value stands where no conversion is known", Some("JSON"), None);
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(())
-}
-
-/// The columns that an expression reads, each once, in order of appearance.
-pub fn columns(expr: &Expr) -> Vec<Column> {
-    let mut found: Vec<Column> = Vec::new();
-    // The closure never stops the walk and never fails.
-    let _ = expr.apply(|node| {
-        if let Expr::Column(column) = node
-            && !found.contains(column)
-        {
-            found.push(column.clone());
-        }
-        Ok(TreeNodeRecursion::Continue)
-    });
-    found
 }

@@ -194,6 +194,15 @@ fn nulls_are_named_and_columns_do_not_run_into_each_other() {
     );
 }
 
+/// As deep as a record may be, on a thread's ordinary stack.
+#[test]
+fn the_deepest_value_has_a_fingerprint() {
+    let nested = |inner: &str| format!("{}{inner}{}", "[{\"a\":".repeat(499), "}]".repeat(499));
+    assert_eq!(validate(nested("1").as_bytes()), Ok(()));
+    assert_eq!(json_print(&nested("1")), json_print(&nested("1.0")));
+    assert_ne!(json_print(&nested("1")), json_print(&nested("2")));
+}
+
 /// The numbers of the state's format: a change here orphans every stored key.
 #[test]
 fn fingerprints_are_what_they_were() {
