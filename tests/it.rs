@@ -1,5 +1,16 @@
 //! What a user can touch: the binary, its files, its HTTP, its two commands and its README.
 //!
-//! `./test` builds the binary before these run. Sizes are small here; `./test --soak` runs the same tests large.
+//! `./test` builds the binary before these run. Sizes are small here; `./test --soak` runs the tests named `soak` large.
 
+mod bad_lines;
+mod chance;
+mod desk;
+mod exact;
+mod github;
+mod kills;
+mod look;
+mod readme;
 mod rooms;
+mod surface;
+mod trouble;
+mod web;
