@@ -13,24 +13,34 @@ use syncline_engine::runtime::supervisor::Look;
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
+    sync::Notify,
+    task::JoinHandle,
 };
 
-use crate::{outcome::Failure, world::World};
+use crate::{
+    api::{Activity, ApiState, Server, metrics},
+    outcome::Failure,
+    world::World,
+};
 
 /// Exit code of a second signal: at once, as a crash would be; the next start goes on from the last checkpoint.
 const IMPATIENT: i32 = 130;
 
 pub struct Host {
     runtime: Runtime,
+    state: Arc<ApiState>,
     address: Option<SocketAddr>,
+    closing: Arc<Notify>,
+    server: JoinHandle<()>,
 }
 
 impl Host {
+    /// Listens on `listen`, if given, and on the control socket of the data folder. `inlets`: ingest topics and who reads them.
     pub fn start(
-        _world: &World,
-        _plans: &[Plan],
-        _paths: Vec<(String, String)>,
-        _listen: Option<SocketAddr>,
+        world: &World,
+        plans: &[Plan],
+        inlets: Vec<(String, String)>,
+        listen: Option<SocketAddr>,
         stop: Arc<AtomicBool>,
     ) -> Result<Host, Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -38,25 +48,46 @@ impl Host {
             .enable_all()
             .build()
             .map_err(|error| Failure::environment("no-threads", format!("no threads for the server: {error}")))?;
-        runtime.spawn(follow_signals(stop));
-        Ok(Host { runtime, address: None })
+        let state = ApiState::new(&world.ground, Some(metrics::install()?));
+        for plan in plans {
+            state.live().starting(&plan.pipeline);
+        }
+        for (topic, pipeline) in inlets {
+            state.ingest.open(&topic, &pipeline);
+        }
+        let server = runtime.block_on(Server::bind(listen, &world.folder.control_socket()))?;
+        let address = server.address();
+        let closing = Arc::new(Notify::new());
+        let closed = closing.clone();
+        let server = runtime.spawn(server.run(state.clone(), async move { closed.notified().await }));
+        runtime.spawn(follow_signals(stop, state.clone()));
+        Ok(Host { runtime, state, address, closing, server })
     }
 
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
-    pub fn look(&self, _pipeline: &str, _look: &Look) {}
+    pub fn look(&self, pipeline: &str, look: &Look) {
+        self.state.live().look(pipeline, look);
+    }
 
-    pub fn ended(&self, _pipeline: &str, _failure: Option<String>) {}
+    pub fn over(&self, pipeline: &str, activity: Activity, reason: Option<String>) {
+        self.state.live().over(pipeline, activity, reason);
+    }
 
+    /// Refuses what comes in, answers what is open, closes the socket.
     pub fn stop(self) {
+        self.state.ingest.stop();
+        self.closing.notify_one();
+        // The server bounds its own farewell.
+        let _ = self.runtime.block_on(self.server);
         self.runtime.shutdown_background();
     }
 }
 
 /// The first SIGTERM or SIGINT asks every pipeline to stop; a second one ends the process at once.
-async fn follow_signals(stop: Arc<AtomicBool>) {
+async fn follow_signals(stop: Arc<AtomicBool>, state: Arc<ApiState>) {
     let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
         return;
     };
@@ -65,6 +96,7 @@ async fn follow_signals(stop: Arc<AtomicBool>) {
             _ = term.recv() => {}
             _ = int.recv() => {}
         }
+        state.ingest.stop();
         if stop.swap(true, Ordering::SeqCst) {
             std::process::exit(IMPATIENT);
         }

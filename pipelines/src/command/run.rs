@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::AtomicBool,
     },
     thread,
 };
@@ -25,6 +25,7 @@ use syncline_record::{Fate, StepId};
 
 use super::{Common, Format};
 use crate::{
+    api::Activity,
     bind::{RealEdges, bind, ingest_topic},
     host::Host,
     outcome::{Exit, Failure, Outcome},
@@ -180,7 +181,12 @@ fn one(plan: &Plan, planner: &Planner, alone: bool, around: &Around<'_>) -> Outc
     };
     let result = supervisor::run(ground, &mut build, &options, around.stop, &mut watch);
     let skipped = bar.finish();
-    around.host.ended(&plan.pipeline, result.as_ref().err().map(|error| error.to_string()));
+    let (activity, reason) = match &result {
+        Ok(Ending::Ended) => (Activity::Ended, None),
+        Ok(Ending::Stopped) => (Activity::Stopped, None),
+        Err(error) => (Activity::Failed, Some(error.to_string())),
+    };
+    around.host.over(&plan.pipeline, activity, reason);
     match result {
         Ok(ending) => {
             summary(plan, ending, skipped, around);
@@ -229,9 +235,4 @@ fn summary(plan: &Plan, ending: Ending, skipped: u64, around: &Around<'_>) {
     let balance = if books.unbalanced().is_none() { "books balance" } else { "books do NOT balance" };
     let fates = if fates.is_empty() { String::new() } else { format!(" · {}", fates.join(" · ")) };
     eprintln!("{}: {how} run {} · {rows} rows in{fates} · {balance}{before}", plan.pipeline, run.run);
-}
-
-/// Asks every pipeline of the process to stop.
-pub fn request_stop(stop: &AtomicBool) {
-    stop.store(true, Ordering::SeqCst);
 }

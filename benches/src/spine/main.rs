@@ -1,0 +1,70 @@
+//! The job on which the spine's speed is judged, beside the same work done by others, in one run.
+//!
+//! `cargo run --release -p syncline-benches --bin spine [-- ROWS]`: generates orders of about 212 bytes, a fifth of them repeats;
+//! keeps the paid ones of at least 10.00, the first of each id, reshapes them to five columns, and writes lines of JSON. Every
+//! contestant runs in a process of its own; CPU time is that of the whole process, start-up included; the best of three is taken.
+//! All outputs are compared.
+
+mod bare;
+mod measure;
+mod orders;
+mod plain;
+mod product;
+
+use std::path::Path;
+
+use measure::{Cost, child};
+
+/// Enough for the start-up of every contestant not to matter.
+const ROWS: u64 = 2_000_000;
+const ROUNDS: usize = 3;
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let first = arguments.next();
+    // A contestant's own process: `spine <contestant> <input> <output>`.
+    if let (Some(name), Some(input), Some(output)) = (&first, arguments.next(), arguments.next()) {
+        let (input, output) = (Path::new(&input), Path::new(&output));
+        match name.as_str() {
+            "bare" => bare::run(input, output),
+            "datafusion" => plain::run(input, output),
+            "syncline" => product::run(input, output),
+            "idle" => product::idle(input),
+            other => panic!("no contestant {other}"),
+        }
+        return;
+    }
+    let rows = first.and_then(|rows| rows.parse().ok()).unwrap_or(ROWS);
+    let folder = std::env::temp_dir().join(format!("syncline-spine-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    let input = folder.join("orders.ndjson");
+    let bytes = orders::write(&input, rows);
+    println!("{rows} orders, {:.0} bytes each, seed {}", bytes as f64 / rows as f64, orders::SEED);
+    println!("{:<44} {:>12} {:>10} {:>9}", "contestant", "CPU-s per M", "wall s", "peak MB");
+    let mut digests = vec![];
+    for (name, title) in [
+        ("bare", "bare loop: serde_json, one hash set, no state kept"),
+        ("datafusion", "plain DataFusion, no state kept"),
+        ("syncline", "syncline, exactly once, durable state"),
+    ] {
+        let mut best: Option<Cost> = None;
+        for _ in 0..ROUNDS {
+            let output = folder.join(format!("out-{name}"));
+            let _ = std::fs::remove_dir_all(&output);
+            std::fs::create_dir_all(&output).expect("an output folder");
+            let cost = child(&[name, &input.to_string_lossy(), &output.to_string_lossy()]);
+            if best.as_ref().is_none_or(|best| cost.cpu < best.cpu) {
+                best = Some(cost);
+            }
+            digests.push((name, orders::digest(&output)));
+        }
+        let best = best.expect("at least one round");
+        let per_million = best.cpu.as_secs_f64() / (rows as f64 / 1e6);
+        println!("{title:<44} {per_million:>12.3} {:>10.2} {:>9.0}", best.wall.as_secs_f64(), best.peak as f64 / 1e6);
+    }
+    let agree = digests.iter().all(|(_, digest)| *digest == digests[0].1);
+    println!("outputs agree: {agree} ({} rows out)", digests[0].1.0);
+    product::facts(&folder.join("out-syncline"), &folder);
+    std::fs::remove_dir_all(&folder).expect("the temporary folder goes away");
+    assert!(agree, "contestants disagree: {digests:?}");
+}
