@@ -8,6 +8,7 @@ pub mod ingest;
 pub mod log_source;
 pub mod registry;
 pub mod spec;
+pub mod sqlite;
 pub mod stdout;
 
 mod rowtext;

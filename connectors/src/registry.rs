@@ -13,7 +13,7 @@ use syncline_record::StepId;
 use crate::{
     file,
     spec::{Args, Argument, Arguments, ConnectorError, Surroundings},
-    stdout,
+    sqlite, stdout,
 };
 
 /// What a pipeline file can name after `FROM` and `INTO`.
@@ -95,6 +95,20 @@ const CONNECTORS: &[Connector] = &[
         example: "FROM http('/orders')",
     },
     Connector {
+        name: "sqlite",
+        help: "A table of a SQLite database. The rows and how far we are commit together.",
+        source: None,
+        sink: Some(SinkAbility {
+            kind: SinkKind::Transactional,
+            writes: Writes::ALL,
+            delivery: Delivery::ExactlyOnce,
+            needs_columns: true,
+            endless_ok: true,
+        }),
+        arguments: sqlite::ARGUMENTS,
+        example: "UPSERT INTO sqlite('shop.db', 'orders') KEY (id)",
+    },
+    Connector {
         name: "stdout",
         help: "Prints every row as a line of JSON.",
         source: None,
@@ -155,6 +169,7 @@ pub fn open_sink(name: &str, request: SinkRequest) -> Result<Sink, ConnectorErro
     let arguments = checked(name, &request)?;
     match name {
         "file" => Ok(Sink::Staged(Box::new(file::FileSink::new(&arguments, &request)?))),
+        "sqlite" => Ok(Sink::Outbox(Box::new(sqlite::SqliteSink::new(&arguments, &request)?))),
         "stdout" => Ok(Sink::Outbox(Box::new(stdout::StdoutSink::new(&request.schema)))),
         _ => Err(ConnectorError::NotASink { name: name.to_owned() }),
     }
@@ -165,6 +180,7 @@ pub fn check_sink(name: &str, request: &SinkRequest) -> Result<(), ConnectorErro
     let arguments = checked(name, request)?;
     match name {
         "file" => file::FileSink::new(&arguments, request).map(drop),
+        "sqlite" => sqlite::SqliteSink::new(&arguments, request).map(drop),
         _ => Ok(()),
     }
 }

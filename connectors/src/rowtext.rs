@@ -13,6 +13,9 @@ use syncline_record::{Op, Reason, RowFailure, batch};
 /// Hidden column of rows at a sink: the complete JSON text of the row.
 pub const OUT: &str = "__out";
 
+/// Hidden column of rows at a sink: which input the row came from.
+pub const ORIGIN: &str = "__origin";
+
 pub struct RowText {
     writer: JsonWriter,
 }
