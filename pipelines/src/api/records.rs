@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(any("[1, 2]"), refused("line 1, column 2: a record is a JSON object, and this is a number"));
         assert_eq!(any("{\n  \"a\": 1,\n  nope\n}"), refused("line 3, column 3: key must be a string"));
         assert_eq!(any("[{\"a\":1},\n {\"a\":}]"), refused("line 2, column 7: expected value"));
-        assert_eq!(any("[{\"a\":1}, {\"a\""), refused("line 1, column 15: EOF while parsing an object"));
+        assert_eq!(any("[{\"a\":1}, {\"a\""), refused("line 1, column 14: EOF while parsing an object"));
         assert_eq!(taken(b"\n{\"a\":\"\xff\"}", Shape::Any), refused("line 2, column 7: this is not UTF-8"));
         assert_eq!(taken(b"\n  nope\nno", Shape::Lines), refused("line 2, column 4: expected ident"));
     }

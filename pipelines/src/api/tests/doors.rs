@@ -1,0 +1,98 @@
+//! The doors themselves: sockets, addresses, and the commands' client.
+
+use std::{net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+
+use hyper::Method;
+use tokio::sync::oneshot;
+
+use super::{House, house, is_there};
+use crate::{
+    api::{ApiState, Server},
+    control,
+    outcome::Exit,
+};
+
+async fn served<T: Send + 'static>(
+    state: Arc<ApiState>,
+    folder: &Path,
+    listen: Option<SocketAddr>,
+    ask: impl FnOnce(Option<SocketAddr>) -> T + Send + 'static,
+) -> T {
+    let server = Server::bind(listen, &folder.join(control::SOCKET)).await.unwrap();
+    let address = server.address();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = tokio::spawn(server.run(state, async {
+        let _ = stopped.await;
+    }));
+    let answer = tokio::task::spawn_blocking(move || ask(address)).await.unwrap();
+    stop.send(()).unwrap();
+    running.await.unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_reach_a_running_process_through_the_folder() {
+    let House { state, folder, world: _world } = house();
+    let path = folder.path().to_owned();
+    let nobody = path.clone();
+    let unanswered = tokio::task::spawn_blocking(move || {
+        let nothing = control::call(&nobody, Method::GET, "/healthz", vec![]);
+        // What a dead process leaves behind is there and does not answer.
+        drop(std::os::unix::net::UnixListener::bind(nobody.join(control::SOCKET)).unwrap());
+        [nothing, control::call(&nobody, Method::GET, "/healthz", vec![])]
+    });
+    assert_eq!(unanswered.await.unwrap(), [Ok(None), Ok(None)]);
+    let asked = path.clone();
+    let answers = served(state, &path, None, move |_| {
+        let mode = std::fs::metadata(asked.join(control::SOCKET)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let well = control::call(&asked, Method::GET, "/healthz", vec![]).unwrap().unwrap();
+        let refused = control::call(&asked, Method::POST, "/in/nothing", b"{}".to_vec()).unwrap_err();
+        (well.body, refused)
+    })
+    .await;
+    assert_eq!(answers.0, "{\"status\":\"alive\"}");
+    assert_eq!((answers.1.exit, answers.1.title.as_str()), (Exit::Failed, "no running pipeline reads /in/nothing"));
+    assert!(!is_there(&path.join(control::SOCKET)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_with_a_path_longer_than_a_socket_s_name_works_too() {
+    let House { state, folder, world: _world } = house();
+    let deep = folder.path().join("d".repeat(100)).join("e".repeat(100));
+    std::fs::create_dir_all(&deep).unwrap();
+    let asked = deep.clone();
+    let answer = served(state, &deep, None, move |_| control::call(&asked, Method::GET, "/healthz", vec![]));
+    assert_eq!(answer.await.unwrap().unwrap().status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tcp_takes_records_and_a_stop_ends_idle_connections() {
+    let House { state, folder, world: _world } = house();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let answer = served(state, folder.path(), Some(any), |address| {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect(address.unwrap()).unwrap();
+        stream.write_all(b"POST /in/orders HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}").unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        (String::from_utf8_lossy(&answer).into_owned(), stream)
+    });
+    assert_eq!(answer.await.0, "HTTP/1.1 202");
+}
+
+#[tokio::test]
+async fn addresses_that_cannot_be_used_say_what_to_do() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let socket = folder.path().join(control::SOCKET);
+    let refused = Server::bind(Some("0.0.0.0:7800".parse().unwrap()), &socket).await.err().unwrap();
+    assert_eq!((refused.exit, refused.slug), (Exit::Usage, "not-loopback"));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let refused = Server::bind(Some(taken.local_addr().unwrap()), &socket).await.err().unwrap();
+    assert_eq!((refused.exit, refused.slug), (Exit::Environment, "address-in-use"));
+    assert!(refused.title.contains(&taken.local_addr().unwrap().to_string()));
+    std::fs::write(&socket, "precious").unwrap();
+    let refused = Server::bind(None, &socket).await.err().unwrap();
+    assert_eq!((refused.exit, refused.slug), (Exit::Environment, "control-socket"));
+    assert_eq!(std::fs::read_to_string(&socket).unwrap(), "precious");
+}
