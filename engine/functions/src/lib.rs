@@ -8,6 +8,7 @@ pub mod json;
 pub mod keys;
 pub mod planner;
 pub mod rows;
+pub mod unnest;
 pub mod write;
 
 mod audit;
@@ -37,6 +38,7 @@ pub use keys::{Keys, fingerprints};
 pub use planner::{Planner, Typed};
 pub use rows::{Predicate, Projected, Projection, Verdict};
 pub use sqltype::{sql_type, sql_type_of};
+pub use unnest::{Unnested, element_field, unnest};
 pub use write::{JsonWriter, splice, token_of};
 
 #[cfg(test)]

@@ -6,4 +6,5 @@ mod keys;
 mod laziness;
 mod refusals;
 mod texts;
+mod unnesting;
 mod writing;
