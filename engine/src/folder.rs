@@ -150,3 +150,6 @@ fn write(folder: &Path, name: &str, text: &str) -> Result<(), StoreError> {
     write().map_err(failed("write", folder))?;
     sync_folder(folder)
 }
+
+#[cfg(test)]
+mod tests;

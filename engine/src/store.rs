@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 
+#[cfg(test)]
+pub(crate) mod child;
 pub mod conformance;
 pub(crate) mod disk;
 pub(crate) mod lock;

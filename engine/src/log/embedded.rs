@@ -130,3 +130,6 @@ impl Log for EmbeddedLog {
         Vec::new()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -234,3 +234,6 @@ impl Log for MemoryLog {
         std::mem::take(&mut self.state().events)
     }
 }
+
+#[cfg(test)]
+mod tests;

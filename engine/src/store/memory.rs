@@ -146,3 +146,6 @@ fn below<'p>(pairs: &'p Pairs, prefix: &'p [u8]) -> impl Iterator<Item = (&'p Ve
     let from = (Bound::Included(prefix), Bound::Unbounded);
     pairs.range::<[u8], _>(from).take_while(move |(key, _)| key.starts_with(prefix))
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,14 +9,16 @@
 
 use std::{
     any::Any,
+    cell::Cell,
     fs::{self, File},
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{self, AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use ::sled::{Batch, Config, Db};
+use ::sled::{Config, Db};
 
+use self::seal::{Contents, Effects, Flushed, Seal};
 use super::{
     Changes, StateStore, StoreError,
     disk::{failed, sync_folder},
@@ -37,6 +39,12 @@ const CACHE: u64 = 16 << 20;
 /// Space that must be free before a batch is taken: two segments, since sled opens the next before it closes one.
 const SPARE: u64 = 2 * SEGMENT as u64;
 
+/// What the keys of others start with in the tree.
+const THEIRS: u8 = 1;
+
+mod compact;
+mod seal;
+
 pub struct SledStore {
     folder: PathBuf,
     state: RwLock<State>,
@@ -48,6 +56,9 @@ struct State {
     db: Option<Db>,
     /// sled's file, for syncing.
     file: File,
+    flushed: Flushed,
+    /// Of the last batch that was applied.
+    seal: Seal,
     failed: Option<StoreError>,
 }
 
@@ -57,21 +68,29 @@ impl SledStore {
         fs::create_dir_all(folder).map_err(failed("create", folder))?;
         let folder = fs::canonicalize(folder).map_err(failed("open", folder))?;
         let lock = FolderLock::take(&folder)?;
-        remove_unfinished_snapshots(&folder)?;
-        let open = || {
-            Config::new()
-                .path(&folder)
-                .cache_capacity(CACHE)
-                .segment_size(SEGMENT)
-                .flush_every_ms(None)
-                .use_compression(false)
-                .open()
-        };
-        let db = contained(&folder, "open", open)?;
-        let file = File::open(folder.join("db")).map_err(failed("open", &folder))?;
-        let state = RwLock::new(State { db: Some(db), file, failed: None });
+        compact::finish(&folder)?;
+        let (mut db, mut contents) = open_database(&folder)?;
+        let size = contained(&folder, "open", || db.size_on_disk())?;
+        if compact::is_due(size, contents.live) {
+            match compact::copy(&folder, &db, &contents) {
+                Ok(()) => {
+                    close(&folder, db)?;
+                    compact::swap(&folder)?;
+                    (db, contents) = open_database(&folder)?;
+                }
+                // Space that cannot be given back now can be later; the old file is as good as before.
+                Err(error) => {
+                    tracing::warn!(%error, "the state was not compacted");
+                    compact::finish(&folder)?;
+                }
+            }
+        }
+        let file = File::open(compact::current(&folder).join("db")).map_err(failed("open", &folder))?;
+        let flushed = Flushed::open(&folder, contents.seal.number)?;
+        let state = RwLock::new(State { db: Some(db), file, flushed, seal: contents.seal, failed: None });
         let store = SledStore { folder, state, _lock: lock };
         store.flush()?;
+        sync_folder(&compact::current(&store.folder))?;
         sync_folder(&store.folder)?;
         if let Some(parent) = store.folder.parent() {
             sync_folder(parent)?;
@@ -110,8 +129,13 @@ impl SledStore {
         Ok(())
     }
 
-    fn change(&self, state: &mut State, operation: &'static str, batch: Batch) -> Result<(), StoreError> {
-        self.attempt(state, operation, |db| db.apply_batch(batch))
+    fn change(&self, state: &mut State, operation: &'static str, effects: Effects) -> Result<(), StoreError> {
+        let seal = state.seal;
+        state.seal = self.attempt(state, operation, |db| {
+            let (batch, seal) = seal.batch(db, &effects)?;
+            db.apply_batch(batch).map(|()| seal)
+        })?;
+        Ok(())
     }
 
     /// Runs something that writes; its failure is the store's last word.
@@ -134,14 +158,14 @@ impl StateStore for SledStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let state = self.read();
         let db = usable(&state)?;
-        contained(&self.folder, "get", || Ok(db.get(key)?.map(|value| value.to_vec())))
+        contained(&self.folder, "get", || Ok(db.get(theirs(key))?.map(|value| value.to_vec())))
     }
 
     fn scan(&self, prefix: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
         let state = self.read();
-        let mut pairs = usable(&state)?.scan_prefix(prefix);
+        let mut pairs = usable(&state)?.scan_prefix(theirs(prefix));
         while let Some((key, value)) = contained(&self.folder, "scan", || pairs.next().transpose())? {
-            if !each(&key, &value) {
+            if !each(&key[1..], &value) {
                 break;
             }
         }
@@ -153,16 +177,20 @@ impl StateStore for SledStore {
             return Ok(());
         }
         self.check(&changes)?;
-        let mut batch = Batch::default();
-        changes.removals.into_iter().for_each(|key| batch.remove(key));
-        changes.puts.into_iter().for_each(|(key, value)| batch.insert(key, value));
-        self.change(&mut self.write(), "apply", batch)
+        let removals = changes.removals.into_iter().map(|key| (theirs(&key), None));
+        let puts = changes.puts.into_iter().map(|(key, value)| (theirs(&key), Some(value)));
+        let effects = removals.chain(puts).collect();
+        self.change(&mut self.write(), "apply", effects)
     }
 
     fn flush(&self) -> Result<(), StoreError> {
         let mut state = self.write();
         self.attempt(&mut state, "flush", |db| db.flush())?;
-        let synced = state.file.sync_data().map_err(failed("flush", &self.folder));
+        let sync = || {
+            state.file.sync_data()?;
+            state.flushed.write(state.seal.number)
+        };
+        let synced = sync().map_err(failed("flush", &self.folder));
         if let Err(error) = &synced {
             state.failed = Some(error.clone());
         }
@@ -171,18 +199,14 @@ impl StateStore for SledStore {
 
     fn wipe(&self, prefix: &[u8]) -> Result<(), StoreError> {
         let mut state = self.write();
-        let batch = {
+        let effects = {
             let db = usable(&state)?;
-            let keys = || -> ::sled::Result<Batch> {
-                let mut batch = Batch::default();
-                for key in db.scan_prefix(prefix).keys() {
-                    batch.remove(key?);
-                }
-                Ok(batch)
-            };
-            contained(&self.folder, "wipe", keys)?
+            let keys = db.scan_prefix(theirs(prefix)).keys();
+            contained(&self.folder, "wipe", || {
+                keys.map(|key| Ok((key?.to_vec(), None))).collect::<::sled::Result<_>>()
+            })?
         };
-        self.change(&mut state, "wipe", batch)
+        self.change(&mut state, "wipe", effects)
     }
 
     fn size_on_disk(&self) -> u64 {
@@ -195,14 +219,36 @@ impl StateStore for SledStore {
 impl Drop for SledStore {
     /// sled writes and syncs when it is dropped, and panics when that fails; whatever was flushed is safe already.
     fn drop(&mut self) {
-        let db = self.write().db.take();
-        if let Err(error) = contained(&self.folder, "close", || {
-            drop(db);
-            Ok(())
-        }) {
+        if let Some(Err(error)) = self.write().db.take().map(|db| close(&self.folder, db)) {
             tracing::warn!(%error, "the store was not closed cleanly");
         }
     }
+}
+
+fn configured(folder: &Path) -> Config {
+    let config = Config::new().path(folder).cache_capacity(CACHE).segment_size(SEGMENT);
+    config.flush_every_ms(None).use_compression(false)
+}
+
+fn open_database(folder: &Path) -> Result<(Db, Contents), StoreError> {
+    remove_unfinished_snapshots(&compact::current(folder))?;
+    let db = contained(folder, "open", || configured(&compact::current(folder)).open())?;
+    let contents = Contents::of(folder, &db)?;
+    Ok((db, contents))
+}
+
+fn close(folder: &Path, db: Db) -> Result<(), StoreError> {
+    contained(folder, "close", || {
+        drop(db);
+        Ok(())
+    })
+}
+
+fn theirs(key: &[u8]) -> Vec<u8> {
+    let mut stored = Vec::with_capacity(1 + key.len());
+    stored.push(THEIRS);
+    stored.extend_from_slice(key);
+    stored
 }
 
 fn usable(state: &State) -> Result<&Db, StoreError> {
@@ -213,13 +259,35 @@ fn usable(state: &State) -> Result<&Db, StoreError> {
     }
 }
 
+thread_local! {
+    /// How many calls into sled this thread is in.
+    static CONTAINED: Cell<u32> = const { Cell::new(0) };
+}
+
+/// A panic that becomes an error must not be printed as if the process had failed.
+fn keep_contained_panics_quiet() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let print = panic::take_hook();
+        panic::set_hook(Box::new(move |what| {
+            if CONTAINED.try_with(Cell::get).unwrap_or(0) == 0 {
+                print(what);
+            }
+        }));
+    });
+}
+
 /// Runs sled, and turns its errors and panics into ours.
 fn contained<T>(
     folder: &Path,
     operation: &'static str,
     run: impl FnOnce() -> ::sled::Result<T>,
 ) -> Result<T, StoreError> {
-    match catch_unwind(AssertUnwindSafe(run)) {
+    keep_contained_panics_quiet();
+    CONTAINED.set(CONTAINED.get() + 1);
+    let done = catch_unwind(AssertUnwindSafe(run));
+    CONTAINED.set(CONTAINED.get() - 1);
+    match done {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(::sled::Error::Io(error))) => Err(failed(operation, folder)(error)),
         Ok(Err(error)) => Err(StoreError::Damaged { folder: folder.to_owned(), detail: error.to_string() }),
@@ -234,6 +302,9 @@ fn said(panic: &(dyn Any + Send)) -> String {
 
 /// sled refuses to open over a snapshot that was being written when the disk was full or the process died.
 fn remove_unfinished_snapshots(folder: &Path) -> Result<(), StoreError> {
+    if !folder.exists() {
+        return Ok(());
+    }
     for entry in fs::read_dir(folder).map_err(failed("open", folder))? {
         let entry = entry.map_err(failed("open", folder))?;
         let name = entry.file_name();
@@ -244,3 +315,6 @@ fn remove_unfinished_snapshots(folder: &Path) -> Result<(), StoreError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

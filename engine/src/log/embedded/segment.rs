@@ -132,12 +132,15 @@ impl Segment {
             match walk.header().map_err(Err)? {
                 Step::Frame(header, _) if header.next() > offset => return Ok((base, position)),
                 Step::Frame(..) => self.note(walk.offset, walk.position),
-                Step::End => return Err(Ok(Broken { offset, detail: "the file ends before it" })),
+                Step::End => return Err(Ok(Broken { offset: walk.offset, detail: MISSING })),
                 Step::Broken(broken) => return Err(Ok(broken)),
             }
         }
     }
 }
+
+/// A file is not where it should be, or ends too early.
+pub const MISSING: &str = "records are missing";
 
 /// Why a frame is not one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,7 +221,7 @@ impl<'s> Walk<'s> {
         let at = (self.position - self.start) as usize;
         Ok(match Header::decode(&self.buffer[at..]) {
             None => self.broken("the checksum of its header does not match"),
-            Some(header) if header.base != self.offset => self.broken("records are missing before it"),
+            Some(header) if header.base != self.offset => self.broken(MISSING),
             Some(header) => Step::Frame(header, 0..0),
         })
     }

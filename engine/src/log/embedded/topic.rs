@@ -12,7 +12,7 @@ use super::{
     frame::{self, HEADER, Header, Kind},
     mark,
     publish::Queue,
-    segment::{Broken, SCAN_CHUNK, Segment, Step, Walk},
+    segment::{Broken, MISSING, SCAN_CHUNK, Segment, Step, Walk},
     writer::Writer,
 };
 use crate::log::{End, Frame, LogError};
@@ -85,6 +85,9 @@ impl Topic {
         let (mut frames, mut bytes, mut next) = (Vec::new(), 0, from);
         for file in files.iter().take_while(|file| file.base <= visible.file) {
             let limit = if file.base == visible.file { visible.length } else { file.length() };
+            if file.base > next {
+                return Err(Broken { offset: next, detail: MISSING }.in_topic(&self.name));
+            }
             let (base, position) = file.locate(next, limit).map_err(|error| self.located(error))?;
             let mut walk = Walk::new(file, base, position, limit, max_bytes.clamp(HEADER, SCAN_CHUNK * 16));
             while bytes < max_bytes.max(1) {
@@ -291,10 +294,9 @@ impl Drop for Topic {
     /// A clean stop leaves a mark; without one a start cannot tell a torn tail from a damaged one as well.
     fn drop(&mut self) {
         let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if writer.kind == Some(Kind::Publication) && writer.wrote && !writer.needs_cut {
-            if let Err(error) = mark::write(&self.folder, writer.durable.offset) {
-                tracing::warn!(topic = self.name, %error, "no mark of the end was left");
-            }
+        let published = writer.kind == Some(Kind::Publication) && writer.wrote && !writer.needs_cut;
+        if published && let Err(error) = mark::write(&self.folder, writer.durable.offset) {
+            tracing::warn!(topic = self.name, %error, "no mark of the end was left");
         }
     }
 }
