@@ -3,9 +3,11 @@
 //! Connectors speak formats and protocols and keep no truth. A source says how far it has read, a sink how far it has written; the
 //! engine stores both with its checkpoint, and hands them back. Nothing here retries: an error says what kind of trouble it is.
 
+pub mod conformance;
 pub mod file;
 pub mod ingest;
 pub mod log_source;
+pub mod parquet;
 pub mod registry;
 pub mod spec;
 pub mod sqlite;

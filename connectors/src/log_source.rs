@@ -164,7 +164,8 @@ impl Gathered {
     fn takes(&self, frame: &Taken) -> bool {
         let same_moment =
             self.times.first().is_none_or(|first| first.div_euclid(MILLISECOND) == frame.time.div_euclid(MILLISECOND));
-        same_moment && self.offsets.len() < ROWS && self.length() < BYTES
+        let same_kind = self.headers.first().is_none_or(|first| first.is_some() == frame.headers.is_some());
+        same_moment && same_kind && self.offsets.len() < ROWS && self.length() < BYTES
     }
 
     fn length(&self) -> usize {
@@ -230,15 +231,13 @@ fn copy(payload: &Buffer, (start, end): (u32, u32), bytes: &mut Vec<u8>, spans: 
     spans.push((at, bytes.len() as u32));
 }
 
-/// What rows of a request without headers have beside rows of one with headers.
-const NO_HEADERS: &str = "{}";
-
+/// Requests are gathered when all of them have headers, or none.
 fn headers(each: Vec<Option<Arc<str>>>) -> Headers {
     match each.first() {
         Some(first) if each.iter().all(|headers| headers == first) => {
             first.clone().map_or(Headers::Absent, Headers::Same)
         }
-        _ => Headers::Each(each.into_iter().map(|headers| headers.unwrap_or_else(|| NO_HEADERS.into())).collect()),
+        _ => Headers::Each(each.into_iter().flatten().collect()),
     }
 }
 

@@ -11,7 +11,7 @@ use syncline_engine::{
 use syncline_record::StepId;
 
 use crate::{
-    file,
+    file, parquet,
     spec::{Args, Argument, Arguments, ConnectorError, Surroundings},
     sqlite, stdout,
 };
@@ -95,6 +95,20 @@ const CONNECTORS: &[Connector] = &[
         example: "FROM http('/orders')",
     },
     Connector {
+        name: "parquet",
+        help: "A folder of Parquet files. A file appears when it is full, when its time is up, or at the end.",
+        source: None,
+        sink: Some(SinkAbility {
+            kind: SinkKind::Staged,
+            writes: Writes::INSERT,
+            delivery: Delivery::ExactlyOnce,
+            needs_columns: true,
+            endless_ok: true,
+        }),
+        arguments: parquet::ARGUMENTS,
+        example: "INSERT INTO parquet('out/orders/')",
+    },
+    Connector {
         name: "sqlite",
         help: "A table of a SQLite database. The rows and how far we are commit together.",
         source: None,
@@ -169,6 +183,7 @@ pub fn open_sink(name: &str, request: SinkRequest) -> Result<Sink, ConnectorErro
     let arguments = checked(name, &request)?;
     match name {
         "file" => Ok(Sink::Staged(Box::new(file::FileSink::new(&arguments, &request)?))),
+        "parquet" => Ok(Sink::Staged(Box::new(parquet::ParquetSink::new(&arguments, &request)?))),
         "sqlite" => Ok(Sink::Outbox(Box::new(sqlite::SqliteSink::new(&arguments, &request)?))),
         "stdout" => Ok(Sink::Outbox(Box::new(stdout::StdoutSink::new(&request.schema)))),
         _ => Err(ConnectorError::NotASink { name: name.to_owned() }),
@@ -180,6 +195,7 @@ pub fn check_sink(name: &str, request: &SinkRequest) -> Result<(), ConnectorErro
     let arguments = checked(name, request)?;
     match name {
         "file" => file::FileSink::new(&arguments, request).map(drop),
+        "parquet" => parquet::ParquetSink::new(&arguments, request).map(drop),
         "sqlite" => sqlite::SqliteSink::new(&arguments, request).map(drop),
         _ => Ok(()),
     }

@@ -11,6 +11,7 @@ mod source_tests;
 mod tail;
 
 pub use sink::FileSink;
+pub(crate) use sink::{as_folder, is_folder};
 pub use source::FileSource;
 
 use crate::spec::{Argument, ArgumentKind};

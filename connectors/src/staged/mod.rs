@@ -8,7 +8,11 @@
 
 pub mod parts;
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use arrow::{
     array::{AsArray, RecordBatch},
@@ -47,7 +51,7 @@ pub trait Format: Send {
     ) -> Result<(), SinkError>;
 
     /// Writes what readers want to `finished` and makes it durable. It may be there already, from an attempt that was cut short.
-    fn finish(&self, working: &std::path::Path, finished: &std::path::Path) -> Result<(), SinkError>;
+    fn finish(&self, working: &Path, finished: &Path) -> Result<(), SinkError>;
 }
 
 /// Where the rows go.
@@ -170,7 +174,22 @@ impl<F: Format> Staged<F> {
             }
             self.lanes.insert(lane, restored);
         }
-        self.refuse_newer()
+        self.refuse_newer()?;
+        self.close_foreign()
+    }
+
+    /// A part whose start is not what this version of the pipeline would write takes no more rows: other columns go into another file.
+    fn close_foreign(&mut self) -> Result<(), SinkError> {
+        let mut start = Vec::new();
+        self.format.start(&mut start)?;
+        for lane in self.lanes.keys().copied().collect::<Vec<_>>() {
+            let Some(Lane { number, open: Some(open), .. }) = self.lanes.get(&lane) else { continue };
+            if !open.file.starts_with(&start)? {
+                let (number, copied, path) = (*number, open.copied, open.file.path.clone());
+                self.close(lane, number, copied, &path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Shown parts behind the mark were written by another run, or the checkpoint is an old copy: their rows would come twice.
@@ -198,10 +217,11 @@ impl<F: Format> Staged<F> {
         Ok(())
     }
 
-    /// Removes the hidden files that no open part is.
+    /// Removes the hidden files that are neither an open part nor a closed one that waits to be shown.
     fn remove_leftovers(&self) -> Result<(), SinkError> {
-        let kept: Vec<PathBuf> =
-            self.lanes.values().filter_map(|lane| Some(lane.open.as_ref()?.file.path.clone())).collect();
+        let open = self.lanes.values().filter_map(|lane| Some(lane.open.as_ref()?.file.path.clone()));
+        let closed = self.show.iter().flat_map(|shown| [Some(&shown.hidden), shown.working.as_ref()]).flatten();
+        let kept: Vec<PathBuf> = open.chain(closed.map(|name| self.folder().join(name))).collect();
         let leftovers = match &self.target {
             Target::Folder(names) => names.there()?.hidden,
             Target::Single { hidden, .. } => vec![hidden.clone()],
@@ -270,9 +290,15 @@ impl<F: Format> Staged<F> {
         if !self.is_full(open, cut) {
             return Ok(());
         }
+        let path = open.file.path.clone();
+        self.close(lane, number, copied, &path)
+    }
+
+    /// The part gets no more rows, and is shown with the next checkpoint.
+    fn close(&mut self, lane: Option<u32>, number: u64, copied: Option<u64>, path: &Path) -> Result<(), SinkError> {
         let (hidden, working) = (self.hidden(lane, number), self.working(lane, number));
         if F::REWRITES {
-            self.format.finish(&open.file.path, &self.folder().join(&hidden))?;
+            self.format.finish(path, &self.folder().join(&hidden))?;
             self.created = true;
         }
         let working = F::REWRITES.then_some(working);

@@ -154,6 +154,15 @@ impl Appended {
         }
     }
 
+    pub fn starts_with(&self, bytes: &[u8]) -> Result<bool, SinkError> {
+        if self.length < bytes.len() as u64 {
+            return Ok(false);
+        }
+        let mut found = vec![0; bytes.len()];
+        self.file.read_exact_at(&mut found, 0).map_err(|error| trouble("read", &self.path, &error))?;
+        Ok(found == bytes)
+    }
+
     /// True for an empty file too.
     pub fn ends_with(&self, byte: u8) -> Result<bool, SinkError> {
         let Some(last) = self.length.checked_sub(1) else { return Ok(true) };

@@ -1,0 +1,155 @@
+//! Writes rows into parts that become Parquet files.
+
+use std::{
+    error::Error,
+    fs::File,
+    io::{self, BufReader},
+    path::Path,
+};
+
+use arrow::{
+    array::RecordBatch,
+    datatypes::SchemaRef,
+    error::ArrowError,
+    ipc::{reader::StreamReader, writer::StreamWriter},
+};
+use parquet::{
+    arrow::ArrowWriter,
+    basic::{Compression, ZstdLevel},
+    errors::ParquetError,
+    file::properties::WriterProperties,
+};
+use serde_json::Value;
+use syncline_engine::sink::{Cut, SinkError, StagedSink};
+use syncline_record::{Batch, RowFailure};
+
+use super::rows::{kept_rows, kept_schema};
+use crate::{
+    SinkRequest,
+    file::{as_folder, is_folder},
+    spec::{Arguments, ConnectorError},
+    staged::{
+        Format, Staged, Target,
+        parts::{PartNames, remove, trouble},
+    },
+};
+
+/// A staged sink of Parquet files.
+pub struct ParquetSink(Staged<ParquetParts>);
+
+impl ParquetSink {
+    pub(crate) fn new(arguments: &Arguments, request: &SinkRequest) -> Result<Self, ConnectorError> {
+        let written = arguments.text("path");
+        let path = request.around.path(written);
+        // A name with an ending is meant as a file; one without is as good as a folder.
+        if !is_folder(written, &path) && path.extension().is_some() {
+            return Err(ConnectorError::NeedsFolder {
+                path: written.to_owned(),
+                because: "Parquet files cannot be appended to",
+                fix: as_folder(written),
+            });
+        }
+        let schema = kept_schema(&request.schema)?;
+        let target = Target::Folder(PartNames::new(path, request.pipeline, request.step, "parquet"));
+        Ok(Self(Staged::new(target, ParquetParts { schema })))
+    }
+}
+
+struct ParquetParts {
+    schema: SchemaRef,
+}
+
+impl Format for ParquetParts {
+    /// One row group, which is what readers split work by.
+    const FULL_ROWS: u64 = 1_000_000;
+    const REWRITES: bool = true;
+
+    fn start(&self, into: &mut Vec<u8>) -> Result<(), SinkError> {
+        let writer =
+            StreamWriter::try_new(Vec::new(), &self.schema).map_err(|error| never("write the columns", error))?;
+        // The end mark of the stream is never written: more messages follow, and the end of the file will do.
+        into.extend_from_slice(writer.get_ref());
+        Ok(())
+    }
+
+    fn encode(
+        &self,
+        rows: &RecordBatch,
+        which: &[u32],
+        into: &mut Vec<u8>,
+        _failed: &mut Vec<RowFailure>,
+    ) -> Result<(), SinkError> {
+        let kept = kept_rows(rows, which, &self.schema).map_err(|error| never("take the rows", error))?;
+        let mut writer =
+            StreamWriter::try_new(Vec::new(), &self.schema).map_err(|error| never("write the columns", error))?;
+        let start = writer.get_ref().len();
+        writer.write(&kept).map_err(|error| never("write the rows", error))?;
+        into.extend_from_slice(&writer.get_ref()[start..]);
+        Ok(())
+    }
+
+    fn finish(&self, working: &Path, finished: &Path) -> Result<(), SinkError> {
+        let rewritten = rewrite(working, finished);
+        rewritten.map_err(|error| {
+            // Room for the next attempt; what remains is removed at the next start.
+            let _ = remove(finished);
+            match io_error(&error) {
+                Some(io) => trouble("write", finished, io),
+                None => SinkError::Never(format!("cannot write {}: {error}", finished.display())),
+            }
+        })
+    }
+}
+
+/// Reads the messages of the working file, and writes them as one Parquet file that is durable when this returns.
+fn rewrite(working: &Path, finished: &Path) -> Result<(), ParquetError> {
+    let reader = StreamReader::try_new(BufReader::new(File::open(working)?), None)?;
+    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+    let mut writer = ArrowWriter::try_new(File::create(finished)?, reader.schema(), Some(properties))?;
+    for batch in reader {
+        writer.write(&batch?)?;
+    }
+    let file = writer.into_inner()?;
+    Ok(file.sync_all()?)
+}
+
+/// The system's error behind one of Parquet or Arrow.
+fn io_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+    let direct = error.downcast_ref::<io::Error>();
+    let external = || match error.downcast_ref::<ParquetError>()? {
+        ParquetError::External(inner) => io_error(inner.as_ref()),
+        _ => None,
+    };
+    let arrow = || match error.downcast_ref::<ArrowError>()? {
+        ArrowError::IoError(_, inner) => Some(inner),
+        ArrowError::ExternalError(inner) => io_error(inner.as_ref()),
+        _ => None,
+    };
+    direct.or_else(external).or_else(arrow)
+}
+
+fn never(operation: &str, error: ArrowError) -> SinkError {
+    SinkError::Never(format!("parquet: cannot {operation}: {error}"))
+}
+
+impl StagedSink for ParquetSink {
+    fn open(&mut self, mark: Option<&Value>) -> Result<(), SinkError> {
+        self.0.open(mark)
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<Vec<RowFailure>, SinkError> {
+        self.0.write(batch)
+    }
+
+    fn prepare(&mut self, cut: Cut) -> Result<Value, SinkError> {
+        self.0.prepare(cut)
+    }
+
+    fn reveal(&mut self) -> Result<(), SinkError> {
+        self.0.reveal()
+    }
+
+    fn clear(&mut self) -> Result<(), SinkError> {
+        self.0.clear()
+    }
+}
