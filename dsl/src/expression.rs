@@ -16,7 +16,11 @@ use sqlparser::{
 use syncline_functions::{ExprError, Planner, Typed};
 use syncline_syntax::{Span, ast::SqlExpr};
 
-use crate::{message::expressions as say, scope::Scope, walk::Walk};
+use crate::{
+    message::{expressions as say, names as say_names},
+    scope::{Found, Scope, same_name},
+    walk::Walk,
+};
 
 /// An expression that compiled.
 #[derive(Clone, Debug)]
@@ -130,7 +134,7 @@ impl Walk<'_> {
             })
         };
         match (side(left), side(right)) {
-            (Some(left), Some(right)) => say::two_types(span, &left, &right),
+            (Some(left), Some(right)) => say::two_types(&left, &right),
             _ => say::type_mismatch(span, &message),
         }
     }
@@ -249,6 +253,16 @@ impl Resolver<'_, '_> {
         if names.len() > 1 && self.scope.is_alias(&names[0].value) {
             names.remove(0);
         }
+        if names.len() > 1
+            && matches!(self.scope.find(&names[0].value), Found::Nothing)
+            && let Some((alias, select)) = self.scope.ended_alias.clone()
+            && same_name(&alias, &names[0].value)
+        {
+            let place = self.walk.place_of(names[0].span, self.whole);
+            self.walk.say(say_names::ended_alias(place, &alias, select));
+            self.broken = true;
+            return null();
+        }
         let mut names = names.into_iter();
         let Some(first) = names.next() else { return null() };
         let root = self.column(&first);
@@ -339,7 +353,7 @@ fn needs_quotes(planner: &Planner, name: &str) -> bool {
 }
 
 /// Words that mean something behind an operand or before one, so that a column of that name would change the reading.
-const BETWEEN_OPERANDS: [Keyword; 26] = [
+const BETWEEN_OPERANDS: [Keyword; 27] = [
     Keyword::AND,
     Keyword::ALL,
     Keyword::ANY,
@@ -366,4 +380,5 @@ const BETWEEN_OPERANDS: [Keyword; 26] = [
     Keyword::OVERLAPS,
     Keyword::SIMILAR,
     Keyword::THEN,
+    Keyword::WHEN,
 ];

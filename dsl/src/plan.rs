@@ -164,7 +164,7 @@ pub enum StepKind {
         columns: Vec<(String, String)>,
     },
     Dedup {
-        /// SQL of the key; empty: the content of the record.
+        /// SQL of the key; empty: the content of the open record.
         by: Vec<String>,
         /// Microseconds.
         within: Option<u64>,

@@ -73,6 +73,10 @@ pub(crate) struct Scope {
     pub columns: Vec<ScopeColumn>,
     /// Names the record until the next `SELECT`.
     pub alias: Option<String>,
+    /// An alias that ended, and the SELECT that ended it.
+    pub ended_alias: Option<(String, Span)>,
+    /// The SELECT that closed an open record: a field that it did not take is gone.
+    pub closed_by: Option<Span>,
     /// Set while the record may have fields that nothing names.
     pub open: Option<Open>,
     /// A step before this one did not compile, so that any name may be right.

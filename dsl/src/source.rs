@@ -51,6 +51,7 @@ impl<'a> Walk<'a> {
         self.endless =
             endless.then(|| written.follow.map_or(kind_span(written), |follow| kind_span(written).to(follow)));
         let schema = self.schema(written);
+        self.event_time = schema.as_ref().and_then(|schema| Some(schema.event_time.as_ref()?.column.clone()));
         let mut scope = self.first_scope(&schema, written);
         scope.alias = written.alias.as_ref().map(|alias| alias.text.clone());
         // A schema says the columns even where the source is not known; otherwise any name may be one.

@@ -204,4 +204,44 @@ mod tests {
         }
         assert_eq!(TypePlan("COLOUR".to_owned()).field("x"), None);
     }
+
+    #[test]
+    fn a_type_means_in_a_schema_what_it_means_in_a_cast() {
+        let planner = syncline_functions::Planner::new();
+        for written in [
+            "BOOLEAN",
+            "BOOL",
+            "SMALLINT",
+            "INT",
+            "INTEGER",
+            "BIGINT",
+            "REAL",
+            "DOUBLE",
+            "DOUBLE PRECISION",
+            "STRING",
+            "TEXT",
+            "VARCHAR",
+            "TIMESTAMP",
+            "DATE",
+            "DECIMAL(12, 2)",
+            "NUMERIC(5)",
+            "BYTEA",
+            "JSON",
+        ] {
+            let cast = planner.parse(&format!("CAST(NULL AS {written})")).expect(written);
+            let sqlparser::ast::Expr::Cast { data_type, .. } = &cast else { panic!("{written}") };
+            let typed = planner.expr(&cast, &datafusion::common::DFSchema::empty()).expect(written);
+            assert_eq!(declared(data_type), Some(TypePlan::of(typed.field())), "{written}");
+        }
+    }
+
+    #[test]
+    fn what_no_record_can_have_is_no_type() {
+        let planner = syncline_functions::Planner::new();
+        for written in ["COLOUR", "DECIMAL(39, 2)", "DECIMAL(5, 6)", "INTERVAL", "TIME"] {
+            let cast = planner.parse(&format!("CAST(NULL AS {written})")).expect(written);
+            let sqlparser::ast::Expr::Cast { data_type, .. } = &cast else { panic!("{written}") };
+            assert_eq!(declared(data_type), None, "{written}");
+        }
+    }
 }

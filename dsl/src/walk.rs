@@ -43,6 +43,8 @@ pub(crate) struct Walk<'a> {
     pub expectations: Vec<ast::Ident>,
     /// The source's place, when it never ends.
     pub endless: Option<Span>,
+    /// The column that is a record's time, where the schema says so.
+    pub event_time: Option<String>,
     /// The flow hashes or writes whole records.
     pub whole_record: bool,
     /// Something did not compile, whether this walk said so or who read the file.
@@ -59,6 +61,7 @@ impl<'a> Walk<'a> {
             ids: BTreeSet::new(),
             expectations: Vec::new(),
             endless: None,
+            event_time: None,
             whole_record: false,
             broken: false,
         }

@@ -13,7 +13,11 @@ pub(crate) fn feedback(plans: &[(usize, &Plan)], catalog: &Catalog) -> Vec<Charg
     let mut charges = Vec::new();
     for (index, plan) in plans {
         for (step, sink) in sinks(plan) {
-            if let Some(cycle) = way_back(plan, &sink.place, plans, catalog) {
+            let cycle = way_back(plan, &sink.place, plans, catalog);
+            // Said once for each way round: at the pipeline of it that stands first in the file.
+            let first =
+                |way: &[String]| plans.iter().find(|(_, other)| way.contains(&other.pipeline)).map(|(at, _)| *at);
+            if let Some(cycle) = cycle.filter(|way| first(way) == Some(*index)) {
                 charges.push((*index, say::feedback(place_of(step), &plan.source.place.text, &cycle)));
             }
         }

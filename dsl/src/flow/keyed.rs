@@ -6,16 +6,19 @@ use syncline_syntax::{Span, ast};
 use super::{ArmOf, Branch, Made};
 use crate::{
     duration,
-    expression::Reading,
+    expression::{Reading, column_sql},
     message::{names as say_names, steps as say, values as say_values},
     plan::{Arm, Keep, StepKind},
     scope::{Scope, ScopeColumn, same_name},
-    types::DERIVED_ID,
+    types::{DERIVED_ID, TIMESTAMP},
     walk::Walk,
 };
 
 /// Most lanes of a SHARD: each is a thread's worth of order to keep and, in a topic, a partition.
 const MOST_LANES: u64 = 10_000;
+
+/// Where a record time is read, when nothing else says what is last.
+const RECORD_TIME: &str = "_timestamp";
 
 impl Walk<'_> {
     pub(super) fn dedup(&mut self, step: &ast::Step, dedup: &ast::Dedup, scope: &mut Scope, branch: &Branch) -> Made {
@@ -44,13 +47,36 @@ impl Walk<'_> {
             let keys: Vec<&str> = dedup.by.iter().map(|key| key.text.as_str()).collect();
             self.say(say::endless_state(Span::new(step.span.start, end), source, &keys));
         }
+        // What came last is what has the latest record time, and of equals the later one.
+        if keep == Keep::Last && dedup.keep.as_ref().is_some_and(|keep| keep.by.is_none()) {
+            order_by = self.record_time(step, scope);
+        }
         let content = by.as_ref().is_some_and(Vec::is_empty) || keep == Keep::Last;
         self.whole_record |= content && scope.open.is_some();
         let id = self.id(&branch.prefix, "dedup");
-        match by {
+        match by.map(|by| if by.is_empty() { self.content(scope) } else { by }) {
             Some(by) if compiled => Made::Step(StepKind::Dedup { by, within, keep, order_by }, id),
             _ => Made::Nothing,
         }
+    }
+
+    /// The column that a `SCHEMA` watermarks, while it is there; else `_timestamp`.
+    fn record_time(&mut self, step: &ast::Step, scope: &mut Scope) -> Option<String> {
+        let declared = self.event_time.as_ref().and_then(|name| {
+            let column = scope.columns.iter().find(|column| column.name() == name)?;
+            (*column.field.data_type() == TIMESTAMP).then(|| name.clone())
+        });
+        let column = match declared {
+            Some(column) => column,
+            None => self.column(RECORD_TIME, step.keyword, scope)?,
+        };
+        Some(column_sql(self.world.planner, &column))
+    }
+
+    /// The content of a record whose columns are known: all of them. Of an open record it is the record itself.
+    fn content(&self, scope: &Scope) -> Vec<String> {
+        let columns = scope.visible().filter(|_| scope.open.is_none());
+        columns.map(|column| column_sql(self.world.planner, column.name())).collect()
     }
 
     /// The SQL of each key; `None` when one of them did not compile.

@@ -59,7 +59,10 @@ impl Walk<'_> {
                 scope.gone.push(Gone { name, span: step.span, how: How::NotSelected });
             }
         }
+        scope.closed_by = before.open.is_some().then_some(step.span);
+        scope.ended_alias = before.alias.clone().map(|alias| (alias, step.span)).or(before.ended_alias.clone());
         if open.is_some() {
+            (scope.closed_by, scope.ended_alias) = (None, before.ended_alias.clone());
             scope.gone = before.gone.clone();
             scope.gone.extend(selected.excluded.iter().map(|name| gone(name, step.span)));
             scope.alias = before.alias.clone();

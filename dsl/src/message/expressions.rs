@@ -45,23 +45,28 @@ pub(crate) struct Side {
     pub kind: String,
 }
 
-pub(crate) fn two_types(span: Span, left: &Side, right: &Side) -> Diagnostic {
-    let said = Diagnostic::error(slug::TYPE_MISMATCH, format!("{} and {} do not fit together", left.kind, right.kind))
-        .at(span, "meet here")
-        .also(left.span, format!("is {}", left.kind))
-        .also(right.span, format!("is {}", right.kind));
-    let (cast, to) = match (left.kind.as_str(), right.kind.as_str()) {
-        ("JSON", "JSON") => (left, "DECIMAL(38, 10)"),
-        ("STRING" | "JSON", other) => (left, other),
-        (other, "STRING" | "JSON") => (right, other),
-        (_, other) => (left, other),
+pub(crate) fn two_types(left: &Side, right: &Side) -> Diagnostic {
+    let said = |title: String| {
+        Diagnostic::error(slug::TYPE_MISMATCH, title)
+            .at(left.span, format!("is {}", left.kind))
+            .also(right.span, format!("is {}", right.kind))
     };
-    if cast.kind == "JSON" && to == "DECIMAL(38, 10)" {
-        return said.help(format!(
-            "JSON values have no order of their own: say which they have, for example CAST({} AS DECIMAL(38, 10))",
-            cast.text
-        ));
+    if left.kind == "JSON" && right.kind == "JSON" {
+        return said("JSON values have no order of their own".to_owned())
+            .help(format!("say which they have: CAST({} AS DECIMAL(38, 10)), or AS STRING, or AS TIMESTAMP", left.text))
+            .help("a record whose value does not fit goes to dead letters; TRY_CAST gives NULL for it");
     }
+    let said = said(format!("{} and {} do not fit together", left.kind, right.kind));
+    let loose = |side: &Side| matches!(side.kind.as_str(), "STRING" | "JSON");
+    let (cast, to) = match (loose(left), loose(right)) {
+        (true, _) => (left, &right.kind),
+        (false, true) => (right, &left.kind),
+        (false, false) => {
+            return said
+                .help("CAST(… AS type) on one side sends a record whose value does not fit to dead letters")
+                .help("TRY_CAST gives NULL for it");
+        }
+    };
     said.fix(
         format!("CAST sends a record whose value is no {to} to dead letters; TRY_CAST gives NULL for it"),
         vec![Edit::replace(cast.span, format!("CAST({} AS {to})", cast.text))],

@@ -12,6 +12,9 @@ use crate::{
 pub(crate) fn no_such_column(span: Span, name: &str, scope: &Scope) -> Diagnostic {
     let said = Diagnostic::error(slug::NO_SUCH_COLUMN, format!("there is no column {name} here"));
     let names = || scope.columns.iter().map(|column| column.name());
+    if let (Some(select), None) = (scope.closed_by, syncline_syntax::nearest(name, names())) {
+        return left_out(span, name, select, scope);
+    }
     let said = with_nearest(said, span, name, names(), "no column has this name at this step");
     said.help(format!("columns at this step: {}", listed(scope.visible().map(|column| column.name()))))
 }
@@ -32,12 +35,23 @@ pub(crate) fn gone(span: Span, name: &str, gone: &Gone, scope: &Scope) -> Diagno
             .at(span, "read by its old name")
             .also(gone.span, "renamed here")
             .fix(format!("write {to}"), vec![Edit::replace(span, to.clone())]),
-        How::NotSelected => Diagnostic::error(slug::NO_SUCH_COLUMN, format!("there is no column {name} here"))
-            .at(span, "read here")
-            .also(gone.span, format!("this SELECT leaves {name} out"))
-            .help(format!("columns at this step: {}", listed(scope.visible().map(|column| column.name()))))
-            .fix(format!("select {name} too"), vec![Edit::insert(gone.span.end, format!(", {name}"))]),
+        How::NotSelected => left_out(span, name, gone.span, scope),
     }
+}
+
+fn left_out(span: Span, name: &str, select: Span, scope: &Scope) -> Diagnostic {
+    Diagnostic::error(slug::NO_SUCH_COLUMN, format!("there is no column {name} here"))
+        .at(span, "read here")
+        .also(select, format!("this SELECT leaves {name} out"))
+        .help(format!("columns at this step: {}", listed(scope.visible().map(|column| column.name()))))
+        .fix(format!("select {name} too"), vec![Edit::insert(select.end, format!(", {name}"))])
+}
+
+pub(crate) fn ended_alias(span: Span, name: &str, select: Span) -> Diagnostic {
+    Diagnostic::error(slug::NO_SUCH_NAME, format!("nothing is called {name} here"))
+        .at(span, "read here")
+        .also(select, format!("SELECT makes new rows: {name} ends here"))
+        .help(format!("write the column without {name}, or name the new rows: |> AS {name}"))
 }
 
 pub(crate) fn alias_alone(span: Span, name: &str) -> Diagnostic {

@@ -60,12 +60,14 @@ pub(crate) fn partitioned_by(span: Span) -> Diagnostic {
 pub(crate) fn not_in_sample(span: Span, name: &str, known: &BTreeSet<String>, count: usize) -> Diagnostic {
     let looked = if count == 1 { "the one record".to_owned() } else { format!("any of the {count} records") };
     let said = Diagnostic::warning(slug::NOT_IN_SAMPLE, format!("{name} is not in {looked} that could be looked at"));
-    match nearest(name, known.iter().map(String::as_str)) {
-        Some(near) => said
-            .at(span, format!("{near}?"))
-            .help(format!("fields there: {}", listed(known.iter().map(String::as_str)))),
-        None => said
-            .at(span, "NULL in all of them")
-            .help(format!("fields there: {}", listed(known.iter().map(String::as_str)))),
+    let label = match nearest(name, known.iter().map(String::as_str)) {
+        Some(near) => format!("{near}?"),
+        None => "NULL in all of them".to_owned(),
+    };
+    let said = said.at(span, label);
+    if known.is_empty() {
+        said
+    } else {
+        said.help(format!("fields there: {}", listed(known.iter().map(String::as_str))))
     }
 }

@@ -1,1 +1,463 @@
-//! x
+//! What each mistake looks like to the person who made it.
+
+use super::*;
+
+/// A pipeline over one file, with these steps.
+fn steps(steps: &str) -> String {
+    format!("PIPELINE orders AS\nFROM file('orders.ndjson')\n{steps};")
+}
+
+fn check(source: &str, expected: &str) {
+    let found = said(&checked(source), source);
+    assert!(found == expected.trim_start_matches('\n'), "{found}");
+}
+
+macro_rules! mistakes {
+    ($($name:ident: $source:expr => $expected:expr;)*) => {
+        $(#[test] fn $name() { check(&$source, $expected) })*
+    };
+}
+
+mistakes! {
+    a_dropped_column_is_read: steps("|> DROP total\n|> WHERE total > 10\n|> INSERT INTO stdout()") => r#"
+error: total is used after it was dropped
+  ╭▸ orders.sync:4:10
+  │
+3 │ |> DROP total
+  │         ───── dropped here
+4 │ |> WHERE total > 10
+  │          ━━━━━ read here
+  ╰╴
+help: DROP total after the last step that reads it
+"#;
+    a_renamed_column_is_read_by_its_old_name:
+        steps("|> RENAME total AS amount\n|> WHERE total > 10\n|> INSERT INTO stdout()") => r#"
+error: total is called amount here
+  ╭▸ orders.sync:4:10
+  │
+3 │ |> RENAME total AS amount
+  │           ─────────────── renamed here
+4 │ |> WHERE total > 10
+  │          ━━━━━ read by its old name
+  ╰╴
+help: write amount
+  ╭╴
+4 - |> WHERE total > 10
+4 + |> WHERE amount > 10
+  ╰╴
+"#;
+    a_column_that_a_select_left_out_is_read:
+        steps("|> SELECT id\n|> WHERE total > 10\n|> INSERT INTO stdout()") => r#"
+error: there is no column total here
+  ╭▸ orders.sync:4:10
+  │
+3 │ |> SELECT id
+  │    ───────── this SELECT leaves total out
+4 │ |> WHERE total > 10
+  │          ━━━━━ read here
+  ╰╴
+help: columns at this step: id
+help: select total too
+  ╭╴
+3 │ |> SELECT id, total
+  ╰╴            +++++++
+"#;
+    a_column_is_misspelt: steps("|> SELECT id, customer\n|> WHERE custmer = 'ada'\n|> INSERT INTO stdout()") => r#"
+error: there is no column custmer here
+  ╭▸ orders.sync:4:10
+  │
+4 │ |> WHERE custmer = 'ada'
+  │          ━━━━━━━ customer?
+  ╰╴
+help: columns at this step: id, customer
+help: write customer
+  ╭╴
+4 │ |> WHERE customer = 'ada'
+  ╰╴             +
+"#;
+    a_function_is_misspelt: steps("|> WHERE lowr(customer) = 'ada'\n|> INSERT INTO stdout()") => r#"
+error: there is no function lowr
+  ╭▸ orders.sync:3:10
+  │
+3 │ |> WHERE lowr(customer) = 'ada'
+  │          ━━━━ lower?
+  ╰╴
+help: write lower
+  ╭╴
+3 │ |> WHERE lower(customer) = 'ada'
+  ╰╴            +
+"#;
+    a_source_is_misspelt: "PIPELINE orders AS FROM fle('a.ndjson') |> INSERT INTO stdout();" => r#"
+error: there is no source called fle
+  ╭▸ orders.sync:1:25
+  │
+1 │ PIPELINE orders AS FROM fle('a.ndjson') |> INSERT INTO stdout();
+  │                         ━━━ file?
+  ╰╴
+help: sources: file, http
+help: write file
+  ╭╴
+1 │ PIPELINE orders AS FROM file('a.ndjson') |> INSERT INTO stdout();
+  ╰╴                         +
+"#;
+    a_connection_is_not_declared: steps("|> SELECT id\n|> INSERT INTO shop.orders") => r#"
+error: there is no connection called shop
+  ╭▸ orders.sync:4:16
+  │
+4 │ |> INSERT INTO shop.orders;
+  │                ━━━━ no CONNECTION has this name
+  ╰╴
+help: declare it: CONNECTION shop TO … WITH (…);
+"#;
+    a_connector_is_not_there_yet: "CONNECTION bus TO kafka WITH (brokers = 'a:9092');" => r#"
+error: the connector kafka is not part of this version
+  ╭▸ orders.sync:1:19
+  │
+1 │ CONNECTION bus TO kafka WITH (brokers = 'a:9092');
+  │                   ━━━━━ not there yet
+  ╰╴
+help: this version has: file, http, parquet, sqlite, stdout
+"#;
+    an_option_is_misspelt: "PIPELINE p WITH (checkpoint_evry = '1 s') AS FROM file('a') |> INSERT INTO stdout();" => r#"
+error: a pipeline has no option checkpoint_evry
+  ╭▸ orders.sync:1:18
+  │
+1 │ PIPELINE p WITH (checkpoint_evry = '1 s') AS FROM file('a') |> INSERT INTO stdout();
+  │                  ━━━━━━━━━━━━━━━ checkpoint_every?
+  ╰╴
+help: options: checkpoint_every, delivery, ledger
+help: write checkpoint_every
+  ╭╴
+1 │ PIPELINE p WITH (checkpoint_every = '1 s') AS FROM file('a') |> INSERT INTO stdout();
+  ╰╴                              +
+"#;
+    an_argument_is_missing: steps("|> SELECT id\n|> INSERT INTO sqlite('shop.db')") => r#"
+error: sqlite needs its table
+  ╭▸ orders.sync:4:16
+  │
+4 │ |> INSERT INTO sqlite('shop.db');
+  │                ━━━━━━━━━━━━━━━━━ no table
+  ╰╴
+help: sqlite(path, table)
+"#;
+    an_argument_is_of_another_kind: steps("|> INSERT INTO file(7)") => r#"
+error: path is a text
+  ╭▸ orders.sync:3:21
+  │
+3 │ |> INSERT INTO file(7);
+  │                     ━ something else
+  ╰╴
+help: write text in single quotes: 'like this'
+"#;
+    a_schema_is_misspelt: "SCHEMA order_event (id BIGINT);
+PIPELINE p AS FROM file('a') SCHEMA order_evnt |> INSERT INTO stdout();" => r#"
+error: there is no schema called order_evnt
+  ╭▸ orders.sync:2:37
+  │
+2 │ PIPELINE p AS FROM file('a') SCHEMA order_evnt |> INSERT INTO stdout();
+  │                                     ━━━━━━━━━━ order_event?
+  ╰╴
+help: in this file: order_event
+help: write order_event
+  ╭╴
+2 │ PIPELINE p AS FROM file('a') SCHEMA order_event |> INSERT INTO stdout();
+  ╰╴                                            +
+"#;
+    two_columns_have_one_name: steps("|> SELECT id, total AS id\n|> INSERT INTO stdout()") => r#"
+error: two columns would be called id
+  ╭▸ orders.sync:3:24
+  │
+3 │ |> SELECT id, total AS id
+  │           ┬─           ━━ again
+  │           │
+  │           first here
+  ╰╴
+help: give one of them another name, or leave one out
+"#;
+    extend_meets_a_column: "SCHEMA s (id BIGINT, total BIGINT);
+PIPELINE p AS FROM file('a') SCHEMA s |> EXTEND total * 2 AS total |> INSERT INTO stdout();" => r#"
+error: there is a column total already
+  ╭▸ orders.sync:2:62
+  │
+2 │ PIPELINE p AS FROM file('a') SCHEMA s |> EXTEND total * 2 AS total |> INSERT INTO stdout();
+  │                                                              ━━━━━ EXTEND adds columns
+  ╰╴
+help: |> SET total = total * 2 changes it
+"#;
+    a_dedup_never_forgets: "PIPELINE orders AS\nFROM http('/orders')\n|> DEDUP BY id KEEP FIRST\n|> INSERT INTO stdout();" => r#"
+error: this DEDUP would remember every id for ever
+  ╭▸ orders.sync:3:4
+  │
+2 │ FROM http('/orders')
+  │      ─────────────── never ends
+3 │ |> DEDUP BY id KEEP FIRST
+  │    ━━━━━━━━━━━ keeps every id that it sees: about 1.6 GB a day at 1,000 records a second
+  ╰╴
+help: say how late a repeat can come
+  ╭╴
+3 │ |> DEDUP BY id WITHIN '1 hour' KEEP FIRST
+  ╰╴               +++++++++++++++
+"#;
+    a_dedup_has_no_length: steps("|> DEDUP BY id WITHIN '1 month'\n|> INSERT INTO stdout()") => r#"
+error: this is no length of time
+  ╭▸ orders.sync:3:23
+  │
+3 │ |> DEDUP BY id WITHIN '1 month'
+  │                       ━━━━━━━━━ a month has no fixed length
+  ╰╴
+help: write a number and a unit: '200 ms', '30 seconds', '5 minutes', '1 hour', '7 days'
+"#;
+    the_clock_is_asked: steps("|> SELECT id, now() AS at\n|> INSERT INTO stdout()") => r#"
+error: now gives another answer on every run
+  ╭▸ orders.sync:3:15
+  │
+3 │ |> SELECT id, now() AS at
+  │               ━━━ a record that is processed again would come out differently
+  ╰╴
+help: for the time of a record there are _timestamp and _ingested_at, which a replay sees again
+"#;
+    an_aggregate_is_not_a_condition: steps("|> WHERE count(id) > 1\n|> INSERT INTO stdout()") => r#"
+error: the aggregate count cannot be used here yet
+  ╭▸ orders.sync:3:10
+  │
+3 │ |> WHERE count(id) > 1
+  │          ━━━━━ an expression is computed from one record alone
+  ╰╴
+help: AGGREGATE … GROUP BY is not part of this version
+"#;
+    a_condition_is_a_number: steps("|> WHERE length(customer)\n|> INSERT INTO stdout()") => r#"
+error: WHERE needs a condition
+  ╭▸ orders.sync:3:10
+  │
+3 │ |> WHERE length(customer)
+  │          ━━━━━━━━━━━━━━━━ is INT, not BOOLEAN
+  ╰╴
+help: compare it with something: = … or IS NOT NULL
+"#;
+    types_do_not_fit: "SCHEMA s (id BIGINT, at TIMESTAMP);
+PIPELINE p AS FROM file('a') SCHEMA s |> WHERE at + id > at |> INSERT INTO stdout();" => r#"
+error: TIMESTAMP and BIGINT do not fit together
+  ╭▸ orders.sync:2:48
+  │
+2 │ PIPELINE p AS FROM file('a') SCHEMA s |> WHERE at + id > at |> INSERT INTO stdout();
+  │                                                ┯━   ── is BIGINT
+  │                                                │
+  │                                                is TIMESTAMP
+  ╰╴
+help: CAST(… AS type) on one side sends a record whose value does not fit to dead letters
+help: TRY_CAST gives NULL for it
+"#;
+    json_has_no_order: steps("|> WHERE total < price\n|> INSERT INTO stdout()") => r#"
+error: JSON values have no order of their own
+  ╭▸ orders.sync:3:10
+  │
+3 │ |> WHERE total < price
+  │          ┯━━━━   ───── is JSON
+  │          │
+  │          is JSON
+  ╰╴
+help: say which they have: CAST(total AS DECIMAL(38, 10)), or AS STRING, or AS TIMESTAMP
+help: a record whose value does not fit goes to dead letters; TRY_CAST gives NULL for it
+"#;
+    a_sequence_has_no_order: steps("|> SELECT id, v\n|> UPSERT INTO sqlite('a.db', 't') KEY (id) SEQUENCE BY v") => r#"
+error: SEQUENCE BY needs values that have an order
+  ╭▸ orders.sync:4:57
+  │
+4 │ |> UPSERT INTO sqlite('a.db', 't') KEY (id) SEQUENCE BY v;
+  │                                                         ━ is JSON, which has none
+  ╰╴
+help: say which it has: CAST(v AS TIMESTAMP), or AS BIGINT
+help: a record whose value does not fit goes to dead letters
+"#;
+    a_sink_cannot_change_rows: steps("|> SELECT id\n|> UPSERT INTO file('out/') KEY (id)") => r#"
+error: file cannot UPSERT
+  ╭▸ orders.sync:4:4
+  │
+4 │ |> UPSERT INTO file('out/') KEY (id);
+  │    ━━━━━━━━━━━ file can: INSERT
+  ╰╴
+help: UPSERT works with: sqlite
+"#;
+    a_sink_wants_columns: steps("|> WHERE total > 1\n|> INSERT INTO parquet('out/')") => r#"
+error: parquet needs to know the columns
+  ╭▸ orders.sync:4:4
+  │
+4 │ |> INSERT INTO parquet('out/');
+  │    ━━━━━━━━━━━━━━━━━━━━━━━━━━━ the record may have any fields here
+  ╰╴
+help: a SELECT before it, or a SCHEMA at the source, says which there are
+help: select the fields that are used so far
+  ╭╴
+4 ± |> SELECT total
+5 ± |> INSERT INTO parquet('out/');
+  ╰╴
+"#;
+    a_promise_is_too_strong: "PIPELINE p WITH (delivery = 'exactly once') AS\nFROM file('a')\n|> TEE (|> INSERT INTO file('b'))\n|> INSERT INTO stdout();" => r#"
+error: 'exactly once' cannot be kept to the end
+  ╭▸ orders.sync:1:29
+  │
+1 │ PIPELINE p WITH (delivery = 'exactly once') AS
+  │                             ━━━━━━━━━━━━━━ asked for here
+2 │ FROM file('a')
+3 │ |> TEE (|> INSERT INTO file('b'))
+  │            ───────────────────── file: exactly once
+4 │ |> INSERT INTO stdout();
+  │    ──────────────────── stdout: at least once
+  ╰╴
+help: ask for what stdout can keep, or write somewhere else
+"#;
+    keep_last_meets_insert: steps("|> DEDUP BY id KEEP LAST\n|> INSERT INTO stdout()") => r#"
+error: KEEP LAST changes rows that INSERT has written already
+  ╭▸ orders.sync:4:4
+  │
+3 │ |> DEDUP BY id KEEP LAST
+  │    ───────────────────── a later row takes the place of an earlier one
+4 │ |> INSERT INTO stdout();
+  │    ━━━━━━━━━━━━━━━━━━━━ adds a row and never changes one
+  ╰╴
+help: use UPSERT INTO … KEY (…), or KEEP FIRST
+"#;
+    a_flow_ends_nowhere: steps("|> WHERE id = 1") => r#"
+error: this flow ends nowhere
+  ╭▸ orders.sync:3:4
+  │
+3 │ |> WHERE id = 1;
+  │    ━━━━━━━━━━━━ the last step passes its rows on
+  ╰╴
+help: end it with |> INSERT INTO …, |> UPSERT INTO … KEY (…) or |> REPLACE INTO … PER (…)
+"#;
+    a_step_is_behind_the_end: steps("|> INSERT INTO stdout()\n|> WHERE id = 1\n|> INSERT INTO stdout()") => r#"
+error: no row comes to this step
+  ╭▸ orders.sync:4:4
+  │
+3 │ |> INSERT INTO stdout()
+  │    ─────────── the rows end here
+4 │ |> WHERE id = 1
+  │    ━━━━━━━━━━━━ after the end of its flow
+  ╰╴
+help: put it before the end, or write to several places with |> TEE (|> INSERT INTO …)
+"#;
+    two_upserts_disagree: steps("|> SELECT id, c\n|> TEE (|> UPSERT INTO sqlite('a.db', 't') KEY (c))\n|> UPSERT INTO sqlite('a.db', 't') KEY (id)") => r#"
+error: sqlite('a.db', 't') is written by two different keys
+  ╭▸ orders.sync:5:4
+  │
+4 │ |> TEE (|> UPSERT INTO sqlite('a.db', 't') KEY (c))
+  │            ─────────────────────────────────────── by c
+5 │ |> UPSERT INTO sqlite('a.db', 't') KEY (id);
+  │    ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━ by id
+  ╰╴
+help: use one key for both, or two tables
+"#;
+    two_pipelines_feed_each_other: "PIPELINE a AS FROM file('in/*.ndjson') |> INSERT INTO file('out/');
+PIPELINE b AS FROM file('out/*.ndjson') |> INSERT INTO file('in/');" => r#"
+error: a reads what comes of what it writes
+  ╭▸ orders.sync:1:43
+  │
+1 │ PIPELINE a AS FROM file('in/*.ndjson') |> INSERT INTO file('out/');
+  │                                           ━━━━━━━━━━━━━━━━━━━━━━━━ comes back through file('in/*.ndjson')
+  ╰╴
+help: the way round: a → b → a
+help: write to another place than the one that is read
+"#;
+    a_token_is_in_the_text: "CONNECTION shop TO sqlite WITH (path = 'ghp_0123456789abcdefghijABCDEFGHIJ');" => r#"
+error: this looks like a secret, and a pipeline file is no place for one
+  ╭▸ orders.sync:1:40
+  │
+1 │ CONNECTION shop TO sqlite WITH (path = 'ghp_0123456789abcdefghijABCDEFGHIJ');
+  │                                        ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━ looks like an access token
+  ╰╴
+help: store it: syncline secret set service/name, which reads it from the terminal
+help: and name it here
+  ╭╴
+1 - CONNECTION shop TO sqlite WITH (path = 'ghp_0123456789abcdefghijABCDEFGHIJ');
+1 + CONNECTION shop TO sqlite WITH (path = secret('service/name'));
+  ╰╴
+"#;
+    a_primarys_delete_asks_for_what_is_not_there_yet: "SCHEMA s (id BIGINT, state STRING);
+PIPELINE p AS FROM file('a') SCHEMA s
+|> SHARD BY id INTO (PRIMARY things AS (
+     |> SELECT id, state = 'gone' AS gone
+     |> UPSERT INTO sqlite('a.db', 't') KEY (id) DELETE WHEN gone));" => r#"
+error: there is no column gone at the SHARD
+  ╭▸ orders.sync:5:62
+  │
+5 │      |> UPSERT INTO sqlite('a.db', 't') KEY (id) DELETE WHEN gone));
+  │                                                              ━━━━ things makes it later; a primary's DELETE WHEN is evaluated at the SHARD
+  ╰╴
+help: columns there: id, state
+help: or make it before: |> EXTEND … AS gone |> SHARD BY …
+"#;
+    a_watermark_is_something_else: "SCHEMA s (at TIMESTAMP, WATERMARK FOR at AS at + INTERVAL '1 hour');" => r#"
+error: a watermark is its column minus an interval
+  ╭▸ orders.sync:1:45
+  │
+1 │ SCHEMA s (at TIMESTAMP, WATERMARK FOR at AS at + INTERVAL '1 hour');
+  │                                             ━━━━━━━━━━━━━━━━━━━━━━ another expression
+  ╰╴
+help: write how late a record can come
+  ╭╴
+1 - SCHEMA s (at TIMESTAMP, WATERMARK FOR at AS at + INTERVAL '1 hour');
+1 + SCHEMA s (at TIMESTAMP, WATERMARK FOR at AS at - INTERVAL '30 seconds');
+  ╰╴
+"#;
+    a_type_is_not_there: "SCHEMA s (at COLOUR);" => r#"
+error: COLOUR is no type of a field
+  ╭▸ orders.sync:1:14
+  │
+1 │ SCHEMA s (at COLOUR);
+  │              ━━━━━━ this type
+  ╰╴
+help: these are: STRING, BIGINT, INT, SMALLINT, TINYINT, DECIMAL(p, s) up to 38 digits, DOUBLE, REAL, BOOLEAN, TIMESTAMP, DATE, BYTES, JSON, and lists of them (BIGINT[])
+"#;
+    a_test_row_is_too_long: steps("|> SELECT id\n|> INSERT INTO stdout()").as_str().to_owned() + "
+TEST t FOR orders GIVEN INPUT ROWS '{\"id\": 1}' EXPECT OUTPUT ROWS (1, 'ada') EXPECT DROPPED 1 BECAUSE 'filterd';" => r#"
+error: this row has 2 values, and the sink 1 columns
+  ╭▸ orders.sync:5:67
+  │
+5 │ TEST t FOR orders GIVEN INPUT ROWS '{"id": 1}' EXPECT OUTPUT ROWS (1, 'ada') EXPECT DROPPED 1 BECAUSE 'filterd';
+  │                                                                   ━━━━━━━━━━ 2 values
+  ╰╴
+help: columns: id
+
+error: nothing is dropped because of 'filterd'
+  ╭▸ orders.sync:5:103
+  │
+5 │ TEST t FOR orders GIVEN INPUT ROWS '{"id": 1}' EXPECT OUTPUT ROWS (1, 'ada') EXPECT DROPPED 1 BECAUSE 'filterd';
+  │                                                                                                       ━━━━━━━━━ 'filtered'?
+  ╰╴
+help: reasons: duplicate, filtered, late, stale, dead
+help: write 'filtered'
+  ╭╴
+5 │ TEST t FOR orders GIVEN INPUT ROWS '{"id": 1}' EXPECT OUTPUT ROWS (1, 'ada') EXPECT DROPPED 1 BECAUSE 'filtered';
+  ╰╴                                                                                                             +
+"#;
+    a_test_value_is_a_name: steps("|> SELECT id\n|> INSERT INTO stdout()").as_str().to_owned() + "
+TEST t FOR orders GIVEN INPUT ROWS '{\"id\": 1}' EXPECT OUTPUT ROWS (ada);" => r#"
+error: a row of a test has constant values
+  ╭▸ orders.sync:5:68
+  │
+5 │ TEST t FOR orders GIVEN INPUT ROWS '{"id": 1}' EXPECT OUTPUT ROWS (ada);
+  ╰╴                                                                   ━━━ ada is a name; text takes single quotes
+"#;
+    a_field_is_in_no_sample: steps("|> WHERE custmer = 'ada'\n|> INSERT INTO stdout()").as_str().to_owned() + "
+TEST t FOR orders GIVEN INPUT ROWS '{\"customer\": \"ada\"}', 'broken' EXPECT DEAD LETTERS 1;" => r#"
+warning: custmer is not in the one record that could be looked at
+  ╭▸ orders.sync:3:10
+  │
+3 │ |> WHERE custmer = 'ada'
+  │          ━━━━━━━ customer?
+  ╰╴
+help: fields there: customer
+"#;
+    an_alias_ends_at_select: "PIPELINE p AS FROM file('a') AS i |> SELECT i.id |> WHERE i.id = 1 |> INSERT INTO stdout();" => r#"
+error: nothing is called i here
+  ╭▸ orders.sync:1:59
+  │
+1 │ PIPELINE p AS FROM file('a') AS i |> SELECT i.id |> WHERE i.id = 1 |> INSERT INTO stdout();
+  │                                      ┬──────────          ━ read here
+  │                                      │
+  │                                      SELECT makes new rows: i ends here
+  ╰╴
+help: write the column without i, or name the new rows: |> AS i
+"#;
+}
