@@ -169,3 +169,42 @@ impl<'a> Arguments<'a> {
         self.values.get(name).and_then(|value| value.as_str()).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::registry::{connector, open_source};
+
+    fn wrong(positional: &[Value], named: &[(&str, Value)]) -> String {
+        let named = named.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
+        let args = Args { positional: positional.to_vec(), named };
+        Arguments::checked(connector("sqlite").unwrap(), &args).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn arguments_that_do_not_fit_are_named() {
+        assert_eq!(wrong(&[json!("a.db")], &[]), "`sqlite` wants `table`");
+        assert_eq!(wrong(&[json!("a.db"), json!(7)], &[]), "`table` of `sqlite` is text; `7` is given");
+        assert_eq!(
+            wrong(&[json!("a"), json!("b"), json!("c")], &[]),
+            "`sqlite` takes 2 arguments by position; 3 are given"
+        );
+        assert_eq!(wrong(&[json!("a")], &[("path", json!("b"))]), "`path` of `sqlite` is given twice");
+        assert_eq!(wrong(&[], &[("tabel", json!("b"))]), "`sqlite` has no argument `tabel`; it has path, table");
+    }
+
+    #[test]
+    fn what_is_no_source_is_named() {
+        let open = |name| {
+            open_source(name, &Args::texts(&["x"]), &Surroundings::default(), false)
+                .err()
+                .map(|error| error.to_string())
+        };
+        assert_eq!(open("kafka"), Some("there is no connector `kafka`".to_owned()));
+        assert_eq!(open("parquet"), Some("`parquet` cannot be read from".to_owned()));
+        assert_eq!(open("http"), Some("`http` takes its rows from the server".to_owned()));
+        assert_eq!(open("file"), None);
+    }
+}

@@ -90,3 +90,60 @@ impl OutboxSink for StdoutSink {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::conformance::rows::{numbered, numbered_schema};
+
+    /// A pipe that takes `room` bytes at a time, and then says what `full` is.
+    #[derive(Clone)]
+    struct Pipe {
+        taken: Arc<Mutex<Vec<u8>>>,
+        room: Arc<Mutex<usize>>,
+        full: ErrorKind,
+    }
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut room = self.room.lock().unwrap();
+            if *room == 0 {
+                return Err(self.full.into());
+            }
+            let taken = bytes.len().min(*room);
+            *room -= taken;
+            self.taken.lock().unwrap().extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn printed(full: ErrorKind) -> (Result<(), SinkError>, StdoutSink, Pipe) {
+        let pipe = Pipe { taken: Arc::default(), room: Arc::new(Mutex::new(12)), full };
+        let mut sink = StdoutSink::to(&numbered_schema(), Box::new(pipe.clone()));
+        sink.apply(&[OutboxRows { base: 0, rows: numbered(&[1, 2]) }]).unwrap();
+        (sink.commit(&Delivered::default()), sink, pipe)
+    }
+
+    #[test]
+    fn a_torn_line_is_ended_before_it_comes_again() {
+        let (full, mut sink, pipe) = printed(ErrorKind::WouldBlock);
+        assert_eq!(full, Err(SinkError::Again("cannot write to the output: operation would block".into())));
+        *pipe.room.lock().unwrap() = 1000;
+        sink.apply(&[OutboxRows { base: 0, rows: numbered(&[1, 2]) }]).unwrap();
+        sink.commit(&Delivered::default()).unwrap();
+        let text = String::from_utf8(pipe.taken.lock().unwrap().clone()).unwrap();
+        assert_eq!(text, "{\"id\":1}\n{\"i\n{\"id\":1}\n{\"id\":2}\n");
+    }
+
+    #[test]
+    fn when_the_reader_has_gone_nothing_more_is_tried() {
+        let (gone, ..) = printed(ErrorKind::BrokenPipe);
+        assert_eq!(gone, Err(SinkError::Never("the reader of the output has gone".into())));
+    }
+}

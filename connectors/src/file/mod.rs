@@ -5,6 +5,8 @@ mod find;
 mod lines;
 mod resume;
 mod sink;
+#[cfg(test)]
+mod sink_tests;
 mod source;
 #[cfg(test)]
 mod source_tests;

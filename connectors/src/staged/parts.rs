@@ -111,13 +111,15 @@ pub struct Appended {
     pub path: PathBuf,
     file: File,
     length: u64,
+    /// There may be bytes behind `length`, of a write that failed.
+    torn: bool,
 }
 
 impl Appended {
     pub fn create(path: PathBuf) -> Result<Self, SinkError> {
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(true).clone();
         let file = options.open(&path).map_err(|error| trouble("create", &path, &error))?;
-        Ok(Self { path, file, length: 0 })
+        Ok(Self { path, file, length: 0, torn: false })
     }
 
     /// Opens a file of an earlier start and cuts it back to `length`.
@@ -132,26 +134,21 @@ impl Appended {
             return Err(lost(&path, found, length));
         }
         file.set_len(length).map_err(|error| trouble("cut back", &path, &error))?;
-        Ok(Self { path, file, length })
+        Ok(Self { path, file, length, torn: false })
     }
 
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// All of the bytes, or none: what a full disk has taken of them is cut off again.
+    /// All of the bytes, or none: what a full disk has taken of them is cut off again, at the latest by [`Appended::sync`].
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
-        match self.file.write_all_at(bytes, self.length) {
-            Ok(()) => {
-                self.length += bytes.len() as u64;
-                Ok(())
-            }
-            Err(error) => {
-                let written = trouble("write", &self.path, &error);
-                self.file.set_len(self.length).map_err(|error| trouble("cut back", &self.path, &error))?;
-                Err(written)
-            }
+        if let Err(error) = self.file.write_all_at(bytes, self.length) {
+            self.torn = self.file.set_len(self.length).is_err();
+            return Err(trouble("write", &self.path, &error));
         }
+        self.length += bytes.len() as u64;
+        Ok(())
     }
 
     pub fn starts_with(&self, bytes: &[u8]) -> Result<bool, SinkError> {
@@ -171,7 +168,11 @@ impl Appended {
         Ok(found == [byte])
     }
 
-    pub fn sync(&self) -> Result<(), SinkError> {
+    pub fn sync(&mut self) -> Result<(), SinkError> {
+        if self.torn {
+            self.file.set_len(self.length).map_err(|error| trouble("cut back", &self.path, &error))?;
+            self.torn = false;
+        }
         self.file.sync_data().map_err(|error| trouble("sync", &self.path, &error))
     }
 }

@@ -1,0 +1,262 @@
+//! What a user finds in the folder that a pipeline writes to.
+
+use std::{fs, os::unix::fs::symlink, path::PathBuf, sync::Arc};
+
+use arrow::{
+    array::{ArrayRef, Int64Array, RecordBatch, StringViewArray, UInt8Array, UInt32Array},
+    datatypes::{Field, Schema},
+};
+use serde_json::Value;
+use syncline_engine::sink::{Cut, Sink, SinkError, StagedSink, Write};
+use syncline_record::{Reason, RowFailure};
+use tempfile::TempDir;
+
+use crate::{
+    conformance::rows::{batch, numbered},
+    registry::{SinkRequest, check_sink, open_sink},
+    spec::{Args, ConnectorError, Surroundings},
+};
+
+const GO_ON: Cut = Cut { now: 0, end: false };
+const END: Cut = Cut { now: 0, end: true };
+
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn with<T>(&self, path: &str, endless: bool, then: impl FnOnce(SinkRequest) -> T) -> T {
+        let around = Surroundings { folder: self.0.path().to_owned() };
+        let (args, step, schema) = (Args::texts(&[path]), "tee/in-sert".into(), numbered(&[]).schema());
+        let (write, keys) = (Write::Insert, Vec::new());
+        then(SinkRequest {
+            args: &args,
+            around: &around,
+            pipeline: "my pipe",
+            step: &step,
+            write,
+            schema,
+            keys,
+            endless,
+        })
+    }
+
+    fn sink(&self, path: &str) -> Box<dyn StagedSink> {
+        match self.with(path, false, |request| open_sink("file", request)) {
+            Ok(Sink::Staged(sink)) => sink,
+            _ => panic!("file is staged"),
+        }
+    }
+
+    /// One whole run that ends.
+    fn run(&self, path: &str, mark: Option<&Value>, ids: &[i64]) -> Value {
+        let mut sink = self.sink(path);
+        sink.open(mark).unwrap();
+        sink.write(&batch(numbered(ids))).unwrap();
+        let mark = sink.prepare(END).unwrap();
+        sink.reveal().unwrap();
+        mark
+    }
+
+    /// Every file with its content, hidden ones too.
+    fn files(&self, folder: &str) -> Vec<(String, String)> {
+        let mut files: Vec<_> = fs::read_dir(self.path(folder))
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path()).unwrap()))
+            .collect();
+        files.sort();
+        files
+    }
+
+    fn said(&self, error: SinkError) -> SinkError {
+        let short = |text: String| text.replace(&format!("{}/", self.0.path().display()), "");
+        match error {
+            SinkError::Again(text) => SinkError::Again(short(text)),
+            SinkError::Never(text) => SinkError::Never(short(text)),
+            other => other,
+        }
+    }
+}
+
+fn files(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    expected.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect()
+}
+
+#[test]
+fn names_of_parts_say_pipeline_step_and_number_and_can_stand_in_any_folder() {
+    let folder = Folder::new();
+    let mark = folder.run("out/", None, &[1]);
+    folder.run("out/", Some(&mark), &[2]);
+    let expected = [
+        ("my%20pipe-tee.in%2Dsert-00000001.ndjson", "{\"id\":1}\n"),
+        ("my%20pipe-tee.in%2Dsert-00000002.ndjson", "{\"id\":2}\n"),
+    ];
+    assert_eq!(folder.files("out"), files(&expected));
+}
+
+#[test]
+fn nothing_is_visible_before_its_checkpoint_is_committed() {
+    let folder = Folder::new();
+    let mut sink = folder.sink("out/");
+    sink.open(None).unwrap();
+    sink.write(&batch(numbered(&[1]))).unwrap();
+    let mark = sink.prepare(END).unwrap();
+    let hidden = [(".my%20pipe-tee.in%2Dsert-00000001.ndjson.tmp", "{\"id\":1}\n")];
+    assert_eq!(folder.files("out"), files(&hidden));
+    drop(sink);
+    folder.sink("out/").open(Some(&mark)).unwrap();
+    assert_eq!(folder.files("out"), files(&[("my%20pipe-tee.in%2Dsert-00000001.ndjson", "{\"id\":1}\n")]));
+}
+
+#[test]
+fn lanes_have_parts_of_their_own() {
+    let folder = Folder::new();
+    let rows = numbered(&[1, 2, 3]);
+    let lanes: ArrayRef = Arc::new(UInt32Array::from(vec![3, 0, 3]));
+    let mut columns = rows.columns().to_vec();
+    columns.push(lanes.clone());
+    let mut fields: Vec<_> = rows.schema().fields().to_vec();
+    fields.push(Arc::new(Field::new("__lane", lanes.data_type().clone(), false)));
+    let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+    let mut sink = folder.sink("out/");
+    sink.open(None).unwrap();
+    sink.write(&batch(rows)).unwrap();
+    sink.prepare(END).unwrap();
+    sink.reveal().unwrap();
+    let expected = [
+        ("my%20pipe-tee.in%2Dsert-lane00-00000001.ndjson", "{\"id\":2}\n"),
+        ("my%20pipe-tee.in%2Dsert-lane03-00000001.ndjson", "{\"id\":1}\n{\"id\":3}\n"),
+    ];
+    assert_eq!(folder.files("out"), files(&expected));
+}
+
+#[test]
+fn whole_records_are_written_as_they_came() {
+    let folder = Folder::new();
+    let texts: ArrayRef =
+        Arc::new(StringViewArray::from(vec![Some("{ \"a\" : 1.50 }"), None, Some("{\"b\":\n2}"), Some("{}")]));
+    let ops: ArrayRef = Arc::new(UInt8Array::from(vec![0, 0, 0, 3]));
+    let ids: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3, 4]));
+    let rows = RecordBatch::try_from_iter([("id", ids), ("__out", texts), ("__op", ops)]).unwrap();
+    let mut sink = folder.sink("out/x.ndjson");
+    sink.open(None).unwrap();
+    let failed = sink.write(&batch(rows)).unwrap();
+    assert_eq!(failed, [RowFailure { row: 1, reason: Reason::new("missing", "the record has no text") }]);
+    sink.prepare(END).unwrap();
+    sink.reveal().unwrap();
+    assert_eq!(folder.files("out"), files(&[("x.ndjson", "{ \"a\" : 1.50 }\n{\"b\": 2}\n")]));
+}
+
+#[test]
+fn a_single_file_appears_at_the_end_and_a_second_run_adds_to_it() {
+    let folder = Folder::new();
+    let mark = folder.run("out/x.ndjson", None, &[1]);
+    assert_eq!(folder.files("out"), files(&[("x.ndjson", "{\"id\":1}\n")]));
+    folder.run("out/x.ndjson", Some(&mark), &[2]);
+    assert_eq!(folder.files("out"), files(&[("x.ndjson", "{\"id\":1}\n{\"id\":2}\n")]));
+}
+
+#[test]
+fn a_file_of_somebody_else_is_kept_in_front_and_ended_where_it_has_no_line_end() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path("out")).unwrap();
+    fs::write(folder.path("out/x.ndjson"), "{\"old\":true}").unwrap();
+    folder.run("out/x.ndjson", None, &[1]);
+    assert_eq!(folder.files("out"), files(&[("x.ndjson", "{\"old\":true}\n{\"id\":1}\n")]));
+}
+
+#[test]
+fn a_run_without_rows_leaves_an_empty_file_and_no_empty_parts() {
+    let folder = Folder::new();
+    folder.run("out/x.ndjson", None, &[]);
+    folder.run("parts/", None, &[]);
+    assert_eq!(folder.files("out"), files(&[("x.ndjson", "")]));
+    assert_eq!(folder.files("parts"), []);
+}
+
+#[test]
+fn what_somebody_else_wrote_meanwhile_is_not_written_over() {
+    let folder = Folder::new();
+    let mut sink = folder.sink("out/x.ndjson");
+    sink.open(None).unwrap();
+    sink.write(&batch(numbered(&[1]))).unwrap();
+    sink.prepare(END).unwrap();
+    fs::write(folder.path("out/x.ndjson"), "theirs\n").unwrap();
+    let text = "out/x.ndjson was written by somebody else meanwhile; move it away, and start again";
+    assert_eq!(folder.said(sink.reveal().unwrap_err()), SinkError::Never(text.into()));
+    fs::remove_file(folder.path("out/x.ndjson")).unwrap();
+    sink.reveal().unwrap();
+    assert_eq!(folder.files("out"), files(&[("x.ndjson", "{\"id\":1}\n")]));
+}
+
+#[test]
+fn a_lost_or_cut_part_and_one_from_another_run_are_told() {
+    let folder = Folder::new();
+    let mut sink = folder.sink("out/");
+    sink.open(None).unwrap();
+    sink.write(&batch(numbered(&[1]))).unwrap();
+    let mark = sink.prepare(GO_ON).unwrap();
+    let name = "my%20pipe-tee.in%2Dsert-00000001.ndjson";
+    fs::write(folder.path(&format!("out/.{name}.tmp")), "{").unwrap();
+    let cut = format!(
+        "out/.{name}.tmp has 1 bytes, and 9 were committed: it was removed or cut; run with --fresh to write everything again"
+    );
+    assert_eq!(folder.said(folder.sink("out/").open(Some(&mark)).unwrap_err()), SinkError::Never(cut));
+    fs::rename(folder.path(&format!("out/.{name}.tmp")), folder.path(&format!("out/{name}"))).unwrap();
+    fs::write(folder.path(&format!("out/.{name}.tmp")), "{\"id\":1}\nmore").unwrap();
+    let newer = format!(
+        "out/{name} is newer than the last checkpoint: another run wrote it; move it away, or run with --fresh"
+    );
+    assert_eq!(folder.said(folder.sink("out/").open(Some(&mark)).unwrap_err()), SinkError::Never(newer));
+    // Without a checkpoint it only stands there: the new parts come after it.
+    folder.run("out/", None, &[7]);
+    let expected = [(name, "{"), ("my%20pipe-tee.in%2Dsert-00000002.ndjson", "{\"id\":7}\n")];
+    assert_eq!(folder.files("out"), files(&expected));
+}
+
+#[test]
+fn a_full_disk_is_a_passing_trouble_that_names_the_file_and_loses_nothing() {
+    let folder = Folder::new();
+    let mut sink = folder.sink("out/");
+    sink.open(None).unwrap();
+    let hidden = folder.path("out/.my%20pipe-tee.in%2Dsert-00000001.ndjson.tmp");
+    symlink("/dev/full", &hidden).unwrap();
+    sink.write(&batch(numbered(&[1, 2]))).unwrap();
+    let text = "cannot write out/.my%20pipe-tee.in%2Dsert-00000001.ndjson.tmp: No space left on device";
+    for _ in 0..2 {
+        assert_eq!(folder.said(sink.prepare(END).unwrap_err()), SinkError::Again(text.into()));
+    }
+    // A restart with space again: the leftover goes, the rows come again.
+    fs::remove_file(&hidden).unwrap();
+    folder.run("out/", None, &[1, 2]);
+    assert_eq!(folder.files("out"), files(&[("my%20pipe-tee.in%2Dsert-00000001.ndjson", "{\"id\":1}\n{\"id\":2}\n")]));
+}
+
+#[test]
+fn what_cannot_be_a_target_is_told_before_the_run() {
+    let folder = Folder::new();
+    let because = "it would only appear at the end of a pipeline that never ends";
+    let needs_folder = ConnectorError::NeedsFolder { path: "out/x.ndjson".into(), because, fix: "out/x/".into() };
+    assert_eq!(folder.with("out/x.ndjson", true, |request| check_sink("file", &request)), Err(needs_folder.clone()));
+    assert_eq!(
+        needs_folder.to_string(),
+        "`out/x.ndjson` is one file, and it would only appear at the end of a pipeline that never ends; write a folder: `out/x/`"
+    );
+    assert_eq!(folder.with("out/", true, |request| check_sink("file", &request)), Ok(()));
+    let upsert = || Write::Upsert { key: vec!["id".into()], sequenced: false, ignore_nulls: false };
+    let refused = folder.with("out/", true, |request| check_sink("file", &SinkRequest { write: upsert(), ..request }));
+    assert_eq!(refused.unwrap_err().to_string(), "`file` cannot UPSERT; it can INSERT");
+    fs::write(folder.path("plain"), "").unwrap();
+    let mut sink = folder.sink("plain/out/");
+    assert_eq!(
+        folder.said(sink.open(None).unwrap_err()),
+        SinkError::Never("cannot create the folder plain/out/: Not a directory".into())
+    );
+}
