@@ -1,7 +1,10 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::store::child;
+use crate::{
+    log::{Ends, Log, NewFrame},
+    store::{Changes, StateStore, child},
+};
 
 fn place() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
@@ -72,4 +75,57 @@ fn a_newer_format_and_a_damaged_file_are_refused_and_left_alone() {
     fs::write(place.path().join("format"), "2\n").expect("write");
     assert_eq!(open(), StoreError::Format { folder: folder.clone(), found: 2, oldest: 1, newest: 1 });
     assert_eq!(fs::read_to_string(place.path().join("format")).expect("a file"), "2\n");
+}
+
+/// Folders that earlier versions wrote: one for every format that was ever released, and the present one.
+fn kept(format: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/folder/formats/{format}"))
+}
+
+fn frame(body: &str) -> NewFrame {
+    NewFrame { count: 2, time: 1_700_000_000_000_000, body: body.as_bytes().to_vec() }
+}
+
+#[test]
+fn a_folder_of_every_format_is_read() {
+    for format in OLDEST..=FORMAT {
+        let place = place();
+        child::copy(&kept(format), place.path());
+        let folder = DataFolder::open(place.path(), 5).expect("open");
+        assert_eq!((folder.worker().len(), folder.created()), (32, 1_700_000_000_000_000));
+        let store = folder.store().expect("store");
+        assert_eq!(store.get(b"checkpoint"), Ok(Some(b"one".to_vec())));
+        let ends: Ends = serde_json::from_slice(&store.get(b"ends").expect("get").expect("ends")).expect("json");
+        let log = folder.log().expect("log");
+        log.recover(&["p/"], &ends).expect("recover");
+        for topic in ["in/orders", "p/out"] {
+            let bodies: Vec<_> = log.read(topic, 0, 100).expect("read").into_iter().map(|frame| frame.body).collect();
+            assert_eq!(bodies, [b"first", b"again"], "{topic} of format {format}");
+        }
+    }
+}
+
+/// Run once for each new format: `cargo test -p syncline-engine keep_a_folder -- --ignored`.
+#[test]
+#[ignore = "writes the folder of the present format"]
+fn keep_a_folder_of_this_format() {
+    let place = place();
+    let folder = DataFolder::open(place.path(), 1_700_000_000_000_000).expect("open");
+    let log = folder.log().expect("log");
+    log.publish("in/orders", vec![frame("first"), frame("again")]).expect("publish");
+    log.append("p/out", frame("first")).expect("append");
+    log.append("p/out", frame("again")).expect("append");
+    let ends = log.prepare(&["p/out".to_owned()]).expect("prepare");
+    log.append("p/out", frame("never committed")).expect("append");
+    log.prepare(&["p/out".to_owned()]).expect("prepare");
+    let store = folder.store().expect("store");
+    let mut changes = Changes::default();
+    changes.put("checkpoint", "one");
+    changes.put("ends", serde_json::to_vec(&ends).expect("json"));
+    store.apply(changes).and_then(|()| store.flush()).expect("apply");
+    drop((store, log));
+    child::copy(place.path(), &kept(FORMAT));
+    for lock in ["lock", "state/lock"] {
+        fs::remove_file(kept(FORMAT).join(lock)).expect("remove");
+    }
 }
