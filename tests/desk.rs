@@ -19,7 +19,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Longer than any command of a small test needs, also on a machine that compiles beside it.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How often something outside is looked at while it is waited for.
 const BLINK: Duration = Duration::from_millis(20);
 
@@ -251,13 +251,7 @@ impl Running {
         if let Some(reader) = self.err_reader.take() {
             reader.join().expect("no panic");
         }
-        Said {
-            line: self.line.clone(),
-            code: status.code(),
-            stdout,
-            err: self.err(),
-            peak: self.peak,
-        }
+        Said { line: self.line.clone(), code: status.code(), stdout, err: self.err(), peak: self.peak }
     }
 
     /// The kernel's own high-water mark of its memory; gone once it has ended, so it is looked at while it runs.

@@ -56,8 +56,7 @@ fn every_webhook_counts_once_and_each_arm_holds_what_an_independent_script_says(
 
     let first = Desk::new();
     run(&first, &posted);
-    let found = tables(&first);
-    assert_eq!(found, expected(&first, &posted));
+    look::same("the tables", &tables(&first), &expected(&first, &posted));
     let duplicates = first.value("SELECT sum(duplicate) AS n FROM steps WHERE step = 'dedup'");
     assert_eq!(duplicates, PAYLOADS, "each was posted twice");
     let dead = first.value("SELECT count(*) AS n FROM dead_letters").as_u64().expect("a count");

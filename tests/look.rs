@@ -69,3 +69,17 @@ pub fn parts(folder: &Path, extension: &str) -> Vec<PathBuf> {
     found.sort();
     found
 }
+
+/// Panics with the first difference, not with thousands of rows.
+pub fn same(what: &str, found: &[String], expected: &[String]) {
+    let first = found.iter().zip(expected).position(|(found, expected)| found != expected);
+    let at = first.unwrap_or(found.len().min(expected.len()));
+    assert!(
+        found == expected,
+        "{what}: {} rows, expected {}; the first difference is at {at}: {:?}, expected {:?}",
+        found.len(),
+        expected.len(),
+        found.get(at),
+        expected.get(at)
+    );
+}
