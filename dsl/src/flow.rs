@@ -53,7 +53,7 @@ impl Walk<'_> {
         for (index, step) in steps.iter().enumerate() {
             if let Some(end) = index.checked_sub(1).map(|before| &steps[before]).filter(|before| ends_a_flow(before)) {
                 self.say(say::unreachable(step.span, end.keyword));
-                break;
+                return made;
             }
             match self.step(step, &mut scope, branch) {
                 Made::Step(kind, id) => made.push(Step {

@@ -66,7 +66,10 @@ fn finished(mut walk: Walk, source: Source, first: Step, mut flow: Vec<Step>) ->
     let options = options(&mut walk);
     group::carry(&mut flow, &first, "", planner);
     let needed: BTreeSet<String> = hidden::prune(&mut flow, planner);
-    let metadata = METADATA.iter().filter(|name| needed.contains(**name)).map(|name| (*name).to_owned()).collect();
+    // A field of that name in a schema is the record's own.
+    let is_hidden = |name: &str| first.columns.iter().any(|column| column.name == name && !column.visible);
+    let metadata = METADATA.iter().filter(|name| needed.contains(**name) && is_hidden(name));
+    let metadata = metadata.map(|name| (*name).to_owned()).collect();
     let plan = walk.source_plan(source, metadata).map(|source| Plan {
         format: PLAN_FORMAT,
         pipeline: walk.pipeline.name.text.clone(),

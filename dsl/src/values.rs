@@ -140,8 +140,10 @@ pub(crate) fn arguments(call: &ast::Call, connector: &ConnectorFacts, said: &mut
             Err(wrong) => said.push(wrong),
         }
     }
+    // A misspelt argument is probably the one that is missing.
+    let named = said.len() == before;
     for facts in connector.arguments.iter().filter(|facts| facts.required) {
-        if !places.iter().any(|(name, _)| *name == facts.name) {
+        if named && !places.iter().any(|(name, _)| *name == facts.name) {
             said.push(say::missing_argument(call.span, facts, connector));
         }
     }

@@ -60,13 +60,24 @@ fn feeds(written: &Place, read: &Place, catalog: &Catalog) -> bool {
 
 fn covers(from: &Value, to: &Value) -> bool {
     match (from, to) {
-        (Value::Text(pattern), Value::Text(path)) => path_covers(plain(pattern), plain(path)),
+        (Value::Text(pattern), Value::Text(path)) => path_covers(&plain(pattern), &plain(path)),
         (one, other) => one == other,
     }
 }
 
-fn plain(path: &str) -> &str {
-    path.trim_start_matches("./")
+/// A path without `.` and `..`, as far as that can be seen from its text.
+fn plain(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "." => {}
+            ".." if parts.last().is_some_and(|last| !matches!(*last, "" | "..")) => {
+                parts.pop();
+            }
+            other => parts.push(other),
+        }
+    }
+    parts.join("/")
 }
 
 /// Whether a pattern of paths takes in a path, or a file of the folder that a path with `/` at its end names.
@@ -105,6 +116,12 @@ fn matches(pattern: &[u8], path: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_compared_without_its_detours() {
+        let all = ["./a", "x/../a", "../a", "/../a", "x/./y/"].map(plain);
+        assert_eq!(all, ["a", "a", "../a", "/../a", "x/y/"]);
+    }
 
     #[test]
     fn a_pattern_covers_the_paths_that_it_would_find() {

@@ -36,9 +36,10 @@ impl Walk<'_> {
         if let Some(ast::Keep { by: Some(order), span, which }) = &dedup.keep {
             if *which == ast::KeepWhich::First {
                 self.say(say::keep_first_by(*span));
+            } else {
+                order_by = self.ordered(order, scope, "KEEP LAST BY");
+                compiled &= order_by.is_some();
             }
-            order_by = self.ordered(order, scope, "KEEP LAST BY");
-            compiled &= order_by.is_some();
         }
         if dedup.within.is_none()
             && let Some(source) = self.endless

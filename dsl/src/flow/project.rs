@@ -80,7 +80,8 @@ impl Walk<'_> {
             (None, Some(reading)) => (reading.name.clone(), named.span),
             (None, None) => (fallback(), named.span),
         };
-        if let Some(taken) = say::reserved(place, &name) {
+        let read_it = named.name.is_some() || reading.is_some();
+        if let Some(taken) = say::reserved(place, &name).filter(|_| read_it) {
             return self.say(taken);
         }
         let output = match reading {
@@ -128,6 +129,7 @@ impl Walk<'_> {
         match twice {
             // A field of an open record that happens to be read elsewhere is not one that the file names twice.
             Some(at) if selected.outputs[at].column.undeclared => selected.outputs[at] = output,
+            Some(_) if output.column.undeclared => {}
             Some(at) => {
                 let first = selected.places[at];
                 self.say(say::column_twice(place, &name, (first != place).then_some(first)));

@@ -281,3 +281,33 @@ TEST of_good FOR good GIVEN INPUT ROWS '{\"id\": 1}' EXPECT DEAD LETTERS 0;";
     assert_eq!((names, tests), (vec!["good"], vec!["of_good"]));
     assert_eq!(slugs(&checked), ["no-such-column", "misspelt-keyword"]);
 }
+
+#[test]
+fn a_star_of_an_open_record_keeps_it_open_wherever_it_stands() {
+    let plans = ["SELECT *, id + 1 AS next", "SELECT id + 1 AS next, *", "EXTEND id + 1 AS next"]
+        .map(|step| plan(&format!("PIPELINE p AS FROM file('a.ndjson') |> {step} |> INSERT INTO file('b/');")));
+    for plan in &plans {
+        assert_eq!(plan.flow[0].open.as_ref().map(|open| open.set.clone()), Some(vec!["next".to_owned()]));
+    }
+    assert!(plan("PIPELINE p AS FROM file('a.ndjson') |> SELECT id, * |> INSERT INTO file('b/');").source.whole_record);
+}
+
+#[test]
+fn a_declared_field_comes_before_the_metadata_of_its_name() {
+    let source = "
+SCHEMA s (_key STRING, Id BIGINT);
+PIPELINE p AS FROM file('a.ndjson') SCHEMA s |> SELECT _key, ID, _offset |> INSERT INTO stdout();";
+    assert_eq!(plan(source).source.metadata, ["_offset"]);
+}
+
+#[test]
+fn a_group_is_followed_through_the_projections_behind_a_filter() {
+    let source = "
+PIPELINE p AS FROM file('a.ndjson')
+|> SELECT id, x |> WHERE x = 1 |> SELECT id + 1 AS k, x |> REPLACE INTO sqlite('a.db', 't') PER (k);";
+    let plan = plan(source);
+    let ids: Vec<&str> = plan.flow.iter().map(|step| step.id.as_str()).collect();
+    assert_eq!(ids, ["select", "group", "where", "select_2", "replace"]);
+    assert_eq!(step(&plan, "group").kind, StepKind::Group { per: vec!["(id + 1)".into()] });
+    assert_eq!(step(&plan, "where").kind, StepKind::Where { predicate: "x = 1".into(), groups: true });
+}
