@@ -47,7 +47,22 @@ pub fn staged(fresh: &dyn Fn() -> Outside<dyn StagedSink>) {
             assert_eq!((outside.seen)(), all, "killed after {first} calls, and after {second} more");
         }
     }
+    for crash in 0..=calls {
+        ends_after_a_crash(&fresh(), crash);
+    }
     starts_over(&fresh());
+}
+
+/// What was written ahead and not committed is cut off, even where nothing is written over it.
+fn ends_after_a_crash(outside: &Outside<dyn StagedSink>, crash: usize) {
+    let mut checkpoint = Checkpoint::default();
+    staged_run(outside, &mut checkpoint, crash);
+    let mut sink = (outside.make)();
+    sink.open(checkpoint.mark.as_ref()).expect("open");
+    sink.prepare(Cut { now: checkpoint.epochs * EPOCH, end: true }).expect("prepare");
+    sink.reveal().expect("reveal");
+    let committed: Vec<i64> = (0..checkpoint.epochs * BATCHES * BATCH_ROWS).collect();
+    assert_eq!((outside.seen)(), committed, "killed after {crash} calls, and ended");
 }
 
 /// Goes on from the checkpoint, and is killed after `calls` steps; returns how many were made.

@@ -408,3 +408,48 @@ fn a_cursor_from_elsewhere_is_told() {
     assert_eq!(what, "a.ndjson");
     assert!(detail.starts_with("the cursor cannot be read (missing field"), "{detail}");
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// The plainest reading there is: all at once, split at line ends.
+    #[test]
+    fn any_bytes_give_the_lines_that_a_plain_reading_gives(
+        pieces in proptest::collection::vec(proptest::prop_oneof![
+            "[a-z]{0,12}", "\r\n", "\n", "\n\n", " \t", "\r", "x{70000,70010}", "\u{feff}"
+        ], 0..60),
+        restart in 1usize..4,
+    ) {
+        let text = pieces.concat();
+        let mut folder = Folder::of(&[("a.ndjson", &text)]);
+        let mut expected = Vec::new();
+        let mut start = 0;
+        for (number, line) in text.split_inclusive('\n').enumerate() {
+            let mark = if number == 0 && line.starts_with('\u{feff}') { 3 } else { 0 };
+            let shown = line[mark..].strip_suffix('\n').unwrap_or(&line[mark..]);
+            let shown = shown.strip_suffix('\r').unwrap_or(shown);
+            if !shown.trim_ascii_start().is_empty() {
+                expected.push(format!("a.ndjson:{}@{} {shown}", number + 1, start + mark));
+            }
+            start += line.len();
+        }
+        let mut read = Vec::new();
+        loop {
+            let mut source = folder.opened("*.ndjson", false, NOW);
+            let before = read.len();
+            for _ in 0..restart {
+                if let Polled::Rows(polled) = source.poll(NOW).unwrap() {
+                    for row in 0..polled.origin.rows() {
+                        let (place, line) = (polled.origin.place(row), polled.origin.bytes_of(row));
+                        read.push(format!("{place}@{} {}", place.byte.unwrap(), String::from_utf8_lossy(line)));
+                    }
+                    folder.cursors.insert(polled.origin.partition.to_string(), polled.cursor);
+                }
+            }
+            if read.len() == before {
+                break;
+            }
+        }
+        proptest::prop_assert_eq!(read, expected);
+    }
+}
