@@ -7,14 +7,9 @@ use arrow::{
     array::{Array, AsArray, RecordBatch},
     datatypes::{Schema, UInt8Type},
 };
+use syncline_engine::operators::present::OUT;
 use syncline_functions::JsonWriter;
 use syncline_record::{Op, Reason, RowFailure, batch};
-
-/// Hidden column of rows at a sink: the complete JSON text of the row.
-pub const OUT: &str = "__out";
-
-/// Hidden column of rows at a sink: which input the row came from.
-pub const ORIGIN: &str = "__origin";
 
 pub struct RowText {
     writer: JsonWriter,

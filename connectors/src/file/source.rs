@@ -59,7 +59,7 @@ impl FileSource {
     fn poll_bounded(&mut self) -> Result<Polled, SourceError> {
         while let Some(tail) = self.files.tails.get_mut(self.turn) {
             match tail.take(false)? {
-                Taken::Rows(rows) => return Ok(Polled::Rows(rows)),
+                Taken::Rows(rows) => return Ok(Polled::Rows(*rows)),
                 Taken::Underway => return Ok(Polled::Idle),
                 Taken::Nothing => {
                     tail.close();
@@ -91,7 +91,7 @@ impl FileSource {
             match tail.take(whole_only)? {
                 Taken::Rows(rows) => {
                     self.turn = at + 1;
-                    return Ok(Polled::Rows(rows));
+                    return Ok(Polled::Rows(*rows));
                 }
                 Taken::Nothing | Taken::Underway => {}
             }

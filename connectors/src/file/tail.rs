@@ -28,7 +28,7 @@ pub struct Tail {
 
 /// What a look at a file brought.
 pub enum Taken {
-    Rows(Rows),
+    Rows(Box<Rows>),
     Nothing,
     Underway,
 }
@@ -57,7 +57,7 @@ impl Tail {
         match next {
             Next::Block(block) => {
                 self.same_head()?;
-                Ok(Taken::Rows(self.rows(block)))
+                Ok(Taken::Rows(Box::new(self.rows(block))))
             }
             Next::Nothing => self.not_shorter().map(|()| Taken::Nothing),
             Next::Underway => Ok(Taken::Underway),

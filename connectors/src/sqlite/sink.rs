@@ -14,7 +14,10 @@ use arrow::{
     datatypes::{Field, UInt8Type, UInt64Type},
 };
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter, types::ToSqlOutput};
-use syncline_engine::sink::{Applied, Delivered, OutboxRows, OutboxSink, SEQUENCE, SinkError, Stream, Write};
+use syncline_engine::{
+    operators::present::ORIGIN,
+    sink::{Applied, Delivered, OutboxRows, OutboxSink, SEQUENCE, SinkError, Stream, Write},
+};
 use syncline_record::{
     Op, Reason,
     batch::{GROUP, OP},
@@ -29,7 +32,6 @@ use super::{
 };
 use crate::{
     SinkRequest,
-    rowtext::ORIGIN,
     spec::{Arguments, ConnectorError},
 };
 
@@ -315,6 +317,8 @@ impl<'a> Writer<'a> {
             Write::Insert if self.op(row) == Op::Clear => Ok(Outcome::Passed),
             Write::Insert => self.write(row),
             Write::Upsert { .. } => self.upsert(row),
+            // A clear is no row, and has no fate, whatever becomes of it.
+            Write::Replace { .. } if self.op(row) == Op::Clear => self.replace(row).map(|_| Outcome::Passed),
             Write::Replace { .. } => self.replace(row),
         }
     }

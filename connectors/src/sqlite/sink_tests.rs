@@ -267,6 +267,9 @@ fn replace_with_sequence_does_not_go_back() {
     let versions = [Some("5"), Some("5"), Some("4"), Some("5")];
     let applied = shop.apply(write(), 0, &labels(&["1"; 4], &[1, 1, 2, 3], &names, &[0; 4], &versions));
     assert_eq!(applied, Applied { dead: vec![], stale: vec![2] });
+    // An old clear changes nothing, and is not counted: it is no row.
+    let old = shop.apply(write(), 4, &labels(&["1"], &[4], &[None], &[3], &[Some("4")]));
+    assert_eq!(old, Applied::default());
     assert_eq!(shop.query("SELECT * FROM orders"), ["1|'same'"]);
 }
 
