@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use syncline_record::{Books, Epoch, Fate, Micros, StepId};
+use syncline_record::{Books, Epoch, Fate, Micros, StepId, time::NO_WATERMARK};
 
 use crate::{
     log::Ends,
@@ -29,7 +29,7 @@ pub const CHECKPOINT_FORMAT: u32 = 1;
 /// History that `checkpoints` shows: at five epochs a second, more than three minutes at full load.
 pub const KEPT_EPOCHS: u64 = 1000;
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
     pub format: u32,
     pub epoch: Epoch,
@@ -43,12 +43,45 @@ pub struct Checkpoint {
     pub time: Micros,
     pub cursors: Cursors,
     pub watermarks: BTreeMap<String, Micros>,
+    /// Up to here steps may have forgotten what they kept; never goes back.
+    #[serde(default = "no_watermark")]
+    pub lowest: Micros,
     pub ends: Ends,
     /// Marks of staged sinks.
     pub marks: BTreeMap<StepId, Value>,
     pub states: BTreeMap<StepId, StateNote>,
     /// The bounded source was at its end.
     pub ended: bool,
+    /// The pipeline was started over: a sink of which we have no record forgets what it knew of us before it takes a row.
+    #[serde(default)]
+    pub over: bool,
+}
+
+fn no_watermark() -> Micros {
+    NO_WATERMARK
+}
+
+/// Nothing is committed.
+impl Default for Checkpoint {
+    fn default() -> Self {
+        Self {
+            format: CHECKPOINT_FORMAT,
+            epoch: 0,
+            run: 0,
+            plan: String::new(),
+            log_id: String::new(),
+            fence: 0,
+            time: 0,
+            cursors: Cursors::new(),
+            watermarks: BTreeMap::new(),
+            lowest: NO_WATERMARK,
+            ends: Ends::new(),
+            marks: BTreeMap::new(),
+            states: BTreeMap::new(),
+            ended: false,
+            over: false,
+        }
+    }
 }
 
 /// What is kept of a step's state, and what made it.
@@ -89,6 +122,12 @@ pub struct Run {
     pub pages: Books,
     /// What outbox sinks had decided when the run began.
     pub baseline: BTreeMap<StepId, Delivered>,
+    /// The same when it was over: what they decide later belongs to later runs.
+    #[serde(default)]
+    pub closed: Option<BTreeMap<StepId, Delivered>>,
+    /// The steps in the order of the pipeline file.
+    #[serde(default)]
+    pub order: Vec<StepId>,
     /// In which windows of the commit attempts of this run were killed.
     pub killed: BTreeMap<Window, u64>,
     /// Rows that passed a `DEDUP` because their key is NULL.
@@ -96,10 +135,24 @@ pub struct Run {
 }
 
 impl Run {
-    /// The books with what outbox sinks have decided since the run began.
+    /// The run is over. `delivered`: what outbox sinks have decided so far.
+    pub fn close(
+        &mut self,
+        state: RunState,
+        reason: Option<String>,
+        at: Micros,
+        delivered: BTreeMap<StepId, Delivered>,
+    ) {
+        self.state = state;
+        self.reason = reason;
+        self.ended = Some(at);
+        self.closed = Some(delivered);
+    }
+
+    /// The books with what outbox sinks decided from the beginning of the run to its end, or until `delivered`, which is now.
     pub fn books(&self, delivered: &BTreeMap<StepId, Delivered>) -> Books {
         let mut books = self.pages.clone();
-        for (step, now) in delivered {
+        for (step, now) in self.closed.as_ref().unwrap_or(delivered) {
             let Some(page) = books.steps.get_mut(step) else { continue };
             let before = self.baseline.get(step).cloned().unwrap_or_default();
             let decided = now.books.rows_in.saturating_sub(before.books.rows_in);
@@ -136,6 +189,10 @@ fn numbered(kind: &[u8], pipeline: &str, number: u64) -> Vec<u8> {
 
 pub fn run_key(pipeline: &str, run: u64) -> Vec<u8> {
     numbered(b"r/", pipeline, run)
+}
+
+pub fn epoch_prefix(pipeline: &str) -> Vec<u8> {
+    [b"h/", pipeline.as_bytes(), b"\0"].concat()
 }
 
 pub fn epoch_key(pipeline: &str, epoch: Epoch) -> Vec<u8> {
@@ -216,12 +273,14 @@ pub fn last_run(store: &dyn StateStore, pipeline: &str) -> Result<Option<Run>, R
 /// How far every outbox sink of a pipeline is.
 pub fn delivered(store: &dyn StateStore, pipeline: &str) -> Result<BTreeMap<StepId, Delivered>, ReadError> {
     let prefix = delivered_prefix(pipeline);
-    let mut steps = vec![];
-    store.scan(&prefix, &mut |key, _| {
-        steps.push(StepId::new(String::from_utf8_lossy(&key[prefix.len()..])));
+    // One scan: a sink that records its first position meanwhile must not move the others' records to wrong steps.
+    let mut found = vec![];
+    store.scan(&prefix, &mut |key, bytes| {
+        found.push((key.to_vec(), bytes.to_vec()));
         true
     })?;
-    Ok(steps.into_iter().zip(read_all(store, &prefix)?).collect())
+    let step = |key: &[u8]| StepId::new(String::from_utf8_lossy(&key[prefix.len()..]));
+    found.into_iter().map(|(key, bytes)| Ok((step(&key), parse(&key, &bytes)?))).collect()
 }
 
 /// Puts a JSON record.

@@ -14,6 +14,8 @@ pub mod operators;
 pub mod outbox;
 pub mod runtime;
 pub mod segment;
+#[doc(hidden)]
+pub mod simulation;
 pub mod sink;
 pub mod source;
 pub mod store;

@@ -7,6 +7,9 @@ use syncline_record::{
     Batch, DeadLetter, Epoch, Fate, Generation, Micros, Op, Partition, Reason, RowFailure, StepBooks, StepId,
 };
 
+#[cfg(test)]
+pub(crate) mod harness;
+
 /// A reason to stop the pipeline. Nothing of the open epoch is committed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Halt {
@@ -43,7 +46,8 @@ pub trait Operator: Send {
     /// Takes a batch and reports a fate for every row of it through `out`. Order is kept.
     fn push(&mut self, batch: Batch, out: &mut Output) -> Result<(), Halt>;
 
-    /// No partition will show a record with a time at or before `lowest` that is not late. Called before `close`.
+    /// The lowest watermark of the partitions that are waited for; never goes back. Called before `close`, and after `restore` with
+    /// what it was at the last `close`.
     fn advance(&mut self, _lowest: Micros) {}
 
     /// The epoch is closed: hands over what changed. Steps without state have nothing to say.
@@ -109,7 +113,7 @@ impl Output {
         self.books.count(Fate::Passed, rows);
         self.books.rows_out += rows;
         if self.keep_passed {
-            let all: Vec<usize> = (0..batch.len()).collect();
+            let all: Vec<usize> = (0..batch.len()).filter(|row| batch.op(*row) != Op::Clear).collect();
             self.enter(&batch, &all, Fate::Passed, "passed");
         }
         self.emitted.push(batch);
@@ -170,6 +174,9 @@ impl Output {
     }
 
     fn enter(&mut self, batch: &Batch, rows: &[usize], fate: Fate, reason: &str) {
+        if rows.is_empty() {
+            return;
+        }
         let ids = batch.row_ids();
         let offsets = rows.iter().map(|row| batch.origin.offsets[ids.value(*row) as usize]);
         let same = self

@@ -21,3 +21,6 @@ pub use group::Group;
 pub use lanes::Lanes;
 pub use present::Present;
 pub use project::Project;
+
+#[cfg(test)]
+mod tests;

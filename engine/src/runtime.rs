@@ -2,6 +2,7 @@
 
 pub mod commit;
 pub mod delivery;
+pub mod frontier;
 pub mod job;
 pub mod start;
 pub mod supervisor;

@@ -89,6 +89,9 @@ pub fn place_of(key: &[u8]) -> Option<(Generation, u64)> {
     Some((u64::from_be_bytes(generation.try_into().ok()?), u64::from_be_bytes(sequence.try_into().ok()?)))
 }
 
+/// Takes a body of a generation back.
+pub type Take<'a> = dyn FnMut(Generation, &[u8]) -> Result<(), Damaged> + 'a;
+
 /// The live segments of one step: which there are, and how large.
 pub struct Segments {
     pipeline: String,
@@ -107,10 +110,10 @@ impl Segments {
     pub fn restore(
         &mut self,
         store: &dyn StateStore,
-        take: &mut dyn FnMut(Generation, &[u8]) -> Result<(), Damaged>,
+        take: &mut Take<'_>,
     ) -> Result<(), SegmentError> {
         let mut problem = None;
-        let step = self.step.clone();
+        let (step, digest) = (self.step.clone(), self.digest);
         store.scan(&prefix(&self.pipeline, &self.step), &mut |key, value| {
             let Some((generation, sequence)) = place_of(key) else { return true };
             let read = match value.first() {
@@ -118,7 +121,10 @@ impl Segments {
                     problem = Some(SegmentError::Format { step: step.clone(), found: *found });
                     return false;
                 }
-                _ => decode(value).and_then(|segment| take(generation, segment.body)),
+                _ => decode(value).and_then(|segment| match segment.digest == digest {
+                    true => take(generation, segment.body),
+                    false => Err(Damaged("it was written for another key, type or window".into())),
+                }),
             };
             if let Err(Damaged(detail)) = read {
                 problem = Some(SegmentError::Damaged { step: step.clone(), generation, sequence, detail });

@@ -42,6 +42,8 @@ pub struct Rejected {
     pub reason: Reason,
 }
 
+// One per poll of a thousand rows: a box would save nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum Polled {
     Rows(Rows),
@@ -94,6 +96,7 @@ pub trait Source: Send {
         Ok(())
     }
 
-    /// Partitions that this source reads, as far as it knows them.
+    /// Partitions that may still give rows, as far as it knows them, those that have not given any yet too. State is kept for as long
+    /// as any of them can look back at it, so one that is read to its end for good is not among them.
     fn partitions(&self) -> Vec<Partition>;
 }

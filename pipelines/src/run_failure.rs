@@ -64,6 +64,7 @@ fn job_failure(error: JobError) -> Failure {
         JobError::Sink { step, error } => sink_failure(step.as_str(), error),
         JobError::Log(error) => log_failure(error),
         JobError::Store(error) => store_failure(error),
+        JobError::Read(error) => read_failure(error),
         JobError::Segment(error) => segment_failure(error),
         JobError::Commit(_) | JobError::Lost { .. } => {
             Failure::environment("lost-ownership", title).help("another process works on this pipeline now")
@@ -81,6 +82,8 @@ fn delivery_failure(error: DeliveryError) -> Failure {
         DeliveryError::Store(error) => store_failure(error),
         DeliveryError::Read(error) => read_failure(error),
         DeliveryError::Damaged { .. } => damaged(title),
+        DeliveryError::Fallen { .. } => Failure::failed("sink-fell", title)
+            .help("this is a defect of syncline; run the same command again: it goes on from the last checkpoint"),
     }
 }
 

@@ -89,15 +89,14 @@ impl Decode {
     pub fn push(&mut self, mut origin: Origin, now: Micros, out: &mut Output) {
         let decoded = self.decoder.decode(&origin.payload, &origin.spans);
         let rows = origin.rows();
+        let metadata: Vec<ArrayRef> = self.wanted.metadata.iter().map(|name| metadata_column(name, &origin)).collect();
         let mut failed: Vec<RowFailure> =
             decoded.bad.into_iter().map(|(row, reason)| RowFailure { row, reason }).collect();
         self.take_event_times(&decoded.columns, &mut origin);
         self.refuse_future(&origin, now, &mut failed);
         let (marks, watermark) = self.advance(&origin, &failed);
         let mut columns = decoded.columns;
-        for name in &self.wanted.metadata {
-            columns.push(metadata_column(name, &origin));
-        }
+        columns.extend(metadata);
         if self.wanted.whole_record {
             columns.push(Arc::new(record_column_or_null(&origin, &failed)));
         }

@@ -2,11 +2,12 @@
 //!
 //! Keys are 128-bit fingerprints, so a false duplicate does not happen by accident (at 10^9 keys about 10^-21). A key may be
 //! kept more than once, at different times; the table holds each of them and asks for one that is near enough. Records whose
-//! time is at or before their own partition's watermark − w are `late`: what they should be compared with may be gone. A NULL
-//! key passes.
+//! time is at or before their own partition's watermark − w are `late`. A NULL key passes.
 //!
-//! Kept keys live in generations of an eighth of w. One whose last record is behind every watermark by w is dropped as a whole:
-//! from disk by its segments, from memory by one sweep.
+//! Kept keys live in generations of an eighth of w. A generation is dropped as a whole, from disk by its segments and from memory
+//! by one sweep, when no record that is not late can be near it any more: with event time, 2 w behind every watermark (a record
+//! may be w behind, and what it repeats w before that); where times never go back, w behind. A record that comes from further
+//! back all the same, from a partition that was not waited for, is `late` for that reason (`late-idle`) and never guessed.
 
 use std::collections::BTreeMap;
 
@@ -42,8 +43,7 @@ pub struct Dedup {
     fresh: Vec<Kept>,
     /// Generations on disk or in `fresh`.
     generations: BTreeMap<Generation, u64>,
-    /// The lowest watermark of all partitions.
-    lowest: Micros,
+    horizon: Horizon,
     fingerprints: Vec<u128>,
 }
 
@@ -55,7 +55,7 @@ impl Dedup {
             kept: HashTable::new(),
             fresh: vec![],
             generations: BTreeMap::new(),
-            lowest: NO_WATERMARK,
+            horizon: Horizon::default(),
             fingerprints: vec![],
         }
     }
@@ -79,19 +79,11 @@ impl Dedup {
     }
 
     fn expire(&mut self) -> Vec<Generation> {
-        let Some(within) = self.within else { return vec![] };
-        let lowest = self.lowest;
-        let gone: Vec<Generation> = self
-            .generations
-            .keys()
-            .copied()
-            .take_while(|generation| generation_end(*generation, within).saturating_add(within) <= lowest)
-            .collect();
-        for generation in &gone {
-            self.generations.remove(generation);
-        }
-        if let Some(last) = gone.last() {
-            self.kept.retain(|kept| generation_of(kept.time, within) > *last);
+        let (Some(within), Some(first)) = (self.within, self.horizon.first_live(self.within)) else { return vec![] };
+        let gone: Vec<Generation> = self.generations.range(..first).map(|(generation, _)| *generation).collect();
+        self.generations = self.generations.split_off(&first);
+        if !gone.is_empty() {
+            self.kept.retain(|kept| generation_of(kept.time, within) >= first);
             // A table that was sized for a peak gives the memory back.
             if self.kept.capacity() > 4 * self.kept.len() + 1024 {
                 self.kept.shrink_to(2 * self.kept.len(), |kept| kept.fingerprint[0]);
@@ -101,26 +93,79 @@ impl Dedup {
     }
 }
 
-/// Watermark of the row's partition before each row. Without event time the times of a partition never go back, so no row is late.
-pub fn marks(batch: &Batch) -> Option<&Int64Array> {
-    Some(batch.rows.column_by_name(MARK)?.as_primitive::<Int64Type>())
+/// How far back state is kept, and what a record from further back is.
+#[derive(Clone, Copy, Debug)]
+pub struct Horizon {
+    /// The lowest watermark that the engine waits for, as of the last epoch.
+    lowest: Micros,
+    /// Times may go back inside a partition, as far as they are not late. Unknown is taken as yes.
+    goes_back: bool,
 }
 
-pub fn is_late(time: Micros, marks: Option<&Int64Array>, row: usize, within: Option<Micros>) -> bool {
-    match (marks, within) {
-        (Some(marks), Some(within)) => time <= marks.value(row).saturating_sub(within),
-        _ => false,
+impl Default for Horizon {
+    fn default() -> Self {
+        Self { lowest: NO_WATERMARK, goes_back: true }
     }
 }
+
+impl Horizon {
+    pub fn advance(&mut self, lowest: Micros) {
+        self.lowest = self.lowest.max(lowest);
+    }
+
+    /// The first generation that is still needed.
+    pub fn first_live(&self, within: Option<Micros>) -> Option<Generation> {
+        let within = within?;
+        if self.lowest == NO_WATERMARK {
+            return None;
+        }
+        let reach = if self.goes_back { within.saturating_mul(2) } else { within };
+        Some(generation_of(self.lowest.saturating_sub(reach), within))
+    }
+
+    /// Judges the rows of a batch.
+    pub fn over<'b>(&mut self, batch: &'b Batch, within: Option<Micros>) -> Lateness<'b> {
+        let marks = batch.rows.column_by_name(MARK).map(|marks| marks.as_primitive::<Int64Type>());
+        self.goes_back = marks.is_some();
+        let first = self.first_live(within).zip(within);
+        let forgotten = first.map_or(NO_WATERMARK, |(first, within)| generation_start(first, within));
+        Lateness { marks, within, forgotten }
+    }
+}
+
+/// What is late in a batch.
+pub struct Lateness<'b> {
+    /// Watermark of the row's partition before each row. Without event time the times of a partition never go back.
+    marks: Option<&'b Int64Array>,
+    within: Option<Micros>,
+    /// What was kept before this time is gone.
+    forgotten: Micros,
+}
+
+impl Lateness<'_> {
+    /// The reason why a row is late, if it is.
+    pub fn of(&self, time: Micros, row: usize) -> Option<&'static str> {
+        let within = self.within?;
+        if self.marks.is_some_and(|marks| time <= marks.value(row).saturating_sub(within)) {
+            return Some(LATE);
+        }
+        (time.saturating_sub(within) < self.forgotten.saturating_sub(1)).then_some(LATE_IDLE)
+    }
+}
+
+/// Behind the watermark of its own partition.
+pub const LATE: &str = "late";
+/// Behind what state still knows, because its partition was idle and not waited for.
+pub const LATE_IDLE: &str = "late-idle";
 
 /// Generations are numbered upwards with time; the sign bit is flipped so that their order as unsigned keys is the order of time.
 pub fn generation_of(time: Micros, within: Micros) -> Generation {
     (time.div_euclid((within / GENERATIONS).max(1)) as u64) ^ (1 << 63)
 }
 
-fn generation_end(generation: Generation, within: Micros) -> Micros {
+fn generation_start(generation: Generation, within: Micros) -> Micros {
     let number = (generation ^ (1 << 63)) as i64;
-    number.saturating_add(1).saturating_mul((within / GENERATIONS).max(1))
+    number.saturating_mul((within / GENERATIONS).max(1))
 }
 
 impl Operator for Dedup {
@@ -132,8 +177,9 @@ impl Operator for Dedup {
         let mut prints = std::mem::take(&mut self.fingerprints);
         prints.clear();
         let valid = fingerprints(key.rows.columns(), &fields, &mut prints);
-        let marks = marks(&batch);
-        let (mut passed, mut duplicates, mut late, mut nulls) = (vec![false; batch.len()], vec![], vec![], 0u64);
+        let lateness = self.horizon.over(&batch, self.within);
+        let (mut passed, mut duplicates, mut nulls) = (vec![false; batch.len()], vec![], 0u64);
+        let (mut late, mut late_idle) = (vec![], vec![]);
         let ids = batch.row_ids();
         let mut next_failed = failed.iter().map(|failure| failure.row as usize).peekable();
         self.kept.reserve(batch.len(), |kept| kept.fingerprint[0]);
@@ -148,8 +194,12 @@ impl Operator for Dedup {
                 continue;
             }
             let time = batch.origin.times[ids.value(row) as usize];
-            if is_late(time, marks, row, self.within) {
-                late.push(row);
+            if let Some(reason) = lateness.of(time, row) {
+                if reason == LATE {
+                    late.push(row)
+                } else {
+                    late_idle.push(row)
+                }
                 continue;
             }
             let fingerprint = [prints[row] as u64, (prints[row] >> 64) as u64];
@@ -165,14 +215,15 @@ impl Operator for Dedup {
         self.fingerprints = prints;
         out.dead(&batch, &failed);
         out.stop(&batch, &duplicates, Fate::Duplicate, "duplicate");
-        out.stop(&batch, &late, Fate::Late, "late");
+        out.stop(&batch, &late, Fate::Late, LATE);
+        out.stop(&batch, &late_idle, Fate::Late, LATE_IDLE);
         out.null_keys(nulls);
         out.emit(batch.keep(&BooleanArray::from(passed)));
         Ok(())
     }
 
     fn advance(&mut self, lowest: Micros) {
-        self.lowest = self.lowest.max(lowest);
+        self.horizon.advance(lowest);
     }
 
     fn close(&mut self, _epoch: Epoch) -> Delta {

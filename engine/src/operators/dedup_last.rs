@@ -2,8 +2,11 @@
 //!
 //! A smaller v is `stale`; the same content again is a `duplicate`; what passes restarts the window of its key. Once the window
 //! of a key is over, any v passes. A NULL v is dead: it has no place in the order. `KEEP FIRST BY v` is the mirror image.
+//!
+//! On disk a key has an entry for each time that it was kept, and the last one holds. So that segments are read in that order, and
+//! that none outlives a later one, a key never goes back to an older generation than it was in.
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::{cmp::Ordering, collections::BTreeSet};
 
 use arrow::{
     array::{Array, BooleanArray},
@@ -11,16 +14,16 @@ use arrow::{
 };
 use hashbrown::HashMap;
 use syncline_functions::{Projection, keys::fingerprints};
-use syncline_record::{
-    Batch, Epoch, Fate, Generation, Micros, Op, Reason, RowFailure, keys::content_hash, time::NO_WATERMARK,
-};
+use syncline_record::{Batch, Epoch, Fate, Generation, Micros, Op, Reason, RowFailure, keys::content_hash};
 
-use super::dedup::{generation_of, is_late, marks};
+use super::dedup::{Horizon, LATE, LATE_IDLE, generation_of};
 use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows};
 use crate::segment::Bodies;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Last {
+    /// Where its entry lies: that of the latest time at which the key was ever kept.
+    generation: Generation,
     time: Micros,
     content: u128,
     /// v in Arrow's row format: its bytes compare as the values do.
@@ -36,8 +39,8 @@ pub struct DedupLast {
     newest_wins: bool,
     last: HashMap<u128, Last>,
     fresh: Vec<(u128, Last)>,
-    generations: BTreeMap<Generation, u64>,
-    lowest: Micros,
+    generations: BTreeSet<Generation>,
+    horizon: Horizon,
 }
 
 impl DedupLast {
@@ -58,8 +61,8 @@ impl DedupLast {
             newest_wins,
             last: HashMap::new(),
             fresh: vec![],
-            generations: BTreeMap::new(),
-            lowest: NO_WATERMARK,
+            generations: BTreeSet::new(),
+            horizon: Horizon::default(),
         })
     }
 
@@ -108,9 +111,10 @@ impl Operator for DedupLast {
         let fields: Vec<_> = schema.fields().iter().map(|field| field.as_ref()).collect();
         let mut prints = vec![];
         let valid = fingerprints(key.rows.columns(), &fields, &mut prints);
-        let marks = marks(&batch);
+        let lateness = self.horizon.over(&batch, self.within);
         let mut passed = vec![false; batch.len()];
-        let (mut duplicates, mut stale, mut late, mut nulls) = (vec![], vec![], vec![], 0u64);
+        let (mut duplicates, mut stale, mut nulls) = (vec![], vec![], 0u64);
+        let (mut late, mut late_idle) = (vec![], vec![]);
         for row in 0..batch.len() {
             if failed.binary_search_by_key(&(row as u32), |failure| failure.row).is_ok() {
                 continue;
@@ -122,11 +126,17 @@ impl Operator for DedupLast {
             }
             let id = batch.row_ids().value(row) as usize;
             let time = batch.origin.times[id];
-            if is_late(time, marks, row, self.within) {
-                late.push(row);
+            if let Some(reason) = lateness.of(time, row) {
+                if reason == LATE {
+                    late.push(row)
+                } else {
+                    late_idle.push(row)
+                }
                 continue;
             }
+            let before = self.last.get(&prints[row]).map_or(0, |last| last.generation);
             let new = Last {
+                generation: self.generation(time).max(before),
                 time,
                 content: content_hash(batch.origin.bytes_of(id)),
                 version: encoded.row(row).data().into(),
@@ -135,7 +145,7 @@ impl Operator for DedupLast {
                 Fate::Stale => stale.push(row),
                 Fate::Duplicate => duplicates.push(row),
                 _ => {
-                    *self.generations.entry(self.generation(time)).or_default() += 1;
+                    self.generations.insert(new.generation);
                     self.fresh.push((prints[row], new.clone()));
                     self.last.insert(prints[row], new);
                     passed[row] = true;
@@ -145,14 +155,15 @@ impl Operator for DedupLast {
         out.dead(&batch, &failed);
         out.stop(&batch, &duplicates, Fate::Duplicate, "duplicate");
         out.stop(&batch, &stale, Fate::Stale, "stale");
-        out.stop(&batch, &late, Fate::Late, "late");
+        out.stop(&batch, &late, Fate::Late, LATE);
+        out.stop(&batch, &late_idle, Fate::Late, LATE_IDLE);
         out.null_keys(nulls);
         out.emit(batch.keep(&BooleanArray::from(passed)));
         Ok(())
     }
 
     fn advance(&mut self, lowest: Micros) {
-        self.lowest = self.lowest.max(lowest);
+        self.horizon.advance(lowest);
     }
 
     fn close(&mut self, _epoch: Epoch) -> Delta {
@@ -164,16 +175,14 @@ impl Operator for DedupLast {
             entry.extend_from_slice(&last.content.to_le_bytes());
             entry.extend_from_slice(&(last.version.len() as u32).to_le_bytes());
             entry.extend_from_slice(&last.version);
-            bodies.add(self.generation(last.time), &entry);
+            bodies.add(last.generation, &entry);
         }
         let mut expired = vec![];
-        if let Some(within) = self.within {
-            let lowest = self.lowest;
-            let first_live = generation_of(lowest.saturating_sub(within).saturating_sub(within / 8), within);
-            expired = self.generations.keys().copied().take_while(|generation| *generation < first_live).collect();
+        if let Some(first) = self.horizon.first_live(self.within) {
+            expired = self.generations.range(..first).copied().collect();
             if !expired.is_empty() {
-                self.generations.retain(|generation, _| *generation >= first_live);
-                self.last.retain(|_, last| generation_of(last.time, within) >= first_live);
+                self.generations = self.generations.split_off(&first);
+                self.last.retain(|_, last| last.generation >= first);
             }
         }
         Delta { appended: bodies.without(&expired), expired }
@@ -195,13 +204,8 @@ impl Operator for DedupLast {
             let length = u32::from_le_bytes(head[40..44].try_into().unwrap_or_default()) as usize;
             let version = take(length)?.into_boxed_slice();
             left -= 44 + length;
-            *self.generations.entry(generation).or_default() += 1;
-            // Generations come in order of time, but a key may have moved back in time: the epochs decide, and a later
-            // record of a key never has a smaller version inside its window.
-            let new = Last { time, content, version };
-            if self.judge(key, &new) == Fate::Passed {
-                self.last.insert(key, new);
-            }
+            self.generations.insert(generation);
+            self.last.insert(key, Last { generation, time, content, version });
         }
         Ok(())
     }
@@ -212,4 +216,21 @@ impl Operator for DedupLast {
         let versions: u64 = self.last.values().map(|last| last.version.len() as u64).sum();
         StateSize { keys, bytes: slots * (size_of::<(u128, Last)>() as u64 + 1) + versions }
     }
+}
+
+/// The kept keys of a segment body, for SQL over live state: fingerprint and time, in the order in which they were kept. Of a key
+/// that is there more than once, the last one holds.
+pub fn read_body(body: &[u8]) -> Result<Vec<(u128, Micros)>, Damaged> {
+    let cut = || Damaged("a key is cut off".into());
+    let mut kept = vec![];
+    let mut rest = body;
+    while !rest.is_empty() {
+        let (head, after) = rest.split_at_checked(44).ok_or_else(cut)?;
+        let key = u128::from_le_bytes(head[..16].try_into().unwrap_or_default());
+        let time = i64::from_le_bytes(head[16..24].try_into().unwrap_or_default());
+        let length = u32::from_le_bytes(head[40..44].try_into().unwrap_or_default()) as usize;
+        rest = after.split_at_checked(length).ok_or_else(cut)?.1;
+        kept.push((key, time));
+    }
+    Ok(kept)
 }

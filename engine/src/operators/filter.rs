@@ -11,7 +11,8 @@ use syncline_record::{Batch, Fate, Op, batch::OP};
 
 use crate::operator::{Halt, Operator, Output, of_rows, without};
 
-/// One batch in, at most one out: same columns, at most as many rows, never an empty batch.
+/// One batch in, at most one out: at most as many rows, never an empty batch. The columns are the same, and with `clears_groups` also
+/// `__op`, in every batch, so that later steps find each column where they were compiled to find it.
 pub struct Filter {
     predicate: Predicate,
     /// A `REPLACE … PER` follows: a filtered row goes on as a `Clear` of its group.
@@ -47,9 +48,6 @@ impl Operator for Filter {
 
 /// The same rows, of which those in `filtered` only clear their group.
 pub fn clear(batch: &Batch, filtered: &[usize]) -> Batch {
-    if filtered.is_empty() {
-        return batch.clone();
-    }
     let mut ops: Vec<u8> = (0..batch.len()).map(|row| batch.op(row) as u8).collect();
     for row in filtered {
         ops[*row] = Op::Clear as u8;

@@ -16,17 +16,14 @@ use crate::operator::{Halt, Operator, Output, of_rows, without};
 pub struct Project {
     projection: Projection,
     schema: SchemaRef,
-    hidden: Vec<usize>,
 }
 
 impl Project {
     pub fn new(projection: Projection, input: &Schema) -> Self {
-        let hidden: Vec<usize> =
-            (0..input.fields().len()).filter(|index| input.field(*index).name().starts_with("__")).collect();
         let made = projection.schema();
         let mut fields: Vec<Arc<Field>> = made.fields().iter().cloned().collect();
-        fields.extend(hidden.iter().map(|index| input.fields()[*index].clone()));
-        Self { projection, schema: Arc::new(Schema::new(fields)), hidden }
+        fields.extend(input.fields().iter().filter(|field| is_hidden(field)).cloned());
+        Self { projection, schema: Arc::new(Schema::new(fields)) }
     }
 
     /// Columns of what comes out.
@@ -35,22 +32,23 @@ impl Project {
     }
 }
 
+fn is_hidden(field: &Field) -> bool {
+    field.name().starts_with("__")
+}
+
 impl Operator for Project {
     fn push(&mut self, batch: Batch, out: &mut Output) -> Result<(), Halt> {
         let projected = self.projection.apply(&batch.rows);
+        let mut fields: Vec<Arc<Field>> = projected.rows.schema().fields().iter().cloned().collect();
         let mut columns = projected.rows.columns().to_vec();
-        columns.extend(self.hidden.iter().map(|index| batch.rows.column(*index).clone()));
-        // A filter may have added `__op` after this step was built: it travels along as well.
-        let mut schema = self.schema.clone();
-        if batch.rows.num_columns() > 0 && schema.column_with_name(syncline_record::batch::OP).is_none() {
-            if let Some(ops) = batch.rows.column_by_name(syncline_record::batch::OP) {
-                let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
-                fields.push(Arc::new(Field::new(syncline_record::batch::OP, ops.data_type().clone(), false)));
-                columns.push(ops.clone());
-                schema = Arc::new(Schema::new(fields));
+        // Hidden columns are taken by what they are called: steps in between may have added one.
+        for (field, column) in batch.rows.schema().fields().iter().zip(batch.rows.columns()) {
+            if is_hidden(field) {
+                fields.push(field.clone());
+                columns.push(column.clone());
             }
         }
-        let rows = RecordBatch::try_new(schema, columns).map_err(|error| Halt::Broken {
+        let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|error| Halt::Broken {
             step: out.step().clone(),
             detail: format!("columns do not fit together: {error}"),
         })?;

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use syncline_record::StepId;
+use syncline_record::{StepId, time::NO_WATERMARK};
 
 use super::job::{Job, JobError, Open};
 use crate::{
@@ -122,13 +122,13 @@ impl Job {
     }
 
     fn close_states(&mut self, epoch: u64, changes: &mut Changes) -> Result<BTreeMap<StepId, StateNote>, JobError> {
-        let lowest = self.lowest_watermark();
+        let partitions = self.spec.source.partitions();
+        let lowest = self.frontier.lowest(&partitions, self.spec.graph.decode.watermarks());
+        self.checkpoint.lowest = self.checkpoint.lowest.max(lowest.unwrap_or(NO_WATERMARK));
         let mut states = BTreeMap::new();
         for node in &mut self.spec.graph.nodes {
             let (Work::Operator(operator), Some(digest)) = (&mut node.work, node.state) else { continue };
-            if let Some(lowest) = lowest {
-                operator.advance(lowest);
-            }
+            operator.advance(self.checkpoint.lowest);
             let delta = operator.close(epoch);
             let Some(segments) = self.segments.get_mut(&node.id) else { continue };
             segments.write(epoch, delta, &*self.ground.store, changes)?;
@@ -183,10 +183,9 @@ pub fn close_run(
     now: i64,
 ) -> Result<(), JobError> {
     let key = checkpoint::run_key(pipeline, run);
-    let Ok(Some(mut record)) = checkpoint::read::<Run>(&*ground.store, &key) else { return Ok(()) };
-    record.state = state;
-    record.reason = reason;
-    record.ended = Some(now);
+    let Some(mut record) = checkpoint::read::<Run>(&*ground.store, &key)? else { return Ok(()) };
+    let delivered = checkpoint::delivered(&*ground.store, pipeline)?;
+    record.close(state, reason, now, delivered);
     let mut changes = Changes::default();
     checkpoint::put(&mut changes, key, &record);
     ground.store.apply(changes)?;

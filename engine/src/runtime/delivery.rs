@@ -38,6 +38,9 @@ pub enum DeliveryError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// A defect in the program: the log of this process has its trace.
+    #[error("{step}: the sink's task ended by a panic")]
+    Fallen { step: StepId },
     #[error("{step}: the outbox cannot be read at {offset}: {detail}")]
     Damaged { step: StepId, offset: u64, detail: String },
 }
@@ -57,16 +60,29 @@ pub struct Delivery {
     fresh: bool,
     /// The sink keeps our position itself; else our record of it must survive a crash.
     transactional: bool,
+    /// The next attempt may repeat one that published and was not committed.
+    repeats: bool,
     delivered: Option<Delivered>,
     pause_until: Duration,
     trouble: Option<Trouble>,
 }
 
 impl Delivery {
-    /// `fresh`: the sink forgets this stream's progress first.
+    /// `fresh`: the pipeline was started over at some time. The sink then forgets this stream's progress first, unless our record
+    /// says that it took part in the new beginning already.
     pub fn new(ground: Ground, stream: Stream, topic: String, sink: Box<dyn OutboxSink>, fresh: bool) -> Self {
-        let pause_until = Duration::ZERO;
-        Self { ground, stream, topic, sink, fresh, transactional: false, delivered: None, pause_until, trouble: None }
+        Self {
+            ground,
+            stream,
+            topic,
+            sink,
+            fresh,
+            transactional: false,
+            repeats: false,
+            delivered: None,
+            pause_until: Duration::ZERO,
+            trouble: None,
+        }
     }
 
     pub fn step(&self) -> &StepId {
@@ -124,21 +140,27 @@ impl Delivery {
         self.record(&after)?;
         self.ground.log.release(&self.topic, after.next).map_err(DeliveryError::from)?;
         self.delivered = Some(after);
+        self.repeats = false;
         Ok(Turn::Worked)
     }
 
     fn open(&mut self) -> Result<(), Failure> {
-        if self.fresh {
-            self.sink.clear(&self.stream)?;
-            self.fresh = false;
-        }
         let recorded: Option<Delivered> =
             checkpoint::read(&*self.ground.store, &self.key()).map_err(DeliveryError::from)?;
+        let begins = recorded.is_none();
+        if self.fresh && begins {
+            self.sink.clear(&self.stream)?;
+        }
         let said = self.sink.open(&self.stream)?;
         self.transactional = said.is_some();
         let delivered = said.or(recorded).unwrap_or_default();
         self.record(&delivered)?;
+        if begins {
+            // From here on it never forgets again: rows will lie behind this position.
+            self.ground.store.flush().map_err(DeliveryError::from)?;
+        }
         self.delivered = Some(delivered);
+        self.repeats = true;
         Ok(())
     }
 
@@ -152,28 +174,31 @@ impl Delivery {
         applied: &Applied,
     ) -> Result<Delivered, DeliveryError> {
         let total: u64 = rows.iter().map(|rows| real_rows(&rows.rows)).sum();
-        let (dead, stale) = (applied.dead.len() as u64, applied.stale.len() as u64);
+        let frame = self.frame(before.next, rows, partitions, applied);
+        let (dead, stale) = (frame.dead.len() as u64, frame.stale.len() as u64);
         let mut after = Delivered { next, books: before.books };
         after.books.rows_in += total;
         after.books.count(Fate::Dead, dead);
         after.books.count(Fate::Stale, stale);
         after.books.count(Fate::Passed, total.saturating_sub(dead + stale));
         after.books.rows_out += total.saturating_sub(dead + stale);
-        if dead + stale > 0 {
-            let frame = self.frame(before.next, rows, partitions, applied);
+        let topic = sink_topic(&self.stream.pipeline, &self.stream.step);
+        // A frame that says nothing takes back what an attempt before it may have said.
+        if dead + stale > 0 || (self.repeats && self.ground.log.end(&topic)? > 0) {
             let body = serde_json::to_vec(&frame).unwrap_or_default();
             let time = self.ground.clock.now();
-            let topic = sink_topic(&self.stream.pipeline, &self.stream.step);
             self.ground.log.publish(&topic, vec![NewFrame { count: 1, time, body }])?;
         }
         Ok(after)
     }
 
+    /// What the sink did not take. A row that only clears a group is none: whatever becomes of it, the books do not count it.
     fn frame(&self, base: u64, rows: &[OutboxRows], partitions: &[String], applied: &Applied) -> SinkFrame {
         let find = |offset: u64| {
             let index = rows.iter().rposition(|rows| rows.base <= offset)?;
             let row = (offset - rows[index].base) as usize;
-            (row < rows[index].rows.num_rows()).then(|| (&rows[index].rows, row, partitions[index].as_str()))
+            let counts = row < rows[index].rows.num_rows() && !is_clear(&rows[index].rows, row);
+            counts.then(|| (&rows[index].rows, row, partitions[index].as_str()))
         };
         let mut frame = SinkFrame { base, ..SinkFrame::default() };
         for (offset, reason) in &applied.dead {
@@ -271,6 +296,11 @@ fn real_rows(rows: &RecordBatch) -> u64 {
         None => rows.num_rows() as u64,
         Some(ops) => ops.values().iter().filter(|op| **op != Op::Clear as u8).count() as u64,
     }
+}
+
+fn is_clear(rows: &RecordBatch, row: usize) -> bool {
+    let ops = rows.column_by_name(OP).and_then(|ops| ops.as_primitive_opt::<UInt8Type>());
+    ops.is_some_and(|ops| ops.value(row) == Op::Clear as u8)
 }
 
 fn origin(rows: &RecordBatch, row: usize) -> u64 {

@@ -5,11 +5,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use syncline_record::{Batch, DeadLetter, Epoch, Micros, Origin, StepBooks, StepId};
+use syncline_record::{Batch, DeadLetter, Epoch, Origin, StepBooks, StepId};
 
-use super::{Ground, Turn};
+use super::{Ground, Turn, frontier::Frontier};
 use crate::{
-    checkpoint::{Checkpoint, Run},
+    checkpoint::{Checkpoint, ReadError, Run},
     graph::{Graph, Node, SOURCE, Work},
     log::{CommitError, Event, LogError, NewFrame},
     operator::{Halt, LedgerEntry, Operator, Output},
@@ -55,6 +55,8 @@ pub enum JobError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
     Segment(#[from] SegmentError),
     #[error(transparent)]
     Commit(#[from] CommitError),
@@ -83,6 +85,7 @@ pub struct Job {
     pub(super) checkpoint: Checkpoint,
     pub(super) run: Run,
     pub(super) open: Open,
+    pub(super) frontier: Frontier,
     pub(super) ended: bool,
 }
 
@@ -102,7 +105,10 @@ impl Job {
                 self.take(rows)?;
                 Turn::Worked
             }
-            Polled::Idle => Turn::Idle,
+            Polled::Idle => {
+                self.frontier.exhausted(self.ground.clock.elapsed());
+                Turn::Idle
+            }
             Polled::Ended => {
                 self.finish(true)?;
                 return Ok(Turn::Ended);
@@ -146,12 +152,13 @@ impl Job {
     }
 
     fn follow_events(&mut self) -> Result<(), JobError> {
-        for event in self.ground.log.events() {
-            match event {
-                Event::Assigned(_) => {}
-                Event::Revoked(_) => self.commit(false)?,
-                Event::Lost(partition) => return Err(JobError::Lost { partition: partition.to_string() }),
-            }
+        let events = self.ground.log.events();
+        // Lost wins, in whatever order the news came: what was revoked first may be the same partition.
+        if let Some(Event::Lost(partition)) = events.iter().find(|event| matches!(event, Event::Lost(_))) {
+            return Err(JobError::Lost { partition: partition.to_string() });
+        }
+        if events.iter().any(|event| matches!(event, Event::Revoked(_))) {
+            self.commit(false)?;
         }
         Ok(())
     }
@@ -161,11 +168,9 @@ impl Job {
         for node in &self.spec.graph.nodes {
             if let Work::Outbox { topic, .. } = &node.work {
                 let end = self.ground.log.end(topic)?;
-                let next = crate::checkpoint::read::<crate::sink::Delivered>(
-                    &*self.ground.store,
-                    &crate::checkpoint::delivered_key(&self.spec.pipeline, &node.id),
-                );
-                let next = next.ok().flatten().map_or(0, |delivered| delivered.next);
+                let key = crate::checkpoint::delivered_key(&self.spec.pipeline, &node.id);
+                let delivered = crate::checkpoint::read::<crate::sink::Delivered>(&*self.ground.store, &key)?;
+                let next = delivered.map_or(0, |delivered| delivered.next);
                 if end.saturating_sub(next) > OUTBOX_ROWS {
                     return Ok(true);
                 }
@@ -203,6 +208,7 @@ impl Job {
         let emitted = self.enter(out);
         for batch in emitted {
             for index in 0..self.spec.graph.first.len() {
+        self.frontier.gave_rows(&partition, self.ground.clock.elapsed());
                 self.push(self.spec.graph.first[index], batch.clone())?;
             }
         }
@@ -261,11 +267,6 @@ impl Job {
         self.open.dead.extend(out.dead);
         self.open.ledger.extend(out.ledger);
         out.emitted
-    }
-
-    /// Lowest watermark over the partitions that have shown one.
-    pub(super) fn lowest_watermark(&self) -> Option<Micros> {
-        self.spec.graph.decode.watermarks().values().copied().min()
     }
 }
 

@@ -6,6 +6,7 @@ use syncline_record::{Books, StepBooks, StepId};
 
 use super::{
     Ground,
+    frontier::Frontier,
     job::{Job, JobSpec, Open},
 };
 use crate::{
@@ -59,16 +60,22 @@ pub enum StartError {
 impl Job {
     /// Goes back to the last checkpoint, and on from there.
     pub fn start(ground: Ground, mut spec: JobSpec, options: &StartOptions) -> Result<Job, StartError> {
+        // What is read below is acted upon: parts and frames of that checkpoint are shown. So it must be durable first, also when
+        // the last process could apply it and not flush it.
+        ground.store.flush()?;
         if options.fresh {
-            start_over(&ground, &mut spec)?;
+            forget(&ground, &spec.pipeline)?;
         }
-        let found = checkpoint::read_checkpoint(&*ground.store, &spec.pipeline)?;
-        let first = found.is_none();
-        let mut checkpoint = found.unwrap_or_default();
+        let mut checkpoint = checkpoint::read_checkpoint(&*ground.store, &spec.pipeline)?.unwrap_or_default();
+        // An id is given with the first whole start. Before that, nothing that lies outside can be of use.
+        let first = checkpoint.log_id.is_empty();
+        if first && checkpoint.over {
+            clear(&ground, &mut spec)?;
+        }
         let mut changes = Changes::default();
-        check_losses(&spec, &checkpoint, options, &ground, &mut changes)?;
+        check_losses(&spec, &mut checkpoint, options, &ground, &mut changes)?;
         cut_back(&ground, &spec.pipeline, &checkpoint.ends)?;
-        let segments = restore(&ground, &mut spec, &checkpoint, &options.drop_state)?;
+        let segments = restore(&ground, &mut spec, &checkpoint)?;
         open_staged(&mut spec, &checkpoint)?;
         spec.source.open(&checkpoint.cursors, ground.clock.now())?;
 
@@ -79,36 +86,66 @@ impl Job {
         if first {
             checkpoint.log_id = ground.rng.id();
         }
-        let run = begin_run(&ground, &spec, &checkpoint)?;
+        let run = begin_run(&ground, &spec, &checkpoint, &mut changes)?;
         checkpoint.run = run.run;
         checkpoint::put(&mut changes, checkpoint::checkpoint_key(&spec.pipeline), &checkpoint);
         checkpoint::put(&mut changes, checkpoint::run_key(&spec.pipeline, run.run), &run);
         ground.store.apply(changes)?;
         ground.store.flush()?;
         spec.witness.enter(Window::Idle);
-        Ok(Job { ground, spec, segments, checkpoint, run, open: Open::default(), ended: false })
+        let frontier = Frontier::new(ground.clock.elapsed());
+        Ok(Job { ground, spec, segments, checkpoint, run, open: Open::default(), frontier, ended: false })
     }
 }
 
-fn start_over(ground: &Ground, spec: &mut JobSpec) -> Result<(), StartError> {
-    let pipeline = spec.pipeline.clone();
+/// Starts over, first half: one step after which nothing in the store speaks of the past but the history of runs. What lies outside
+/// is taken away by [`clear`], in this start or, should it die on the way, in the next one.
+fn forget(ground: &Ground, pipeline: &str) -> Result<(), StartError> {
+    // A checkpoint that cannot be read must not keep anyone from starting over.
+    let before = checkpoint::read_checkpoint(&*ground.store, pipeline).ok().flatten().unwrap_or_default();
+    let mut changes = Changes::default();
+    for prefix in
+        [checkpoint::state_prefix(pipeline), checkpoint::delivered_prefix(pipeline), checkpoint::epoch_prefix(pipeline)]
+    {
+        ground.store.scan(&prefix, &mut |key, _| {
+            changes.remove(key);
+            true
+        })?;
+    }
+    if let Some(run) = checkpoint::last_run(&*ground.store, pipeline)? {
+        end_running(ground, run, "the pipeline was started over", &mut changes)?;
+    }
+    let fresh = Checkpoint { format: CHECKPOINT_FORMAT, fence: before.fence, over: true, ..Checkpoint::default() };
+    checkpoint::put(&mut changes, checkpoint::checkpoint_key(pipeline), &fresh);
+    ground.store.apply(changes)?;
+    Ok(ground.store.flush()?)
+}
+
+/// Starts over, second half. Doing it twice is harmless.
+fn clear(ground: &Ground, spec: &mut JobSpec) -> Result<(), StartError> {
     for node in &mut spec.graph.nodes {
         if let Work::Staged { sink, .. } = &mut node.work {
             sink.clear().map_err(|error| StartError::Sink { step: node.id.clone(), error })?;
         }
     }
-    let whole = format!("pipeline/{pipeline}/");
-    ground.log.recover(&[&whole], &Ends::new())?;
-    ground.store.wipe(&checkpoint::checkpoint_key(&pipeline))?;
-    ground.store.wipe(&checkpoint::state_prefix(&pipeline))?;
-    ground.store.wipe(&checkpoint::delivered_prefix(&pipeline))?;
+    let whole = format!("pipeline/{}/", spec.pipeline);
+    Ok(ground.log.recover(&[&whole], &Ends::new())?)
+}
+
+/// A run that nobody ended is over now: it was killed, and what follows is another run.
+fn end_running(ground: &Ground, mut run: Run, reason: &str, changes: &mut Changes) -> Result<(), StartError> {
+    if run.state == RunState::Running {
+        let delivered = checkpoint::delivered(&*ground.store, &run.pipeline)?;
+        run.close(RunState::Stopped, Some(reason.to_owned()), ground.clock.now(), delivered);
+        checkpoint::put(changes, checkpoint::run_key(&run.pipeline, run.run), &run);
+    }
     Ok(())
 }
 
 /// An edit may not lose state silently.
 fn check_losses(
     spec: &JobSpec,
-    checkpoint: &Checkpoint,
+    checkpoint: &mut Checkpoint,
     options: &StartOptions,
     ground: &Ground,
     changes: &mut Changes,
@@ -131,6 +168,8 @@ fn check_losses(
         })?;
     }
     if losses.is_empty() {
+        // The notes go with the segments: a start that dies before its first commit has lost nothing a second time.
+        checkpoint.states.retain(|step, note| now.get(step) == Some(&note.digest));
         return Ok(());
     }
     Err(StartError::StateWouldBeLost { pipeline: spec.pipeline.clone(), losses })
@@ -146,20 +185,19 @@ fn restore(
     ground: &Ground,
     spec: &mut JobSpec,
     checkpoint: &Checkpoint,
-    dropped: &[StepId],
 ) -> Result<BTreeMap<StepId, Segments>, StartError> {
     spec.graph.decode.restore(checkpoint.watermarks.clone());
     let mut all = BTreeMap::new();
     for node in &mut spec.graph.nodes {
         let (Work::Operator(operator), Some(digest)) = (&mut node.work, node.state) else { continue };
         let mut segments = Segments::new(&spec.pipeline, &node.id, digest);
-        let kept = checkpoint.states.get(&node.id).is_some_and(|note| note.digest == digest);
-        if kept || !dropped.contains(&node.id) {
+        if checkpoint.states.contains_key(&node.id) {
             segments.restore(&*ground.store, &mut |generation, body| operator.restore(generation, body))?;
         } else {
-            // Its old segments go away with the first commit of this start; new ones must not take their numbers.
+            // Old segments, if there are any, go away with this start; new ones must not take their numbers.
             segments.skip(&*ground.store)?;
         }
+        operator.advance(checkpoint.lowest);
         all.insert(node.id.clone(), segments);
     }
     Ok(all)
@@ -176,7 +214,12 @@ fn open_staged(spec: &mut JobSpec, checkpoint: &Checkpoint) -> Result<(), StartE
 }
 
 /// A run that did not end goes on as a new attempt, unless the plan is another one.
-fn begin_run(ground: &Ground, spec: &JobSpec, checkpoint: &Checkpoint) -> Result<Run, StartError> {
+fn begin_run(
+    ground: &Ground,
+    spec: &JobSpec,
+    checkpoint: &Checkpoint,
+    changes: &mut Changes,
+) -> Result<Run, StartError> {
     let last = checkpoint::last_run(&*ground.store, &spec.pipeline)?;
     if let Some(mut run) = last.clone().filter(|run| run.state == RunState::Running && run.plan == spec.plan) {
         run.attempt += 1;
@@ -186,6 +229,9 @@ fn begin_run(ground: &Ground, spec: &JobSpec, checkpoint: &Checkpoint) -> Result
         return Ok(run);
     }
     let baseline = checkpoint::delivered(&*ground.store, &spec.pipeline)?;
+    if let Some(last) = &last {
+        end_running(ground, last.clone(), "the pipeline was edited", changes)?;
+    }
     // What earlier runs left in an outbox is delivered by this one.
     let left = last.as_ref().filter(|_| checkpoint.epoch > 0).map(|last| last.books(&baseline)).unwrap_or_default();
     let mut pages = Books::default();
@@ -206,6 +252,10 @@ fn begin_run(ground: &Ground, spec: &JobSpec, checkpoint: &Checkpoint) -> Result
         epochs: 0,
         pages,
         baseline,
+        closed: None,
+        order: std::iter::once(StepId::new(crate::graph::SOURCE))
+            .chain(spec.graph.nodes.iter().map(|node| node.id.clone()))
+            .collect(),
         killed: BTreeMap::new(),
         null_keys: BTreeMap::new(),
     })

@@ -114,7 +114,7 @@ fn attempt(
     let name = pipeline.job.pipeline.clone();
     let mut job = Job::start(ground.clone(), pipeline.job, options)?;
     let run = job.run().run;
-    let sinks = Sinks::start(ground, &job, pipeline.sinks, options.fresh);
+    let sinks = Sinks::start(ground, &job, pipeline.sinks);
     let worked = work(&mut job, &sinks, stop, ground, watch);
     let delivered = match &worked {
         // A bounded job is over only when every sink has everything; a stopped one gives sinks some time.
@@ -198,7 +198,7 @@ struct SinkState {
 }
 
 impl Sinks {
-    fn start(ground: &Ground, job: &Job, sinks: Vec<(StepId, Box<dyn OutboxSink>)>, fresh: bool) -> Self {
+    fn start(ground: &Ground, job: &Job, sinks: Vec<(StepId, Box<dyn OutboxSink>)>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (mut shared, mut threads) = (vec![], vec![]);
         let outboxes = job.outboxes();
@@ -211,7 +211,7 @@ impl Sinks {
                 log_id: job.checkpoint().log_id.clone(),
                 fence: job.checkpoint().fence,
             };
-            let delivery = Delivery::new(ground.clone(), stream, topic.clone(), sink, fresh);
+            let delivery = Delivery::new(ground.clone(), stream, topic.clone(), sink, job.checkpoint().over);
             let state = Arc::new(Mutex::new(SinkState { step: Some(step), ..SinkState::default() }));
             shared.push(state.clone());
             let stop = stop.clone();
@@ -221,7 +221,16 @@ impl Sinks {
     }
 
     fn failure(&self) -> Option<DeliveryError> {
-        self.shared.iter().find_map(|state| lock(state).failure.take())
+        let failed = self.shared.iter().find_map(|state| lock(state).failure.take());
+        failed.or_else(|| self.fallen())
+    }
+
+    /// A thread that ended without a word would be waited for, for ever.
+    fn fallen(&self) -> Option<DeliveryError> {
+        let ended =
+            self.shared.iter().zip(&self.threads).find(|(state, thread)| thread.is_finished() && !lock(state).failed);
+        let step = ended.and_then(|(state, _)| lock(state).step.clone())?;
+        Some(DeliveryError::Fallen { step })
     }
 
     fn look(&self, job: &Job) -> Look {

@@ -74,7 +74,7 @@ impl<'a> Flow<'a> {
         Ok(match &step.kind {
             StepKind::Where { predicate, groups } => {
                 let predicate = self.predicate(step, predicate, schema)?;
-                (self.operator(step, Box::new(Filter::new(predicate, *groups)), None), same)
+                (self.operator(step, Box::new(Filter::new(predicate, *groups)), None), clearing(schema, *groups))
             }
             StepKind::Project { columns, .. } => {
                 let projection = self.projection(step, columns, schema)?;
@@ -97,7 +97,10 @@ impl<'a> Flow<'a> {
                     "pipeline" => self.plan.pipeline.clone(), "step" => step.id.clone()
                 );
                 let expect = Expect::new(predicate, name.clone(), violation_of(*violation), *groups, warned);
-                (self.operator(step, Box::new(expect), None), same)
+                (
+                    self.operator(step, Box::new(expect), None),
+                    clearing(schema, *groups && *violation == PlanViolation::Drop),
+                )
             }
             StepKind::Lanes { by, lanes } => {
                 let key = self.key(step, by, schema)?;
@@ -316,13 +319,21 @@ fn sink_schema(present: &Present, input: &Schema, marks: bool, sequence: Option<
 }
 
 fn with_column(schema: &Schema, field: Field) -> SchemaRef {
-    let mut fields: Vec<Arc<Field>> =
-        schema.fields().iter().filter(|known| known.name() != field.name()).cloned().collect();
-    fields.push(Arc::new(field));
+/// As the engine puts a column into a batch: in place of one of the same name, or at the end.
+    let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
+    match schema.index_of(field.name()) {
+        Ok(index) => fields[index] = Arc::new(field),
+        Err(_) => fields.push(Arc::new(field)),
+    }
     Arc::new(Schema::new(fields))
 }
 
 /// A column name as SQL.
+/// After a step that lets dropped rows clear their group, every batch says what each row does.
+fn clearing(schema: &SchemaRef, groups: bool) -> SchemaRef {
+    if groups { with_column(schema, Field::new(OP, DataType::UInt8, true)) } else { schema.clone() }
+}
+
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -1,0 +1,220 @@
+//! One operator under test: records in, rows and fates out, as a person would write them down.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use arrow::{
+    buffer::Buffer,
+    datatypes::{DataType, Field, Schema, TimeUnit},
+};
+use syncline_functions::{JsonWriter, Planner, Predicate, Projection, json_field};
+use syncline_record::{Batch, Fate, Generation, Headers, Micros, Op, Origin, Partition, StepBooks, StepId};
+
+use super::{Halt, Operator, Output};
+use crate::{
+    operators::{
+        Decode,
+        decode::{EventTime, Wanted},
+    },
+    simulation::{
+        input::MIDNIGHT,
+        pipeline::{columns, predicate},
+    },
+};
+
+/// Now, in every test: a day after the records.
+pub const NOW: Micros = MIDNIGHT + 86_400_000_000;
+
+/// Made once: it knows some hundred functions.
+static PLANNER: LazyLock<Planner> = LazyLock::new(Planner::new);
+
+/// A condition over the columns of the test.
+pub fn when(sql: &str, schema: &Schema) -> Predicate {
+    predicate(&PLANNER, sql, schema)
+}
+
+/// Some columns of the test.
+pub fn by(names: &[&str], schema: &Schema) -> Projection {
+    columns(&PLANNER, names, schema)
+}
+
+/// What is read of the records: `name` is JSON, `name:int` a BIGINT, `name:time` the event time, with no delay.
+pub fn wanted(fields: &[&str]) -> Wanted {
+    let mut event_time = None;
+    let field = |text: &&str| match text.split_once(':') {
+        None => json_field(text),
+        Some((name, "time")) => {
+            event_time = Some(EventTime { column: name.into(), delay: 0 });
+            Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, None), true)
+        }
+        Some((name, _)) => Field::new(name, DataType::Int64, true),
+    };
+    let fields = fields.iter().map(field).collect();
+    Wanted { fields, reject_unknown: false, whole_record: false, metadata: vec![], event_time }
+}
+
+/// The records of one poll.
+pub fn origin(partition: &str, first: u64, records: &[String]) -> Origin {
+    let (mut payload, mut spans) = (vec![], vec![]);
+    for record in records {
+        let start = payload.len() as u32;
+        payload.extend_from_slice(record.as_bytes());
+        spans.push((start, payload.len() as u32));
+        payload.push(b'\n');
+    }
+    Origin {
+        partition: Partition::new(partition, 0),
+        payload: Buffer::from_vec(payload),
+        offsets: (first..).take(spans.len()).collect(),
+        times: vec![MIDNIGHT; spans.len()],
+        spans,
+        bytes: None,
+        ingested_at: NOW.into(),
+        headers: Headers::Absent,
+        keys: None,
+    }
+}
+
+type Make = Box<dyn Fn(&Schema) -> Box<dyn Operator>>;
+
+pub struct Bench {
+    decode: Decode,
+    make: Make,
+    pub operator: Box<dyn Operator>,
+    partition: String,
+    offsets: BTreeMap<String, u64>,
+    segments: BTreeMap<Generation, Vec<Vec<u8>>>,
+    lowest: Micros,
+    epoch: u64,
+    rows: Vec<String>,
+    books: StepBooks,
+    dead: Vec<String>,
+}
+
+/// An operator over records with these fields.
+pub fn given(fields: &[&str], make: impl Fn(&Schema) -> Box<dyn Operator> + 'static) -> Bench {
+    given_wanted(wanted(fields), make)
+}
+
+pub fn given_wanted(wanted: Wanted, make: impl Fn(&Schema) -> Box<dyn Operator> + 'static) -> Bench {
+    let decode = Decode::new(wanted);
+    Bench {
+        operator: make(&decode.schema()),
+        decode,
+        make: Box::new(make),
+        partition: "a".into(),
+        offsets: BTreeMap::new(),
+        segments: BTreeMap::new(),
+        lowest: syncline_record::time::NO_WATERMARK,
+        epoch: 0,
+        rows: vec![],
+        books: StepBooks::default(),
+        dead: vec![],
+    }
+}
+
+impl Bench {
+    /// What follows comes from this partition.
+    pub fn from(mut self, partition: &str) -> Self {
+        self.partition = partition.into();
+        self
+    }
+
+    /// Records of one poll.
+    pub fn input<S: ToString>(mut self, records: impl IntoIterator<Item = S>) -> Self {
+        self.try_input(records).expect("the operator goes on");
+        self
+    }
+
+    pub fn try_input<S: ToString>(&mut self, records: impl IntoIterator<Item = S>) -> Result<(), Halt> {
+        let records: Vec<String> = records.into_iter().map(|record| record.to_string()).collect();
+        let next = self.offsets.entry(self.partition.clone()).or_insert(1);
+        let origin = origin(&self.partition, *next, &records);
+        *next += records.len() as u64;
+        let mut decoded = Output::new(StepId::new("source"), false);
+        self.decode.push(origin, NOW, &mut decoded);
+        assert_eq!(decoded.dead, [], "the records of a test can be read");
+        decoded.emitted.into_iter().try_for_each(|batch| self.push(batch))
+    }
+
+    pub fn push(&mut self, batch: Batch) -> Result<(), Halt> {
+        let mut out = Output::new(StepId::new("step"), false);
+        out.books.rows_in = super::counted(&batch);
+        self.operator.push(batch, &mut out)?;
+        assert!(out.books.balance(), "{:?}", out.books);
+        let told: u64 = out.ledger.iter().map(|entry| entry.offsets.len() as u64).sum();
+        assert_eq!(told + out.books.fate(Fate::Passed), out.books.rows_in, "the ledger names every row that stopped");
+        self.books.add(&out.books);
+        self.dead.extend(out.dead.iter().map(|letter| letter.reason.detail.clone()));
+        self.rows.extend(out.emitted.iter().flat_map(shown));
+        Ok(())
+    }
+
+    /// Closes an epoch, with the lowest watermark at this time.
+    pub fn epoch(mut self, lowest: Micros) -> Self {
+        self.epoch += 1;
+        self.lowest = self.lowest.max(lowest);
+        self.operator.advance(self.lowest);
+        let delta = self.operator.close(self.epoch);
+        delta.expired.iter().for_each(|generation| drop(self.segments.remove(generation)));
+        for (generation, body) in delta.appended {
+            self.segments.entry(generation).or_default().push(body);
+        }
+        self
+    }
+
+    /// The process starts again from the last epoch.
+    pub fn restart(mut self) -> Self {
+        self.operator = (self.make)(&self.decode.schema());
+        for (generation, bodies) in &self.segments {
+            for body in bodies {
+                self.operator.restore(*generation, body).expect("its own segments");
+            }
+        }
+        self.operator.advance(self.lowest);
+        self
+    }
+
+    /// Bytes of all segments.
+    pub fn stored(&self) -> usize {
+        self.segments.values().flatten().map(Vec::len).sum()
+    }
+
+    /// Exactly these rows have come out since the last question. `-` marks a delete, `~` a row that only clears its group.
+    #[track_caller]
+    pub fn output(mut self, rows: &[&str]) -> Self {
+        assert_eq!(std::mem::take(&mut self.rows), rows);
+        self
+    }
+
+    /// Exactly these fates since the last question, `1 passed · 2 dead (why; why)`.
+    #[track_caller]
+    pub fn fates(mut self, fates: &str) -> Self {
+        let books = std::mem::take(&mut self.books);
+        let counted = Fate::ALL.into_iter().filter(|fate| books.fate(*fate) > 0);
+        let words: Vec<String> = counted.map(|fate| format!("{} {}", books.fate(fate), fate.as_str())).collect();
+        let dead = std::mem::take(&mut self.dead).join("; ");
+        let dead = if dead.is_empty() { dead } else { format!(" ({dead})") };
+        assert_eq!(words.join(" · ") + &dead, fates);
+        self
+    }
+
+    /// The rows since the last question, as they are.
+    pub fn take_rows(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.rows)
+    }
+}
+
+/// The visible columns of each row, as JSON.
+pub fn shown(batch: &Batch) -> Vec<String> {
+    let writer = JsonWriter::new(&batch.rows.schema());
+    let row = |row: usize| {
+        let mut text = match batch.op(row) {
+            Op::Delete => vec![b'-'],
+            Op::Clear => vec![b'~'],
+            Op::Insert | Op::Update => vec![],
+        };
+        writer.write_row(&batch.rows, row, &mut text);
+        String::from_utf8(text).expect("JSON is text")
+    };
+    (0..batch.len()).map(row).collect()
+}
