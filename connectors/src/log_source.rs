@@ -1,8 +1,7 @@
 //! Reads what came in from outside out of the engine's log.
 //!
 //! The server puts what it accepts into a topic before it answers; this gives it to a pipeline, with the topic's offsets. Small
-//! requests are gathered into one batch. `_ingested_at` is the moment of acceptance in whole milliseconds: rows of one millisecond
-//! can share a batch, and a replay, which may gather differently, still gives every row the same.
+//! requests are gathered into one batch; a replay, which may gather differently, still gives every row the same.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -12,7 +11,7 @@ use syncline_engine::{
     log::{Frame, Log, LogError},
     source::{Cursors, Polled, Progress, Rows, Source, SourceError},
 };
-use syncline_record::{Headers, Micros, Origin, Partition};
+use syncline_record::{Headers, Instants, Micros, Origin, Partition};
 
 use crate::ingest;
 
@@ -20,7 +19,6 @@ use crate::ingest;
 const ROWS: usize = 1024;
 /// Bytes per poll, and bytes that are read from the log at once.
 const BYTES: usize = 256 << 10;
-const MILLISECOND: Micros = 1000;
 
 pub struct LogSource {
     log: Arc<dyn Log>,
@@ -121,7 +119,7 @@ impl LogSource {
                 self.frames.pop_front();
                 continue;
             }
-            if !gathered.takes(frame) {
+            if !gathered.takes_more() {
                 break;
             }
             gathered.add(frame, limit);
@@ -161,11 +159,8 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn takes(&self, frame: &Taken) -> bool {
-        let same_moment =
-            self.times.first().is_none_or(|first| first.div_euclid(MILLISECOND) == frame.time.div_euclid(MILLISECOND));
-        let same_kind = self.headers.first().is_none_or(|first| first.is_some() == frame.headers.is_some());
-        same_moment && same_kind && self.offsets.len() < ROWS && self.length() < BYTES
+    fn takes_more(&self) -> bool {
+        self.offsets.len() < ROWS && self.length() < BYTES
     }
 
     fn length(&self) -> usize {
@@ -210,15 +205,14 @@ impl Gathered {
     }
 
     fn origin(self, partition: Partition) -> Origin {
-        let first = self.times.first().copied().unwrap_or_default();
         Origin {
             partition,
             payload: self.alone.unwrap_or_else(|| Buffer::from_vec(self.bytes)),
             spans: self.spans,
             offsets: self.offsets,
             bytes: None,
+            ingested_at: Instants::Each(self.times.clone()),
             times: self.times,
-            ingested_at: first - first.rem_euclid(MILLISECOND),
             headers: headers(self.headers),
             keys: None,
         }
@@ -231,13 +225,13 @@ fn copy(payload: &Buffer, (start, end): (u32, u32), bytes: &mut Vec<u8>, spans: 
     spans.push((at, bytes.len() as u32));
 }
 
-/// Requests are gathered when all of them have headers, or none.
+/// One text when all requests had the same headers.
 fn headers(each: Vec<Option<Arc<str>>>) -> Headers {
     match each.first() {
         Some(first) if each.iter().all(|headers| headers == first) => {
             first.clone().map_or(Headers::Absent, Headers::Same)
         }
-        _ => Headers::Each(each.into_iter().flatten().collect()),
+        _ => Headers::Each(each),
     }
 }
 

@@ -63,8 +63,10 @@ pub const SEQUENCE: &str = "__sequence";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
     pub now: Micros,
-    /// The source is at its end, or the pipeline stops for good: show everything.
+    /// The source is at its end: show everything.
     pub end: bool,
+    /// The pipeline stops, and may never come back: show what can be shown without an end.
+    pub stop: bool,
 }
 
 /// Writes ahead, is cut back to the committed length on restart, and shows its parts by rename.
@@ -82,6 +84,9 @@ pub trait StagedSink: Send {
 
     /// The mark is committed: shows the parts that it names. Doing it twice is harmless.
     fn reveal(&mut self) -> Result<(), SinkError>;
+
+    /// True when rows have waited so long that they should be shown, even though no new ones come.
+    fn is_due(&self, now: Micros) -> bool;
 
     /// Starts over: removes what this pipeline wrote here.
     fn clear(&mut self) -> Result<(), SinkError>;

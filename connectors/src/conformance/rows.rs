@@ -32,7 +32,7 @@ pub fn batch(rows: RecordBatch) -> Batch {
         offsets: (0..count as u64).collect(),
         bytes: None,
         times: vec![TIME; count],
-        ingested_at: TIME,
+        ingested_at: TIME.into(),
         headers: Headers::Absent,
         keys: None,
     };

@@ -59,7 +59,7 @@ fn ends_after_a_crash(outside: &Outside<dyn StagedSink>, crash: usize) {
     staged_run(outside, &mut checkpoint, crash);
     let mut sink = (outside.make)();
     sink.open(checkpoint.mark.as_ref()).expect("open");
-    sink.prepare(Cut { now: checkpoint.epochs * EPOCH, end: true }).expect("prepare");
+    sink.prepare(Cut { now: checkpoint.epochs * EPOCH, end: true, stop: false }).expect("prepare");
     sink.reveal().expect("reveal");
     let committed: Vec<i64> = (0..checkpoint.epochs * BATCHES * BATCH_ROWS).collect();
     assert_eq!((outside.seen)(), committed, "killed after {crash} calls, and ended");
@@ -90,7 +90,7 @@ fn staged_run(outside: &Outside<dyn StagedSink>, checkpoint: &mut Checkpoint, ca
         if !alive() {
             return calls;
         }
-        let cut = Cut { now: checkpoint.epochs * EPOCH, end: checkpoint.epochs + 1 == EPOCHS };
+        let cut = Cut { now: checkpoint.epochs * EPOCH, end: checkpoint.epochs + 1 == EPOCHS, stop: false };
         let mark = sink.prepare(cut).expect("prepare");
         only_committed(outside, checkpoint);
         if !alive() {

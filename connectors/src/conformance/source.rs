@@ -97,7 +97,7 @@ fn take(polled: Rows, given: &mut Given, cursors: &mut Cursors) {
         offset: origin.offsets[row],
         byte: origin.bytes.as_ref().map(|bytes| bytes[row]),
         time: origin.times[row],
-        ingested_at: origin.ingested_at,
+        ingested_at: origin.ingested_at.get(row),
         headers: origin.headers.get(row).map(str::to_owned),
         bytes: origin.bytes_of(row).to_vec(),
     }));

@@ -250,7 +250,7 @@ fn what_came_in() {
         let rows = &given.rows["in/orders"];
         assert!(rows.iter().map(|row| row.offset).eq(0..5008));
         let first: Vec<_> = rows[2..5].iter().map(|row| (row.time, row.ingested_at, row.headers.as_deref())).collect();
-        assert_eq!(first, [(1_000, 1_000, None), (1_400, 1_000, Some(r#"{"x":"1"}"#)), (2_000, 2_000, None)]);
+        assert_eq!(first, [(1_000, 1_000, None), (1_400, 1_400, Some(r#"{"x":"1"}"#)), (2_000, 2_000, None)]);
         assert_eq!(rows[5007].bytes, b"{\"n\":5007}");
         assert_eq!(*inbox.released.lock().unwrap(), 5008);
     }

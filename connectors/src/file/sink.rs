@@ -5,7 +5,7 @@ use std::path::Path;
 use arrow::array::RecordBatch;
 use serde_json::Value;
 use syncline_engine::sink::{Cut, SinkError, StagedSink};
-use syncline_record::{Batch, RowFailure};
+use syncline_record::{Batch, Micros, RowFailure};
 
 use crate::{
     SinkRequest,
@@ -93,6 +93,10 @@ impl StagedSink for FileSink {
 
     fn reveal(&mut self) -> Result<(), SinkError> {
         self.0.reveal()
+    }
+
+    fn is_due(&self, now: Micros) -> bool {
+        self.0.is_due(now)
     }
 
     fn clear(&mut self) -> Result<(), SinkError> {

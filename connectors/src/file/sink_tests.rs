@@ -17,8 +17,8 @@ use crate::{
     spec::{Args, ConnectorError, Surroundings},
 };
 
-const GO_ON: Cut = Cut { now: 0, end: false };
-const END: Cut = Cut { now: 0, end: true };
+const GO_ON: Cut = Cut { now: 0, end: false, stop: false };
+const END: Cut = Cut { now: 0, end: true, stop: false };
 
 struct Folder(TempDir);
 
@@ -259,4 +259,30 @@ fn what_cannot_be_a_target_is_told_before_the_run() {
         folder.said(sink.open(None).unwrap_err()),
         SinkError::Never("cannot create the folder plain/out/: Not a directory".into())
     );
+}
+
+#[test]
+fn a_stop_shows_the_parts_of_a_folder_and_keeps_a_single_file_hidden() {
+    let folder = Folder::new();
+    let stop = Cut { now: 0, end: false, stop: true };
+    for (target, shown) in [("out/", true), ("one.ndjson", false)] {
+        let mut sink = folder.sink(target);
+        sink.open(None).unwrap();
+        sink.write(&batch(numbered(&[1]))).unwrap();
+        sink.prepare(stop).unwrap();
+        sink.reveal().unwrap();
+        let there = folder.path(if shown { "out/my%20pipe-tee.in%2Dsert-00000001.ndjson" } else { "one.ndjson" });
+        assert_eq!(there.exists(), shown, "{}", there.display());
+    }
+}
+
+#[test]
+fn an_open_part_is_due_when_its_rows_have_waited_a_minute() {
+    let folder = Folder::new();
+    let mut sink = folder.sink("out/");
+    sink.open(None).unwrap();
+    sink.write(&batch(numbered(&[1]))).unwrap();
+    sink.prepare(GO_ON).unwrap();
+    assert!(!sink.is_due(59_999_999));
+    assert!(sink.is_due(60_000_000));
 }

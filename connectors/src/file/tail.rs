@@ -124,7 +124,7 @@ impl Tail {
             spans: block.spans,
             offsets: block.numbers,
             bytes: Some(block.starts),
-            ingested_at: time,
+            ingested_at: time.into(),
             headers: Headers::Absent,
             keys: None,
         };

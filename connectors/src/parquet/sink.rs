@@ -21,7 +21,7 @@ use parquet::{
 };
 use serde_json::Value;
 use syncline_engine::sink::{Cut, SinkError, StagedSink};
-use syncline_record::{Batch, RowFailure};
+use syncline_record::{Batch, Micros, RowFailure};
 
 use super::rows::{kept_rows, kept_schema};
 use crate::{
@@ -147,6 +147,10 @@ impl StagedSink for ParquetSink {
 
     fn reveal(&mut self) -> Result<(), SinkError> {
         self.0.reveal()
+    }
+
+    fn is_due(&self, now: Micros) -> bool {
+        self.0.is_due(now)
     }
 
     fn clear(&mut self) -> Result<(), SinkError> {

@@ -91,7 +91,7 @@ fn what_is_read_back_is_what_was_written() {
     let mut sink = sink(&folder, "out/", &rows).unwrap();
     sink.open(None).unwrap();
     assert_eq!(sink.write(&batch(rows)).unwrap(), []);
-    sink.prepare(Cut { now: 0, end: true }).unwrap();
+    sink.prepare(Cut { now: 0, end: true, stop: false }).unwrap();
     sink.reveal().unwrap();
     let path = folder.path().join("out/orders-tee.insert-00000001.parquet");
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&path).unwrap()).unwrap();
@@ -116,7 +116,7 @@ fn a_part_is_shown_a_minute_after_its_first_row() {
     let out = folder.path().join("out");
     for (id, now, rows) in [(1, 0, 0), (2, 59_000_000, 0), (3, 60_000_000, 3), (4, 61_000_000, 3)] {
         sink.write(&batch(orders(&[id]))).unwrap();
-        sink.prepare(Cut { now, end: false }).unwrap();
+        sink.prepare(Cut { now, end: false, stop: false }).unwrap();
         sink.reveal().unwrap();
         assert_eq!(shown(&out).len(), rows, "at {now}");
     }
@@ -128,7 +128,7 @@ fn a_part_with_other_columns_is_closed_and_the_rows_go_into_the_next() {
     let mut before = sink(&folder, "out/", &orders(&[])).unwrap();
     before.open(None).unwrap();
     before.write(&batch(orders(&[1]))).unwrap();
-    let mark: Value = before.prepare(Cut { now: 0, end: false }).unwrap();
+    let mark: Value = before.prepare(Cut { now: 0, end: false, stop: false }).unwrap();
     let edited = orders(&[2]).project(&[0, 4]).unwrap();
     let mut after = sink(&folder, "out/", &edited).unwrap();
     // Twice: the first start is killed before it commits anything.
@@ -136,7 +136,7 @@ fn a_part_with_other_columns_is_closed_and_the_rows_go_into_the_next() {
         after.open(Some(&mark)).unwrap();
         after.write(&batch(edited.clone())).unwrap();
     }
-    after.prepare(Cut { now: 0, end: true }).unwrap();
+    after.prepare(Cut { now: 0, end: true, stop: false }).unwrap();
     after.reveal().unwrap();
     assert_eq!(shown(&folder.path().join("out")), [r#"1|{"id": 1}|0.99|2025-11-20T10:00:00.000001Z"#, "2"]);
 }

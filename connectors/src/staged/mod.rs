@@ -276,7 +276,7 @@ impl<F: Format> Staged<F> {
 
     fn is_full(&self, open: &Open, cut: Cut) -> bool {
         let waited = open.since.is_some_and(|since| cut.now - since >= FULL_AFTER);
-        let full = open.file.length() >= FULL_BYTES || open.rows >= F::FULL_ROWS || waited;
+        let full = open.file.length() >= FULL_BYTES || open.rows >= F::FULL_ROWS || waited || cut.stop;
         cut.end || (full && matches!(self.target, Target::Folder(_)))
     }
 
@@ -399,6 +399,12 @@ impl<F: Format> StagedSink for Staged<F> {
         }
         self.show.clear();
         Ok(())
+    }
+
+    fn is_due(&self, now: Micros) -> bool {
+        let folder = matches!(self.target, Target::Folder(_));
+        let open = || self.lanes.values().filter_map(|lane| lane.open.as_ref());
+        folder && open().any(|open| open.since.is_some_and(|since| now - since >= FULL_AFTER))
     }
 
     fn clear(&mut self) -> Result<(), SinkError> {

@@ -38,7 +38,8 @@ pub const MARK: &str = "__mark";
 pub enum Headers {
     Absent,
     Same(Arc<str>),
-    Each(Vec<Arc<str>>),
+    /// A row without headers has `None`.
+    Each(Vec<Option<Arc<str>>>),
 }
 
 impl Headers {
@@ -46,8 +47,30 @@ impl Headers {
         match self {
             Self::Absent => None,
             Self::Same(text) => Some(text),
-            Self::Each(texts) => texts.get(row).map(|text| &**text),
+            Self::Each(texts) => texts.get(row)?.as_deref(),
         }
+    }
+}
+
+/// An instant of the rows of one poll: one for all of them, or one each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Instants {
+    All(Micros),
+    Each(Vec<Micros>),
+}
+
+impl Instants {
+    pub fn get(&self, row: usize) -> Micros {
+        match self {
+            Self::All(instant) => *instant,
+            Self::Each(instants) => instants[row],
+        }
+    }
+}
+
+impl From<Micros> for Instants {
+    fn from(instant: Micros) -> Self {
+        Self::All(instant)
     }
 }
 
@@ -66,7 +89,7 @@ pub struct Origin {
     /// Row → the record time (`_timestamp`).
     pub times: Vec<Micros>,
     /// When the engine's process took these rows (`_ingested_at`); kept with the cursor or the log frame, so a replay sees the same.
-    pub ingested_at: Micros,
+    pub ingested_at: Instants,
     pub headers: Headers,
     /// Row → the record's key, where the source has one (`_key`).
     pub keys: Option<Vec<Arc<[u8]>>>,

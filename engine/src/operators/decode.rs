@@ -197,7 +197,9 @@ fn metadata_column(name: &str, origin: &Origin) -> ArrayRef {
         "_offset" => Arc::new(UInt64Array::from(origin.offsets.clone())),
         "_partition" => Arc::new(UInt32Array::from_value(origin.partition.number, rows)),
         "_timestamp" => Arc::new(TimestampMicrosecondArray::from(origin.times.clone())),
-        "_ingested_at" => Arc::new(TimestampMicrosecondArray::from_value(origin.ingested_at, rows)),
+        "_ingested_at" => {
+            Arc::new(TimestampMicrosecondArray::from_iter_values((0..rows).map(|row| origin.ingested_at.get(row))))
+        }
         "_key" => Arc::new(arrow::array::BinaryArray::from_iter(
             (0..rows).map(|row| origin.keys.as_ref().map(|keys| &keys[row])),
         )),

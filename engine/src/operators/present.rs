@@ -13,6 +13,7 @@ use syncline_functions::{Predicate, Projection, write};
 use syncline_record::{
     Batch, Fate, Op,
     batch::{GROUP, LANE, OP, RECORD, ROW},
+    keys::content_hash,
 };
 
 use crate::{
@@ -22,8 +23,10 @@ use crate::{
 
 /// Hidden column: the complete JSON text of a row, for sinks that write records.
 pub const OUT: &str = "__out";
-/// Hidden column: offset of the record that the row came from.
+/// Hidden column: tells the record that a row came from from every other record of the source, whatever its partition.
 pub const ORIGIN: &str = "__origin";
+/// Hidden column: offset of that record in its partition.
+pub const OFFSET: &str = "__offset";
 
 /// What a delete does at this sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +98,11 @@ impl Present {
             put(Arc::new(Field::new(SEQUENCE, column.data_type().clone(), true)), column);
         }
         let ids = batch.row_ids();
-        let origins: UInt64Array = ids.values().iter().map(|row| batch.origin.offsets[*row as usize]).collect();
+        let offsets: UInt64Array = ids.values().iter().map(|row| batch.origin.offsets[*row as usize]).collect();
+        let partition = content_hash(batch.origin.partition.to_string().as_bytes()) as u64;
+        let origins: UInt64Array = offsets.values().iter().map(|offset| partition.wrapping_add(*offset)).collect();
         put(Arc::new(Field::new(ORIGIN, origins.data_type().clone(), false)), Arc::new(origins));
+        put(Arc::new(Field::new(OFFSET, offsets.data_type().clone(), false)), Arc::new(offsets));
         if let Some(open) = &self.how.open {
             let texts = open_records(rows, open)?;
             put(Arc::new(Field::new(OUT, texts.data_type().clone(), true)), texts);

@@ -40,7 +40,7 @@ impl Job {
         self.balance()?;
 
         self.spec.witness.enter(Window::Staging);
-        let marks = self.prepare_staged(Cut { now, end })?;
+        let marks = self.prepare_staged(Cut { now, end, stop: self.ended })?;
         self.spec.witness.enter(Window::Logging);
         let ends = self.prepare_topics(&open)?;
         let mut changes = Changes::default();

@@ -15,7 +15,7 @@ use crate::{
     checkpoint::{self, ReadError},
     ledger::{SinkFrame, sink_topic},
     log::{LogError, NewFrame},
-    operators::present::ORIGIN,
+    operators::present::OFFSET,
     outbox,
     sink::{Applied, Delivered, OutboxRows, OutboxSink, SinkError, Stream},
     store::{Changes, StoreError},
@@ -304,6 +304,6 @@ fn is_clear(rows: &RecordBatch, row: usize) -> bool {
 }
 
 fn origin(rows: &RecordBatch, row: usize) -> u64 {
-    let origins = rows.column_by_name(ORIGIN).and_then(|column| column.as_primitive_opt::<UInt64Type>());
+    let origins = rows.column_by_name(OFFSET).and_then(|column| column.as_primitive_opt::<UInt64Type>());
     origins.map_or(0, |origins| origins.value(row))
 }

@@ -180,9 +180,20 @@ impl Job {
     }
 
     fn commit_if_due(&mut self) -> Result<(), JobError> {
-        let Some(since) = self.open.since else { return Ok(()) };
+        let Some(since) = self.open.since else { return self.commit_if_parts_wait() };
         let old = self.ground.clock.elapsed().saturating_sub(since) >= self.spec.checkpoint_every;
         if old || self.open.rows >= EPOCH_ROWS || self.open.bytes >= EPOCH_BYTES {
+            self.commit(false)?;
+        }
+        Ok(())
+    }
+
+    /// In quiet times parts are shown by the clock.
+    fn commit_if_parts_wait(&mut self) -> Result<(), JobError> {
+        let now = self.ground.clock.now();
+        let due = |node: &Node| matches!(&node.work, Work::Staged { sink, .. } if sink.is_due(now));
+        if self.spec.graph.nodes.iter().any(due) {
+            self.open.touched = true;
             self.commit(false)?;
         }
         Ok(())
@@ -197,6 +208,7 @@ impl Job {
         self.open.rows += rows.origin.rows() as u64 + rows.rejected.len() as u64;
         self.open.bytes += rows.origin.payload.len() as u64;
         let partition = rows.origin.partition.to_string();
+        self.frontier.gave_rows(&partition, self.ground.clock.elapsed());
         let mut out = Output::new(StepId::new(SOURCE), self.spec.keep_passed);
         out.books.rows_in = rows.origin.rows() as u64 + rows.rejected.len() as u64;
         for rejected in rows.rejected {
@@ -208,7 +220,6 @@ impl Job {
         let emitted = self.enter(out);
         for batch in emitted {
             for index in 0..self.spec.graph.first.len() {
-        self.frontier.gave_rows(&partition, self.ground.clock.elapsed());
                 self.push(self.spec.graph.first[index], batch.clone())?;
             }
         }

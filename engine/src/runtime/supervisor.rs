@@ -79,7 +79,7 @@ pub enum Ending {
     Stopped,
 }
 
-/// Runs until the end. `stop` may be set by anyone; `watch` is called about every 100 ms.
+/// Runs until the end. `stop` may be set by anyone; `watch` is called about every 100 ms, and once at the end.
 pub fn run(
     ground: &Ground,
     build: &mut Build<'_>,
@@ -122,6 +122,7 @@ fn attempt(
         Ok(Ending::Stopped) => sinks.drain(Some(DRAIN), &Arc::new(AtomicBool::new(false)), ground, &job, watch),
         Err(_) => Ok(true),
     };
+    watch(&sinks.look(&job));
     let failed = sinks.stop();
     let result = match (worked, delivered, failed) {
         (Err(error), ..) => Err(error),

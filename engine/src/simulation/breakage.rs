@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::Value;
-use syncline_record::{Batch, Epoch, RowFailure};
+use syncline_record::{Batch, Epoch, Micros, RowFailure};
 
 use super::lock;
 use crate::{
@@ -199,7 +199,7 @@ impl StagedSink for Early {
         self.0.reveal()
     }
 
-    fn is_due(&self, now: syncline_record::Micros) -> bool {
+    fn is_due(&self, now: Micros) -> bool {
         self.0.is_due(now)
     }
 

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use serde_json::{Value, json};
-use syncline_record::{Batch, Reason, RowFailure};
+use syncline_record::{Batch, Micros, Reason, RowFailure};
 
 use super::{
     dice::Dice,
+    input::SECOND,
     lock,
     trap::{Strike, Trap},
 };
@@ -18,6 +19,9 @@ use crate::sink::{Cut, SinkError, StagedSink};
 
 /// Lines of a full part.
 const PART_LINES: usize = 12;
+
+/// Lines are shown after this time, even if their part is not full.
+const SHOWN_AFTER: Micros = 2 * SECOND;
 
 /// The one amount that cannot be written.
 pub const UNWRITABLE: &str = "77";
@@ -91,11 +95,13 @@ pub struct Folder {
     disk: Arc<Mutex<Disk>>,
     /// Full parts by the last mark: `reveal` shows them.
     full: usize,
+    /// Since when lines of a part that is not full wait.
+    since: Option<Micros>,
 }
 
 impl Folder {
     pub fn new(disk: Arc<Mutex<Disk>>) -> Self {
-        Self { disk, full: 0 }
+        Self { disk, full: 0, since: None }
     }
 
     fn call<T>(
@@ -155,19 +161,15 @@ impl StagedSink for Folder {
                 disk.sync();
             }
             let last = disk.parts.last().map_or(0, |part| part.lines.len());
-            let open = last > 0 && last < PART_LINES && !cut.end;
+            let open = last > 0 && last < PART_LINES && !cut.end && !cut.stop && !folder.is_due(cut.now);
             folder.full = disk.parts.iter().filter(|part| !part.lines.is_empty()).count() - usize::from(open);
-            if cut.end && last > 0 {
+            folder.since = open.then(|| folder.since.unwrap_or(cut.now));
+            if !open && last > 0 {
                 // What comes next begins a part of its own.
                 disk.parts.push(Part::default());
             }
             Ok(json!({"full": folder.full, "length": if open { last } else { 0 }}))
         })
-    }
-
-    /// Parts of this disk are closed by their rows alone.
-    fn is_due(&self, _: syncline_record::Micros) -> bool {
-        false
     }
 
     fn reveal(&mut self) -> Result<(), SinkError> {
@@ -177,6 +179,10 @@ impl StagedSink for Folder {
             disk.show(full);
             Ok(())
         })
+    }
+
+    fn is_due(&self, now: Micros) -> bool {
+        self.since.is_some_and(|since| now - since >= SHOWN_AFTER)
     }
 
     fn clear(&mut self) -> Result<(), SinkError> {

@@ -12,7 +12,7 @@ use syncline_engine::{
     operators::{
         Arms, Dedup, DedupLast, Expect, Filter, Group, Lanes, Present, Project, Violation,
         arms::{ID, Ids},
-        present::{Deletes, ORIGIN, OUT, OpenRecord, Presentation},
+        present::{Deletes, OFFSET, ORIGIN, OUT, OpenRecord, Presentation},
     },
     sink::{SEQUENCE, Sink, Write},
 };
@@ -312,14 +312,15 @@ fn sink_schema(present: &Present, input: &Schema, marks: bool, sequence: Option<
     }
     fields.extend(sequence.map(Arc::new));
     fields.push(Arc::new(Field::new(ORIGIN, DataType::UInt64, false)));
+    fields.push(Arc::new(Field::new(OFFSET, DataType::UInt64, false)));
     if whole {
         fields.push(Arc::new(json_field(OUT)));
     }
     Arc::new(Schema::new(fields))
 }
 
-fn with_column(schema: &Schema, field: Field) -> SchemaRef {
 /// As the engine puts a column into a batch: in place of one of the same name, or at the end.
+fn with_column(schema: &Schema, field: Field) -> SchemaRef {
     let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
     match schema.index_of(field.name()) {
         Ok(index) => fields[index] = Arc::new(field),
@@ -328,12 +329,12 @@ fn with_column(schema: &Schema, field: Field) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// A column name as SQL.
 /// After a step that lets dropped rows clear their group, every batch says what each row does.
 fn clearing(schema: &SchemaRef, groups: bool) -> SchemaRef {
     if groups { with_column(schema, Field::new(OP, DataType::UInt8, true)) } else { schema.clone() }
 }
 
+/// A column name as SQL.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

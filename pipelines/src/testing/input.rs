@@ -68,7 +68,7 @@ pub fn origin(rows: &[Vec<u8>], from: usize, to: usize, time: Micros) -> Origin 
         offsets: (from as u64 + 1..=to as u64).collect(),
         bytes: None,
         times: vec![time; count],
-        ingested_at: time,
+        ingested_at: time.into(),
         headers: Headers::Absent,
         keys: None,
     }
