@@ -25,6 +25,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use syncline_engine::{clock::Clock, log::Log, runtime::Ground, store::StateStore};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+pub mod dead_letters;
+pub mod frames;
 pub mod headers;
 pub mod health;
 pub mod ingest;
@@ -33,6 +35,7 @@ pub mod listen;
 pub mod live;
 pub mod metrics;
 pub mod problem;
+pub mod query;
 pub mod records;
 pub mod status;
 
@@ -93,6 +96,10 @@ pub fn router(state: Arc<ApiState>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::get))
         .route("/api/v1/status", get(status::get))
+        .route("/api/v1/query", post(query::post))
+        .route("/api/v1/dead-letters", get(dead_letters::list))
+        .route("/api/v1/dead-letters/{id}", get(dead_letters::show))
+        .route("/api/v1/dead-letters/{id}/bytes", get(dead_letters::bytes))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(middleware::from_fn_with_state(state.clone(), as_problems))

@@ -7,7 +7,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::outcome::Outcome;
 
 pub mod check;
+pub mod dead_letters;
+pub mod explain;
+pub mod init;
+pub mod query;
 pub mod run;
+pub mod secret;
+pub mod status;
 pub mod test;
 
 /// Keeps systems in sync, exactly once.
@@ -51,18 +57,30 @@ pub enum Format {
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    Init(init::Arguments),
     Check(check::Arguments),
     Test(test::Arguments),
     Run(run::Arguments),
+    Status(status::Arguments),
+    DeadLetters(dead_letters::Arguments),
+    Query(query::Arguments),
+    Secret(secret::Arguments),
+    Explain(explain::Arguments),
 }
 
 /// Runs a command; prints its failure, if any, where and how the caller wants it.
 pub fn run(line: CommandLine) -> ExitCode {
     let CommandLine { common, command } = line;
     let outcome: Outcome = match command {
+        Command::Init(arguments) => init::run(arguments, &common),
         Command::Check(arguments) => check::run(arguments, &common),
         Command::Test(arguments) => test::run(arguments, &common),
         Command::Run(arguments) => run::run(arguments, &common),
+        Command::Status(arguments) => status::run(arguments, &common),
+        Command::DeadLetters(arguments) => dead_letters::run(arguments, &common),
+        Command::Query(arguments) => query::run(arguments, &common),
+        Command::Secret(arguments) => secret::run(arguments, &common),
+        Command::Explain(arguments) => explain::run(arguments, &common),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -48,6 +48,8 @@ impl Host {
             .enable_all()
             .build()
             .map_err(|error| Failure::environment("no-threads", format!("no threads for the server: {error}")))?;
+        // Pipelines of the folder that this process does not run can be looked at, too.
+        crate::ask::settle(&world.ground)?;
         let state = ApiState::new(&world.ground, Some(metrics::install()?));
         for plan in plans {
             state.live().starting(&plan.pipeline);

@@ -1,6 +1,7 @@
 //! The product: files, processes, people.
 
 pub mod api;
+pub mod ask;
 pub mod bind;
 pub mod command;
 pub mod control;
@@ -8,6 +9,7 @@ pub mod host;
 pub mod log_lines;
 pub mod outcome;
 pub mod progress;
+pub mod render;
 pub mod run_failure;
 pub mod secrets;
 pub mod source_file;

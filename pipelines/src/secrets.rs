@@ -1,18 +1,203 @@
-//! `secret('a/b')`: the environment's `SYNCLINE_SECRET_A_B`.
+//! `secret('a/b')`: from the environment (`SYNCLINE_SECRET_A_B`), else from a file in the data folder that only its owner can read.
+//!
+//! A secret is never printed, logged or serialised; whoever needs its text asks for it by name ([`Secret::expose`]).
 
-use std::path::Path;
+use std::{
+    collections::BTreeMap,
+    fmt,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{ErrorKind, Read, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Serialize, Serializer};
 
 use crate::outcome::Failure;
 
+/// The file's name in a data folder.
+const FILE: &str = "secrets";
+/// What stands where a secret would.
+const REDACTED: &str = "[secret]";
+
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the connection that needs it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 }
 
-pub fn resolve(_: &Path, path: &str) -> Result<Secret, Failure> {
-    let name = format!("SYNCLINE_SECRET_{}", path.to_uppercase().replace(|c: char| !c.is_ascii_alphanumeric(), "_"));
-    std::env::var(&name).map(Secret).map_err(|_| Failure::environment("no-secret", format!("{name} is not set")))
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REDACTED)
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REDACTED)
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(REDACTED)
+    }
+}
+
+/// The environment variable of a secret: upper case, and `_` for every other character.
+pub fn variable(path: &str) -> String {
+    let name =
+        path.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_uppercase() } else { '_' });
+    format!("SYNCLINE_SECRET_{}", name.collect::<String>())
+}
+
+/// Finds a secret.
+pub fn resolve(folder: &Path, path: &str) -> Result<Secret, Failure> {
+    let variable = variable(path);
+    if let Some(value) = std::env::var_os(&variable) {
+        return value.into_string().map(Secret).map_err(|_| {
+            Failure::environment("secret-not-text", format!("the environment variable {variable} is not UTF-8"))
+        });
+    }
+    read(folder)?.remove(path).map(Secret).ok_or_else(|| {
+        Failure::environment("no-such-secret", format!("secret('{path}') is not set"))
+            .help(format!("store it: syncline secret set {path} < FILE"))
+            .help(format!("or set the environment variable {variable}"))
+    })
+}
+
+/// Names of the secrets in the file.
+pub fn names(folder: &Path) -> Result<Vec<String>, Failure> {
+    Ok(read(folder)?.into_keys().collect())
+}
+
+/// Stores a secret. A reader sees the old file or the new one, and two that set at once do not lose either.
+pub fn set(folder: &Path, name: &str, secret: &Secret) -> Result<(), Failure> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed("create", folder))?;
+    let held = File::open(folder).map_err(failed("open", folder))?;
+    flock(&held, FlockOperation::LockExclusive).map_err(|error| failed("lock", folder)(error.into()))?;
+    let mut secrets = read(folder)?;
+    secrets.insert(name.to_owned(), secret.expose().to_owned());
+    // A map of texts always serialises.
+    let text = serde_json::to_vec_pretty(&secrets).unwrap_or_default();
+    let (path, next) = (folder.join(FILE), folder.join(format!("{FILE}.tmp")));
+    match fs::remove_file(&next) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("remove", &next)(error)),
+        _ => {}
+    }
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        fs::rename(&next, &path)?;
+        held.sync_all()
+    };
+    write().map_err(failed("write", &path))
+}
+
+fn read(folder: &Path) -> Result<BTreeMap<String, String>, Failure> {
+    let path = folder.join(FILE);
+    let mut file = match File::open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        file => file.map_err(failed("open", &path))?,
+    };
+    let mode = file.metadata().map_err(failed("look at", &path))?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(Failure::environment("secrets-open", format!("{} can be read by others", path.display()))
+            .seen(format!("its permissions are {mode:03o}"))
+            .help(format!("chmod 600 {}", quoted(&path)))
+            .help("and replace the secrets in it if somebody else uses this machine"));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(failed("read", &path))?;
+    // The parser's own words could quote a secret.
+    serde_json::from_str(&text).map_err(|error| {
+        let place = format!("line {}, column {}", error.line(), error.column());
+        Failure::environment("secrets-damaged", format!("{} is not a JSON object of texts ({place})", path.display()))
+            .help("repair it, or remove it and set its secrets again")
+    })
+}
+
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
+}
+
+fn failed(operation: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Failure {
+    let path: PathBuf = path.to_owned();
+    move |error| {
+        Failure::environment("secrets-failed", format!("{operation} {}: {error}", path.display()))
+            .help("check the permissions of the data folder")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_comes_back_from_a_file_that_only_its_owner_reads() {
+        let root = TempDir::new().unwrap();
+        let folder = root.path().join("data");
+        set(&folder, "github/private-key", &Secret::new("line 1\nline 2 \"x\"")).unwrap();
+        set(&folder, "other", &Secret::new("2")).unwrap();
+        assert_eq!(resolve(&folder, "github/private-key").unwrap().expose(), "line 1\nline 2 \"x\"");
+        assert_eq!(names(&folder).unwrap(), ["github/private-key", "other"]);
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!((mode(&folder), mode(&folder.join(FILE))), (0o700, 0o600));
+        fs::set_permissions(folder.join(FILE), Permissions::from_mode(0o640)).unwrap();
+        let refused = resolve(&folder, "other").unwrap_err();
+        assert_eq!(refused.slug, "secrets-open");
+        assert_eq!(refused.help[0], format!("chmod 600 '{}'", folder.join(FILE).display()));
+        assert_eq!(set(&folder, "x", &Secret::new("y")).unwrap_err().slug, "secrets-open");
+    }
+
+    #[test]
+    fn a_missing_secret_says_both_ways_to_give_it() {
+        let folder = TempDir::new().unwrap();
+        let missing = resolve(folder.path(), "slack/ops-hook").unwrap_err();
+        assert_eq!(missing.title, "secret('slack/ops-hook') is not set");
+        assert_eq!(
+            missing.help,
+            [
+                "store it: syncline secret set slack/ops-hook < FILE",
+                "or set the environment variable SYNCLINE_SECRET_SLACK_OPS_HOOK"
+            ]
+        );
+    }
+
+    #[test]
+    fn nothing_prints_a_secret() {
+        let secret = Secret::new("hunter2");
+        let printed = format!("{secret} {secret:?} {}", serde_json::to_string(&secret).unwrap());
+        assert_eq!(printed, "[secret] [secret] \"[secret]\"");
+        let folder = TempDir::new().unwrap();
+        set(folder.path(), "a", &secret).unwrap();
+        fs::write(folder.path().join(FILE), "{\"a\": hunter2}").unwrap();
+        assert!(!resolve(folder.path(), "a").unwrap_err().to_text().contains("hunter2"));
+    }
+
+    #[test]
+    fn many_that_set_at_once_all_stay() {
+        let folder = TempDir::new().unwrap();
+        std::thread::scope(|scope| {
+            for index in 0..8 {
+                let folder = folder.path();
+                scope.spawn(move || set(folder, &format!("s{index}"), &Secret::new("x")).unwrap());
+            }
+        });
+        assert_eq!(names(folder.path()).unwrap().len(), 8);
+    }
 }

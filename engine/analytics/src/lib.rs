@@ -1,1 +1,45 @@
+//! SQL over everything that happened: tables that read the committed state of a data folder.
+//!
+//! Reads only. Each table is read when a query asks for it, from the store and the log as they are at that moment, in batches: a
+//! ledger of any length passes through in bounded memory. A pipeline does not need any of this to run, and never waits for it.
+//!
+//! | table | one row per |
+//! |---|---|
+//! | `pipelines` | pipeline, as it is now |
+//! | `runs`, `steps` | run; step of a run, with its books |
+//! | `checkpoints` | committed epoch, the newest thousand |
+//! | `records_dropped` | record and step at which it stopped |
+//! | `ledger` | the same and, with `ledger = 'all'`, records that passed |
+//! | `dead_letters` | record that could not be processed, with its bytes |
+//! | `<pipeline>.<step>` | key that the step remembers: its live state |
 
+mod catalog;
+mod error;
+mod gather;
+mod provider;
+mod query;
+mod tables;
+
+use std::sync::Arc;
+
+use datafusion::prelude::SessionContext;
+use syncline_engine::{log::Log, store::StateStore};
+
+pub use error::QueryError;
+pub use query::{Limits, Rows, query};
+pub use tables::dead_letters::letter_id;
+
+/// Where the tables read.
+#[derive(Clone)]
+pub struct Reading {
+    pub store: Arc<dyn StateStore>,
+    pub log: Arc<dyn Log>,
+}
+
+/// A session with all tables, with the default [`Limits`].
+pub fn tables(store: Arc<dyn StateStore>, log: Arc<dyn Log>) -> Result<SessionContext, QueryError> {
+    query::session(Reading { store, log }, &Limits::default())
+}
+
+#[cfg(test)]
+mod tests;

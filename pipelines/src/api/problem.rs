@@ -12,7 +12,7 @@ use crate::outcome::Failure;
 #[derive(Debug)]
 pub struct Problem {
     pub status: StatusCode,
-    pub failure: Failure,
+    pub failure: Box<Failure>,
     headers: Vec<(HeaderName, HeaderValue)>,
     /// Members beside those of the RFC.
     members: Vec<(&'static str, serde_json::Value)>,
@@ -20,7 +20,7 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(status: StatusCode, failure: Failure) -> Self {
-        Self { status, failure, headers: vec![], members: vec![] }
+        Self { status, failure: Box::new(failure), headers: vec![], members: vec![] }
     }
 
     /// A request that cannot be served as it is.
@@ -29,12 +29,12 @@ impl Problem {
     }
 
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.failure = self.failure.help(help);
+        self.failure = Box::new(self.failure.help(help));
         self
     }
 
     pub fn seen(mut self, detail: impl Into<String>) -> Self {
-        self.failure = self.failure.seen(detail);
+        self.failure = Box::new(self.failure.seen(detail));
         self
     }
 

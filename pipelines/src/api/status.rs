@@ -113,7 +113,7 @@ pub fn read(store: &dyn StateStore, log: &dyn Log, live: Option<&Live>) -> Resul
                 let (step, balanced) = (step.to_string(), page.balance());
                 pipeline.steps.push(StepStatus { step, page, null_keys, balanced });
             }
-            in_order_of_flow(&mut pipeline.steps);
+            in_order_of_file(&mut pipeline.steps, run);
         }
         if let Some(known) = live.and_then(|live| live.get(&pipeline.pipeline)) {
             pipeline.state = word(known.state).to_owned();
@@ -178,9 +178,10 @@ fn lag(checkpoint: &Checkpoint, log: &dyn Log) -> Result<Option<u64>, Failure> {
     Ok(lag)
 }
 
-/// The source first; the rest as the store has them, by name.
-fn in_order_of_flow(steps: &mut [StepStatus]) {
-    steps.sort_by_key(|step| step.step != syncline_engine::graph::SOURCE);
+/// As the pipeline file has them.
+fn in_order_of_file(steps: &mut [StepStatus], run: &Run) {
+    let place = |step: &StepStatus| run.order.iter().position(|known| known.as_str() == step.step);
+    steps.sort_by_key(|step| place(step).unwrap_or(usize::MAX));
 }
 
 fn word(activity: Activity) -> &'static str {

@@ -22,6 +22,7 @@ use crate::world::World;
 
 mod doors;
 mod ingest;
+mod looking;
 
 /// A data folder, opened, with a pipeline `orders` that reads `/in/orders`.
 pub struct House {

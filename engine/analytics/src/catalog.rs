@@ -1,0 +1,114 @@
+//! Names: system tables under `public`, the live state of a pipeline's steps under the pipeline's own name.
+//!
+//! Names keep their case and match without it. A pipeline called `public` cannot be reached by its steps.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use datafusion::{
+    catalog::{CatalogProvider, SchemaProvider, TableProvider},
+    error::DataFusionError,
+};
+use syncline_engine::checkpoint;
+use syncline_record::StepId;
+
+use crate::{
+    Reading,
+    provider::provided,
+    tables::{self, SYSTEM, state::State},
+};
+
+/// The catalog and schema of system tables.
+pub const CATALOG: &str = "syncline";
+pub const PUBLIC: &str = "public";
+
+pub struct Folder(pub Reading);
+
+impl fmt::Debug for Folder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the data folder")
+    }
+}
+
+impl CatalogProvider for Folder {
+    fn schema_names(&self) -> Vec<String> {
+        // A store that cannot be read says so when a table of it is.
+        [vec![PUBLIC.to_owned()], tables::pipelines(&self.0).unwrap_or_default()].concat()
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        if name == PUBLIC {
+            return Some(Arc::new(System(self.0.clone())));
+        }
+        let pipeline = matching(tables::pipelines(&self.0).ok()?, name)?;
+        Some(Arc::new(Steps { reading: self.0.clone(), pipeline }))
+    }
+}
+
+/// The name as it is written, whatever the case it was asked for in.
+fn matching(names: Vec<String>, asked: &str) -> Option<String> {
+    if names.iter().any(|name| name == asked) {
+        return Some(asked.to_owned());
+    }
+    names.into_iter().find(|name| name.eq_ignore_ascii_case(asked))
+}
+
+struct System(Reading);
+
+impl fmt::Debug for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("system tables")
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for System {
+    fn table_names(&self) -> Vec<String> {
+        SYSTEM.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        Ok(tables::system(&name.to_ascii_lowercase(), &self.0))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        SYSTEM.iter().any(|table| table.eq_ignore_ascii_case(name))
+    }
+}
+
+/// Steps with state of one pipeline.
+struct Steps {
+    reading: Reading,
+    pipeline: String,
+}
+
+impl fmt::Debug for Steps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "steps of {}", self.pipeline)
+    }
+}
+
+impl Steps {
+    fn find(&self, name: &str) -> Option<String> {
+        matching(self.table_names(), name)
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for Steps {
+    fn table_names(&self) -> Vec<String> {
+        let checkpoint = checkpoint::read_checkpoint(&*self.reading.store, &self.pipeline).ok().flatten();
+        let states = checkpoint.map(|checkpoint| checkpoint.states).unwrap_or_default();
+        states.into_keys().map(|step| step.to_string()).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        let Some(step) = self.find(name) else { return Ok(None) };
+        let state = State { pipeline: self.pipeline.clone(), step: StepId::new(step) };
+        Ok(Some(provided(state, &self.reading)))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+}

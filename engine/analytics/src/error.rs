@@ -1,0 +1,98 @@
+//! What can be wrong with a question, in the asker's words.
+
+use std::time::Duration;
+
+use datafusion::{
+    common::{Column, SchemaError},
+    error::DataFusionError,
+};
+
+use crate::query::Limits;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    #[error("there is no table `{name}`")]
+    NoSuchTable { name: String, nearest: Option<String>, tables: Vec<String> },
+    #[error("there is no column `{name}`")]
+    NoSuchColumn { name: String, nearest: Option<String>, columns: Vec<String> },
+    /// The text is not one statement of SQL, or its types do not fit.
+    #[error("{detail}")]
+    Wrong { detail: String },
+    #[error("{statement} would write, and a query only reads")]
+    Writes { statement: String },
+    #[error("the query needs more than {} MiB of memory", limit >> 20)]
+    TooLarge { limit: usize },
+    #[error("the query took longer than {} seconds", limit.as_secs())]
+    TooLong { limit: Duration },
+    #[error("{detail}")]
+    Failed { detail: String },
+}
+
+impl QueryError {
+    /// The next step for the asker.
+    pub fn help(&self) -> Vec<String> {
+        let nearest = |nearest: &Option<String>| nearest.iter().map(|name| format!("did you mean `{name}`?")).collect();
+        let mut help: Vec<String> = match self {
+            Self::NoSuchTable { nearest: name, .. } | Self::NoSuchColumn { nearest: name, .. } => nearest(name),
+            _ => vec![],
+        };
+        match self {
+            Self::NoSuchTable { tables, .. } => help.push(format!("tables: {}", tables.join(", "))),
+            Self::NoSuchColumn { columns, .. } => help.push(format!("columns: {}", columns.join(", "))),
+            Self::Writes { .. } => help.push("use SELECT, EXPLAIN, SHOW TABLES or DESCRIBE".to_owned()),
+            Self::TooLarge { .. } | Self::TooLong { .. } => {
+                help.push("ask for less: a WHERE, fewer groups, a LIMIT without ORDER BY".to_owned());
+            }
+            Self::Wrong { .. } | Self::Failed { .. } => {}
+        }
+        help
+    }
+}
+
+/// What can be named.
+#[derive(Default)]
+pub struct Names {
+    pub tables: Vec<String>,
+}
+
+/// DataFusion's error as one of ours.
+pub fn explained(error: DataFusionError, limits: &Limits, names: &Names) -> QueryError {
+    match error.find_root() {
+        DataFusionError::SchemaError(schema, _) => match &**schema {
+            SchemaError::FieldNotFound { field, valid_fields } => no_column(field, valid_fields),
+            other => QueryError::Wrong { detail: other.to_string() },
+        },
+        DataFusionError::ResourcesExhausted(_) => QueryError::TooLarge { limit: limits.memory },
+        DataFusionError::Plan(detail) => {
+            no_table(detail, names).unwrap_or(QueryError::Wrong { detail: detail.clone() })
+        }
+        DataFusionError::SQL(detail, _) => QueryError::Wrong { detail: format!("this is not SQL: {detail}") },
+        DataFusionError::NotImplemented(detail) => QueryError::Wrong { detail: detail.clone() },
+        DataFusionError::External(detail) => QueryError::Failed { detail: detail.to_string() },
+        DataFusionError::ArrowError(detail, _) => QueryError::Failed { detail: detail.to_string() },
+        other => QueryError::Failed { detail: other.strip_backtrace() },
+    }
+}
+
+fn no_column(field: &Column, valid: &[Column]) -> QueryError {
+    let mut columns: Vec<String> = valid.iter().map(|column| column.name.clone()).collect();
+    columns.dedup();
+    let nearest = nearest(&field.name, &columns);
+    QueryError::NoSuchColumn { name: field.name.clone(), nearest, columns }
+}
+
+/// `table 'syncline.public.runz' not found`
+fn no_table(detail: &str, names: &Names) -> Option<QueryError> {
+    let name = detail.strip_prefix("table '")?.split('\'').next()?;
+    let name = name.strip_prefix("syncline.").unwrap_or(name);
+    let name = name.strip_prefix("public.").unwrap_or(name).to_owned();
+    Some(QueryError::NoSuchTable { nearest: nearest(&name, &names.tables), name, tables: names.tables.clone() })
+}
+
+/// The name that was most likely meant, if any is near.
+fn nearest(asked: &str, names: &[String]) -> Option<String> {
+    let asked = asked.to_lowercase();
+    let distance = |name: &String| strsim::damerau_levenshtein(&asked, &name.to_lowercase());
+    let near = asked.chars().count() / 3 + 1;
+    names.iter().map(|name| (distance(name), name)).filter(|(far, _)| *far <= near).min().map(|(_, name)| name.clone())
+}

@@ -1,0 +1,53 @@
+//! The tables, one file each.
+
+pub mod checkpoints;
+pub mod dead_letters;
+pub mod ledger;
+pub mod pipelines;
+pub mod runs;
+pub mod sinks;
+pub mod state;
+pub mod steps;
+
+use std::sync::Arc;
+
+use datafusion::catalog::TableProvider;
+
+use crate::{Reading, gather::Stop, provider::provided};
+
+/// Names of the system tables.
+pub const SYSTEM: [&str; 7] =
+    ["checkpoints", "dead_letters", "ledger", "pipelines", "records_dropped", "runs", "steps"];
+
+pub fn system(name: &str, reading: &Reading) -> Option<Arc<dyn TableProvider>> {
+    Some(match name {
+        "checkpoints" => provided(checkpoints::Checkpoints, reading),
+        "dead_letters" => provided(dead_letters::DeadLetters, reading),
+        "ledger" => provided(ledger::Ledger { all: true }, reading),
+        "pipelines" => provided(pipelines::Pipelines, reading),
+        "records_dropped" => provided(ledger::Ledger { all: false }, reading),
+        "runs" => provided(runs::Runs, reading),
+        "steps" => provided(steps::Steps, reading),
+        _ => return None,
+    })
+}
+
+/// Pipelines that have a checkpoint or a run, by name.
+pub fn pipelines(reading: &Reading) -> Result<Vec<String>, Stop> {
+    let mut names = vec![];
+    for prefix in [&b"c/"[..], b"r/"] {
+        reading.store.scan(prefix, &mut |key, _| {
+            let name = key[prefix.len()..].split(|byte| *byte == 0).next().unwrap_or_default();
+            names.push(String::from_utf8_lossy(name).into_owned());
+            true
+        })?;
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// What comes before the number in keys of a pipeline's numbered records.
+fn before_number(key: &[u8]) -> &[u8] {
+    &key[..key.len() - size_of::<u64>()]
+}

@@ -1,0 +1,79 @@
+//! `runs`: one row per run; a restart after a crash is a new attempt of the same run.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::SchemaRef;
+use syncline_engine::{
+    checkpoint::{self, Run, RunState},
+    graph::SOURCE,
+};
+use syncline_record::StepId;
+
+use super::before_number;
+use crate::{
+    Reading,
+    gather::{Cell, Gather, Kind, Stop, schema},
+    provider::Table,
+};
+
+pub struct Runs;
+
+impl Table for Runs {
+    fn schema(&self) -> SchemaRef {
+        schema(&[
+            ("pipeline", Kind::Text),
+            ("run", Kind::Number),
+            ("attempt", Kind::Number),
+            ("state", Kind::Text),
+            ("started", Kind::Time),
+            ("ended", Kind::Time),
+            ("reason", Kind::Text),
+            ("epochs", Kind::Number),
+            ("rows_in", Kind::Number),
+            ("balanced", Kind::Flag),
+            ("plan", Kind::Text),
+            // JSON: commit window → attempts that were killed in it.
+            ("killed", Kind::Text),
+        ])
+    }
+
+    fn read(&self, reading: &Reading, pipeline: &str, rows: &mut Gather<'_>) -> Result<(), Stop> {
+        let delivered = checkpoint::delivered(&*reading.store, pipeline)?;
+        for run in runs(reading, pipeline)? {
+            let books = run.books(&delivered);
+            let source = books.steps.get(&StepId::new(SOURCE));
+            let killed: BTreeMap<&str, u64> =
+                run.killed.iter().map(|(window, many)| (window.as_str(), *many)).collect();
+            rows.row(&[
+                Cell::Text(&run.pipeline),
+                Cell::Number(run.run),
+                Cell::Number(run.attempt),
+                Cell::Text(word(run.state)),
+                Cell::Time(run.started),
+                Cell::time(run.ended),
+                Cell::text(run.reason.as_deref()),
+                Cell::Number(run.epochs),
+                Cell::Number(source.map_or(0, |page| page.rows_in)),
+                Cell::Flag(books.unbalanced().is_none()),
+                Cell::Text(&run.plan),
+                Cell::Text(&serde_json::to_string(&killed).unwrap_or_default()),
+            ])?;
+        }
+        Ok(())
+    }
+}
+
+/// All runs of a pipeline, the oldest first.
+pub fn runs(reading: &Reading, pipeline: &str) -> Result<Vec<Run>, Stop> {
+    let key = checkpoint::run_key(pipeline, 0);
+    Ok(checkpoint::read_all(&*reading.store, before_number(&key))?)
+}
+
+pub fn word(state: RunState) -> &'static str {
+    match state {
+        RunState::Running => "running",
+        RunState::Stopped => "stopped",
+        RunState::Ended => "ended",
+        RunState::Failed => "failed",
+    }
+}

@@ -1,0 +1,185 @@
+//! Every table, whole.
+
+use super::{reading, table};
+
+async fn shows(sql: &str, expected: &str) {
+    let expected: Vec<&str> = expected.trim().lines().map(str::trim).collect();
+    assert_eq!(table(&reading(), sql).await, expected.join("\n"), "{sql}");
+}
+
+#[tokio::test]
+async fn runs() {
+    shows(
+        "SELECT * FROM runs",
+        r#"
+            +----------+-----+---------+---------+---------------------+---------------------+-----------+--------+---------+----------+------+------------------+
+            | pipeline | run | attempt | state   | started             | ended               | reason    | epochs | rows_in | balanced | plan | killed           |
+            +----------+-----+---------+---------+---------------------+---------------------+-----------+--------+---------+----------+------+------------------+
+            | orders   | 1   | 1       | failed  | 2026-11-20T10:00:00 | 2026-11-20T10:00:01 | disk full | 0      | 0       | true     | p1   | {}               |
+            | orders   | 2   | 3       | running | 2026-11-20T10:00:02 |                     |           | 2      | 10      | true     | p1   | {"committing":2} |
+            +----------+-----+---------+---------+---------------------+---------------------+-----------+--------+---------+----------+------+------------------+
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn steps() {
+    shows(
+        "SELECT * FROM steps",
+        r#"
+            +----------+-----+--------+---------+----------+--------+----------+----------+-----------+-------+------+------+--------+------+---------+-----------+----------+
+            | pipeline | run | step   | rows_in | rows_out | passed | absorbed | filtered | duplicate | stale | late | dead | parked | held | waiting | null_keys | balanced |
+            +----------+-----+--------+---------+----------+--------+----------+----------+-----------+-------+------+------+--------+------+---------+-----------+----------+
+            | orders   | 2   | source | 10      | 9        | 9      | 0        | 0        | 0         | 0     | 0    | 1    | 0      | 0    | 0       | 0         | true     |
+            | orders   | 2   | dedup  | 9       | 6        | 6      | 0        | 0        | 3         | 0     | 0    | 0    | 0      | 0    | 0       | 1         | true     |
+            | orders   | 2   | upsert | 6       | 2        | 2      | 0        | 0        | 0         | 1     | 0    | 1    | 0      | 0    | 2       | 0         | true     |
+            +----------+-----+--------+---------+----------+--------+----------+----------+-----------+-------+------+------+--------+------+---------+-----------+----------+
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn pipelines() {
+    shows(
+        "SELECT * FROM pipelines",
+        r#"
+            +----------+---------+-----+---------+-------+------+----------------------------+-------+---------------------+---------+
+            | pipeline | state   | run | attempt | epoch | plan | last_checkpoint            | fence | watermark           | waiting |
+            +----------+---------+-----+---------+-------+------+----------------------------+-------+---------------------+---------+
+            | orders   | running | 2   | 3       | 2     | p1   | 2026-11-20T10:00:00.000002 | 4     | 2026-11-20T09:59:59 | 2       |
+            +----------+---------+-----+---------+-------+------+----------------------------+-------+---------------------+---------+
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn checkpoints() {
+    shows(
+        "SELECT * FROM checkpoints",
+        r#"
+            +----------+-----+-------+----------------------------+------+---------+-------------+
+            | pipeline | run | epoch | time                       | rows | took_us | state_bytes |
+            +----------+-----+-------+----------------------------+------+---------+-------------+
+            | orders   | 2   | 1     | 2026-11-20T10:00:00.000001 | 7    | 900     | 48          |
+            | orders   | 2   | 2     | 2026-11-20T10:00:00.000002 | 3    | 900     | 48          |
+            +----------+-----+-------+----------------------------+------+---------+-------------+
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn records_dropped() {
+    shows(
+        "SELECT * FROM records_dropped",
+        r#"
+            +----------+--------+-----------+------------+-----------+---------------+
+            | pipeline | step   | fate      | reason     | source    | record_offset |
+            +----------+--------+-----------+------------+-----------+---------------+
+            | orders   | source | dead      | not-json   | in/orders | 3             |
+            | orders   | dedup  | duplicate | duplicate  | in/orders | 5             |
+            | orders   | dedup  | duplicate | duplicate  | in/orders | 6             |
+            | orders   | dedup  | duplicate | duplicate  | in/orders | 8             |
+            | orders   | upsert | stale     | stale      | in/orders | 2             |
+            | orders   | upsert | dead      | constraint | in/orders | 9             |
+            +----------+--------+-----------+------------+-----------+---------------+
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn ledger() {
+    shows(
+        "SELECT * FROM ledger WHERE fate = 'passed'",
+        r#"
+            +----------+-------+--------+--------+-----------+---------------+
+            | pipeline | step  | fate   | reason | source    | record_offset |
+            +----------+-------+--------+--------+-----------+---------------+
+            | orders   | dedup | passed | passed | in/orders | 1             |
+            +----------+-------+--------+--------+-----------+---------------+
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn dead_letters() {
+    shows(
+        "SELECT id, pipeline, step, reason, detail, source, record_offset, record_byte FROM dead_letters",
+        r#"
+            +------------------+----------+--------+------------+-----------------------+-----------+---------------+-------------+
+            | id               | pipeline | step   | reason     | detail                | source    | record_offset | record_byte |
+            +------------------+----------+--------+------------+-----------------------+-----------+---------------+-------------+
+            | acb7a4e407ecb31b | orders   | source | not-json   | because of not-json   | in/orders | 3             |             |
+            | abd43463683a8179 | orders   | upsert | constraint | because of constraint | in/orders | 9             |             |
+            +------------------+----------+--------+------------+-----------------------+-----------+---------------+-------------+
+        "#,
+    )
+    .await;
+    shows(
+        "SELECT time, epoch, length, hash, headers, bytes, text FROM dead_letters",
+        r#"
+            +---------------------+-------+--------+------+---------+------------+-------+
+            | time                | epoch | length | hash | headers | bytes      | text  |
+            +---------------------+-------+--------+------+---------+------------+-------+
+            | 2026-11-20T10:00:00 | 2     | 5      | 00ff | {}      | 6e6fff7065 | no�pe |
+            | 2026-11-20T10:00:00 | 2     | 2      | 00ff | {}      | 7b7d       | {}    |
+            +---------------------+-------+--------+------+---------+------------+-------+
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn live_state() {
+    shows(
+        "SELECT * FROM orders.dedup",
+        r#"
+            +----------------------------------+---------------------+
+            | key_fingerprint                  | kept_at             |
+            +----------------------------------+---------------------+
+            | 00000000000000000000000000000001 | 2026-11-20T10:00:00 |
+            | 0000000000000000000000000000feed | 2026-11-20T10:00:01 |
+            +----------------------------------+---------------------+
+        "#,
+    )
+    .await;
+    shows(
+        "SELECT * FROM ORDERS.\"people/dedup\"",
+        r#"
+            +----------------------------------+---------------------+
+            | key_fingerprint                  | kept_at             |
+            +----------------------------------+---------------------+
+            | 00000000000000000000000000000007 | 2026-11-20T10:00:01 |
+            +----------------------------------+---------------------+
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn names() {
+    shows(
+        "SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema <> 'information_schema' ORDER BY 1, 2",
+        r#"
+            +--------------+-----------------+
+            | table_schema | table_name      |
+            +--------------+-----------------+
+            | orders       | dedup           |
+            | orders       | people/dedup    |
+            | public       | checkpoints     |
+            | public       | dead_letters    |
+            | public       | ledger          |
+            | public       | pipelines       |
+            | public       | records_dropped |
+            | public       | runs            |
+            | public       | steps           |
+            +--------------+-----------------+
+        "#,
+    )
+    .await;
+}

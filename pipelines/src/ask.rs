@@ -1,0 +1,190 @@
+//! Questions about a data folder: answered by the process that holds it, or, when none does, by looking into it.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use arrow::array::RecordBatch;
+use hyper::Method;
+use serde_json::json;
+use syncline_analytics::{Limits, Reading};
+use syncline_engine::{checkpoint, ledger, runtime::Ground};
+
+use crate::{
+    api::{
+        frames::{self, Deframer, Piece},
+        query, status,
+    },
+    command::Common,
+    control,
+    outcome::{Exit, Failure},
+    world::{World, data_folder, log_failure, store_failure},
+};
+
+/// A process that has just taken the folder opens its socket soon; another command lets go of it soon.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Who answers.
+pub enum Answerer {
+    /// The process that holds this folder.
+    Process(PathBuf),
+    /// This process: nobody else holds the folder.
+    Folder(Box<World>),
+}
+
+impl Answerer {
+    /// Finds out who holds the folder that a command speaks of. Makes no folder.
+    pub fn find(common: &Common) -> Result<Answerer, Failure> {
+        let folder = data_folder(common.data.as_deref(), None)?;
+        if !folder.is_dir() {
+            return Err(Failure::usage("no-data-folder", format!("there is no folder {}", folder.display()))
+                .help("run a pipeline first (`syncline run FILE`), or name another folder with --data DIR"));
+        }
+        let began = Instant::now();
+        loop {
+            match World::open(&folder) {
+                Ok(world) => return Ok(Answerer::Folder(Box::new(world))),
+                Err(failure) if failure.slug == "folder-in-use" => {
+                    if control::call(&folder, Method::GET, "/healthz", vec![])?.is_some() {
+                        return Ok(Answerer::Process(folder));
+                    }
+                    if began.elapsed() > PATIENCE {
+                        return Err(failure);
+                    }
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    pub fn status(&self) -> Result<status::Status, Failure> {
+        match self {
+            Self::Folder(world) => status::read(&*world.ground.store, &*world.ground.log, None),
+            Self::Process(folder) => {
+                let answer =
+                    control::call(folder, Method::GET, "/api/v1/status", vec![])?.ok_or_else(|| gone(folder))?;
+                serde_json::from_slice(&answer.body).map_err(|error| unreadable(error.to_string()))
+            }
+        }
+    }
+
+    /// Asks in SQL; `each` gets the rows batch by batch, an empty one first. `each` says false when it wants no more.
+    pub fn query(&self, sql: &str, each: &mut dyn FnMut(&RecordBatch) -> Result<bool, Failure>) -> Result<(), Failure> {
+        match self {
+            Self::Folder(world) => look(world, sql, each),
+            Self::Process(folder) => ask(folder, sql, each),
+        }
+    }
+
+    /// All rows of an answer that is known to be small.
+    pub fn rows(&self, sql: &str) -> Result<Vec<RecordBatch>, Failure> {
+        let mut batches = vec![];
+        self.query(sql, &mut |batch| {
+            batches.push(batch.clone());
+            Ok(true)
+        })?;
+        Ok(batches)
+    }
+}
+
+fn look(world: &World, sql: &str, each: &mut dyn FnMut(&RecordBatch) -> Result<bool, Failure>) -> Result<(), Failure> {
+    settle(&world.ground)?;
+    let reading = Reading { store: world.ground.store.clone(), log: world.ground.log.clone() };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::environment("no-threads", format!("no threads for the query: {error}")))?;
+    let answer = runtime.block_on(async {
+        // A command has its machine's time: whoever waits can stop it.
+        let limits = Limits { time: None, ..Limits::default() };
+        let mut rows = syncline_analytics::query(reading, sql, limits).await.map_err(query::failure)?;
+        let mut wanted = each(&RecordBatch::new_empty(rows.schema()))?;
+        while wanted && let Some(batch) = rows.next().await {
+            wanted = each(&batch.map_err(query::failure)?)?;
+        }
+        Ok(())
+    });
+    // A read that nobody wants any more ends with its next batch.
+    runtime.shutdown_timeout(PATIENCE);
+    answer
+}
+
+/// Shows what every pipeline of the folder has committed, as its start would: until then topics of transactions show nothing. For
+/// whoever holds the folder, before any pipeline runs. What cannot be shown of one pipeline does not hide the others.
+pub fn settle(ground: &Ground) -> Result<(), Failure> {
+    let mut names = status::pipelines(&*ground.store).map_err(store_failure)?;
+    names.sort();
+    names.dedup();
+    for pipeline in names {
+        if let Err(failure) = settle_one(ground, &pipeline) {
+            tracing::warn!(pipeline, "what it has committed cannot be shown: {}", failure.title);
+        }
+    }
+    Ok(())
+}
+
+fn settle_one(ground: &Ground, pipeline: &str) -> Result<(), Failure> {
+    let found = checkpoint::read_checkpoint(&*ground.store, pipeline).map_err(status::read_failure)?;
+    let Some(checkpoint) = found else { return Ok(()) };
+    let prefixes = ledger::job_prefixes(pipeline);
+    let prefixes: Vec<&str> = prefixes.iter().map(String::as_str).collect();
+    ground.log.recover(&prefixes, &checkpoint.ends).map_err(log_failure)
+}
+
+fn ask(folder: &Path, sql: &str, each: &mut dyn FnMut(&RecordBatch) -> Result<bool, Failure>) -> Result<(), Failure> {
+    let mut deframer = Deframer::default();
+    let mut state = Asking::Open;
+    let question = json!({ "sql": sql }).to_string().into_bytes();
+    let accept = Some(frames::CONTENT_TYPE);
+    let answered = control::stream(folder, Method::POST, "/api/v1/query", accept, question, &mut |piece| {
+        for piece in deframer.push(&piece).map_err(|error| unreadable(error.to_string()))? {
+            match piece {
+                Piece::Batch(batch) if !each(&batch)? => state = Asking::Enough,
+                Piece::Batch(_) => {}
+                Piece::Problem(problem) => return Err(failure(&problem)),
+                Piece::End => state = Asking::Ended,
+            }
+            if state == Asking::Enough {
+                // Ends the connection; what is left of the answer is dropped.
+                return Err(enough());
+            }
+        }
+        Ok(())
+    });
+    match (answered, state) {
+        (_, Asking::Enough | Asking::Ended) => Ok(()),
+        (Ok(None), _) => Err(gone(folder)),
+        (Ok(Some(_)), Asking::Open) => Err(unreadable("the answer broke off".to_owned())),
+        (Err(failure), _) => Err(failure),
+    }
+}
+
+#[derive(PartialEq)]
+enum Asking {
+    Open,
+    /// Nobody wants more rows.
+    Enough,
+    Ended,
+}
+
+fn enough() -> Failure {
+    Failure::failed("enough", "no more rows are wanted")
+}
+
+fn failure(problem: &serde_json::Value) -> Failure {
+    control::failure(Exit::Failed, problem).unwrap_or_else(|| unreadable(problem.to_string()))
+}
+
+fn gone(folder: &Path) -> Failure {
+    Failure::environment("process-gone", format!("the process that held {} has gone", folder.display()))
+        .help("run the command again")
+}
+
+fn unreadable(detail: String) -> Failure {
+    Failure::environment("answer-unreadable", "the answer of the running process cannot be read")
+        .seen(detail)
+        .help("use the version of syncline that the process has")
+}

@@ -1,0 +1,63 @@
+//! `syncline query`: SQL over everything that happened.
+
+use std::io::Read;
+
+use clap::Args;
+
+use super::Common;
+use crate::{
+    ask::Answerer,
+    outcome::{Failure, Outcome},
+    render::{Renderer, printed, stdout},
+};
+
+/// Ask SQL about runs, books, dropped records, dead letters and live state
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Tables: pipelines, runs, steps, checkpoints, records_dropped, ledger, dead_letters, and the live state of a step
+as PIPELINE.STEP. SHOW TABLES lists them, DESCRIBE shows columns.
+
+Examples:
+  syncline query 'SELECT * FROM steps'
+  syncline query \"SELECT reason, count(*) FROM records_dropped WHERE pipeline = 'orders' GROUP BY reason\"
+  syncline query 'SELECT count(*) FROM orders.dedup'
+  syncline query -o csv - < question.sql")]
+pub struct Arguments {
+    /// The question, or `-` to read it from standard input
+    #[arg(value_name = "SQL|-")]
+    pub sql: String,
+}
+
+pub fn run(arguments: Arguments, common: &Common) -> Outcome {
+    let sql = match arguments.sql.as_str() {
+        "-" => from_stdin()?,
+        sql => sql.to_owned(),
+    };
+    print(&Answerer::find(common)?, &sql, common)
+}
+
+/// Prints the answer to a question.
+pub fn print(answerer: &Answerer, sql: &str, common: &Common) -> Outcome {
+    let mut renderer = None;
+    let mut trouble = Ok(());
+    answerer.query(sql, &mut |batch| {
+        let written = match &mut renderer {
+            None => Renderer::new(common.output, batch.schema(), stdout()).map(|new| renderer = Some(new)),
+            Some(renderer) => renderer.write(batch),
+        };
+        trouble = written;
+        Ok(trouble.is_ok())
+    })?;
+    if let (Ok(()), Some(renderer)) = (&trouble, renderer) {
+        trouble = renderer.finish().map(drop);
+    }
+    printed(trouble)
+}
+
+fn from_stdin() -> Result<String, Failure> {
+    let mut sql = String::new();
+    std::io::stdin()
+        .read_to_string(&mut sql)
+        .map_err(|error| Failure::usage("no-question", format!("the question cannot be read: {error}")))?;
+    Ok(sql)
+}

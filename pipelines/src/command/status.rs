@@ -1,0 +1,219 @@
+//! `syncline status`: how every pipeline of a data folder is, and its books.
+
+use std::io::{self, Write};
+
+use clap::Args;
+use serde_json::json;
+use syncline_functions::token_of;
+use syncline_record::Fate;
+
+use super::{Common, Format, query};
+use crate::{
+    api::status::{PipelineStatus, Status},
+    ask::Answerer,
+    outcome::Outcome,
+    render::{printed, stdout},
+};
+
+/// Show pipelines, their last run and their books
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  syncline status
+  syncline status -o json
+  syncline status --data /var/lib/syncline")]
+pub struct Arguments {}
+
+pub fn run(_: Arguments, common: &Common) -> Outcome {
+    let answerer = Answerer::find(common)?;
+    if common.output == Format::Csv {
+        return query::print(&answerer, "SELECT * FROM pipelines", common);
+    }
+    let status = answerer.status()?;
+    let mut out = stdout();
+    printed(write(&status, common.output, &mut out).and_then(|()| out.flush()))
+}
+
+fn write(status: &Status, format: Format, out: &mut impl Write) -> io::Result<()> {
+    match format {
+        Format::Json => writeln!(out, "{}", json!(status)),
+        Format::Ndjson => status.pipelines.iter().try_for_each(|pipeline| writeln!(out, "{}", json!(pipeline))),
+        Format::Table | Format::Csv => {
+            match status.process {
+                Some(process) => writeln!(out, "process {process} holds this folder")?,
+                None => writeln!(out, "no process runs here")?,
+            }
+            if status.pipelines.is_empty() {
+                writeln!(out, "no pipeline has run yet")?;
+            }
+            status.pipelines.iter().try_for_each(|pipeline| people(pipeline, out))
+        }
+    }
+}
+
+fn people(pipeline: &PipelineStatus, out: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "\n{} · {} · run {} · epoch {}",
+        pipeline.pipeline,
+        attempted(pipeline),
+        pipeline.run,
+        pipeline.epoch
+    )?;
+    if let Some(reason) = &pipeline.reason {
+        writeln!(out, "  reason           {reason}")?;
+    }
+    for (name, instant) in [
+        ("started", pipeline.started),
+        ("ended", pipeline.ended),
+        ("last checkpoint", pipeline.last_checkpoint),
+        ("watermark", pipeline.watermark),
+    ] {
+        if let Some(instant) = instant {
+            writeln!(out, "  {name:<16} {}", instant_text(instant))?;
+        }
+    }
+    if let Some(lag) = pipeline.lag {
+        writeln!(out, "  {:<16} {lag} records", "lag")?;
+    }
+    writeln!(out, "  {:<16} {} bytes", "state", pipeline.state_bytes)?;
+    for (step, why) in &pipeline.trouble {
+        writeln!(out, "  {:<16} {step} is being tried again: {why}", "trouble")?;
+    }
+    books(pipeline, out)?;
+    writeln!(out, "  {}", if pipeline.balanced { "the books balance" } else { "the books do NOT balance" })
+}
+
+fn attempted(pipeline: &PipelineStatus) -> String {
+    match (pipeline.state.as_str(), pipeline.attempt) {
+        ("interrupted", _) => {
+            "interrupted: its process ended without a word; `run` goes on from the last checkpoint".into()
+        }
+        (state, attempt) if attempt > 1 => format!("{state} (attempt {attempt})"),
+        (state, _) => state.to_owned(),
+    }
+}
+
+/// The page of every step; fates that no row had are left out.
+fn books(pipeline: &PipelineStatus, out: &mut impl Write) -> io::Result<()> {
+    let seen = |fate: &Fate| pipeline.steps.iter().any(|step| step.page.fate(*fate) > 0);
+    let fates: Vec<Fate> = Fate::ALL.into_iter().filter(seen).collect();
+    let mut lines = vec![{
+        let mut head = vec!["step".to_owned(), "in".to_owned()];
+        head.extend(fates.iter().map(|fate| fate.as_str().to_owned()));
+        head.extend(["waiting", "out"].map(str::to_owned));
+        head
+    }];
+    for step in &pipeline.steps {
+        let mut line = vec![step.step.clone(), step.page.rows_in.to_string()];
+        line.extend(fates.iter().map(|fate| step.page.fate(*fate).to_string()));
+        line.extend([step.page.waiting.to_string(), step.page.rows_out.to_string()]);
+        if !step.balanced {
+            line.push("does NOT balance".to_owned());
+        }
+        lines.push(line);
+    }
+    let width = |column: usize| {
+        lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
+    for line in &lines {
+        let cells = line.iter().enumerate().map(|(column, cell)| match (column, widths.get(column)) {
+            (0, Some(width)) => format!("{cell:<width$}"),
+            (_, Some(width)) => format!("{cell:>width$}"),
+            (_, None) => cell.clone(),
+        });
+        writeln!(out, "  {}", cells.collect::<Vec<_>>().join("  "))?;
+    }
+    Ok(())
+}
+
+/// RFC 3339 in UTC, as every other place shows instants.
+fn instant_text(micros: i64) -> String {
+    use std::sync::Arc;
+
+    use arrow::{
+        array::{ArrayRef, TimestampMicrosecondArray},
+        datatypes::{DataType, Field, TimeUnit},
+    };
+    let column: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![micros]));
+    let field = Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), false);
+    let mut token = vec![];
+    token_of(&column, &field, 0, &mut token);
+    String::from_utf8_lossy(&token).trim_matches('"').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use syncline_record::StepBooks;
+
+    use super::*;
+    use crate::api::status::StepStatus;
+
+    fn step(name: &str, rows_in: u64, out: u64, waiting: u64, fates: &[(Fate, u64)]) -> StepStatus {
+        let mut page = StepBooks { rows_in, rows_out: out, waiting, ..StepBooks::default() };
+        fates.iter().for_each(|(fate, rows)| page.count(*fate, *rows));
+        StepStatus { step: name.into(), page, null_keys: 0, balanced: page.balance() }
+    }
+
+    fn status() -> Status {
+        let pipeline = PipelineStatus {
+            pipeline: "orders".into(),
+            state: "running".into(),
+            run: 2,
+            attempt: 3,
+            epoch: 41,
+            started: Some(1_795_168_800_000_000),
+            ended: None,
+            last_checkpoint: Some(1_795_168_800_500_000),
+            reason: None,
+            rows_in: 10,
+            lag: Some(7),
+            waiting: 2,
+            state_bytes: 4096,
+            watermark: None,
+            balanced: false,
+            trouble: BTreeMap::from([("upsert".into(), "database is locked".into())]),
+            steps: vec![
+                step("source", 10, 9, 0, &[(Fate::Passed, 9), (Fate::Dead, 1)]),
+                step("dedup", 9, 6, 0, &[(Fate::Passed, 6), (Fate::Duplicate, 3)]),
+                step("upsert", 6, 3, 2, &[(Fate::Passed, 3)]),
+            ],
+        };
+        Status { process: Some(77), pipelines: vec![pipeline] }
+    }
+
+    fn text(format: Format) -> String {
+        let mut out = vec![];
+        write(&status(), format, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn people_see_the_state_the_trouble_and_the_books() {
+        let expected = "\
+process 77 holds this folder
+
+orders · running (attempt 3) · run 2 · epoch 41
+  started          2026-11-20T10:00:00Z
+  last checkpoint  2026-11-20T10:00:00.5Z
+  lag              7 records
+  state            4096 bytes
+  trouble          upsert is being tried again: database is locked
+  step    in  passed  duplicate  dead  waiting  out
+  source  10       9          0     1        0    9
+  dedup    9       6          3     0        0    6
+  upsert   6       3          0     0        2    3  does NOT balance
+  the books do NOT balance
+";
+        assert_eq!(text(Format::Table), expected);
+    }
+
+    #[test]
+    fn programs_get_it_back_as_it_was() {
+        assert_eq!(serde_json::from_str::<Status>(&text(Format::Json)).unwrap(), status());
+        assert_eq!(serde_json::from_str::<PipelineStatus>(&text(Format::Ndjson)).unwrap(), status().pipelines[0]);
+    }
+}
