@@ -43,9 +43,9 @@ fn forget_places(value: &mut Json) {
 /// What the state of a step depends on: its key, the types of the columns in it, and its window. Equal digests mean that the
 /// state of one can be read by the other. Steps without state are all alike.
 pub fn step_digest(step: &Step) -> String {
-    let planner = syncline_functions::Planner::new();
+    let planner = crate::planner();
     let types = |sql: &[String]| -> Vec<Json> {
-        let read: Vec<String> = sql.iter().flat_map(|sql| reads(sql, &planner)).collect();
+        let read: Vec<String> = sql.iter().flat_map(|sql| reads(sql, planner)).collect();
         let columns = step.columns.iter().filter(|column| read.contains(&column.name));
         columns.map(|column: &Column| json!([column.name, column.kind])).collect()
     };
@@ -61,7 +61,7 @@ pub fn step_digest(step: &Step) -> String {
         StepKind::Sink(SinkPlan { place, write, columns }) => {
             let mut place = json!(place);
             forget_places(&mut place);
-            let quoted: Vec<String> = columns.iter().map(|name| column_sql(&planner, name)).collect();
+            let quoted: Vec<String> = columns.iter().map(|name| column_sql(planner, name)).collect();
             let key = match write {
                 WritePlan::Insert { key } => json!({"insert": key}),
                 WritePlan::Upsert { key, sequence, .. } => json!({"upsert": key, "sequence": sequence}),

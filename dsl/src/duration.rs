@@ -105,7 +105,7 @@ fn times(number: &str, unit: u64) -> Result<u64, NotADuration> {
     let scale = 10u128.pow(part.len() as u32);
     let part: u128 = part.parse().map_err(|_| NotADuration::Shape)?;
     let micros = part * u128::from(unit);
-    if micros % scale != 0 {
+    if !micros.is_multiple_of(scale) {
         return Err(NotADuration::TooFine);
     }
     whole.checked_add((micros / scale) as u64).ok_or(NotADuration::TooLong)
@@ -122,7 +122,7 @@ pub(crate) fn shown(micros: u64) -> String {
         ("us", 1),
     ];
     let (name, length) =
-        SHOWN.into_iter().find(|(_, length)| micros >= *length && micros % length == 0).unwrap_or(("us", 1));
+        SHOWN.into_iter().find(|(_, length)| micros >= *length && micros.is_multiple_of(*length)).unwrap_or(("us", 1));
     let count = micros / length;
     let plural = if count == 1 || name.len() == 2 { "" } else { "s" };
     format!("{count} {name}{plural}")

@@ -40,11 +40,17 @@ impl Branch {
 
 /// What came of one step.
 pub(super) enum Made {
-    Step(StepKind, String),
+    Step(Box<StepKind>, String),
     /// Only names changed.
     Nothing,
     /// It did not compile: that has been said.
     Lost,
+}
+
+impl Made {
+    pub fn step(kind: StepKind, id: String) -> Self {
+        Made::Step(Box::new(kind), id)
+    }
 }
 
 impl Walk<'_> {
@@ -59,7 +65,7 @@ impl Walk<'_> {
                 Made::Step(kind, id) => made.push(Step {
                     id,
                     span: (step.span.start, step.span.end),
-                    kind,
+                    kind: *kind,
                     columns: scope.plan_columns(),
                     open: scope.open.clone(),
                 }),
@@ -77,7 +83,7 @@ impl Walk<'_> {
         match &step.kind {
             ast::StepKind::Where(condition) => {
                 let Some(predicate) = self.condition(condition, scope, "WHERE") else { return Made::Nothing };
-                Made::Step(StepKind::Where { predicate, groups: false }, self.id(&branch.prefix, "where"))
+                Made::step(StepKind::Where { predicate, groups: false }, self.id(&branch.prefix, "where"))
             }
             ast::StepKind::Select(select) => self.select(step, select, scope, branch),
             ast::StepKind::Extend(items) => self.extend(items, scope, branch),
@@ -95,7 +101,7 @@ impl Walk<'_> {
                 let id = self.id(&branch.prefix, "tee");
                 let mut inner = Branch { prefix: format!("{id}/"), arm: None };
                 let flow = self.flow(&tail.steps, scope.clone(), &mut inner, tail.span);
-                Made::Step(StepKind::Tee { flow }, id)
+                Made::step(StepKind::Tee { flow }, id)
             }
             ast::StepKind::Insert(insert) => self.insert(step, insert, scope, branch),
             ast::StepKind::Upsert(upsert) => self.upsert(step, upsert, scope, branch),
@@ -132,7 +138,7 @@ impl Walk<'_> {
             ast::OnViolation::Fail => Violation::Fail,
         };
         match predicate {
-            Some(predicate) => Made::Step(StepKind::Expect { predicate, name, violation, groups: false }, id),
+            Some(predicate) => Made::step(StepKind::Expect { predicate, name, violation, groups: false }, id),
             None => Made::Nothing,
         }
     }

@@ -3,6 +3,9 @@
 //! Every mistake of a file is found at once and said in the order of its place. A pipeline or a test with a mistake of its own is
 //! not in the plan; the others are. No text makes this panic.
 
+// A message is as large as what it says; it is made once for each mistake, and never on a path that is hot.
+#![allow(clippy::result_large_err)]
+
 mod check;
 mod digest;
 mod duration;
@@ -57,9 +60,7 @@ pub struct Samples {
 
 /// Compiles one file.
 pub fn compile(source: &str, catalog: &Catalog, samples: &Samples) -> Checked {
-    // Making a planner costs milliseconds, and it keeps nothing of what it is asked.
-    static PLANNER: OnceLock<Planner> = OnceLock::new();
-    let planner = PLANNER.get_or_init(Planner::new);
+    let planner = planner();
     let (file, mut said) = syncline_syntax::parse(source);
     let unread: Vec<Span> = errors(&said).map(Diagnostic::span).collect();
     let names = names::declared(&file, catalog, source, &mut said);
@@ -70,9 +71,15 @@ pub fn compile(source: &str, catalog: &Catalog, samples: &Samples) -> Checked {
     let pipelines = pipelines(&file, &world, &unread, samples, &mut said);
     let tests = tests(&file, &pipelines, &world, &unread, &mut said);
     let pipelines = pipelines.into_iter().flatten().collect();
-    said.sort_by(|one, other| one.span().cmp(&other.span()));
+    said.sort_by_key(Diagnostic::span);
     said.dedup();
     Checked { plan: FilePlan { pipelines, tests }, diagnostics: said }
+}
+
+/// One for all: making a planner costs milliseconds, and it keeps nothing of what it is asked.
+fn planner() -> &'static Planner {
+    static PLANNER: OnceLock<Planner> = OnceLock::new();
+    PLANNER.get_or_init(Planner::new)
 }
 
 fn errors(said: &[Diagnostic]) -> impl Iterator<Item = &Diagnostic> {

@@ -163,7 +163,7 @@ fn decimal(digits: &ExactNumberInfo) -> Option<String> {
         ExactNumberInfo::Precision(precision) => (*precision, 0),
         ExactNumberInfo::PrecisionAndScale(precision, scale) => (*precision, u64::try_from(*scale).ok()?),
     };
-    (precision >= 1 && precision <= MOST_DIGITS && scale <= precision).then(|| format!("DECIMAL({precision}, {scale})"))
+    ((1..=MOST_DIGITS).contains(&precision) && scale <= precision).then(|| format!("DECIMAL({precision}, {scale})"))
 }
 
 #[cfg(test)]

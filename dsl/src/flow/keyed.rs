@@ -56,7 +56,7 @@ impl Walk<'_> {
         self.whole_record |= content && scope.open.is_some();
         let id = self.id(&branch.prefix, "dedup");
         match by.map(|by| if by.is_empty() { self.content(scope) } else { by }) {
-            Some(by) if compiled => Made::Step(StepKind::Dedup { by, within, keep, order_by }, id),
+            Some(by) if compiled => Made::step(StepKind::Dedup { by, within, keep, order_by }, id),
             _ => Made::Nothing,
         }
     }
@@ -117,7 +117,7 @@ impl Walk<'_> {
                     return Made::Nothing;
                 }
                 match by {
-                    Some(by) => Made::Step(StepKind::Lanes { by, lanes: count.value as u32 }, id),
+                    Some(by) => Made::step(StepKind::Lanes { by, lanes: count.value as u32 }, id),
                     None => Made::Nothing,
                 }
             }
@@ -125,7 +125,7 @@ impl Walk<'_> {
                 self.roles(step, arms);
                 let (made, delete_when) = self.arms(arms, scope, branch);
                 match by {
-                    Some(by) => Made::Step(StepKind::Arms { by, delete_when, arms: made }, id),
+                    Some(by) => Made::step(StepKind::Arms { by, delete_when, arms: made }, id),
                     None => Made::Lost,
                 }
             }

@@ -326,7 +326,7 @@ impl Walk<'_> {
         let columns = outputs.iter().map(|output| (output.column.name().to_owned(), output.sql.clone())).collect();
         scope.columns = outputs.into_iter().map(|output| output.column).collect();
         let id = self.id(&branch.prefix, &word.to_lowercase());
-        Made::Step(StepKind::Project { word: word.to_owned(), columns }, id)
+        Made::step(StepKind::Project { word: word.to_owned(), columns }, id)
     }
 }
 

@@ -176,6 +176,6 @@ impl<'a> Walk<'a> {
         self.whole_record |= open;
         let (Some(resolved), Some(write)) = (resolved, write) else { return Made::Nothing };
         let columns = if open { Vec::new() } else { scope.visible_names() };
-        Made::Step(StepKind::Sink(SinkPlan { place: resolved.place, write, columns }), id)
+        Made::step(StepKind::Sink(SinkPlan { place: resolved.place, write, columns }), id)
     }
 }
