@@ -7,6 +7,9 @@ pub mod job;
 pub mod start;
 pub mod supervisor;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use crate::{

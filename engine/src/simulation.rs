@@ -18,7 +18,7 @@ mod outlet;
 pub(crate) mod pipeline;
 mod schedule;
 mod trap;
-mod world;
+pub(crate) mod world;
 
 #[cfg(test)]
 mod tests;
@@ -68,6 +68,6 @@ pub struct Failure {
     pub tail: Vec<String>,
 }
 
-fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
     value.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -257,16 +257,17 @@ impl Delivery {
     fn recover(&mut self, error: SinkError) -> Result<Turn, DeliveryError> {
         self.delivered = None;
         let tries = self.trouble.as_ref().map_or(0, |trouble| trouble.tries) + 1;
-        let pause = match &error {
+        // The random part keeps many sinks of one server from coming back at once.
+        let (at_least, spread) = match &error {
             SinkError::Never(_) => return Err(DeliveryError::Sink { step: self.stream.step.clone(), error }),
-            SinkError::Later { delay, .. } => *delay,
+            SinkError::Later { delay, .. } => (*delay, *delay / 2),
             SinkError::Again(_) | SinkError::Reconnect(_) => {
-                (FIRST_PAUSE * 2u32.saturating_pow(tries.min(16) - 1)).min(LONGEST_PAUSE)
+                let pause = (FIRST_PAUSE * 2u32.saturating_pow(tries.min(16) - 1)).min(LONGEST_PAUSE);
+                (pause / 2, pause / 2)
             }
         };
-        // Half of the pause is random, so that many sinks of one server do not come back at once.
-        let jitter = pause.mul_f64((self.ground.rng.next() % 1000) as f64 / 2000.0);
-        self.pause_until = self.ground.clock.elapsed() + pause / 2 + jitter;
+        let pause = at_least + spread.mul_f64((self.ground.rng.next() % 1000) as f64 / 1000.0);
+        self.pause_until = self.ground.clock.elapsed() + pause;
         tracing::warn!(step = %self.stream.step, tries, "{error}; trying again in {pause:?}");
         self.trouble = Some(Trouble { detail: error.to_string(), tries });
         Ok(Turn::Idle)

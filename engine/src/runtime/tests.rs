@@ -1,0 +1,4 @@
+//! Starts, stops and deliveries, one case at a time; the simulation mixes them.
+
+mod delivery;
+mod start;
