@@ -3,6 +3,7 @@
 //! | key | value |
 //! |---|---|
 //! | `c/<pipeline>` | [`Checkpoint`]: the truth to start from |
+//! | `p/<pipeline> NUL partition` | [`PartitionNote`]: cursor and watermark of a partition, written when they move |
 //! | `r/<pipeline> NUL run` | [`Run`]: books and outcome of a run, newest state with every epoch |
 //! | `h/<pipeline> NUL epoch` | [`EpochNote`]: one line of history, the last [`KEPT_EPOCHS`] of them |
 //! | `k/<pipeline> NUL step` | [`Delivered`]: how far an outbox sink is |
@@ -41,7 +42,10 @@ pub struct Checkpoint {
     /// Grows with every start.
     pub fence: u64,
     pub time: Micros,
+    /// In memory all of them; in the store each has a key of its own, so that an epoch writes what it moved and nothing else.
+    #[serde(default)]
     pub cursors: Cursors,
+    #[serde(default)]
     pub watermarks: BTreeMap<String, Micros>,
     /// Up to here steps may have forgotten what they kept; never goes back.
     #[serde(default = "no_watermark")]
@@ -82,6 +86,14 @@ impl Default for Checkpoint {
             over: false,
         }
     }
+}
+
+/// How far one partition has been read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartitionNote {
+    pub partition: String,
+    pub cursor: Value,
+    pub watermark: Option<Micros>,
 }
 
 /// What is kept of a step's state, and what made it.
@@ -207,6 +219,10 @@ pub fn delivered_key(pipeline: &str, step: &StepId) -> Vec<u8> {
     [&delivered_prefix(pipeline), step.as_str().as_bytes()].concat()
 }
 
+pub fn partition_prefix(pipeline: &str) -> Vec<u8> {
+    [b"p/", pipeline.as_bytes(), b"\0"].concat()
+}
+
 pub fn state_prefix(pipeline: &str) -> Vec<u8> {
     [b"s/", pipeline.as_bytes(), b"\0"].concat()
 }
@@ -262,7 +278,31 @@ pub fn read_checkpoint(store: &dyn StateStore, pipeline: &str) -> Result<Option<
         key: String::from_utf8_lossy(&key).into_owned(),
         detail: error.to_string(),
     };
-    serde_json::from_value(value).map(Some).map_err(damaged)
+    let mut checkpoint: Checkpoint = serde_json::from_value(value).map_err(damaged)?;
+    for note in read_all::<PartitionNote>(store, &partition_prefix(pipeline))? {
+        if let Some(watermark) = note.watermark {
+            checkpoint.watermarks.insert(note.partition.clone(), watermark);
+        }
+        checkpoint.cursors.insert(note.partition, note.cursor);
+    }
+    Ok(Some(checkpoint))
+}
+
+/// Puts a checkpoint, with the cursors and watermarks of `moved` partitions; those of the others are there already.
+pub fn put_checkpoint<'a>(
+    changes: &mut Changes,
+    pipeline: &str,
+    checkpoint: &Checkpoint,
+    moved: impl IntoIterator<Item = &'a String>,
+) {
+    for partition in moved {
+        let Some(cursor) = checkpoint.cursors.get(partition) else { continue };
+        let watermark = checkpoint.watermarks.get(partition).copied();
+        let note = PartitionNote { partition: partition.clone(), cursor: cursor.clone(), watermark };
+        put(changes, [&partition_prefix(pipeline), partition.as_bytes()].concat(), &note);
+    }
+    let slim = Checkpoint { cursors: Cursors::new(), watermarks: BTreeMap::new(), ..checkpoint.clone() };
+    put(changes, checkpoint_key(pipeline), &slim);
 }
 
 /// The newest run of a pipeline.

@@ -140,7 +140,7 @@ impl Job {
 
     fn note(&self, open: &Open, took: u64, changes: &mut Changes) {
         let pipeline = &self.spec.pipeline;
-        checkpoint::put(changes, checkpoint::checkpoint_key(pipeline), &self.checkpoint);
+        checkpoint::put_checkpoint(changes, pipeline, &self.checkpoint, &open.moved);
         checkpoint::put(changes, checkpoint::run_key(pipeline, self.run.run), &self.run);
         let note = EpochNote {
             pipeline: pipeline.clone(),

@@ -3,7 +3,10 @@
 //! One thread calls [`Job::turn`] again and again. A turn takes one poll of the source through the whole chain, and closes the
 //! epoch when it is time. Whatever goes wrong, nothing of an open epoch was committed: drop the job and start another.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use syncline_record::{Batch, DeadLetter, Epoch, Origin, StepBooks, StepId};
 
@@ -76,6 +79,8 @@ pub(super) struct Open {
     pub dead: Vec<DeadLetter>,
     pub ledger: Vec<LedgerEntry>,
     pub touched: bool,
+    /// Partitions whose cursor has moved.
+    pub moved: BTreeSet<String>,
 }
 
 pub struct Job {
@@ -223,6 +228,7 @@ impl Job {
                 self.push(self.spec.graph.first[index], batch.clone())?;
             }
         }
+        self.open.moved.insert(partition.clone());
         self.checkpoint.cursors.insert(partition, rows.cursor);
         Ok(())
     }

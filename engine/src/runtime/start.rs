@@ -88,7 +88,7 @@ impl Job {
         }
         let run = begin_run(&ground, &spec, &checkpoint, &mut changes)?;
         checkpoint.run = run.run;
-        checkpoint::put(&mut changes, checkpoint::checkpoint_key(&spec.pipeline), &checkpoint);
+        checkpoint::put_checkpoint(&mut changes, &spec.pipeline, &checkpoint, checkpoint.cursors.keys());
         checkpoint::put(&mut changes, checkpoint::run_key(&spec.pipeline, run.run), &run);
         ground.store.apply(changes)?;
         ground.store.flush()?;
@@ -104,9 +104,12 @@ fn forget(ground: &Ground, pipeline: &str) -> Result<(), StartError> {
     // A checkpoint that cannot be read must not keep anyone from starting over.
     let before = checkpoint::read_checkpoint(&*ground.store, pipeline).ok().flatten().unwrap_or_default();
     let mut changes = Changes::default();
-    for prefix in
-        [checkpoint::state_prefix(pipeline), checkpoint::delivered_prefix(pipeline), checkpoint::epoch_prefix(pipeline)]
-    {
+    for prefix in [
+        checkpoint::state_prefix(pipeline),
+        checkpoint::partition_prefix(pipeline),
+        checkpoint::delivered_prefix(pipeline),
+        checkpoint::epoch_prefix(pipeline),
+    ] {
         ground.store.scan(&prefix, &mut |key, _| {
             changes.remove(key);
             true
