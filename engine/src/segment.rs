@@ -8,6 +8,9 @@
 //! value  format (1) crc32 of the rest (4) epoch (8) state digest (8) body
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use syncline_record::{Epoch, Generation, StepId};
@@ -107,11 +110,7 @@ impl Segments {
     }
 
     /// Reads every live segment, in order of generation and sequence.
-    pub fn restore(
-        &mut self,
-        store: &dyn StateStore,
-        take: &mut Take<'_>,
-    ) -> Result<(), SegmentError> {
+    pub fn restore(&mut self, store: &dyn StateStore, take: &mut Take<'_>) -> Result<(), SegmentError> {
         let mut problem = None;
         let (step, digest) = (self.step.clone(), self.digest);
         store.scan(&prefix(&self.pipeline, &self.step), &mut |key, value| {
