@@ -27,6 +27,7 @@ pub struct LogSource {
     /// Ends where the topic ended when it was opened.
     bounded: bool,
     until: Option<u64>,
+    readers: Option<Box<Readers>>,
     /// Offset of the next row.
     next: u64,
     /// Offset of the next frame that is not in `frames`.
@@ -46,11 +47,19 @@ struct Taken {
     given: usize,
 }
 
+/// The lowest offset that any reader of the topic still needs, as far as it is committed.
+pub type Readers = dyn Fn() -> Option<u64> + Send;
+
 impl LogSource {
+    /// Others read the topic too: nothing is released that one of them still needs.
+    pub fn among(self, readers: Box<Readers>) -> Self {
+        Self { readers: Some(readers), ..self }
+    }
+
     /// Reads `topic` for ever. `partition_name` is what its rows have as their source (`in/orders`).
     pub fn new(log: Arc<dyn Log>, topic: String, partition_name: String) -> Self {
         let partition = Partition::new(partition_name, 0);
-        Self { log, topic, partition, bounded: false, until: None, next: 0, ahead: 0, frames: VecDeque::new() }
+        Self { log, topic, partition, bounded: false, until: None, readers: None, next: 0, ahead: 0, frames: VecDeque::new() }
     }
 
     /// Reads `topic` up to the end that it has when it is opened, or up to `until`: for a run that ends.
@@ -268,7 +277,10 @@ impl Source for LogSource {
 
     fn committed(&mut self, cursors: &Cursors) -> Result<(), SourceError> {
         match cursors.get(&self.partition.to_string()).and_then(Value::as_u64) {
-            Some(next) => Ok(self.log.release(&self.topic, next)?),
+            Some(next) => {
+                let needed = self.readers.as_ref().and_then(|lowest| lowest());
+                Ok(self.log.release(&self.topic, needed.map_or(next, |needed| needed.min(next)))?)
+            }
             None => Ok(()),
         }
     }

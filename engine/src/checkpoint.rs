@@ -305,6 +305,22 @@ pub fn put_checkpoint<'a>(
     put(changes, checkpoint_key(pipeline), &slim);
 }
 
+/// The lowest cursor of a partition of numbered records over all pipelines that have read it.
+pub fn lowest_cursor(store: &dyn StateStore, partition: &str) -> Result<Option<u64>, ReadError> {
+    let mut pipelines = vec![];
+    store.scan(b"c/", &mut |key, _| {
+        pipelines.push(key[2..].to_vec());
+        true
+    })?;
+    let mut lowest: Option<u64> = None;
+    for pipeline in pipelines {
+        let key = [b"p/", pipeline.as_slice(), b"\0", partition.as_bytes()].concat();
+        let cursor = read::<PartitionNote>(store, &key)?.and_then(|note| note.cursor.as_u64());
+        lowest = lowest.into_iter().chain(cursor).min();
+    }
+    Ok(lowest)
+}
+
 /// The newest run of a pipeline.
 pub fn last_run(store: &dyn StateStore, pipeline: &str) -> Result<Option<Run>, ReadError> {
     Ok(read_all(store, &[b"r/", pipeline.as_bytes(), b"\0"].concat())?.pop())

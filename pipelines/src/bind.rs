@@ -12,12 +12,14 @@ use arrow::datatypes::Field;
 use syncline_connectors::{ConnectorError, LogSource, SinkRequest, Surroundings, open_sink, open_source};
 use syncline_dsl::plan::{Plan, SourcePlan};
 use syncline_engine::{
+    checkpoint,
     graph::Graph,
     log::Log,
     operators::decode::{Decode, EventTime, Wanted},
     runtime::{job::JobSpec, supervisor::Pipeline},
     sink::{OutboxSink, Sink},
     source::Source,
+    store::StateStore,
     witness::Witness,
 };
 use syncline_functions::{ExprError, Planner};
@@ -71,6 +73,7 @@ pub struct RealEdges<'a> {
     pub around: Surroundings,
     pub secrets: &'a Secrets<'a>,
     pub log: Arc<dyn Log>,
+    pub store: Arc<dyn StateStore>,
     /// Take what is there, then end (`--once`).
     pub once: bool,
 }
@@ -88,10 +91,14 @@ impl Edges for RealEdges<'_> {
             let path = args.positional.first().or(args.named.get("path")).and_then(|path| path.as_str()).unwrap_or("/");
             let topic = ingest_topic(path);
             let log = self.log.clone();
-            return Ok(match self.once {
-                true => Box::new(LogSource::bounded(log, topic.clone(), topic, None)),
-                false => Box::new(LogSource::new(log, topic.clone(), topic)),
-            });
+            let (store, partition) = (self.store.clone(), topic.clone());
+            // A cursor that cannot be read keeps everything: a log that is too long does no harm.
+            let readers = move || checkpoint::lowest_cursor(&*store, &partition).unwrap_or(Some(0));
+            let source = match self.once {
+                true => LogSource::bounded(log, topic.clone(), topic, None),
+                false => LogSource::new(log, topic.clone(), topic),
+            };
+            return Ok(Box::new(source.among(Box::new(readers))));
         }
         let follow = plan.follow && !self.once;
         open_source(&place.connector, &args, &self.around, follow)

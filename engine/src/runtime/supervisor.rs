@@ -22,7 +22,7 @@ use super::{
     start::{StartError, StartOptions},
 };
 use crate::{
-    checkpoint::RunState,
+    checkpoint::{self, RunState},
     log::CommitError,
     sink::{OutboxSink, Stream},
     source::Progress,
@@ -37,6 +37,9 @@ const DRAIN: Duration = Duration::from_secs(8);
 
 /// Starts in one process after lost partitions or unknown commits, before the trouble is handed to the caller.
 const RESTARTS: u32 = 5;
+
+/// A process that has committed this many epochs since it last started again is well: what was before is not counted.
+const WELL: u64 = 10;
 
 /// A pipeline, ready to be started as often as it takes.
 pub struct Pipeline {
@@ -79,7 +82,7 @@ pub enum Ending {
     Stopped,
 }
 
-/// Runs until the end. `stop` may be set by anyone; `watch` is called about every 100 ms, and once at the end.
+/// Runs until the end. `stop` may be set by anyone; `watch` is called at the start, about every 100 ms, and at the end.
 pub fn run(
     ground: &Ground,
     build: &mut Build<'_>,
@@ -88,20 +91,29 @@ pub fn run(
     watch: &mut dyn FnMut(&Look),
 ) -> Result<Ending, RunError> {
     let mut options = options.clone();
-    let mut restarts = 0;
+    let (mut restarts, mut epoch_before) = (0, 0);
     loop {
         let pipeline = build().map_err(RunError::Build)?;
-        match attempt(ground, pipeline, &options, stop, watch) {
-            Err(RunError::Job(JobError::Lost { .. } | JobError::Commit(CommitError::Unknown { .. })))
-                if restarts < RESTARTS =>
-            {
-                restarts += 1;
-                options.fresh = false;
-                tracing::warn!(restarts, "starting again from the last checkpoint");
-            }
-            other => return other,
+        let name = pipeline.job.pipeline.clone();
+        let result = attempt(ground, pipeline, &options, stop, watch);
+        if !starts_again(&result) {
+            return result;
         }
+        let epoch = checkpoint::read_checkpoint(&*ground.store, &name).ok().flatten().map_or(0, |found| found.epoch);
+        if epoch >= epoch_before + WELL {
+            restarts = 0;
+        }
+        if restarts == RESTARTS {
+            return result;
+        }
+        restarts += 1;
+        (epoch_before, options.fresh) = (epoch, false);
+        tracing::warn!(restarts, "starting again from the last checkpoint");
     }
+}
+
+fn starts_again(result: &Result<Ending, RunError>) -> bool {
+    matches!(result, Err(RunError::Job(JobError::Lost { .. } | JobError::Commit(CommitError::Unknown { .. }))))
 }
 
 fn attempt(
@@ -130,9 +142,7 @@ fn attempt(
         (Ok(Ending::Ended), Ok(true), None) => Ok(Ending::Ended),
         (Ok(_), Ok(_), None) => Ok(Ending::Stopped),
     };
-    let again =
-        matches!(&result, Err(RunError::Job(JobError::Lost { .. } | JobError::Commit(CommitError::Unknown { .. }))));
-    if !again {
+    if !starts_again(&result) {
         let (state, reason) = match &result {
             Ok(Ending::Ended) => (RunState::Ended, None),
             Ok(Ending::Stopped) => (RunState::Stopped, None),
@@ -156,6 +166,7 @@ fn work(
 ) -> Result<Ending, RunError> {
     let mut nap = SHORTEST_NAP;
     let mut looked = ground.clock.elapsed();
+    watch(&sinks.look(job));
     loop {
         if stop.load(Ordering::Relaxed) {
             job.finish(false)?;

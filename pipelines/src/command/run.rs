@@ -163,6 +163,7 @@ fn one(plan: &Plan, planner: &Planner, alone: bool, around: &Around<'_>) -> Outc
         around: Surroundings { folder: around.file.folder() },
         secrets: &secrets,
         log: ground.log.clone(),
+        store: ground.store.clone(),
         once: around.arguments.once,
     };
     let mut build = || {
