@@ -18,7 +18,9 @@ fn every_command_of_the_readme_does_what_it_is_shown_for() {
         .expect("a free port")
         .port();
     let bin = binary().parent().expect("a folder").to_owned();
-    let script = format!("set -euo pipefail\nPATH={}:$PATH\n{}", bin.display(), blocks.join("\n"))
+    // What it starts in the background ends with it, also when a command fails.
+    let end = "trap 'kill -9 $(jobs -p) 2>kill.txt || true' EXIT";
+    let script = format!("set -euo pipefail\n{end}\nPATH={}:$PATH\n{}", bin.display(), blocks.join("\n"))
         .replace("syncline run orders.sync &", &format!("syncline run orders.sync --listen 127.0.0.1:{port} &"))
         .replace("localhost:7800", &format!("127.0.0.1:{port}"));
     desk.write("readme.sh", &script);

@@ -132,6 +132,7 @@ fn http_says_what_it_did_with_every_body() {
     assert_eq!(post("/in/orders", &[("Content-Type", "application/x-www-form-urlencoded")], b"id=1"), 415);
     assert_eq!(post("/in/orders", &[("Content-Type", "application/json"), ("Content-Encoding", "gzip")], b"{}"), 415);
     let mut client = Client::to(address);
+    server.until("it is ready", |_| client.get("/readyz").status == 200);
     let mut get = |path: &str| client.get(path).status;
     assert_eq!((get("/healthz"), get("/readyz"), get("/in/orders"), get("/nothing")), (200, 200, 405, 404));
     let metrics = client.get("/metrics");

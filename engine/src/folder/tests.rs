@@ -1,3 +1,5 @@
+//! Folders that are new, held, damaged, older and newer.
+
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The embedded log after crashes, damage and full disks.
+
 use std::{cell::RefCell, fs, path::PathBuf};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The log in memory forgets what a crash would, and nothing else.
+
 use std::collections::BTreeSet;
 
 use super::*;

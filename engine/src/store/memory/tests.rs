@@ -1,3 +1,5 @@
+//! The store in memory forgets what a crash would, and nothing else.
+
 use super::*;
 use crate::store::conformance;
 

@@ -1,3 +1,5 @@
+//! The store on disk after crashes, damage and full disks.
+
 use std::{cell::RefCell, fs::OpenOptions, os::unix::fs::FileExt};
 
 use super::*;
