@@ -13,7 +13,7 @@ mod dice;
 mod disk;
 pub(crate) mod input;
 mod model;
-mod oracle;
+pub(crate) mod oracle;
 mod outlet;
 pub(crate) mod pipeline;
 mod schedule;

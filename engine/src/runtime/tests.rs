@@ -2,3 +2,4 @@
 
 mod delivery;
 mod start;
+mod supervisor;

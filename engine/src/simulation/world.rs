@@ -134,7 +134,7 @@ impl World {
         job.outboxes().into_iter().map(task).collect()
     }
 
-    fn sink(&self, step: &str) -> Box<dyn OutboxSink> {
+    pub fn sink(&self, step: &str) -> Box<dyn OutboxSink> {
         match step {
             "orders" => Box::new(Connection::new(self.orders.clone(), Manner::Upsert)),
             "groups" => Box::new(Connection::new(self.groups.clone(), Manner::Replace)),
