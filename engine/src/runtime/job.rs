@@ -101,7 +101,8 @@ impl Job {
             return Ok(Turn::Ended);
         }
         self.follow_events()?;
-        if self.pushed_back()? {
+        // Once an epoch is enough: it holds a bounded number of rows.
+        if self.open.rows == 0 && self.pushed_back()? {
             self.commit_if_due()?;
             return Ok(Turn::Idle);
         }
