@@ -199,6 +199,10 @@ fn numbered(kind: &[u8], pipeline: &str, number: u64) -> Vec<u8> {
     [kind, pipeline.as_bytes(), b"\0", &number.to_be_bytes()].concat()
 }
 
+pub fn run_prefix(pipeline: &str) -> Vec<u8> {
+    [b"r/", pipeline.as_bytes(), b"\0"].concat()
+}
+
 pub fn run_key(pipeline: &str, run: u64) -> Vec<u8> {
     numbered(b"r/", pipeline, run)
 }
@@ -323,7 +327,7 @@ pub fn lowest_cursor(store: &dyn StateStore, partition: &str) -> Result<Option<u
 
 /// The newest run of a pipeline.
 pub fn last_run(store: &dyn StateStore, pipeline: &str) -> Result<Option<Run>, ReadError> {
-    Ok(read_all(store, &[b"r/", pipeline.as_bytes(), b"\0"].concat())?.pop())
+    Ok(read_all(store, &run_prefix(pipeline))?.pop())
 }
 
 /// How far every outbox sink of a pipeline is.

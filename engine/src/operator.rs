@@ -154,10 +154,11 @@ impl Output {
 
     /// Rows that were emitted, but that the sink behind this step refused.
     pub fn refuse(&mut self, batch: &Batch, failures: &[RowFailure]) {
+        let failures = of_rows(batch, failures.to_vec());
         let rows = failures.len() as u64;
         self.books.fates[Fate::Passed as usize] -= rows;
         self.books.rows_out -= rows;
-        self.dead(batch, failures);
+        self.dead(batch, &failures);
     }
 
     /// Rows that were emitted, but that now lie in a log: they wait until the sink behind it decides. The log counts every row,

@@ -110,18 +110,26 @@ fn forget(ground: &Ground, pipeline: &str) -> Result<(), StartError> {
         checkpoint::delivered_prefix(pipeline),
         checkpoint::epoch_prefix(pipeline),
     ] {
-        ground.store.scan(&prefix, &mut |key, _| {
-            changes.remove(key);
-            true
-        })?;
+        remove_all(ground, &prefix, &mut changes)?;
     }
-    if let Some(run) = checkpoint::last_run(&*ground.store, pipeline)? {
-        end_running(ground, run, "the pipeline was started over", &mut changes)?;
+    match checkpoint::last_run(&*ground.store, pipeline) {
+        Ok(Some(run)) => end_running(ground, run, "the pipeline was started over", &mut changes)?,
+        Ok(None) => {}
+        // Starting over is what damage leaves: a history that cannot be read goes too.
+        Err(ReadError::Damaged { .. }) => remove_all(ground, &checkpoint::run_prefix(pipeline), &mut changes)?,
+        Err(error) => return Err(error.into()),
     }
     let fresh = Checkpoint { format: CHECKPOINT_FORMAT, fence: before.fence, over: true, ..Checkpoint::default() };
     checkpoint::put(&mut changes, checkpoint::checkpoint_key(pipeline), &fresh);
     ground.store.apply(changes)?;
     Ok(ground.store.flush()?)
+}
+
+fn remove_all(ground: &Ground, prefix: &[u8], changes: &mut Changes) -> Result<(), StoreError> {
+    ground.store.scan(prefix, &mut |key, _| {
+        changes.remove(key);
+        true
+    })
 }
 
 /// Starts over, second half. Doing it twice is harmless.
@@ -138,7 +146,10 @@ fn clear(ground: &Ground, spec: &mut JobSpec) -> Result<(), StartError> {
 /// A run that nobody ended is over now: it was killed, and what follows is another run.
 fn end_running(ground: &Ground, mut run: Run, reason: &str, changes: &mut Changes) -> Result<(), StartError> {
     if run.state == RunState::Running {
-        let delivered = checkpoint::delivered(&*ground.store, &run.pipeline)?;
+        let delivered = match checkpoint::delivered(&*ground.store, &run.pipeline) {
+            Err(ReadError::Damaged { .. }) => BTreeMap::new(),
+            delivered => delivered?,
+        };
         run.close(RunState::Stopped, Some(reason.to_owned()), ground.clock.now(), delivered);
         checkpoint::put(changes, checkpoint::run_key(&run.pipeline, run.run), &run);
     }
@@ -165,10 +176,7 @@ fn check_losses(
             losses.push(Loss { step: step.clone(), keys: note.size.keys, changed });
             continue;
         }
-        ground.store.scan(&segment::prefix(&spec.pipeline, step), &mut |key, _| {
-            changes.remove(key);
-            true
-        })?;
+        remove_all(ground, &segment::prefix(&spec.pipeline, step), changes)?;
     }
     if losses.is_empty() {
         // The notes go with the segments: a start that dies before its first commit has lost nothing a second time.

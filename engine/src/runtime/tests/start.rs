@@ -200,6 +200,9 @@ fn a_damaged_store_is_a_named_stop() {
                 Ok(job) => assert!(job.epoch() > 0, "{name}: it began from nothing"),
                 Err(error) => assert!(!error.to_string().is_empty(), "{name}"),
             }
+            // What every message about damage offers works, whatever is damaged.
+            let fresh = Job::start(spoiled.ground(), spoiled.spec(), &StartOptions { fresh: true, drop_state: vec![] });
+            assert_eq!(fresh.map(|job| job.epoch()).map_err(|error| error.to_string()), Ok(0), "{name}");
         }
     }
 }
