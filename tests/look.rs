@@ -83,3 +83,13 @@ pub fn same(what: &str, found: &[String], expected: &[String]) {
         expected.get(at)
     );
 }
+
+#[test]
+fn a_lost_a_repeated_and_a_changed_row_are_each_noticed() {
+    let rows = |text: &str| text.chars().map(String::from).collect::<Vec<_>>();
+    let differs = |found: &str| std::panic::catch_unwind(|| same("rows", &rows(found), &rows("abc"))).is_err();
+    assert!(!differs("abc"));
+    for found in ["ab", "abbc", "abd", "acb", ""] {
+        assert!(differs(found), "{found}");
+    }
+}
