@@ -113,7 +113,8 @@ impl Output {
         self.books.count(Fate::Passed, rows);
         self.books.rows_out += rows;
         if self.keep_passed {
-            let all: Vec<usize> = (0..batch.len()).filter(|row| batch.op(*row) != Op::Clear).collect();
+            let ops = batch.operations();
+            let all: Vec<usize> = (0..batch.len()).filter(|row| !ops.is_clear(*row)).collect();
             self.enter(&batch, &all, Fate::Passed, "passed");
         }
         self.emitted.push(batch);
@@ -158,15 +159,30 @@ impl Output {
         let rows = failures.len() as u64;
         self.books.fates[Fate::Passed as usize] -= rows;
         self.books.rows_out -= rows;
+        for failure in &failures {
+            let row = batch.row_ids().value(failure.row as usize) as usize;
+            self.take_back(batch.origin.offsets[row]);
+        }
         self.dead(batch, &failures);
     }
 
-    /// Rows that were emitted, but that now lie in a log: they wait until the sink behind it decides. The log counts every row,
-    /// those that only clear a group too.
+    /// Rows that were emitted, but that now lie in a log: they have no fate until the sink behind it decides. The log counts every
+    /// row, those that only clear a group too.
     pub fn hold(&mut self, rows: u64) {
         self.books.fates[Fate::Passed as usize] -= rows;
         self.books.rows_out -= rows;
         self.books.waiting += rows;
+        self.ledger.retain(|entry| entry.fate != Fate::Passed);
+    }
+
+    /// A row that the ledger already named as passed has another fate.
+    fn take_back(&mut self, offset: u64) {
+        for entry in self.ledger.iter_mut().filter(|entry| entry.fate == Fate::Passed) {
+            if let Some(index) = entry.offsets.iter().position(|passed| *passed == offset) {
+                entry.offsets.remove(index);
+                return;
+            }
+        }
     }
 
     /// Rows that passed because their key is NULL: no two of them are the same.

@@ -53,3 +53,57 @@ pub fn decode(body: &[u8]) -> Result<(RecordBatch, String), String> {
     let partition = rows.schema().metadata().get(PARTITION).cloned().unwrap_or_default();
     Ok((rows, partition))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::AsArray;
+    use syncline_record::{Fate, StepId};
+
+    use super::*;
+    use crate::{
+        operator::{
+            Output,
+            harness::{NOW, origin, shown, wanted},
+        },
+        operators::{Decode, decode::Wanted},
+    };
+
+    fn batch(records: &[String]) -> Batch {
+        let mut out = Output::new(StepId::new("source"), false);
+        let mut decode = Decode::new(Wanted { whole_record: true, ..wanted(&["id", "name"]) });
+        decode.push(origin("in/ä", 5, records), NOW, &mut out);
+        assert_eq!(out.books.fate(Fate::Passed), records.len() as u64);
+        out.emitted.remove(0)
+    }
+
+    #[test]
+    fn a_frame_holds_the_rows_and_where_they_came_from() {
+        let batch = batch(&[r#"{"id":1,"name":"a name that is longer than a view"}"#.into(), "{}".into()]);
+        let (rows, partition) = decode(&encode(&batch).unwrap()).unwrap();
+        let names: Vec<&str> = rows.schema_ref().fields().iter().map(|field| field.name().as_str()).collect();
+        assert_eq!((partition.as_str(), names), ("in/ä", vec!["id", "name"]));
+        let read = Batch { origin: Arc::new(origin("x", 1, &[])), rows, watermark: 0 };
+        assert_eq!(shown(&read), shown(&batch));
+    }
+
+    /// A view of one short value kept the payload of the whole poll in the frame.
+    #[test]
+    fn a_frame_is_not_larger_than_what_it_shows() {
+        let filler = "x".repeat(100_000);
+        let wide = batch(&[format!(r#"{{"id":1,"filler":"{filler}","name":"a name that is longer than a view"}}"#)]);
+        let body = encode(&wide).unwrap();
+        assert!(body.len() < 2_000, "{} bytes", body.len());
+        assert_eq!(decode(&body).unwrap().0.column(0).as_string_view().value(0), "1");
+    }
+
+    #[test]
+    fn a_frame_that_is_cut_is_damage_and_not_a_panic() {
+        let body = encode(&batch(&[r#"{"id":1}"#.into()])).unwrap();
+        // The last bytes only say that nothing follows.
+        for length in 0..body.len() - 64 {
+            assert!(decode(&body[..length]).is_err(), "{length} of {}", body.len());
+        }
+    }
+}

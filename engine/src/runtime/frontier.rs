@@ -41,8 +41,9 @@ impl Frontier {
 
     /// The lowest watermark of the live ones among these partitions. `None`: there is nothing to go by.
     pub fn lowest(&mut self, partitions: &[Partition], watermarks: &BTreeMap<String, Micros>) -> Option<Micros> {
-        let names: Vec<String> = partitions.iter().map(Partition::to_string).collect();
-        self.active.retain(|name, _| names.contains(name));
+        let mut names: Vec<String> = partitions.iter().map(Partition::to_string).collect();
+        names.sort_unstable();
+        self.active.retain(|name, _| names.binary_search(name).is_ok());
         let waited_for = |name: &&String| {
             let active = self.active.get(*name).copied().unwrap_or(self.began);
             self.exhausted.saturating_sub(active) < IDLE

@@ -146,8 +146,14 @@ fn ledger_entries(world: &World, model: &Model) -> Result<(), String> {
         let stale = settled.stale.iter().map(|(_, partition, offset)| (number(partition), *offset));
         told.entry((step.to_owned(), Fate::Stale)).or_default().extend(stale);
     }
+    // What passed at a sink behind an outbox is nobody's to write down here.
+    let passed = |step: &str| world.keep_passed && !OUTBOXES.contains(&step);
     let right = |dead_only: bool| -> Told {
-        let kept = |(_, fate): &(&str, Fate)| if dead_only { *fate == Fate::Dead } else { *fate != Fate::Passed };
+        let kept = |(step, fate): &(&str, Fate)| match fate {
+            Fate::Dead => true,
+            Fate::Passed => !dead_only && passed(step),
+            _ => !dead_only,
+        };
         let fates = model.fates.iter().filter(|(key, _)| kept(key));
         fates.map(|((step, fate), at)| ((step.to_string(), *fate), at.clone())).collect()
     };

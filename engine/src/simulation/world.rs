@@ -61,6 +61,8 @@ pub struct World {
     pub window: Arc<Mutex<Option<Window>>>,
     /// Version of the pipeline's file.
     pub plan: u64,
+    /// `ledger = 'all'`
+    pub keep_passed: bool,
     dice: Dice,
     rng: Arc<SeededRng>,
     breakage: Option<Breakage>,
@@ -82,6 +84,7 @@ impl World {
             people: Arc::default(),
             window: Arc::default(),
             plan: 1,
+            keep_passed: dice.chance(30),
             rng: Arc::new(SeededRng::from_seed(dice.seed())),
             dice,
             breakage,
@@ -111,7 +114,7 @@ impl World {
             pipeline: NAME.into(),
             plan: format!("plan {}", self.plan),
             checkpoint_every: Duration::from_millis(200),
-            keep_passed: false,
+            keep_passed: self.keep_passed,
             graph,
             source: Box::new(Reader::new(self.input.clone(), Dice::new(self.dice.seed(), "polls"))),
             witness: Box::new(Memory(self.window.clone())),
