@@ -5,7 +5,10 @@
 
 use std::fs;
 
-use crate::desk::{Desk, PATIENCE, Running, binary, house};
+use crate::{
+    desk::{Desk, PATIENCE, Running, binary, house},
+    look,
+};
 
 #[test]
 fn every_command_of_the_readme_does_what_it_is_shown_for() {
@@ -27,6 +30,15 @@ fn every_command_of_the_readme_does_what_it_is_shown_for() {
     Running::start(desk.other("bash", &["-x", "readme.sh"]), "the README's commands".to_owned())
         .end(PATIENCE)
         .expect(0);
+    // What it says in between: the repeat is dropped, also after the kill, and a file is read once.
+    let fates = "SELECT sum(duplicate) AS duplicate, sum(filtered) AS filtered, sum(dead) AS dead FROM steps WHERE pipeline = 'orders'";
+    let counts = desk.ok(&["query", fates, "--data", "shop/.syncline", "-o", "csv"]);
+    assert_eq!(counts, "duplicate,filtered,dead\n2,1,1\n");
+    assert_eq!(look::lines(&desk.path("shop/out/events")), [r#"{"kind": "a", "n": 1}"#]);
+    assert_eq!(
+        look::sqlite(&desk.path("shop/shop.db"), "SELECT id, customer, total FROM orders"),
+        [["1", "ada", "9.50"]]
+    );
 }
 
 #[test]
