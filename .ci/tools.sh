@@ -59,7 +59,7 @@ need_rust() {
       lack "rustup could not install the toolchain that rust-toolchain.toml names" "see its message above"
   fi
   command -v cargo >/dev/null && command -v rustc >/dev/null ||
-    lack "Rust is missing" "install Rust $wanted or newer, for example with rustup (the Debian package rustup, or rustup.rs), and run this again"
+    lack "Rust is missing" "install Rust $wanted or newer, for example with rustup (Debian: apt-get install rustup), and run this again"
   local found
   found=$(cd "$root" && rustc --version | cut -d ' ' -f 2)
   [ "$(printf '%s\n%s\n' "$wanted" "$found" | sort -V | head -n 1)" = "$wanted" ] ||
