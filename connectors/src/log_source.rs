@@ -59,7 +59,17 @@ impl LogSource {
     /// Reads `topic` for ever. `partition_name` is what its rows have as their source (`in/orders`).
     pub fn new(log: Arc<dyn Log>, topic: String, partition_name: String) -> Self {
         let partition = Partition::new(partition_name, 0);
-        Self { log, topic, partition, bounded: false, until: None, readers: None, next: 0, ahead: 0, frames: VecDeque::new() }
+        Self {
+            log,
+            topic,
+            partition,
+            bounded: false,
+            until: None,
+            readers: None,
+            next: 0,
+            ahead: 0,
+            frames: VecDeque::new(),
+        }
     }
 
     /// Reads `topic` up to the end that it has when it is opened, or up to `until`: for a run that ends.

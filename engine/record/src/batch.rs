@@ -130,6 +130,20 @@ impl Origin {
     }
 }
 
+/// The operation of each row of a batch.
+#[derive(Clone, Copy)]
+pub struct Operations<'a>(Option<&'a UInt8Array>);
+
+impl Operations<'_> {
+    pub fn get(&self, row: usize) -> Op {
+        self.0.map_or(Op::Insert, |ops| Op::from_u8(ops.value(row)).unwrap_or(Op::Insert))
+    }
+
+    pub fn is_clear(&self, row: usize) -> bool {
+        self.0.is_some_and(|ops| ops.value(row) == Op::Clear as u8)
+    }
+}
+
 /// Rows of one partition, in order.
 #[derive(Clone, Debug)]
 pub struct Batch {
@@ -159,8 +173,9 @@ impl Batch {
         Some(self.rows.column_by_name(OP)?.as_primitive::<UInt8Type>())
     }
 
-    pub fn op(&self, index: usize) -> Op {
-        self.ops().and_then(|ops| Op::from_u8(ops.value(index))).unwrap_or(Op::Insert)
+    /// The operations by row, with the column looked up once.
+    pub fn operations(&self) -> Operations<'_> {
+        Operations(self.ops())
     }
 
     /// The record time of the row at `index` of this batch.

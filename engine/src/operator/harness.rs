@@ -208,7 +208,7 @@ impl Bench {
 pub fn shown(batch: &Batch) -> Vec<String> {
     let writer = JsonWriter::new(&batch.rows.schema());
     let row = |row: usize| {
-        let mut text = match batch.op(row) {
+        let mut text = match batch.operations().get(row) {
             Op::Delete => vec![b'-'],
             Op::Clear => vec![b'~'],
             Op::Insert | Op::Update => vec![],

@@ -36,8 +36,9 @@ impl Operator for Arms {
             let known: Vec<u32> = failed.iter().map(|failure| failure.row).collect();
             failed.extend(of_rows(&batch, verdict.failed).into_iter().filter(|f| !known.contains(&f.row)));
             failed.sort_by_key(|failure| failure.row);
+            let before = batch.operations();
             let ops: UInt8Array = (0..batch.len())
-                .map(|row| Some(if verdict.keep.value(row) { Op::Delete as u8 } else { batch.op(row) as u8 }))
+                .map(|row| Some(if verdict.keep.value(row) { Op::Delete as u8 } else { before.get(row) as u8 }))
                 .collect();
             rows = put_column(&rows, OP, Arc::new(ops) as ArrayRef);
         }

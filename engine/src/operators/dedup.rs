@@ -17,7 +17,7 @@ use arrow::{
 };
 use hashbrown::HashTable;
 use syncline_functions::{Projection, keys::fingerprints};
-use syncline_record::{Batch, Epoch, Fate, Generation, Micros, Op, batch::MARK, time::NO_WATERMARK};
+use syncline_record::{Batch, Epoch, Fate, Generation, Micros, batch::MARK, time::NO_WATERMARK};
 
 use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows};
 use crate::segment::Bodies;
@@ -180,7 +180,7 @@ impl Operator for Dedup {
         let lateness = self.horizon.over(&batch, self.within);
         let (mut passed, mut duplicates, mut nulls) = (vec![false; batch.len()], vec![], 0u64);
         let (mut late, mut late_idle) = (vec![], vec![]);
-        let ids = batch.row_ids();
+        let (ids, ops) = (batch.row_ids(), batch.operations());
         let mut next_failed = failed.iter().map(|failure| failure.row as usize).peekable();
         self.kept.reserve(batch.len(), |kept| kept.fingerprint[0]);
         for row in 0..batch.len() {
@@ -188,8 +188,8 @@ impl Operator for Dedup {
                 next_failed.next();
                 continue;
             }
-            if batch.op(row) == Op::Clear || valid.as_ref().is_some_and(|valid| valid.is_null(row)) {
-                nulls += u64::from(batch.op(row) != Op::Clear);
+            if ops.is_clear(row) || valid.as_ref().is_some_and(|valid| valid.is_null(row)) {
+                nulls += u64::from(!ops.is_clear(row));
                 passed[row] = true;
                 continue;
             }

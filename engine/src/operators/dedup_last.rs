@@ -14,7 +14,7 @@ use arrow::{
 };
 use hashbrown::HashMap;
 use syncline_functions::{Projection, keys::fingerprints};
-use syncline_record::{Batch, Epoch, Fate, Generation, Micros, Op, Reason, RowFailure, keys::content_hash};
+use syncline_record::{Batch, Epoch, Fate, Generation, Micros, Reason, RowFailure, keys::content_hash};
 
 use super::dedup::{Horizon, LATE, LATE_IDLE, generation_of};
 use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows};
@@ -96,9 +96,10 @@ impl Operator for DedupLast {
             }
         }
         let versions = version.rows.column(0).clone();
+        let ops = batch.operations();
         for row in 0..batch.len() {
             let known = failed.iter().any(|known| known.row as usize == row);
-            if versions.is_null(row) && batch.op(row) != Op::Clear && !known {
+            if versions.is_null(row) && !ops.is_clear(row) && !known {
                 let reason = Reason::new("null-version", format!("{} is NULL", self.version.schema().field(0).name()));
                 failed.push(RowFailure { row: row as u32, reason });
             }
@@ -119,8 +120,8 @@ impl Operator for DedupLast {
             if failed.binary_search_by_key(&(row as u32), |failure| failure.row).is_ok() {
                 continue;
             }
-            if batch.op(row) == Op::Clear || valid.as_ref().is_some_and(|valid| valid.is_null(row)) {
-                nulls += u64::from(batch.op(row) != Op::Clear);
+            if ops.is_clear(row) || valid.as_ref().is_some_and(|valid| valid.is_null(row)) {
+                nulls += u64::from(!ops.is_clear(row));
                 passed[row] = true;
                 continue;
             }

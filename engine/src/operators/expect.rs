@@ -3,7 +3,7 @@
 //! A row keeps the rule when the predicate is true; NULL and false break it.
 
 use syncline_functions::Predicate;
-use syncline_record::{Batch, Fate, Op, Reason, RowFailure};
+use syncline_record::{Batch, Fate, Reason, RowFailure};
 
 use crate::operator::{Halt, Operator, Output, of_rows, without};
 
@@ -45,8 +45,9 @@ impl Operator for Expect {
     fn push(&mut self, batch: Batch, out: &mut Output) -> Result<(), Halt> {
         let verdict = self.predicate.judge(&batch.rows);
         let mut failed = of_rows(&batch, verdict.failed);
+        let ops = batch.operations();
         let broken: Vec<usize> = (0..batch.len())
-            .filter(|row| !verdict.keep.value(*row) && batch.op(*row) != Op::Clear)
+            .filter(|row| !verdict.keep.value(*row) && !ops.is_clear(*row))
             .filter(|row| failed.binary_search_by_key(&(*row as u32), |failure| failure.row).is_err())
             .collect();
         match self.violation {

@@ -29,10 +29,12 @@ impl Operator for Filter {
     fn push(&mut self, batch: Batch, out: &mut Output) -> Result<(), Halt> {
         let verdict = self.predicate.judge(&batch.rows);
         let failed = of_rows(&batch, verdict.failed);
-        let cleared = |row: usize| batch.op(row) == Op::Clear;
+        let ops = batch.operations();
         let dead: Vec<u32> = failed.iter().map(|failure| failure.row).collect();
         let filtered: Vec<usize> = (0..batch.len())
-            .filter(|row| !verdict.keep.value(*row) && dead.binary_search(&(*row as u32)).is_err() && !cleared(*row))
+            .filter(|row| {
+                !verdict.keep.value(*row) && dead.binary_search(&(*row as u32)).is_err() && !ops.is_clear(*row)
+            })
             .collect();
         out.stop(&batch, &filtered, Fate::Filtered, "filtered");
         out.dead(&batch, &failed);
@@ -48,7 +50,8 @@ impl Operator for Filter {
 
 /// The same rows, of which those in `filtered` only clear their group.
 pub fn clear(batch: &Batch, filtered: &[usize]) -> Batch {
-    let mut ops: Vec<u8> = (0..batch.len()).map(|row| batch.op(row) as u8).collect();
+    let before = batch.operations();
+    let mut ops: Vec<u8> = (0..batch.len()).map(|row| before.get(row) as u8).collect();
     for row in filtered {
         ops[*row] = Op::Clear as u8;
     }

@@ -114,8 +114,9 @@ impl Present {
         let Some(predicate) = &self.how.delete_when else { return batch };
         let verdict = predicate.judge(&batch.rows);
         let failed = of_rows(&batch, verdict.failed);
+        let before = batch.operations();
         let ops: UInt8Array = (0..batch.len())
-            .map(|row| Some(if verdict.keep.value(row) { Op::Delete as u8 } else { batch.op(row) as u8 }))
+            .map(|row| Some(if verdict.keep.value(row) { Op::Delete as u8 } else { before.get(row) as u8 }))
             .collect();
         out.dead(&batch, &failed);
         batch.with_rows(put_column(&batch.rows, OP, Arc::new(ops))).keep(&without(batch.len(), &failed))
@@ -125,7 +126,8 @@ impl Present {
         if self.how.deletes == Deletes::Apply || batch.ops().is_none() {
             return batch;
         }
-        let deletes: Vec<usize> = (0..batch.len()).filter(|row| batch.op(*row) == Op::Delete).collect();
+        let ops = batch.operations();
+        let deletes: Vec<usize> = (0..batch.len()).filter(|row| ops.get(*row) == Op::Delete).collect();
         out.stop(&batch, &deletes, Fate::Absorbed, "delete");
         if self.how.deletes == Deletes::Clear {
             return super::filter::clear(&batch, &deletes);

@@ -230,9 +230,25 @@ fn configured(folder: &Path) -> Config {
     config.flush_every_ms(None).use_compression(false)
 }
 
+/// How sled says that somebody holds its file.
+const LOCK_HELD: &str = "could not acquire lock";
+/// A database that is closed lets go of its file within milliseconds; two seconds are for a busy machine.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
 fn open_database(folder: &Path) -> Result<(Db, Contents), StoreError> {
     remove_unfinished_snapshots(&compact::current(folder))?;
-    let db = contained(folder, "open", || configured(&compact::current(folder)).open())?;
+    let mut tries = 0;
+    let db = loop {
+        match contained(folder, "open", || configured(&compact::current(folder)).open()) {
+            // Our own lock is held, so sled's is that of a database which is on its way out: its threads are not gone yet.
+            Err(StoreError::Io { detail, .. }) if detail.contains(LOCK_HELD) && tries < LOCK_TRIES => {
+                tries += 1;
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            opened => break opened?,
+        }
+    };
     let contents = Contents::of(folder, &db)?;
     Ok((db, contents))
 }
