@@ -113,17 +113,18 @@ fn look(world: &World, sql: &str, each: &mut dyn FnMut(&RecordBatch) -> Result<b
 }
 
 /// Shows what every pipeline of the folder has committed, as its start would: until then topics of transactions show nothing. For
-/// whoever holds the folder, before any pipeline runs. What cannot be shown of one pipeline does not hide the others.
+/// whoever holds the folder, before any pipeline runs. What cannot be shown of one pipeline does not hide the others: the first
+/// failure is returned when all are done, and an answer without it would not be whole.
 pub fn settle(ground: &Ground) -> Result<(), Failure> {
     let mut names = status::pipelines(&*ground.store).map_err(store_failure)?;
     names.sort();
     names.dedup();
+    let mut first = Ok(());
     for pipeline in names {
-        if let Err(failure) = settle_one(ground, &pipeline) {
-            tracing::warn!(pipeline, "what it has committed cannot be shown: {}", failure.title);
-        }
+        first =
+            first.and(settle_one(ground, &pipeline).map_err(|failure| failure.seen(format!("pipeline {pipeline}"))));
     }
-    Ok(())
+    first
 }
 
 fn settle_one(ground: &Ground, pipeline: &str) -> Result<(), Failure> {

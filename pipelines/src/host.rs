@@ -49,7 +49,10 @@ impl Host {
             .build()
             .map_err(|error| Failure::environment("no-threads", format!("no threads for the server: {error}")))?;
         // Pipelines of the folder that this process does not run can be looked at, too.
-        crate::ask::settle(&world.ground)?;
+        // A pipeline that this process runs says by itself what is wrong with it.
+        if let Err(failure) = crate::ask::settle(&world.ground) {
+            tracing::warn!("not everything in this folder can be shown: {}", failure.title);
+        }
         let state = ApiState::new(&world.ground, Some(metrics::install()?));
         for plan in plans {
             state.live().starting(&plan.pipeline);

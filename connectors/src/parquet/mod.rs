@@ -3,7 +3,7 @@
 //! Parquet cannot be appended to and has its index at the end, so rows wait in a hidden file of Arrow's stream format, which can be
 //! cut back to any message. When a part is full it is rewritten as Parquet, in one go, and shown when that checkpoint is committed.
 //!
-//! JSON columns are text, instants are adjusted to UTC, decimals are exact.
+//! JSON columns are text (strings without quotes, everything else as its token), instants are adjusted to UTC, decimals are exact.
 
 mod rows;
 mod sink;

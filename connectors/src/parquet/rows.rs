@@ -1,6 +1,6 @@
 //! Rows in the shape in which Parquet files hold them.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, AsArray, RecordBatch, UInt32Array, new_null_array},
@@ -12,6 +12,7 @@ use arrow::{
     error::ArrowError,
 };
 use parquet::{arrow::ArrowWriter, errors::ParquetError};
+use syncline_functions::{is_json, json_texts};
 
 use crate::spec::ConnectorError;
 
@@ -50,17 +51,24 @@ fn kept(field: &Field) -> Field {
         DataType::Timestamp(unit, _) => DataType::Timestamp(*unit, Some(UTC.into())),
         other => other.clone(),
     };
-    field.clone().with_data_type(data_type).with_nullable(true)
+    let kept = field.clone().with_data_type(data_type).with_nullable(true);
+    // Their text is kept, not their tokens: what is read back is no longer JSON by its type.
+    if is_json(field) { kept.with_metadata(HashMap::new()) } else { kept }
 }
 
 /// The rows at `which`, with the columns and types of `schema`.
 pub fn kept_rows(rows: &RecordBatch, which: &[u32], schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let all = which.len() == rows.num_rows();
+    let given = rows.schema();
     let which = UInt32Array::from(which.to_vec());
     let columns = schema.fields().iter().map(|field| {
         let missing = || ArrowError::SchemaError(format!("the rows have no column {}", field.name()));
-        let column = rows.column_by_name(field.name()).ok_or_else(missing)?;
-        let taken = if all { column.clone() } else { take(column, &which, None)? };
+        let (index, source) = given.column_with_name(field.name()).ok_or_else(missing)?;
+        let column = rows.column(index);
+        let mut taken = if all { column.clone() } else { take(column, &which, None)? };
+        if let Some(tokens) = taken.as_string_view_opt().filter(|_| is_json(source)) {
+            taken = Arc::new(json_texts(tokens));
+        }
         as_kept(taken, field.data_type())
     });
     RecordBatch::try_new(schema.clone(), columns.collect::<Result<_, _>>()?)

@@ -39,6 +39,7 @@ pub use planner::{Planner, Typed};
 pub use rows::{Predicate, Projected, Projection, Verdict};
 pub use sqltype::{sql_type, sql_type_of};
 pub use unnest::{Unnested, element_field, unnest};
+pub use view::texts as json_texts;
 pub use write::{JsonWriter, splice, token_of};
 
 #[cfg(test)]

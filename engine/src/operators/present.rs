@@ -9,15 +9,15 @@ use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, StringViewBuilder, UInt8Array, UInt64Array},
     datatypes::{Field, Schema, SchemaRef},
 };
-use syncline_functions::{Predicate, Projection, write};
+use syncline_functions::{Predicate, Projected, Projection, write};
 use syncline_record::{
-    Batch, Fate, Op,
+    Batch, Fate, Op, Reason, RowFailure,
     batch::{GROUP, LANE, OP, RECORD, ROW},
     keys::content_hash,
 };
 
 use crate::{
-    operator::{Halt, Operator, Output, of_rows, without},
+    operator::{Halt, Operator, Output, null_key, of_rows, without},
     sink::SEQUENCE,
 };
 
@@ -54,6 +54,8 @@ pub struct Presentation {
     pub sequence: Option<Projection>,
     pub delete_when: Option<Predicate>,
     pub deletes: Deletes,
+    /// Columns of which none may be NULL (`UPSERT … KEY`): such a row is dead here, where its original bytes still are.
+    pub keys: Vec<String>,
 }
 
 pub struct Present {
@@ -138,15 +140,37 @@ impl Present {
     }
 }
 
+impl Present {
+    fn refuse_null_keys(&self, batch: Batch, out: &mut Output) -> Batch {
+        let mut failed: Vec<RowFailure> = vec![];
+        for name in &self.how.keys {
+            let Some(column) = batch.rows.column_by_name(name).filter(|column| column.null_count() > 0) else {
+                continue;
+            };
+            let nulls = (0..batch.len()).filter(|row| column.is_null(*row));
+            failed.extend(nulls.map(|row| RowFailure { row: row as u32, reason: null_key(name) }));
+        }
+        if failed.is_empty() {
+            return batch;
+        }
+        failed.sort_by_key(|failure| failure.row);
+        failed.dedup_by_key(|failure| failure.row);
+        let failed = of_rows(&batch, failed);
+        out.dead(&batch, &failed);
+        batch.keep(&without(batch.len(), &failed))
+    }
+}
+
 impl Operator for Present {
     fn push(&mut self, batch: Batch, out: &mut Output) -> Result<(), Halt> {
         let batch = self.mark_deletes(batch, out);
         let batch = self.settle_deletes(batch, out);
+        let batch = self.refuse_null_keys(batch, out);
         if batch.is_empty() {
             return Ok(());
         }
         let sequence = self.how.sequence.as_ref().map(|sequence| sequence.apply(&batch.rows));
-        let failed = sequence.as_ref().map_or(vec![], |made| of_rows(&batch, made.failed.clone()));
+        let failed = sequence.as_ref().map_or(vec![], |made| of_rows(&batch, unsequenced(made)));
         let step = out.step().clone();
         let rows = self
             .columns(&batch, sequence.map(|made| made.rows.column(0).clone()))
@@ -155,6 +179,21 @@ impl Operator for Present {
         out.emit(batch.with_rows(rows).keep(&without(batch.len(), &failed)));
         Ok(())
     }
+}
+
+/// Rows that have no version: it cannot be computed, or is NULL and has no place in the order.
+fn unsequenced(made: &Projected) -> Vec<RowFailure> {
+    let column = made.rows.column(0);
+    let mut failed = made.failed.clone();
+    if column.null_count() > failed.len() {
+        let nulls = (0..column.len()).filter(|row| column.is_null(*row)).map(|row| row as u32);
+        let reason = Reason::new("null-sequence", "SEQUENCE BY is NULL");
+        failed.extend(nulls.map(|row| RowFailure { row, reason: reason.clone() }));
+        // The first of a row is what made it NULL.
+        failed.sort_by_key(|failure| failure.row);
+        failed.dedup_by_key(|failure| failure.row);
+    }
+    failed
 }
 
 /// The JSON text of each open record. Without any change these are the original bytes, not copied.

@@ -141,5 +141,5 @@ fn outbox(id: &str, present: Present) -> Node {
 
 fn present(sequence: Option<Projection>, deletes: Deletes) -> Present {
     let columns = ["id", "key", "amount"].map(str::to_owned).to_vec();
-    Present::new(Presentation { columns, open: None, sequence, delete_when: None, deletes })
+    Present::new(Presentation { columns, open: None, sequence, delete_when: None, deletes, keys: vec![] })
 }

@@ -209,7 +209,9 @@ impl<'a> Flow<'a> {
         let delete_when = delete_when.map(|sql| self.predicate(step, sql, schema)).transpose()?;
         let marks = delete_when.is_some();
         let sequenced = sequence.as_ref().map(|made| made.schema().field(0).clone());
-        let how = Presentation { columns: sink.columns.clone(), open, sequence, delete_when, deletes };
+        let never_null = if matches!(write, Write::Upsert { .. }) { keys.clone() } else { vec![] };
+        let how =
+            Presentation { columns: sink.columns.clone(), open, sequence, delete_when, deletes, keys: never_null };
         let whole = how.open.is_some();
         let present = Present::new(how);
         let columns = sink_schema(&present, schema, marks, sequenced, whole);

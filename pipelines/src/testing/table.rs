@@ -119,7 +119,8 @@ impl<'a> View<'a> {
             Some(column) => {
                 let field = SortField::new(column.data_type().clone());
                 let converter = RowConverter::new(vec![field]).map_err(|error| error.to_string())?;
-                let encoded = converter.convert_columns(&[column.clone()]).map_err(|error| error.to_string())?;
+                let encoded =
+                    converter.convert_columns(std::slice::from_ref(column)).map_err(|error| error.to_string())?;
                 let version = |row| column.is_valid(row).then(|| encoded.row(row).data().to_vec());
                 Some((0..rows.num_rows()).map(version).collect())
             }
@@ -207,10 +208,12 @@ fn replace(table: &mut Table, view: &View<'_>, row: usize, version: Option<Vec<u
     let group = group.map(|group| group.value(row).as_bytes().to_vec()).unwrap_or_default();
     let origins = view.rows.column_by_name(ORIGIN).and_then(|column| column.as_primitive_opt::<UInt64Type>());
     let origin = origins.map_or(0, |origins| origins.value(row));
-    if let Some((known, from)) = table.newest.get(&group) {
-        if *from != origin && known.is_some() && *known > version {
-            return view.op(row) == Op::Clear;
-        }
+    if let Some((known, from)) = table.newest.get(&group)
+        && *from != origin
+        && known.is_some()
+        && *known > version
+    {
+        return view.op(row) == Op::Clear;
     }
     let same = table.newest.get(&group).is_some_and(|(_, from)| *from == origin);
     if !same {

@@ -21,6 +21,7 @@ fn present(deletes: Deletes) -> impl Fn(&Schema) -> Box<dyn Operator> {
             sequence: Some(by(&["v"], schema)),
             delete_when: Some(when("gone = true", schema)),
             deletes,
+            keys: vec![],
         }))
     }
 }
@@ -47,6 +48,24 @@ fn a_delete_goes_on_is_absorbed_or_clears_its_group() {
         .input(ROWS)
         .output(&[r#"{"name":"ada","id":1}"#, r#"~{"name":"bob","id":2}"#])
         .fates(&format!("1 passed · 1 absorbed · {DEAD}"));
+}
+
+#[test]
+fn a_row_without_its_key_or_its_version_is_dead_while_its_bytes_are_there() {
+    let keyed = |schema: &Schema| -> Box<dyn Operator> {
+        Box::new(Present::new(Presentation {
+            columns: vec!["id".into()],
+            open: None,
+            sequence: Some(by(&["v"], schema)),
+            delete_when: None,
+            deletes: Deletes::Apply,
+            keys: vec!["id".into()],
+        }))
+    };
+    given(&FIELDS, keyed)
+        .input([r#"{"id":1,"v":1}"#, r#"{"id":null,"v":2}"#, r#"{"id":3}"#])
+        .output(&[r#"{"id":1}"#])
+        .fates("1 passed · 2 dead (id is NULL; SEQUENCE BY is NULL)");
 }
 
 #[test]
@@ -86,6 +105,7 @@ fn open(dropped: &'static [&'static str], set: &'static [&'static str]) -> crate
             sequence: None,
             delete_when: None,
             deletes: Deletes::Apply,
+            keys: vec![],
         })))
     })
 }
