@@ -43,7 +43,11 @@ fn start_failure(error: StartError, file: &str) -> Failure {
 
 fn lost(losses: &[Loss], file: &str) -> Failure {
     let mut failure = Failure::usage("state-would-be-lost", "this edit cannot keep the state of a step");
-    for Loss { step, keys, changed } in losses {
+    for Loss { step, keys, changed, undelivered } in losses {
+        if *undelivered > 0 {
+            failure = failure.seen(format!("{step}: {undelivered} rows wait for it in its outbox; the step is gone"));
+            continue;
+        }
         let why = if *changed { "its key, types or window are not those it was made with" } else { "the step is gone" };
         failure = failure.seen(format!("{step}: {keys} keys; {why}"));
     }

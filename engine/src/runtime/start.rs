@@ -37,6 +37,8 @@ pub struct Loss {
     pub keys: u64,
     /// The step is still there, but its key, types or window are others.
     pub changed: bool,
+    /// Rows that wait in the outbox of a sink that is gone.
+    pub undelivered: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -173,17 +175,36 @@ fn check_losses(
         }
         if note.size.keys > 0 && !options.drop_state.contains(step) {
             let changed = now.contains_key(step);
-            losses.push(Loss { step: step.clone(), keys: note.size.keys, changed });
+            losses.push(Loss { step: step.clone(), keys: note.size.keys, changed, undelivered: 0 });
             continue;
         }
         remove_all(ground, &segment::prefix(&spec.pipeline, step), changes)?;
     }
+    losses.extend(
+        undelivered(spec, checkpoint, ground)?.into_iter().filter(|loss| !options.drop_state.contains(&loss.step)),
+    );
     if losses.is_empty() {
         // The notes go with the segments: a start that dies before its first commit has lost nothing a second time.
         checkpoint.states.retain(|step, note| now.get(step) == Some(&note.digest));
         return Ok(());
     }
     Err(StartError::StateWouldBeLost { pipeline: spec.pipeline.clone(), losses })
+}
+
+/// Rows that wait for a sink which is no longer there. They stay in its outbox, and go out should the step come back.
+fn undelivered(spec: &JobSpec, checkpoint: &Checkpoint, ground: &Ground) -> Result<Vec<Loss>, StartError> {
+    let outbox = ledger::outbox_topic(&spec.pipeline, &StepId::new(""));
+    let delivered = checkpoint::delivered(&*ground.store, &spec.pipeline)?;
+    let there = |step: &StepId| {
+        spec.graph.nodes.iter().any(|node| node.id == *step && matches!(node.work, Work::Outbox { .. }))
+    };
+    let gone = checkpoint.ends.iter().filter_map(|(topic, end)| {
+        let step = StepId::new(topic.strip_prefix(&outbox)?);
+        let next = delivered.get(&step).map_or(0, |delivered| delivered.next);
+        let waiting = end.offset.saturating_sub(next);
+        (waiting > 0 && !there(&step)).then_some(Loss { step, keys: 0, changed: false, undelivered: waiting })
+    });
+    Ok(gone.collect())
 }
 
 fn cut_back(ground: &Ground, pipeline: &str, ends: &Ends) -> Result<(), StartError> {

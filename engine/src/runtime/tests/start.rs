@@ -69,13 +69,32 @@ fn an_edit_that_would_lose_state_is_refused_and_changes_nothing() {
     assert!(keys > 0);
     drop(job);
     let Err(StartError::StateWouldBeLost { losses, .. }) = start_edited(&world, &[]) else { panic!("it started") };
-    assert_eq!(losses, [Loss { step: "dedup".into(), keys, changed: true }]);
+    assert_eq!(losses, [Loss { step: "dedup".into(), keys, changed: true, undelivered: 0 }]);
     let again = start(&world).unwrap();
     assert_eq!(again.checkpoint().states[&StepId::new("dedup")].size.keys, keys);
 }
 
 /// The note of dropped state stayed until the first commit: a start that died before it asked for permission again, and one with
 /// the old file believed in state that was gone.
+#[test]
+fn rows_that_wait_for_a_sink_that_an_edit_took_away_are_told() {
+    let world = world();
+    let mut job = start(&world).expect("a first start");
+    drain(&mut job);
+    let (step, topic) = job.outboxes().remove(0);
+    drop(job);
+    let waiting = world.ground().log.end(&topic).expect("a topic");
+    let edited = |drop_state: Vec<StepId>| {
+        let mut spec = world.spec();
+        let node = spec.graph.nodes.iter_mut().find(|node| node.id == step).expect("the sink");
+        node.id = StepId::new("renamed");
+        Job::start(world.ground(), spec, &StartOptions { fresh: false, drop_state })
+    };
+    let Err(StartError::StateWouldBeLost { losses, .. }) = edited(vec![]) else { panic!("not told") };
+    assert_eq!(losses, [Loss { step: step.clone(), keys: 0, changed: false, undelivered: waiting }]);
+    assert!(edited(vec![step]).is_ok());
+}
+
 #[test]
 fn dropped_state_is_dropped_with_the_start_that_was_allowed_to() {
     let world = world();
