@@ -190,6 +190,8 @@ impl Source for FileSource {
     }
 
     fn partitions(&self) -> Vec<Partition> {
-        self.files.tails.iter().map(Tail::partition).collect()
+        // A bounded source reads file by file, and those behind it are over for good.
+        let over = if self.follow { 0 } else { self.turn.min(self.files.tails.len()) };
+        self.files.tails[over..].iter().map(Tail::partition).collect()
     }
 }

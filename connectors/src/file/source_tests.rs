@@ -401,6 +401,18 @@ fn patterns_and_names_may_hold_special_characters() {
 }
 
 #[test]
+fn a_file_that_is_read_to_its_end_is_no_partition_that_may_still_give_rows() {
+    let folder = Folder::of(&[("a.ndjson", "1\n"), ("b.ndjson", "2\n")]);
+    let mut source = folder.opened("*.ndjson", false, NOW);
+    let names = |source: &FileSource| source.partitions().iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(names(&source), ["a.ndjson", "b.ndjson"]);
+    while !matches!(source.poll(NOW).unwrap(), Polled::Rows(rows) if &*rows.origin.partition.name == "b.ndjson") {}
+    assert_eq!(names(&source), ["b.ndjson"]);
+    while !matches!(source.poll(NOW).unwrap(), Polled::Ended) {}
+    assert_eq!(names(&source), [""; 0]);
+}
+
+#[test]
 fn a_cursor_from_elsewhere_is_told() {
     let mut folder = Folder::of(&[("a.ndjson", "1\n")]);
     folder.cursors.insert("a.ndjson".into(), serde_json::json!({"offset": 3}));
