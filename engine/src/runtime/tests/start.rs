@@ -92,7 +92,7 @@ fn rows_that_wait_for_a_sink_that_an_edit_took_away_are_told() {
     };
     let Err(StartError::StateWouldBeLost { losses, .. }) = edited(vec![]) else { panic!("not told") };
     assert_eq!(losses, [Loss { step: step.clone(), keys: 0, changed: false, undelivered: waiting }]);
-    assert!(edited(vec![step]).is_ok());
+    assert!(edited(vec![step.clone()]).is_ok());
 }
 
 #[test]
