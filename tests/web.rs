@@ -62,7 +62,12 @@ impl Client {
         stream.write_all(request.as_bytes()).expect("the server reads the head");
         // A server that refuses a body may stop reading it; its answer counts.
         let _ = stream.write_all(body);
-        self.answer()
+        let answer = self.answer();
+        // Having refused a body that it did not read, the server closes the connection: whoever sends on must open another.
+        if answer.status == 413 {
+            *self = Client::to(self.address);
+        }
+        answer
     }
 
     fn answer(&mut self) -> Answer {
