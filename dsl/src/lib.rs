@@ -8,7 +8,6 @@
 
 mod check;
 mod digest;
-mod duration;
 mod explain;
 mod expression;
 mod flow;
@@ -32,6 +31,7 @@ pub mod types;
 use std::{collections::BTreeMap, sync::OnceLock};
 
 use syncline_functions::Planner;
+pub(crate) use syncline_record::duration;
 use syncline_syntax::{Diagnostic, Lines, Severity, Span, ast};
 
 pub use digest::step_digest;

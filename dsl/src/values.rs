@@ -163,11 +163,11 @@ pub(crate) fn fits(value: &Value, facts: &ArgumentFacts, span: Span) -> Result<(
         ("text", value) => matches!(value, Value::Text(_)),
         ("number", value) => matches!(value, Value::Number(_)),
         ("boolean", value) => matches!(value, Value::Boolean(_)),
-        ("duration", value) => match duration::of_value(value) {
-            Some(Err(why)) => return Err(say::not_a_duration(span, &why)),
-            Some(Ok(_)) => true,
-            None => false,
-        },
+        ("duration", Value::Text(text)) => {
+            duration::microseconds(text).map_err(|why| say::not_a_duration(span, &why))?;
+            true
+        }
+        ("duration", _) => false,
         _ => true,
     };
     if fit { Ok(()) } else { Err(say::wrong_kind(span, &facts.name, &facts.kind)) }

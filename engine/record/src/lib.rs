@@ -2,9 +2,11 @@
 //!
 //! Every room speaks in these words. Nothing here waits, reads a clock or knows a connector.
 
+pub mod amount;
 pub mod batch;
 pub mod books;
 pub mod change;
+pub mod duration;
 pub mod fate;
 pub mod keys;
 pub mod names;

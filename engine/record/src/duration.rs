@@ -2,11 +2,9 @@
 //!
 //! The result is exact, in microseconds. Months and years have no one length and are refused.
 
-use crate::plan::Value;
-
 /// Why a text is not a length of time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum NotADuration {
+pub enum NotADuration {
     /// A unit whose length depends on the calendar.
     Calendar(String),
     NoSuchUnit(String),
@@ -54,7 +52,7 @@ const CALENDAR: [&str; 7] = ["month", "months", "mon", "quarter", "quarters", "y
 const FINEST: usize = 12;
 
 /// Microseconds of a text such as `1 hour 30 minutes`.
-pub(crate) fn microseconds(text: &str) -> Result<u64, NotADuration> {
+pub fn microseconds(text: &str) -> Result<u64, NotADuration> {
     let mut rest = text.trim();
     if rest.is_empty() {
         return Err(NotADuration::Shape);
@@ -112,7 +110,7 @@ fn times(number: &str, unit: u64) -> Result<u64, NotADuration> {
 }
 
 /// A length in the largest unit that it is a whole number of: `90 minutes`.
-pub(crate) fn shown(micros: u64) -> String {
+pub fn shown(micros: u64) -> String {
     const SHOWN: [(&str, u64); 6] = [
         ("day", 86_400_000_000),
         ("hour", 3_600_000_000),
@@ -126,14 +124,6 @@ pub(crate) fn shown(micros: u64) -> String {
     let count = micros / length;
     let plural = if count == 1 || name.len() == 2 { "" } else { "s" };
     format!("{count} {name}{plural}")
-}
-
-/// The length in an argument's text, where it is one.
-pub(crate) fn of_value(value: &Value) -> Option<Result<u64, NotADuration>> {
-    match value {
-        Value::Text(text) => Some(microseconds(text)),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
