@@ -149,6 +149,7 @@ impl LogSource {
         self.next = gathered.offsets.last().map_or(self.next, |last| last + 1);
         Some(Rows {
             origin: gathered.origin(self.partition.clone()),
+            columns: None,
             rejected: Vec::new(),
             cursor: Value::from(self.next),
         })
@@ -225,6 +226,7 @@ impl Gathered {
 
     fn origin(self, partition: Partition) -> Origin {
         Origin {
+            texts: None,
             partition,
             payload: self.alone.unwrap_or_else(|| Buffer::from_vec(self.bytes)),
             spans: self.spans,

@@ -16,6 +16,7 @@ use serde_json::Value;
 use syncline_record::{Books, Epoch, Fate, Micros, StepId, time::NO_WATERMARK};
 
 use crate::{
+    graph::{MOST_INPUTS, input_step, qualified},
     log::Ends,
     operator::StateSize,
     sink::Delivered,
@@ -318,9 +319,12 @@ pub fn lowest_cursor(store: &dyn StateStore, partition: &str) -> Result<Option<u
     })?;
     let mut lowest: Option<u64> = None;
     for pipeline in pipelines {
-        let key = [b"p/", pipeline.as_slice(), b"\0", partition.as_bytes()].concat();
-        let cursor = read::<PartitionNote>(store, &key)?.and_then(|note| note.cursor.as_u64());
-        lowest = lowest.into_iter().chain(cursor).min();
+        for input in 0..MOST_INPUTS {
+            let name = qualified(&input_step(input), partition);
+            let key = [b"p/", pipeline.as_slice(), b"\0", name.as_bytes()].concat();
+            let cursor = read::<PartitionNote>(store, &key)?.and_then(|note| note.cursor.as_u64());
+            lowest = lowest.into_iter().chain(cursor).min();
+        }
     }
     Ok(lowest)
 }

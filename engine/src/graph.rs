@@ -1,27 +1,52 @@
-//! A pipeline as it runs: a tree of steps over one source.
+//! A pipeline as it runs: steps over one or several inputs, in an order in which rows only go forward.
 //!
 //! Every step has its fixed place, so a batch moves by direct calls: no queue, no hand-over, nothing per record between steps.
 
 use syncline_record::StepId;
 
 use crate::{
-    operator::Operator,
+    operator::{Operator, Side},
     operators::{Decode, Present},
     sink::StagedSink,
+    source::Source,
 };
 
 pub struct Graph {
-    pub decode: Decode,
+    /// At least one. The first is the `FROM` of the pipeline.
+    pub inputs: Vec<Input>,
+    /// Every edge goes from a step to a later one.
     pub nodes: Vec<Node>,
-    /// Steps that take what the source decodes.
-    pub first: Vec<usize>,
+}
+
+/// A source with the step that makes rows of its records.
+pub struct Input {
+    /// `source` for the first, then `source_2`, …: its page in the books, and the owner of its cursors.
+    pub step: StepId,
+    pub source: Box<dyn Source>,
+    pub decode: Decode,
+    /// Steps that take what it decodes.
+    pub first: Vec<Edge>,
+}
+
+/// Where rows go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edge {
+    pub to: usize,
+    pub side: Side,
+}
+
+/// A step with one way in.
+impl From<usize> for Edge {
+    fn from(to: usize) -> Self {
+        Self { to, side: Side::Left }
+    }
 }
 
 pub struct Node {
     pub id: StepId,
     pub work: Work,
     /// Where its rows go: one step, several (`TEE`, `SHARD … INTO (…)`), or none (a sink).
-    pub next: Vec<usize>,
+    pub next: Vec<Edge>,
     /// Digest of key, types and window; `None` for a step without state.
     pub state: Option<u64>,
 }
@@ -41,5 +66,43 @@ pub enum Work {
     },
 }
 
-/// The id of the source in books, ledger and dead letters.
+/// The id of the first input in books, ledger and dead letters.
 pub const SOURCE: &str = "source";
+
+/// Between the id of an input and the name of a partition, in the names of cursors and watermarks. The first input's have no prefix.
+const OF: char = '\u{1f}';
+
+/// The id of the input at this place.
+pub fn input_step(index: usize) -> StepId {
+    match index {
+        0 => StepId::new(SOURCE),
+        _ => StepId::new(format!("{SOURCE}_{}", index + 1)),
+    }
+}
+
+/// Inputs of one pipeline: more are a mistake, and every start looks at the cursors of each.
+pub const MOST_INPUTS: usize = 16;
+
+/// The name under which a checkpoint keeps a partition of an input: two inputs may read one place, each at its own pace.
+pub fn qualified(input: &StepId, partition: &str) -> String {
+    if input.as_str() == SOURCE { partition.to_owned() } else { format!("{input}{OF}{partition}") }
+}
+
+/// The source's own name of a partition, whichever input it belongs to.
+pub fn unqualified(partition: &str) -> &str {
+    partition.split_once(OF).map_or(partition, |(_, partition)| partition)
+}
+
+impl Input {
+    pub fn qualified(&self, partition: &str) -> String {
+        qualified(&self.step, partition)
+    }
+
+    /// The source's own name of a partition, if it is one of this input.
+    pub fn own<'a>(&self, qualified: &'a str) -> Option<&'a str> {
+        match qualified.split_once(OF) {
+            None => (self.step.as_str() == SOURCE).then_some(qualified),
+            Some((step, partition)) => (step == self.step.as_str()).then_some(partition),
+        }
+    }
+}

@@ -41,14 +41,35 @@ pub struct Delta {
     pub expired: Vec<Generation>,
 }
 
+/// The way by which rows come into a step: only a join has more than one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Side {
+    #[default]
+    Left,
+    Right,
+}
+
 /// One step of a chain. Called by one thread; never waits, never logs, never fails for a bad row.
 pub trait Operator: Send {
     /// Takes a batch and reports a fate for every row of it through `out`. Order is kept.
     fn push(&mut self, batch: Batch, out: &mut Output) -> Result<(), Halt>;
 
+    /// The same for rows that come in on the right of a join.
+    fn push_right(&mut self, _batch: Batch, out: &mut Output) -> Result<(), Halt> {
+        Err(Halt::Broken { step: out.step().clone(), detail: "this step has one way in".into() })
+    }
+
     /// The lowest watermark of the partitions that are waited for; never goes back. Called before `close`, and after `restore` with
-    /// what it was at the last `close`.
-    fn advance(&mut self, _lowest: Micros) {}
+    /// what it was at the last `close`. What this sets free (windows that are complete) goes out with [`Output::release`]; after a
+    /// `restore` there is nothing to set free, since the epoch that moved the watermark has committed it.
+    fn advance(&mut self, _lowest: Micros, _out: &mut Output) -> Result<(), Halt> {
+        Ok(())
+    }
+
+    /// All inputs are at their end: what waits for time goes out. Called once, after the last `push` and before the last `close`.
+    fn finish(&mut self, _out: &mut Output) -> Result<(), Halt> {
+        Ok(())
+    }
 
     /// The epoch is closed: hands over what changed. Steps without state have nothing to say.
     fn close(&mut self, _epoch: Epoch) -> Delta {
@@ -118,6 +139,24 @@ impl Output {
             self.enter(&batch, &all, Fate::Passed, "passed");
         }
         self.emitted.push(batch);
+    }
+
+    /// Rows that a step made of what it had absorbed: counted as output, and nobody's fate.
+    pub fn release(&mut self, batch: Batch) {
+        if batch.is_empty() {
+            return;
+        }
+        self.books.rows_out += counted(&batch);
+        self.emitted.push(batch);
+    }
+
+    /// Rows of `batch` that went on, as other rows in other numbers (`UNNEST`, a join): the rows that went in have the fate `passed`,
+    /// what goes out is given to [`Output::release`].
+    pub fn pass(&mut self, batch: &Batch, rows: &[usize]) {
+        self.books.count(Fate::Passed, rows.len() as u64);
+        if self.keep_passed {
+            self.enter(batch, rows, Fate::Passed, "passed");
+        }
     }
 
     /// Rows of `batch` (by index) that stop here, in order.

@@ -73,7 +73,7 @@ mod tests {
     fn batch(records: &[String]) -> Batch {
         let mut out = Output::new(StepId::new("source"), false);
         let mut decode = Decode::new(Wanted { whole_record: true, ..wanted(&["id", "name"]) });
-        decode.push(origin("in/ä", 5, records), NOW, &mut out);
+        decode.push(origin("in/ä", 5, records), None, NOW, &mut out);
         assert_eq!(out.books.fate(Fate::Passed), records.len() as u64);
         out.emitted.remove(0)
     }

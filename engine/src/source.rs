@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use arrow::array::RecordBatch;
 use serde_json::Value;
 use syncline_record::{Micros, Origin, Partition, Place, Reason};
 
@@ -22,6 +23,9 @@ pub type Cursors = BTreeMap<String, Value>;
 pub struct Rows {
     /// Its `times` hold the record time that the source knows; a `SCHEMA` may replace them with a column's.
     pub origin: Origin,
+    /// The fields of a source that has types (Parquet, tables, streams), by name; a row each of `origin`, which then has texts in
+    /// place of bytes. `None`: records that are still to be decoded.
+    pub columns: Option<RecordBatch>,
     /// Records that cannot be rows, because of their size.
     pub rejected: Vec<Rejected>,
     /// Where to go on after these rows and rejections.

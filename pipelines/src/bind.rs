@@ -13,7 +13,7 @@ use syncline_connectors::{ConnectorError, LogSource, SinkRequest, Surroundings, 
 use syncline_dsl::plan::{Plan, SourcePlan};
 use syncline_engine::{
     checkpoint,
-    graph::Graph,
+    graph::{Graph, Input, input_step},
     log::Log,
     operators::decode::{Decode, EventTime, Wanted},
     runtime::{job::JobSpec, supervisor::Pipeline},
@@ -125,13 +125,13 @@ pub fn bind(
     let mut flow = Flow::new(plan, planner, edges, endless);
     let first = flow.steps(&plan.flow, decode.schema(), flow::Branch::Main)?;
     let Flow { nodes, sinks, .. } = flow;
+    let input = Input { step: input_step(0), source: edges.source(&plan.source)?, decode, first };
     let job = JobSpec {
         pipeline: plan.pipeline.clone(),
         plan: plan.digest(),
         checkpoint_every: Duration::from_micros(plan.options.checkpoint_every),
         keep_passed: plan.options.ledger_all,
-        graph: Graph { decode, nodes, first },
-        source: edges.source(&plan.source)?,
+        graph: Graph { inputs: vec![input], nodes },
         witness,
     };
     Ok(Pipeline { job, sinks })

@@ -79,7 +79,7 @@ fn latest_time(plan: &Plan, rows: &[Vec<u8>]) -> Result<Option<Micros>, String> 
     let delay = wanted.event_time.as_ref().map_or(0, |event| event.delay);
     let mut decode = Decode::new(wanted);
     let mut out = syncline_engine::operator::Output::new(StepId::new("source"), false);
-    decode.push(input::origin(rows, 0, rows.len(), Micros::MIN / 2), Micros::MAX / 2, &mut out);
+    decode.push(input::origin(rows, 0, rows.len(), Micros::MIN / 2), None, Micros::MAX / 2, &mut out);
     Ok(decode.watermarks().values().max().map(|watermark| watermark.saturating_add(delay)).filter(|time| *time > 0))
 }
 

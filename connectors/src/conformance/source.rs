@@ -91,7 +91,7 @@ fn poll_some(source: &mut dyn Source, polls: usize, now: Micros, given: &mut Giv
 }
 
 fn take(polled: Rows, given: &mut Given, cursors: &mut Cursors) {
-    let Rows { origin, rejected, cursor } = polled;
+    let Rows { origin, rejected, cursor, .. } = polled;
     let rows = given.rows.entry(origin.partition.to_string()).or_default();
     rows.extend((0..origin.rows()).map(|row| Seen {
         offset: origin.offsets[row],
@@ -99,7 +99,7 @@ fn take(polled: Rows, given: &mut Given, cursors: &mut Cursors) {
         time: origin.times[row],
         ingested_at: origin.ingested_at.get(row),
         headers: origin.headers.get(row).map(str::to_owned),
-        bytes: origin.bytes_of(row).to_vec(),
+        bytes: origin.bytes_of(row).into_owned(),
     }));
     given.rejected.extend(rejected);
     cursors.insert(origin.partition.to_string(), cursor);

@@ -78,7 +78,7 @@ fn drain(source: &mut FileSource, cursors: &mut Cursors, now: Micros) -> Vec<Str
     while let Polled::Rows(polled) = source.poll(now).unwrap() {
         for row in 0..polled.origin.rows() {
             let place = polled.origin.place(row);
-            let text = String::from_utf8_lossy(polled.origin.bytes_of(row)).into_owned();
+            let text = String::from_utf8_lossy(&polled.origin.bytes_of(row)).into_owned();
             rows.push(format!("{place}@{} {text}", place.byte.unwrap()));
         }
         cursors.insert(polled.origin.partition.to_string(), polled.cursor);
@@ -459,7 +459,7 @@ proptest::proptest! {
                         given += 1;
                         for row in 0..polled.origin.rows() {
                             let (place, line) = (polled.origin.place(row), polled.origin.bytes_of(row));
-                            read.push(format!("{place}@{} {}", place.byte.unwrap(), String::from_utf8_lossy(line)));
+                            read.push(format!("{place}@{} {}", place.byte.unwrap(), String::from_utf8_lossy(&line)));
                         }
                         folder.cursors.insert(polled.origin.partition.to_string(), polled.cursor);
                     }

@@ -118,6 +118,7 @@ impl Tail {
         (cursor.offset, cursor.line, cursor.unended) = (block.next.offset, block.next.line, block.next.unended);
         cursor.size = cursor.size.max(cursor.offset);
         let origin = Origin {
+            texts: None,
             partition,
             payload: Buffer::from_vec(block.payload),
             times: vec![time; block.spans.len()],
@@ -130,7 +131,7 @@ impl Tail {
         };
         // A cursor is numbers, text and booleans: it always has a JSON form.
         let cursor = serde_json::to_value(&self.cursor).unwrap_or_default();
-        Rows { origin, rejected: rejected.into_iter().collect(), cursor }
+        Rows { origin, columns: None, rejected: rejected.into_iter().collect(), cursor }
     }
 
     /// A file that was cut to nothing and written anew while we looked away can be longer than our place in it: its head tells.

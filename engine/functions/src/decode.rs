@@ -7,21 +7,21 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, BooleanArray, StringViewArray},
+    array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringViewArray, new_null_array},
     buffer::{BooleanBuffer, Buffer, NullBuffer},
-    compute::nullif,
+    compute::{cast, kernels::cmp::not_distinct, nullif},
     datatypes::Field,
 };
 use hashbrown::HashMap;
 use syncline_record::Reason;
 
 use crate::{
-    convert::{Manner, convert},
+    convert::{Converted, Manner, convert},
     is_json,
     scan::{self, Flaw, Members},
     shown,
     sqltype::sql_type,
-    token, view,
+    token, view, write,
 };
 
 /// What becomes of a record with a member that is not wanted.
@@ -129,9 +129,44 @@ impl Decoder {
         };
         scan::object(record, &mut walk).map_err(|flaw| explain(record, flaw))?;
         match walk.stranger {
-            Some(name) => Err(Reason::new("unknown-field", format!("`{name}` is not in the schema"))),
+            Some(name) => Err(unknown(&name)),
             None => Ok(()),
         }
+    }
+
+    /// The wanted fields of rows that have types already, under the same rules: matched by name, absent is NULL, and a value that
+    /// the declared type cannot hold exactly makes the row bad.
+    pub fn take(&self, columns: &RecordBatch) -> Decoded {
+        let rows = columns.num_rows();
+        let (mut is_bad, mut bad) = (vec![false; rows], vec![]);
+        let given = columns.schema();
+        let stranger = given.fields().iter().find(|given| self.names.find(given.name().as_bytes()).is_none());
+        if let Some(name) = stranger.filter(|_| self.unknown == Unknown::Reject).map(|field| field.name()) {
+            (0..rows).for_each(|row| mark(row, &mut is_bad, &mut bad, || unknown(name)));
+        }
+        let mut taken: Vec<ArrayRef> = Vec::with_capacity(self.fields.len());
+        for field in &self.fields {
+            let made = match given.column_with_name(field.name()) {
+                None => Converted { array: new_null_array(field.data_type(), rows), bad: vec![] },
+                Some((index, given)) => retyped(columns.column(index), given, field),
+            };
+            for row in made.bad {
+                let detail = || unfit(columns, field, row as usize);
+                mark(row as usize, &mut is_bad, &mut bad, detail);
+            }
+            if !field.is_nullable() {
+                for row in (0..rows).filter(|row| made.array.is_null(*row)) {
+                    mark(row, &mut is_bad, &mut bad, || missing(field));
+                }
+            }
+            taken.push(made.array);
+        }
+        if !bad.is_empty() {
+            bad.sort_by_key(|(row, _)| *row);
+            let mask = BooleanArray::from(is_bad);
+            taken = taken.iter().map(|column| nullif(column, &mask).expect("a mask of the same length")).collect();
+        }
+        Decoded { columns: taken, bad }
     }
 
     fn typed(&self, tokens: Vec<StringViewArray>, rows: usize, bad: &mut Vec<(u32, Reason)>) -> Vec<ArrayRef> {
@@ -142,8 +177,7 @@ impl Decoder {
         for (field, tokens) in self.fields.iter().zip(tokens) {
             if !field.is_nullable() && tokens.null_count() > 0 {
                 for row in (0..tokens.len()).filter(|row| tokens.is_null(*row)) {
-                    let detail = || Reason::new("missing", format!("{} is missing or null", field.name()));
-                    mark(row, &mut is_bad, bad, detail);
+                    mark(row, &mut is_bad, bad, || missing(field));
                 }
             }
             if is_json(field) {
@@ -164,6 +198,62 @@ impl Decoder {
         }
         columns
     }
+}
+
+/// A column as the schema declares it.
+fn retyped(column: &ArrayRef, given: &Field, declared: &Field) -> Converted {
+    if is_json(given) && !is_json(declared) {
+        return convert(column.as_string_view(), declared.data_type(), Manner::Declared);
+    }
+    if is_json(declared) && !is_json(given) {
+        return Converted { array: tokens_of(column, given), bad: vec![] };
+    }
+    if column.data_type() == declared.data_type() {
+        return Converted { array: column.clone(), bad: vec![] };
+    }
+    // What comes back as it was has lost nothing.
+    let there = cast(column, declared.data_type());
+    let back = there.as_ref().ok().and_then(|there| cast(there, column.data_type()).ok());
+    let same = back.and_then(|back| not_distinct(&back, column).ok());
+    match (there, same) {
+        (Ok(array), Some(same)) => {
+            Converted { array, bad: (0..same.len() as u32).filter(|row| !same.value(*row as usize)).collect() }
+        }
+        _ => {
+            let bad = (0..column.len() as u32).filter(|row| column.is_valid(*row as usize)).collect();
+            Converted { array: new_null_array(declared.data_type(), column.len()), bad }
+        }
+    }
+}
+
+/// The JSON token of each value.
+fn tokens_of(column: &ArrayRef, field: &Field) -> ArrayRef {
+    let mut token = Vec::new();
+    let tokens = (0..column.len()).map(|row| {
+        token.clear();
+        write::token_of(column, field, row, &mut token);
+        column.is_valid(row).then(|| String::from_utf8_lossy(&token).into_owned())
+    });
+    Arc::new(tokens.collect::<StringViewArray>())
+}
+
+/// Why a value of a typed column is none of the declared type.
+fn unfit(columns: &RecordBatch, declared: &Field, row: usize) -> Reason {
+    let Some((index, given)) = columns.schema().column_with_name(declared.name()).map(|(i, field)| (i, field.clone()))
+    else {
+        return missing(declared);
+    };
+    let mut token = Vec::new();
+    write::token_of(columns.column(index), &given, row, &mut token);
+    misfit(declared, &String::from_utf8_lossy(&token))
+}
+
+fn unknown(name: &str) -> Reason {
+    Reason::new("unknown-field", format!("`{name}` is not in the schema"))
+}
+
+fn missing(field: &Field) -> Reason {
+    Reason::new("missing", format!("{} is missing or null", field.name()))
 }
 
 /// The first thing that is wrong with a row is the reason.

@@ -15,7 +15,7 @@
 //! | `__mark` | `Int64`, with event time only | watermark of the row's partition before the row: a row is late by it, whatever batch it is in |
 //! | `__group` | `Utf8View`, optional | key of `REPLACE … PER`, computed before any row could be dropped |
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use arrow::{
     array::{Array, AsArray, BooleanArray, RecordBatch, UInt8Array, UInt32Array},
@@ -74,14 +74,23 @@ impl From<Micros> for Instants {
     }
 }
 
+/// The text of rows that never were bytes: those of a source with types (Parquet, tables), and those that a step made (`AGGREGATE`,
+/// `JOIN`). A dead letter asks for it, and nothing else.
+pub trait RowTexts: Send + Sync + std::fmt::Debug {
+    /// The row as one JSON object.
+    fn text(&self, row: usize) -> Vec<u8>;
+}
+
 /// Where the rows of one poll came from, and their original bytes. Shared by every batch that derives from it.
 #[derive(Clone, Debug)]
 pub struct Origin {
     pub partition: Partition,
-    /// The bytes of all rows, as they came.
+    /// The bytes of all rows, as they came. Empty with `texts`.
     pub payload: Buffer,
-    /// Row → start and end in `payload`, without a line end.
+    /// Row → start and end in `payload`, without a line end. Empty with `texts`.
     pub spans: Vec<(u32, u32)>,
+    /// For rows that have no bytes.
+    pub texts: Option<Arc<dyn RowTexts>>,
     /// Row → offset in the partition (for a file the line, from 1). Strictly increasing.
     pub offsets: Vec<u64>,
     /// Row → byte of the partition at which it starts, where the source has such a thing.
@@ -97,12 +106,16 @@ pub struct Origin {
 
 impl Origin {
     pub fn rows(&self) -> usize {
-        self.spans.len()
+        self.offsets.len()
     }
 
-    pub fn bytes_of(&self, row: usize) -> &[u8] {
+    /// The original bytes of a row; where there are none, its text.
+    pub fn bytes_of(&self, row: usize) -> Cow<'_, [u8]> {
+        if let Some(texts) = &self.texts {
+            return Cow::Owned(texts.text(row));
+        }
         let (start, end) = self.spans[row];
-        &self.payload.as_slice()[start as usize..end as usize]
+        Cow::Borrowed(&self.payload.as_slice()[start as usize..end as usize])
     }
 
     pub fn place(&self, row: usize) -> Place {
@@ -124,7 +137,7 @@ impl Origin {
             epoch: 0,
             bytes: bytes[..bytes.len().min(DeadLetter::KEPT)].to_vec(),
             length: bytes.len() as u64,
-            hash: crate::keys::hex128(crate::keys::content_hash(bytes)),
+            hash: crate::keys::hex128(crate::keys::content_hash(&bytes)),
             headers: self.headers.get(row).map(str::to_owned),
         }
     }

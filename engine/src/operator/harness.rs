@@ -62,6 +62,7 @@ pub fn origin(partition: &str, first: u64, records: &[String]) -> Origin {
         payload.push(b'\n');
     }
     Origin {
+        texts: None,
         partition: Partition::new(partition, 0),
         payload: Buffer::from_vec(payload),
         offsets: (first..).take(spans.len()).collect(),
@@ -131,7 +132,7 @@ impl Bench {
         let origin = origin(&self.partition, *next, &records);
         *next += records.len() as u64;
         let mut decoded = Output::new(StepId::new("source"), false);
-        self.decode.push(origin, NOW, &mut decoded);
+        self.decode.push(origin, None, NOW, &mut decoded);
         assert_eq!(decoded.dead, [], "the records of a test can be read");
         decoded.emitted.into_iter().try_for_each(|batch| self.push(batch))
     }
@@ -140,12 +141,9 @@ impl Bench {
         let mut out = Output::new(StepId::new("step"), false);
         out.books.rows_in = super::counted(&batch);
         self.operator.push(batch, &mut out)?;
-        assert!(out.books.balance(), "{:?}", out.books);
         let told: u64 = out.ledger.iter().map(|entry| entry.offsets.len() as u64).sum();
         assert_eq!(told + out.books.fate(Fate::Passed), out.books.rows_in, "the ledger names every row that stopped");
-        self.books.add(&out.books);
-        self.dead.extend(out.dead.iter().map(|letter| letter.reason.detail.clone()));
-        self.rows.extend(out.emitted.iter().flat_map(shown));
+        self.settle(out);
         Ok(())
     }
 
@@ -153,7 +151,9 @@ impl Bench {
     pub fn epoch(mut self, lowest: Micros) -> Self {
         self.epoch += 1;
         self.lowest = self.lowest.max(lowest);
-        self.operator.advance(self.lowest);
+        let mut out = Output::new(StepId::new("step"), false);
+        self.operator.advance(self.lowest, &mut out).expect("the operator goes on");
+        self.settle(out);
         let delta = self.operator.close(self.epoch);
         delta.expired.iter().for_each(|generation| drop(self.segments.remove(generation)));
         for (generation, body) in delta.appended {
@@ -170,8 +170,26 @@ impl Bench {
                 self.operator.restore(*generation, body).expect("its own segments");
             }
         }
-        self.operator.advance(self.lowest);
+        let mut out = Output::new(StepId::new("step"), false);
+        self.operator.advance(self.lowest, &mut out).expect("the operator goes on");
+        assert!(out.emitted.is_empty(), "a restart sets nothing free");
         self
+    }
+
+    /// The inputs are at their end, and the last epoch is closed.
+    pub fn finish(mut self) -> Self {
+        let mut out = Output::new(StepId::new("step"), false);
+        self.operator.finish(&mut out).expect("the operator goes on");
+        self.settle(out);
+        let lowest = self.lowest;
+        self.epoch(lowest)
+    }
+
+    fn settle(&mut self, out: Output) {
+        assert!(out.books.balance(), "{:?}", out.books);
+        self.books.add(&out.books);
+        self.dead.extend(out.dead.iter().map(|letter| letter.reason.detail.clone()));
+        self.rows.extend(out.emitted.iter().flat_map(shown));
     }
 
     /// Bytes of all segments.

@@ -85,9 +85,12 @@ impl Decode {
         self.watermarks = watermarks;
     }
 
-    /// Rows of one poll. `now` is the clock, against which a time can be too far ahead.
-    pub fn push(&mut self, mut origin: Origin, now: Micros, out: &mut Output) {
-        let decoded = self.decoder.decode(&origin.payload, &origin.spans);
+    /// Rows of one poll, with their fields where the source has types. `now` is the clock, against which a time can be too far ahead.
+    pub fn push(&mut self, mut origin: Origin, columns: Option<RecordBatch>, now: Micros, out: &mut Output) {
+        let decoded = match columns {
+            None => self.decoder.decode(&origin.payload, &origin.spans),
+            Some(columns) => self.decoder.take(&columns),
+        };
         let rows = origin.rows();
         let metadata: Vec<ArrayRef> = self.wanted.metadata.iter().map(|name| metadata_column(name, &origin)).collect();
         let mut failed: Vec<RowFailure> =
@@ -162,14 +165,20 @@ impl Decode {
 }
 
 fn record_column_or_null(origin: &Origin, failed: &[RowFailure]) -> StringViewArray {
+    if origin.texts.is_some() {
+        let texts = (0..origin.rows()).map(|row| String::from_utf8(origin.bytes_of(row).into_owned()).ok());
+        return texts.collect();
+    }
     if failed.is_empty() {
         return record_column(&origin.payload, &origin.spans);
     }
     let dead: Vec<u32> = failed.iter().map(|failure| failure.row).collect();
-    (0..origin.rows())
-        .map(|row| match dead.binary_search(&(row as u32)) {
+    let payload = origin.payload.as_slice();
+    let spans = origin.spans.iter().enumerate();
+    spans
+        .map(|(row, (start, end))| match dead.binary_search(&(row as u32)) {
             Ok(_) => None,
-            Err(_) => std::str::from_utf8(origin.bytes_of(row)).ok(),
+            Err(_) => std::str::from_utf8(&payload[*start as usize..*end as usize]).ok(),
         })
         .collect()
 }

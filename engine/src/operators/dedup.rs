@@ -222,8 +222,9 @@ impl Operator for Dedup {
         Ok(())
     }
 
-    fn advance(&mut self, lowest: Micros) {
+    fn advance(&mut self, lowest: Micros, _out: &mut Output) -> Result<(), Halt> {
         self.horizon.advance(lowest);
+        Ok(())
     }
 
     fn close(&mut self, _epoch: Epoch) -> Delta {

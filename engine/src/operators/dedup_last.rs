@@ -139,7 +139,7 @@ impl Operator for DedupLast {
             let new = Last {
                 generation: self.generation(time).max(before),
                 time,
-                content: content_hash(batch.origin.bytes_of(id)),
+                content: content_hash(&batch.origin.bytes_of(id)),
                 version: encoded.row(row).data().into(),
             };
             match self.judge(prints[row], &new) {
@@ -163,8 +163,9 @@ impl Operator for DedupLast {
         Ok(())
     }
 
-    fn advance(&mut self, lowest: Micros) {
+    fn advance(&mut self, lowest: Micros, _out: &mut Output) -> Result<(), Halt> {
         self.horizon.advance(lowest);
+        Ok(())
     }
 
     fn close(&mut self, _epoch: Epoch) -> Delta {

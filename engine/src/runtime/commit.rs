@@ -11,12 +11,12 @@
 
 use std::collections::BTreeMap;
 
-use syncline_record::{StepId, time::NO_WATERMARK};
+use syncline_record::{Micros, StepId, time::NO_WATERMARK};
 
 use super::job::{Job, JobError, Open};
 use crate::{
     checkpoint::{self, EpochNote, KEPT_EPOCHS, Run, RunState, StateNote},
-    graph::Work,
+    graph::{Input, Work},
     ledger,
     log::{Ends, NewFrame},
     sink::Cut,
@@ -34,6 +34,7 @@ impl Job {
             return Ok(());
         }
         let began = self.ground.clock.elapsed();
+        self.move_time()?;
         let open = std::mem::take(&mut self.open);
         let epoch = self.checkpoint.epoch + 1;
         let now = self.ground.clock.now();
@@ -51,7 +52,7 @@ impl Job {
         self.checkpoint.marks.extend(marks);
         self.checkpoint.ends.extend(ends.clone());
         self.checkpoint.states = states;
-        self.checkpoint.watermarks = self.spec.graph.decode.watermarks().clone();
+        self.note_watermarks();
         self.run.epochs += 1;
         let took = self.ground.clock.elapsed().saturating_sub(began).as_micros() as u64;
         self.note(&open, took, &mut changes);
@@ -63,10 +64,35 @@ impl Job {
         self.spec.witness.enter(Window::Revealing);
         self.ground.log.commit(epoch, &ends)?;
         self.reveal()?;
-        self.spec.source.committed(&self.checkpoint.cursors)?;
+        for input in &mut self.spec.graph.inputs {
+            input.source.committed(&own(input, &self.checkpoint.cursors))?;
+        }
         self.spec.witness.enter(Window::Idle);
         metrics::counter!("syncline_epochs_total", "pipeline" => self.spec.pipeline.clone()).increment(1);
         Ok(())
+    }
+
+    /// Tells every step how far time has come; what that sets free goes through the chain and belongs to this epoch.
+    fn move_time(&mut self) -> Result<(), JobError> {
+        let (mut partitions, mut watermarks) = (vec![], BTreeMap::new());
+        for (index, input) in self.spec.graph.inputs.iter().enumerate() {
+            if !self.over.contains(&index) {
+                let names = input.source.partitions();
+                partitions.extend(names.iter().map(|partition| input.qualified(&partition.to_string())));
+                watermarks.extend(qualified_watermarks(input));
+            }
+        }
+        let lowest = self.frontier.lowest(partitions, &watermarks).unwrap_or(NO_WATERMARK);
+        let lowest = self.checkpoint.lowest.max(lowest);
+        self.checkpoint.lowest = lowest;
+        self.set_free(|operator, out| operator.advance(lowest, out))
+    }
+
+    fn note_watermarks(&mut self) {
+        self.checkpoint.watermarks.clear();
+        for input in &self.spec.graph.inputs {
+            self.checkpoint.watermarks.extend(qualified_watermarks(input));
+        }
     }
 
     fn balance(&self) -> Result<(), JobError> {
@@ -122,13 +148,9 @@ impl Job {
     }
 
     fn close_states(&mut self, epoch: u64, changes: &mut Changes) -> Result<BTreeMap<StepId, StateNote>, JobError> {
-        let partitions = self.spec.source.partitions();
-        let lowest = self.frontier.lowest(&partitions, self.spec.graph.decode.watermarks());
-        self.checkpoint.lowest = self.checkpoint.lowest.max(lowest.unwrap_or(NO_WATERMARK));
         let mut states = BTreeMap::new();
         for node in &mut self.spec.graph.nodes {
             let (Work::Operator(operator), Some(digest)) = (&mut node.work, node.state) else { continue };
-            operator.advance(self.checkpoint.lowest);
             let delta = operator.close(epoch);
             let Some(segments) = self.segments.get_mut(&node.id) else { continue };
             segments.write(epoch, delta, &*self.ground.store, changes)?;
@@ -190,4 +212,14 @@ pub fn close_run(
     checkpoint::put(&mut changes, key, &record);
     ground.store.apply(changes)?;
     Ok(ground.store.flush()?)
+}
+
+/// Watermarks of the partitions of an input, under the names that a checkpoint keeps.
+fn qualified_watermarks(input: &Input) -> impl Iterator<Item = (String, Micros)> + '_ {
+    input.decode.watermarks().iter().map(|(partition, watermark)| (input.qualified(partition), *watermark))
+}
+
+/// What a checkpoint keeps for the partitions of one input, under the source's own names.
+pub(super) fn own<T: Clone>(input: &Input, all: &BTreeMap<String, T>) -> BTreeMap<String, T> {
+    all.iter().filter_map(|(name, value)| Some((input.own(name)?.to_owned(), value.clone()))).collect()
 }

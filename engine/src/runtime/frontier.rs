@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use syncline_record::{Micros, Partition, time::NO_WATERMARK};
+use syncline_record::{Micros, time::NO_WATERMARK};
 
 /// How long a partition is waited for: longer than any pause between two polls or restarts of a producer.
 const IDLE: Duration = Duration::from_secs(300);
@@ -40,8 +40,7 @@ impl Frontier {
     }
 
     /// The lowest watermark of the live ones among these partitions. `None`: there is nothing to go by.
-    pub fn lowest(&mut self, partitions: &[Partition], watermarks: &BTreeMap<String, Micros>) -> Option<Micros> {
-        let mut names: Vec<String> = partitions.iter().map(Partition::to_string).collect();
+    pub fn lowest(&mut self, mut names: Vec<String>, watermarks: &BTreeMap<String, Micros>) -> Option<Micros> {
         names.sort_unstable();
         self.active.retain(|name, _| names.binary_search(name).is_ok());
         let waited_for = |name: &&String| {
@@ -59,8 +58,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn partitions() -> Vec<Partition> {
-        vec![Partition::new("a", 0), Partition::new("b", 0)]
+    fn partitions() -> Vec<String> {
+        vec!["a".into(), "b".into()]
     }
 
     fn watermarks(a: Micros) -> BTreeMap<String, Micros> {
@@ -71,13 +70,13 @@ mod tests {
     fn a_partition_that_has_shown_nothing_holds_everything_back() {
         let mut frontier = Frontier::new(Duration::ZERO);
         frontier.gave_rows("a", 1000 * SECOND);
-        assert_eq!(frontier.lowest(&partitions(), &watermarks(7)), Some(NO_WATERMARK));
+        assert_eq!(frontier.lowest(partitions(), &watermarks(7)), Some(NO_WATERMARK));
     }
 
     #[test]
     fn a_partition_that_is_no_more_holds_nothing_back() {
-        assert_eq!(Frontier::default().lowest(&partitions()[..1], &watermarks(7)), Some(7));
-        assert_eq!(Frontier::default().lowest(&[], &watermarks(7)), None);
+        assert_eq!(Frontier::default().lowest(vec!["a".into()], &watermarks(7)), Some(7));
+        assert_eq!(Frontier::default().lowest(vec![], &watermarks(7)), None);
     }
 
     #[test]
@@ -85,10 +84,10 @@ mod tests {
         let mut frontier = Frontier::new(Duration::ZERO);
         frontier.gave_rows("a", 200 * SECOND);
         frontier.exhausted(299 * SECOND);
-        assert_eq!(frontier.lowest(&partitions(), &watermarks(7)), Some(NO_WATERMARK));
+        assert_eq!(frontier.lowest(partitions(), &watermarks(7)), Some(NO_WATERMARK));
         frontier.exhausted(300 * SECOND);
-        assert_eq!(frontier.lowest(&partitions(), &watermarks(7)), Some(7));
+        assert_eq!(frontier.lowest(partitions(), &watermarks(7)), Some(7));
         frontier.gave_rows("b", 301 * SECOND);
-        assert_eq!(frontier.lowest(&partitions(), &watermarks(7)), Some(NO_WATERMARK));
+        assert_eq!(frontier.lowest(partitions(), &watermarks(7)), Some(NO_WATERMARK));
     }
 }

@@ -1,6 +1,6 @@
-//! A job: one pipeline's chain over its source, epoch by epoch.
+//! A job: one pipeline's chain over its inputs, epoch by epoch.
 //!
-//! One thread calls [`Job::turn`] again and again. A turn takes one poll of the source through the whole chain, and closes the
+//! One thread calls [`Job::turn`] again and again. A turn takes one poll of an input through the whole chain, and closes the
 //! epoch when it is time. Whatever goes wrong, nothing of an open epoch was committed: drop the job and start another.
 
 use std::{
@@ -8,18 +8,18 @@ use std::{
     time::Duration,
 };
 
-use syncline_record::{Batch, DeadLetter, Epoch, Origin, StepBooks, StepId};
+use syncline_record::{Batch, DeadLetter, Epoch, StepBooks, StepId};
 
 use super::{Ground, Turn, frontier::Frontier};
 use crate::{
     checkpoint::{Checkpoint, ReadError, Run},
-    graph::{Graph, Node, SOURCE, Work},
+    graph::{Edge, Graph, Node, Work},
     log::{CommitError, Event, LogError, NewFrame},
-    operator::{Halt, LedgerEntry, Operator, Output},
+    operator::{Halt, LedgerEntry, Operator, Output, Side},
     outbox,
     segment::{SegmentError, Segments},
     sink::SinkError,
-    source::{Polled, Progress, Rejected, Rows, Source, SourceError},
+    source::{Polled, Progress, Rejected, Rows, SourceError},
     store::StoreError,
     witness::{Window, Witness},
 };
@@ -40,7 +40,6 @@ pub struct JobSpec {
     /// `ledger = 'all'`
     pub keep_passed: bool,
     pub graph: Graph,
-    pub source: Box<dyn Source>,
     pub witness: Box<dyn Witness>,
 }
 
@@ -79,7 +78,7 @@ pub(super) struct Open {
     pub dead: Vec<DeadLetter>,
     pub ledger: Vec<LedgerEntry>,
     pub touched: bool,
-    /// Partitions whose cursor has moved.
+    /// Partitions whose cursor has moved, qualified by their input.
     pub moved: BTreeSet<String>,
 }
 
@@ -91,11 +90,15 @@ pub struct Job {
     pub(super) run: Run,
     pub(super) open: Open,
     pub(super) frontier: Frontier,
+    /// Inputs that are at their end, by index.
+    pub(super) over: BTreeSet<usize>,
+    /// The input that is asked next: they take turns.
+    pub(super) turn: usize,
     pub(super) ended: bool,
 }
 
 impl Job {
-    /// One poll of the source, through the chain; and a commit when one is due.
+    /// One poll of the inputs, through the chain; and a commit when one is due.
     pub fn turn(&mut self) -> Result<Turn, JobError> {
         if self.ended {
             return Ok(Turn::Ended);
@@ -106,22 +109,40 @@ impl Job {
             self.commit_if_due()?;
             return Ok(Turn::Idle);
         }
-        let turn = match self.spec.source.poll(self.ground.clock.now())? {
-            Polled::Rows(rows) => {
-                self.take(rows)?;
-                Turn::Worked
-            }
-            Polled::Idle => {
-                self.frontier.exhausted(self.ground.clock.elapsed());
-                Turn::Idle
-            }
-            Polled::Ended => {
-                self.finish(true)?;
-                return Ok(Turn::Ended);
-            }
-        };
+        let turn = self.poll()?;
+        if turn == Turn::Ended {
+            self.finish(true)?;
+            return Ok(turn);
+        }
         self.commit_if_due()?;
         Ok(turn)
+    }
+
+    /// Asks the inputs in turn until one has rows.
+    fn poll(&mut self) -> Result<Turn, JobError> {
+        let inputs = self.spec.graph.inputs.len();
+        for _ in 0..inputs {
+            let input = self.turn;
+            self.turn = (input + 1) % inputs;
+            if self.over.contains(&input) {
+                continue;
+            }
+            match self.spec.graph.inputs[input].source.poll(self.ground.clock.now())? {
+                Polled::Rows(rows) => {
+                    self.take(input, rows)?;
+                    return Ok(Turn::Worked);
+                }
+                Polled::Idle => {}
+                Polled::Ended => {
+                    self.over.insert(input);
+                }
+            }
+        }
+        if self.over.len() == inputs {
+            return Ok(Turn::Ended);
+        }
+        self.frontier.exhausted(self.ground.clock.elapsed());
+        Ok(Turn::Idle)
     }
 
     /// Closes the epoch and stops: on request (`ended` false), or because the source is at its end.
@@ -129,6 +150,9 @@ impl Job {
         self.ended = true;
         self.checkpoint.ended = ended;
         self.open.touched = true;
+        if ended {
+            self.set_free(|operator, out| operator.finish(out))?;
+        }
         self.commit(ended)
     }
 
@@ -145,7 +169,14 @@ impl Job {
     }
 
     pub fn progress(&self) -> Progress {
-        self.spec.source.progress()
+        let mut all = Progress { total: Some(0), ..Progress::default() };
+        for input in &self.spec.graph.inputs {
+            let one = input.source.progress();
+            all.done += one.done;
+            all.skipped += one.skipped;
+            all.total = all.total.zip(one.total).map(|(all, one)| all + one);
+        }
+        all
     }
 
     /// Outbox topics by step, for the sinks' own tasks.
@@ -205,7 +236,7 @@ impl Job {
         Ok(())
     }
 
-    fn take(&mut self, rows: Rows) -> Result<(), JobError> {
+    fn take(&mut self, input: usize, rows: Rows) -> Result<(), JobError> {
         if self.open.since.is_none() {
             self.open.since = Some(self.ground.clock.elapsed());
             self.spec.witness.enter(Window::Open);
@@ -213,20 +244,23 @@ impl Job {
         self.open.touched = true;
         self.open.rows += rows.origin.rows() as u64 + rows.rejected.len() as u64;
         self.open.bytes += rows.origin.payload.len() as u64;
-        let partition = rows.origin.partition.to_string();
+        let now = self.ground.clock.now();
+        let at = &mut self.spec.graph.inputs[input];
+        let partition = at.qualified(&rows.origin.partition.to_string());
         self.frontier.gave_rows(&partition, self.ground.clock.elapsed());
-        let mut out = Output::new(StepId::new(SOURCE), self.spec.keep_passed);
+        let mut out = Output::new(at.step.clone(), self.spec.keep_passed);
         out.books.rows_in = rows.origin.rows() as u64 + rows.rejected.len() as u64;
         for rejected in rows.rejected {
-            out.dead_record(letter(rejected));
+            let letter = letter(out.step(), rejected);
+            out.dead_record(letter);
         }
         if rows.origin.rows() > 0 {
-            self.decode(rows.origin, &mut out);
+            at.decode.push(rows.origin, rows.columns, now, &mut out);
         }
         let emitted = self.enter(out);
         for batch in emitted {
-            for index in 0..self.spec.graph.first.len() {
-                self.push(self.spec.graph.first[index], batch.clone())?;
+            for edge in 0..self.spec.graph.inputs[input].first.len() {
+                self.push(self.spec.graph.inputs[input].first[edge], batch.clone())?;
             }
         }
         self.open.moved.insert(partition.clone());
@@ -234,18 +268,17 @@ impl Job {
         Ok(())
     }
 
-    fn decode(&mut self, origin: Origin, out: &mut Output) {
-        let now = self.ground.clock.now();
-        self.spec.graph.decode.push(origin, now, out);
-    }
-
     /// Takes a batch through a step and all that follow.
-    fn push(&mut self, index: usize, batch: Batch) -> Result<(), JobError> {
+    fn push(&mut self, edge: Edge, batch: Batch) -> Result<(), JobError> {
+        let index = edge.to;
         let node = &mut self.spec.graph.nodes[index];
         let mut out = Output::new(node.id.clone(), self.spec.keep_passed);
         out.books.rows_in = crate::operator::counted(&batch);
         match &mut node.work {
-            Work::Operator(operator) => operator.push(batch, &mut out)?,
+            Work::Operator(operator) => match edge.side {
+                Side::Left => operator.push(batch, &mut out)?,
+                Side::Right => operator.push_right(batch, &mut out)?,
+            },
             Work::Fan => out.emit(batch),
             Work::Staged { present, sink } => {
                 present.push(batch, &mut out)?;
@@ -266,12 +299,31 @@ impl Job {
                 }
             }
         }
+        self.hand_on(index, out)
+    }
+
+    /// Books what a step had to say, and takes what it puts out to the steps behind it.
+    fn hand_on(&mut self, index: usize, out: Output) -> Result<(), JobError> {
         let emitted = self.enter(out);
         for batch in emitted {
-            let branches = self.spec.graph.nodes[index].next.len();
-            for branch in 0..branches {
+            for branch in 0..self.spec.graph.nodes[index].next.len() {
                 self.push(self.spec.graph.nodes[index].next[branch], batch.clone())?;
             }
+        }
+        Ok(())
+    }
+
+    /// Asks every step, from the first to the last, for what time sets free: what one puts out reaches the next before it is asked.
+    pub(super) fn set_free(
+        &mut self,
+        mut ask: impl FnMut(&mut dyn Operator, &mut Output) -> Result<(), Halt>,
+    ) -> Result<(), JobError> {
+        for index in 0..self.spec.graph.nodes.len() {
+            let node = &mut self.spec.graph.nodes[index];
+            let Work::Operator(operator) = &mut node.work else { continue };
+            let mut out = Output::new(node.id.clone(), self.spec.keep_passed);
+            ask(&mut **operator, &mut out)?;
+            self.hand_on(index, out)?;
         }
         Ok(())
     }
@@ -288,9 +340,9 @@ impl Job {
     }
 }
 
-fn letter(rejected: Rejected) -> DeadLetter {
+fn letter(step: &StepId, rejected: Rejected) -> DeadLetter {
     DeadLetter {
-        step: StepId::new(SOURCE),
+        step: step.clone(),
         reason: rejected.reason,
         place: rejected.place,
         time: rejected.time,

@@ -1,11 +1,12 @@
 //! The start of a job: the same sequence for a first start, a restart after a crash, and a new version of the pipeline.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use syncline_record::{Books, StepBooks, StepId};
+use syncline_record::{Books, Micros, StepBooks, StepId};
 
 use super::{
     Ground,
+    commit::own,
     frontier::Frontier,
     job::{Job, JobSpec, Open},
 };
@@ -14,6 +15,7 @@ use crate::{
     graph::Work,
     ledger,
     log::{Ends, LogError},
+    operator::{Operator, Output},
     segment::{self, SegmentError, Segments},
     sink::SinkError,
     source::SourceError,
@@ -79,7 +81,10 @@ impl Job {
         cut_back(&ground, &spec.pipeline, &checkpoint.ends)?;
         let segments = restore(&ground, &mut spec, &checkpoint)?;
         open_staged(&mut spec, &checkpoint)?;
-        spec.source.open(&checkpoint.cursors, ground.clock.now())?;
+        for input in &mut spec.graph.inputs {
+            let cursors = own(input, &checkpoint.cursors);
+            input.source.open(&cursors, ground.clock.now())?;
+        }
 
         checkpoint.format = CHECKPOINT_FORMAT;
         checkpoint.fence += 1;
@@ -96,7 +101,8 @@ impl Job {
         ground.store.flush()?;
         spec.witness.enter(Window::Idle);
         let frontier = Frontier::new(ground.clock.elapsed());
-        Ok(Job { ground, spec, segments, checkpoint, run, open: Open::default(), frontier, ended: false })
+        let (open, over) = (Open::default(), BTreeSet::new());
+        Ok(Job { ground, spec, segments, checkpoint, run, open, frontier, over, turn: 0, ended: false })
     }
 }
 
@@ -218,7 +224,10 @@ fn restore(
     spec: &mut JobSpec,
     checkpoint: &Checkpoint,
 ) -> Result<BTreeMap<StepId, Segments>, StartError> {
-    spec.graph.decode.restore(checkpoint.watermarks.clone());
+    for input in &mut spec.graph.inputs {
+        let watermarks = own(input, &checkpoint.watermarks);
+        input.decode.restore(watermarks);
+    }
     let mut all = BTreeMap::new();
     for node in &mut spec.graph.nodes {
         let (Work::Operator(operator), Some(digest)) = (&mut node.work, node.state) else { continue };
@@ -229,10 +238,22 @@ fn restore(
             // Old segments, if there are any, go away with this start; new ones must not take their numbers.
             segments.skip(&*ground.store)?;
         }
-        operator.advance(checkpoint.lowest);
+        resume(&mut **operator, &node.id, checkpoint.lowest)?;
         all.insert(node.id.clone(), segments);
     }
     Ok(all)
+}
+
+/// Tells a restored step how far time had come. The epoch that moved it there has committed all that this set free.
+fn resume(operator: &mut dyn Operator, step: &StepId, lowest: Micros) -> Result<(), StartError> {
+    let mut out = Output::new(step.clone(), false);
+    let told = operator.advance(lowest, &mut out).map_err(|halt| halt.to_string());
+    let detail = match told {
+        Ok(()) if out.emitted.is_empty() => return Ok(()),
+        Ok(()) => "its state holds what an earlier epoch has put out".to_owned(),
+        Err(halt) => halt,
+    };
+    Err(SegmentError::Damaged { step: step.clone(), generation: 0, sequence: 0, detail }.into())
 }
 
 fn open_staged(spec: &mut JobSpec, checkpoint: &Checkpoint) -> Result<(), StartError> {
@@ -271,7 +292,9 @@ fn begin_run(
         let waiting = left.steps.get(&node.id).map_or(0, |page| page.waiting);
         *pages.step(&node.id) = StepBooks { rows_in: waiting, waiting, ..StepBooks::default() };
     }
-    pages.step(&StepId::new(crate::graph::SOURCE));
+    for input in &spec.graph.inputs {
+        pages.step(&input.step);
+    }
     Ok(Run {
         pipeline: spec.pipeline.clone(),
         run: last.map_or(0, |run| run.run) + 1,
@@ -285,7 +308,7 @@ fn begin_run(
         pages,
         baseline,
         closed: None,
-        order: std::iter::once(StepId::new(crate::graph::SOURCE))
+        order: (spec.graph.inputs.iter().map(|input| input.step.clone()))
             .chain(spec.graph.nodes.iter().map(|node| node.id.clone()))
             .collect(),
         killed: BTreeMap::new(),

@@ -221,6 +221,7 @@ fn rows(polled: &[&Record], now: Micros) -> Rows {
     }
     let last = polled.last().map_or(0, |record| record.offset);
     let origin = Origin {
+        texts: None,
         partition,
         payload: Buffer::from_vec(payload),
         times: vec![MIDNIGHT; spans.len()],
@@ -231,5 +232,5 @@ fn rows(polled: &[&Record], now: Micros) -> Rows {
         headers: Headers::Absent,
         keys: None,
     };
-    Rows { origin, rejected, cursor: Value::from(last) }
+    Rows { origin, columns: None, rejected, cursor: Value::from(last) }
 }

@@ -15,7 +15,7 @@ use syncline_record::{Micros, StepId, batch::GROUP};
 
 use super::{disk::Disk, disk::Folder, input::SECOND};
 use crate::{
-    graph::{Graph, Node, Work},
+    graph::{Edge, Graph, Input, Node, SOURCE, Work},
     ledger::outbox_topic,
     operator::Operator,
     operators::{
@@ -24,6 +24,7 @@ use crate::{
         decode::{EventTime, Wanted},
         present::{Deletes, Presentation},
     },
+    source::Source,
 };
 
 pub const NAME: &str = "simulated";
@@ -105,13 +106,13 @@ pub fn columns(planner: &Planner, names: &[&str], schema: &Schema) -> Projection
 }
 
 /// The graph over these outside things.
-pub fn graph(disk: &Arc<Mutex<Disk>>) -> Graph {
+pub fn graph(disk: &Arc<Mutex<Disk>>, source: Box<dyn Source>) -> Graph {
     let recipe = &*RECIPE;
     let newest = DedupLast::new(recipe.key.clone(), recipe.version.clone(), Some(NEWEST_WITHIN), true);
     let nodes = vec![
         operator("where", Filter::new(recipe.not_negative.clone(), false), &[1], None),
         operator("dedup", Dedup::new(recipe.id.clone(), Some(WITHIN)), &[2], Some(1)),
-        Node { id: StepId::new("tee"), work: Work::Fan, next: vec![3, 4, 8], state: None },
+        Node { id: StepId::new("tee"), work: Work::Fan, next: edges(&[3, 4, 8]), state: None },
         Node {
             id: StepId::new("file"),
             work: Work::Staged { present: present(None, Deletes::Absorb), sink: Box::new(Folder::new(disk.clone())) },
@@ -127,11 +128,16 @@ pub fn graph(disk: &Arc<Mutex<Disk>>) -> Graph {
         operator("large", Filter::new(recipe.large.clone(), true), &[11], None),
         outbox("groups", present(None, Deletes::Clear)),
     ];
-    Graph { decode: Decode::new(wanted()), nodes, first: vec![0] }
+    let input = Input { step: StepId::new(SOURCE), source, decode: Decode::new(wanted()), first: edges(&[0]) };
+    Graph { inputs: vec![input], nodes }
 }
 
 fn operator(id: &str, operator: impl Operator + 'static, next: &[usize], state: Option<u64>) -> Node {
-    Node { id: StepId::new(id), work: Work::Operator(Box::new(operator)), next: next.to_vec(), state }
+    Node { id: StepId::new(id), work: Work::Operator(Box::new(operator)), next: edges(next), state }
+}
+
+fn edges(next: &[usize]) -> Vec<Edge> {
+    next.iter().map(|to| Edge::from(*to)).collect()
 }
 
 fn outbox(id: &str, present: Present) -> Node {

@@ -101,7 +101,8 @@ impl World {
     }
 
     pub fn spec(&self) -> JobSpec {
-        let mut graph = pipeline::graph(&self.disk);
+        let source = Box::new(Reader::new(self.input.clone(), Dice::new(self.dice.seed(), "polls")));
+        let mut graph = pipeline::graph(&self.disk, source);
         for node in &mut graph.nodes {
             node.work = match (std::mem::replace(&mut node.work, Work::Fan), self.breakage) {
                 (Work::Staged { present, sink }, Some(breakage)) => {
@@ -116,7 +117,6 @@ impl World {
             checkpoint_every: Duration::from_millis(200),
             keep_passed: self.keep_passed,
             graph,
-            source: Box::new(Reader::new(self.input.clone(), Dice::new(self.dice.seed(), "polls"))),
             witness: Box::new(Memory(self.window.clone())),
         }
     }

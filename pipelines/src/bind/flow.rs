@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use syncline_dsl::plan::{Arm, Column, Keep, Plan, SinkPlan, Step, StepKind, Violation as PlanViolation, WritePlan};
 use syncline_engine::{
-    graph::{Node, Work},
+    graph::{Edge, Node, Work},
     ledger::outbox_topic,
     operator::Operator,
     operators::{
@@ -46,7 +46,7 @@ impl<'a> Flow<'a> {
     }
 
     /// Adds the steps of a flow; returns where its rows go in.
-    pub fn steps(&mut self, steps: &[Step], mut schema: SchemaRef, branch: Branch) -> Result<Vec<usize>, BindError> {
+    pub fn steps(&mut self, steps: &[Step], mut schema: SchemaRef, branch: Branch) -> Result<Vec<Edge>, BindError> {
         let mut first = vec![];
         let mut last: Option<usize> = None;
         let mut before: Vec<Column> = vec![];
@@ -54,8 +54,8 @@ impl<'a> Flow<'a> {
         for step in steps {
             let (index, after) = self.step(step, &schema, branch, &before, open)?;
             match last {
-                None => first.push(index),
-                Some(last) => self.nodes[last].next.push(index),
+                None => first.push(index.into()),
+                Some(last) => self.nodes[last].next.push(index.into()),
             }
             (last, schema, before, open) = (Some(index), after, step.columns.clone(), step.open.is_some());
         }
@@ -155,7 +155,7 @@ impl<'a> Flow<'a> {
                 };
                 self.nodes.push(node);
                 entry = self.nodes.len() - 1;
-                self.nodes[index].next.push(entry);
+                self.nodes[index].next.push(entry.into());
             }
             let first = self.steps(&arm.flow, schema, branch)?;
             self.nodes[entry].next.extend(first);

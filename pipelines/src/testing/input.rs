@@ -35,7 +35,7 @@ impl Source for RowsSource {
         let end = (self.next + self.every).min(self.rows.len());
         let origin = origin(&self.rows, self.next, end, self.time);
         self.next = end;
-        Ok(Polled::Rows(Rows { origin, rejected: vec![], cursor: end.into() }))
+        Ok(Polled::Rows(Rows { origin, columns: None, rejected: vec![], cursor: end.into() }))
     }
 
     fn bounded(&self) -> bool {
@@ -62,6 +62,7 @@ pub fn origin(rows: &[Vec<u8>], from: usize, to: usize, time: Micros) -> Origin 
     }
     let count = spans.len();
     Origin {
+        texts: None,
         partition: Partition::new(INPUT, 0),
         payload: Buffer::from_vec(payload),
         spans,

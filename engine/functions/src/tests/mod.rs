@@ -5,6 +5,7 @@ mod expressions;
 mod keys;
 mod laziness;
 mod refusals;
+mod taking;
 mod texts;
 mod unnesting;
 mod writing;

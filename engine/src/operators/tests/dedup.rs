@@ -198,3 +198,8 @@ proptest! {
 fn shown_time(id: u64, seconds: i64) -> String {
     format!(r#"{{"id":{id},"at":"{}"}}"#, clock_text(MIDNIGHT + seconds * SECOND).replace(".000Z", "Z"))
 }
+
+#[test]
+fn the_end_of_the_inputs_has_nothing_to_set_free() {
+    timed().input([at("1", 0)]).output(&[r#"{"id":1,"at":"2026-11-20T00:00:00Z"}"#]).finish().output(&[]);
+}

@@ -21,7 +21,7 @@ use crate::{
 fn decoded(decode: &mut Decode, partition: &str, first: u64, records: &[String]) -> Output {
     let mut out = Output::new(StepId::new("source"), false);
     out.books.rows_in = records.len() as u64;
-    decode.push(origin(partition, first, records), NOW, &mut out);
+    decode.push(origin(partition, first, records), None, NOW, &mut out);
     assert!(out.books.balance(), "{:?}", out.books);
     out
 }
@@ -58,7 +58,7 @@ fn metadata_are_columns_and_the_record_time_stays_that_of_the_source() {
     records.headers = Headers::Same(r#"{"X-Id":"1"}"#.into());
     records.keys = Some(vec![b"k".as_slice().into()]);
     let mut out = Output::new(StepId::new("source"), false);
-    decode.push(records, NOW, &mut out);
+    decode.push(records, None, NOW, &mut out);
     let row = concat!(
         r#"{"at":"2026-11-20T00:00:05Z","_key":"aw==","_topic":"in/orders","_partition":0,"_offset":7,"#,
         r#""_timestamp":"2026-11-20T00:00:00Z","_headers":{"X-Id":"1"},"_source":"in/orders","#,
