@@ -1,7 +1,7 @@
 //! What determines the meaning of a plan, as a short text that changes when it does.
 //!
-//! XXH3 (128 bits) over the plan as JSON. Places in the file and the wording of a target are left out: a comment or a space
-//! changes neither the rows nor the state.
+//! XXH3 (128 bits) over the plan as JSON. Places in the file, the wording of a target and when to restart are left out: they
+//! change neither the rows nor the state.
 
 use serde_json::{Value as Json, json};
 use xxhash_rust::xxh3::xxh3_128;
@@ -17,6 +17,9 @@ impl Plan {
     pub fn digest(&self) -> String {
         let mut plan = serde_json::to_value(self).unwrap_or(Json::Null);
         forget_places(&mut plan);
+        if let Some(options) = plan.get_mut("options").and_then(Json::as_object_mut) {
+            options.remove("restart");
+        }
         hashed(&plan)
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     flow::Branch,
     group, hidden,
     message::{pipelines as say, values as say_values},
-    plan::{Options, PLAN_FORMAT, Plan, Step, StepKind, Value},
+    plan::{Options, PLAN_FORMAT, Plan, RestartWhen, Step, StepKind, Value},
     scope::Scope,
     source::Source,
     types::METADATA,
@@ -93,7 +93,7 @@ fn triggers(walk: &mut Walk) {
 /// The promises that a pipeline can ask for, weakest first.
 pub(crate) const DELIVERIES: [&str; 3] = ["at least once", "effectively once", "exactly once"];
 
-const OPTIONS: [&str; 3] = ["checkpoint_every", "delivery", "ledger"];
+const OPTIONS: [&str; 6] = ["checkpoint_every", "delivery", "ledger", "max_restarts", "restart", "restart_delay"];
 
 fn options(walk: &mut Walk) -> Options {
     let mut options = Options::default();
@@ -113,14 +113,26 @@ fn set_option(option: &ast::Opt, options: &mut Options) -> Result<(), Diagnostic
     let span = option.value.span;
     let text = match values::value(&option.value)? {
         Value::Text(text) => text,
+        Value::Number(text) if name == "max_restarts" => text,
         Value::Env { .. } | Value::Secret { .. } => return Err(say::read_when_compiled(span, &name)),
+        _ if name == "max_restarts" => return Err(say_values::wrong_kind(span, &name, "count")),
         _ => return Err(say_values::wrong_kind(span, &name, "text")),
     };
+    let length = || match duration::microseconds(&text) {
+        Ok(0) => Err(say_values::no_length(span)),
+        Ok(micros) => Ok(micros),
+        Err(why) => Err(say_values::not_a_duration(span, &why)),
+    };
     match name.as_str() {
-        "checkpoint_every" => match duration::microseconds(&text) {
-            Ok(0) => return Err(say_values::no_length(span)),
-            Ok(micros) => options.checkpoint_every = micros,
-            Err(why) => return Err(say_values::not_a_duration(span, &why)),
+        "checkpoint_every" => options.checkpoint_every = length()?,
+        "restart" => match RestartWhen::ALL.into_iter().find(|when| when.as_str().eq_ignore_ascii_case(&text)) {
+            Some(when) => options.restart.when = Some(when),
+            None => return Err(say_values::one_of(span, &name, &text, &RestartWhen::ALL.map(RestartWhen::as_str))),
+        },
+        "restart_delay" => options.restart.delay = Some(length()?),
+        "max_restarts" => match text.parse() {
+            Ok(most) => options.restart.most = Some(most),
+            Err(_) => return Err(say_values::wrong_kind(span, &name, "count")),
         },
         "delivery" => match DELIVERIES.iter().find(|word| word.eq_ignore_ascii_case(&text)) {
             Some(word) => options.delivery = Some((*word).to_owned()),

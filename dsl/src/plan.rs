@@ -35,6 +35,39 @@ pub struct Options {
     pub delivery: Option<String>,
     /// `ledger = 'all'`: passed rows are kept in the ledger too.
     pub ledger_all: bool,
+    #[serde(default)]
+    pub restart: Restart,
+}
+
+/// `restart`, `restart_delay`, `max_restarts`: whether a task that is over starts again. What is not said depends on the source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restart {
+    pub when: Option<RestartWhen>,
+    /// Microseconds before the first restart.
+    pub delay: Option<u64>,
+    /// Restarts without a healthy time between them.
+    pub most: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RestartWhen {
+    Never,
+    OnFailure,
+    Always,
+}
+
+impl RestartWhen {
+    pub const ALL: [Self; 3] = [Self::Never, Self::OnFailure, Self::Always];
+
+    /// As a pipeline file writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::OnFailure => "on failure",
+            Self::Always => "always",
+        }
+    }
 }
 
 /// 200 ms: the latency a person does not notice, at a cost of a few per cent of a core.
@@ -42,7 +75,7 @@ pub const CHECKPOINT_EVERY: u64 = 200_000;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { checkpoint_every: CHECKPOINT_EVERY, delivery: None, ledger_all: false }
+        Self { checkpoint_every: CHECKPOINT_EVERY, delivery: None, ledger_all: false, restart: Restart::default() }
     }
 }
 

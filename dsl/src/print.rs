@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use crate::{
     duration,
-    plan::{Column, FilePlan, Keep, Plan, SinkPlan, SourcePlan, Step, StepKind, Value, Violation, WritePlan},
+    plan::{Column, FilePlan, Keep, Plan, Restart, SinkPlan, SourcePlan, Step, StepKind, Value, Violation, WritePlan},
 };
 
 impl Display for FilePlan {
@@ -27,6 +27,16 @@ impl Display for Plan {
         }
         if self.options.ledger_all {
             write!(f, " · ledger of all rows")?;
+        }
+        let Restart { when, delay, most } = self.options.restart;
+        if let Some(when) = when {
+            write!(f, " · restarts: {}", when.as_str())?;
+        }
+        if let Some(delay) = delay {
+            write!(f, " · first restart after {}", duration::shown(delay))?;
+        }
+        if let Some(most) = most {
+            write!(f, " · at most {most} restarts")?;
         }
         writeln!(f)?;
         source(f, &self.source)?;

@@ -9,6 +9,7 @@ pub mod folder;
 pub mod graph;
 pub mod ledger;
 pub mod log;
+pub mod metrics;
 pub mod operator;
 pub mod operators;
 pub mod outbox;

@@ -4,6 +4,8 @@ pub mod commit;
 pub mod delivery;
 pub mod frontier;
 pub mod job;
+pub mod restart;
+mod sinks;
 pub mod start;
 pub mod supervisor;
 

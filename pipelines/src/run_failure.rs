@@ -25,6 +25,10 @@ pub fn run_failure(error: RunError, pipeline: &str, file: &str) -> Failure {
         RunError::Start(error) => start_failure(error, file),
         RunError::Job(error) => job_failure(error),
         RunError::Delivery(error) => delivery_failure(error),
+        RunError::Panicked { .. } => Failure::failed("task-fell", error.to_string())
+            .help("this is a defect of syncline; run the same command again: it goes on from the last checkpoint"),
+        RunError::NoThread { .. } => Failure::environment("no-threads", error.to_string())
+            .help("allow this process more threads, then run the same command again"),
     };
     failure.seen(format!("pipeline {pipeline} of {file}"))
 }

@@ -83,6 +83,7 @@ pub(crate) fn wrong_kind(span: Span, name: &str, kind: &str) -> Diagnostic {
     let example = match kind {
         "text" => "text in single quotes: 'like this'",
         "number" => "a number, without quotes",
+        "count" => "a whole number, without quotes: 10",
         "boolean" => "true or false",
         "duration" => "a length of time: '1 hour', '200 ms'",
         _ => "a value",

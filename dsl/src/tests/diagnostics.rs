@@ -125,11 +125,41 @@ error: a pipeline has no option checkpoint_evry
 1 │ PIPELINE p WITH (checkpoint_evry = '1 s') AS FROM file('a') |> INSERT INTO stdout();
   │                  ━━━━━━━━━━━━━━━ checkpoint_every?
   ╰╴
-help: options: checkpoint_every, delivery, ledger
+help: options: checkpoint_every, delivery, ledger, max_restarts, restart, restart_delay
 help: write checkpoint_every
   ╭╴
 1 │ PIPELINE p WITH (checkpoint_every = '1 s') AS FROM file('a') |> INSERT INTO stdout();
   ╰╴                              +
+"#;
+    a_restart_is_misspelt: "PIPELINE p WITH (restart = 'on fail', max_restarts = 'many', restart_delay = 5)
+AS FROM file('a') |> INSERT INTO stdout();" => r#"
+error: restart has no value 'on fail'
+  ╭▸ orders.sync:1:28
+  │
+1 │ PIPELINE p WITH (restart = 'on fail', max_restarts = 'many', restart_delay = 5)
+  │                            ━━━━━━━━━ 'on failure'?
+  ╰╴
+help: it takes: never, on failure, always
+help: write 'on failure'
+  ╭╴
+1 │ PIPELINE p WITH (restart = 'on failure', max_restarts = 'many', restart_delay = 5)
+  ╰╴                                   +++
+
+error: max_restarts is a count
+  ╭▸ orders.sync:1:54
+  │
+1 │ PIPELINE p WITH (restart = 'on fail', max_restarts = 'many', restart_delay = 5)
+  │                                                      ━━━━━━ something else
+  ╰╴
+help: write a whole number, without quotes: 10
+
+error: restart_delay is a text
+  ╭▸ orders.sync:1:78
+  │
+1 │ PIPELINE p WITH (restart = 'on fail', max_restarts = 'many', restart_delay = 5)
+  │                                                                              ━ something else
+  ╰╴
+help: write text in single quotes: 'like this'
 "#;
     an_argument_is_missing: steps("|> SELECT id\n|> INSERT INTO sqlite('shop.db')") => r#"
 error: sqlite needs its table

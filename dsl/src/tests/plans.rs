@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    plan::{Plan, Step, StepKind},
+    plan::{Plan, Restart, RestartWhen, Step, StepKind},
     step_digest,
 };
 
@@ -310,4 +310,18 @@ PIPELINE p AS FROM file('a.ndjson')
     assert_eq!(ids, ["select", "group", "where", "select_2", "replace"]);
     assert_eq!(step(&plan, "group").kind, StepKind::Group { per: vec!["(id + 1)".into()] });
     assert_eq!(step(&plan, "where").kind, StepKind::Where { predicate: "x = 1".into(), groups: true });
+}
+
+#[test]
+fn when_to_restart_is_part_of_the_plan_and_not_of_its_digest() {
+    let source = |options: &str| format!("PIPELINE p {options} AS FROM file('a.ndjson') |> INSERT INTO stdout();");
+    let said = plan(&source("WITH (restart = 'On Failure', restart_delay = '5 seconds', max_restarts = 10)"));
+    assert_eq!(
+        said.options.restart,
+        Restart { when: Some(RestartWhen::OnFailure), delay: Some(5_000_000), most: Some(10) }
+    );
+    let head =
+        "pipeline p · checkpoint every 200 ms · restarts: on failure · first restart after 5 seconds · at most 10 restarts\n";
+    assert!(said.to_string().starts_with(head), "{said}");
+    assert_eq!(said.digest(), plan(&source("")).digest());
 }

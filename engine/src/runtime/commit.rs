@@ -9,7 +9,7 @@
 //! A crash before 3 is over leaves the last checkpoint, and the start cuts files and topics back to it. A crash after it leaves
 //! only 4 to do again, which is harmless.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use syncline_record::{Micros, StepId, time::NO_WATERMARK};
 
@@ -19,6 +19,7 @@ use crate::{
     graph::{Input, Work},
     ledger,
     log::{Ends, NewFrame},
+    metrics,
     sink::Cut,
     store::Changes,
     witness::Window,
@@ -35,6 +36,9 @@ impl Job {
         }
         let began = self.ground.clock.elapsed();
         self.move_time()?;
+        let mut laps = vec![];
+        let clock = self.ground.clock.clone();
+        let mut lap = || laps.push(clock.elapsed());
         let open = std::mem::take(&mut self.open);
         let epoch = self.checkpoint.epoch + 1;
         let now = self.ground.clock.now();
@@ -43,6 +47,7 @@ impl Job {
         self.spec.witness.enter(Window::Staging);
         let marks = self.prepare_staged(Cut { now, end, stop: self.ended })?;
         self.spec.witness.enter(Window::Logging);
+        lap();
         let ends = self.prepare_topics(&open)?;
         let mut changes = Changes::default();
         let states = self.close_states(epoch, &mut changes)?;
@@ -58,18 +63,44 @@ impl Job {
         self.note(&open, took, &mut changes);
 
         self.spec.witness.enter(Window::Committing);
+        lap();
         self.ground.store.apply(changes)?;
         self.ground.store.flush()?;
 
         self.spec.witness.enter(Window::Revealing);
+        lap();
         self.ground.log.commit(epoch, &ends)?;
         self.reveal()?;
         for input in &mut self.spec.graph.inputs {
             input.source.committed(&own(input, &self.checkpoint.cursors))?;
         }
         self.spec.witness.enter(Window::Idle);
-        metrics::counter!("syncline_epochs_total", "pipeline" => self.spec.pipeline.clone()).increment(1);
+        lap();
+        self.measure(&open, began, &laps);
         Ok(())
+    }
+
+    /// What is shown of a commit that is over.
+    fn measure(&self, open: &Open, began: Duration, laps: &[Duration]) {
+        let mut phases = [Duration::ZERO; metrics::PHASES.len()];
+        let mut before = began;
+        for (phase, at) in phases.iter_mut().zip(laps) {
+            (*phase, before) = (at.saturating_sub(before), *at);
+        }
+        metrics::committed(metrics::Committed {
+            pipeline: &self.spec.pipeline,
+            bytes: open.bytes,
+            open: open.since.map(|since| before.saturating_sub(since)),
+            batches: &mut open.taken.iter().map(|taken| before.saturating_sub(*taken)),
+            phases,
+        });
+        let mut dead = BTreeMap::<_, u64>::new();
+        for letter in &open.dead {
+            *dead.entry((&letter.step, letter.reason.slug.as_str())).or_default() += 1;
+        }
+        for ((step, reason), count) in dead {
+            metrics::dead_letters(&self.spec.pipeline, step, reason, count);
+        }
     }
 
     /// Tells every step how far time has come; what that sets free goes through the chain and belongs to this epoch.

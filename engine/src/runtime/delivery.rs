@@ -15,6 +15,7 @@ use crate::{
     checkpoint::{self, ReadError},
     ledger::{SinkFrame, sink_topic},
     log::{LogError, NewFrame},
+    metrics,
     operators::present::OFFSET,
     outbox,
     sink::{Applied, Delivered, OutboxRows, OutboxSink, SinkError, Stream},
@@ -134,10 +135,12 @@ impl Delivery {
             partitions.push(partition);
         }
         let next = frames.last().map_or(delivered.next, |frame| frame.next());
+        let began = self.ground.clock.elapsed();
         let applied = self.sink.apply(&rows)?;
         let after = self.settle(&delivered, next, &rows, &partitions, &applied)?;
         self.sink.commit(&after)?;
         self.record(&after)?;
+        self.measure(began, &applied);
         self.ground.log.release(&self.topic, after.next).map_err(DeliveryError::from)?;
         self.delivered = Some(after);
         self.repeats = false;
@@ -235,6 +238,15 @@ impl Delivery {
         }
     }
 
+    /// What is shown of a transaction that is over.
+    fn measure(&self, began: Duration, applied: &Applied) {
+        let Stream { pipeline, step, .. } = &self.stream;
+        metrics::sink_wrote(pipeline, step, self.ground.clock.elapsed().saturating_sub(began));
+        for (_, reason) in &applied.dead {
+            metrics::dead_letters(pipeline, step, &reason.slug, 1);
+        }
+    }
+
     fn record(&self, delivered: &Delivered) -> Result<(), DeliveryError> {
         let mut changes = Changes::default();
         checkpoint::put(&mut changes, self.key(), delivered);
@@ -268,7 +280,10 @@ impl Delivery {
         };
         let pause = at_least + spread.mul_f64((self.ground.rng.next() % 1000) as f64 / 1000.0);
         self.pause_until = self.ground.clock.elapsed() + pause;
-        tracing::warn!(step = %self.stream.step, tries, "{error}; trying again in {pause:?}");
+        let Stream { pipeline, step, .. } = &self.stream;
+        metrics::sink_retried(pipeline, step);
+        let pause_ms = pause.as_millis() as u64;
+        tracing::warn!(pipeline, step = %step, tries, pause_ms, "{error}; trying again in {pause_ms} ms");
         self.trouble = Some(Trouble { detail: error.to_string(), tries });
         Ok(Turn::Idle)
     }

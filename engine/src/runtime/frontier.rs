@@ -39,6 +39,11 @@ impl Frontier {
         self.exhausted = now;
     }
 
+    /// When the source last had nothing to give; at first, when the job began.
+    pub fn caught_up(&self) -> Duration {
+        self.exhausted
+    }
+
     /// The lowest watermark of the live ones among these partitions. `None`: there is nothing to go by.
     pub fn lowest(&mut self, mut names: Vec<String>, watermarks: &BTreeMap<String, Micros>) -> Option<Micros> {
         names.sort_unstable();

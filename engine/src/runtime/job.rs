@@ -28,6 +28,9 @@ use crate::{
 const EPOCH_ROWS: u64 = 200_000;
 const EPOCH_BYTES: u64 = 50 << 20;
 
+/// Batches of an epoch whose age at the commit is measured: enough for a picture, little enough to cost nothing.
+const MEASURED: usize = 1024;
+
 /// Rows that may wait for one sink before the source is left alone. They lie on disk; the bound keeps the disk and the lag sane.
 pub const OUTBOX_ROWS: u64 = 1_000_000;
 
@@ -75,6 +78,8 @@ pub(super) struct Open {
     pub rows: u64,
     pub bytes: u64,
     pub since: Option<Duration>,
+    /// When batches were taken, the first [`MEASURED`] of them.
+    pub taken: Vec<Duration>,
     pub dead: Vec<DeadLetter>,
     pub ledger: Vec<LedgerEntry>,
     pub touched: bool,
@@ -179,6 +184,11 @@ impl Job {
         all
     }
 
+    /// When the source last had nothing more to give, on the clock's `elapsed`.
+    pub fn caught_up(&self) -> Duration {
+        self.frontier.caught_up()
+    }
+
     /// Outbox topics by step, for the sinks' own tasks.
     pub fn outboxes(&self) -> Vec<(StepId, String)> {
         let outbox = |node: &Node| match &node.work {
@@ -237,9 +247,13 @@ impl Job {
     }
 
     fn take(&mut self, input: usize, rows: Rows) -> Result<(), JobError> {
+        let since = self.ground.clock.elapsed();
         if self.open.since.is_none() {
-            self.open.since = Some(self.ground.clock.elapsed());
+            self.open.since = Some(since);
             self.spec.witness.enter(Window::Open);
+        }
+        if self.open.taken.len() < MEASURED {
+            self.open.taken.push(since);
         }
         self.open.touched = true;
         self.open.rows += rows.origin.rows() as u64 + rows.rejected.len() as u64;
@@ -247,7 +261,7 @@ impl Job {
         let now = self.ground.clock.now();
         let at = &mut self.spec.graph.inputs[input];
         let partition = at.qualified(&rows.origin.partition.to_string());
-        self.frontier.gave_rows(&partition, self.ground.clock.elapsed());
+        self.frontier.gave_rows(&partition, since);
         let mut out = Output::new(at.step.clone(), self.spec.keep_passed);
         out.books.rows_in = rows.origin.rows() as u64 + rows.rejected.len() as u64;
         for rejected in rows.rejected {

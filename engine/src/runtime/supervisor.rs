@@ -1,11 +1,15 @@
-//! Runs one pipeline until it ends, is stopped, or fails: its job on the calling thread, each outbox sink on a thread of its own.
+//! Runs one pipeline until it ends, is stopped, or fails for good: its job on the calling thread, each outbox sink on a thread of
+//! its own.
 //!
 //! After a lost partition or a commit whose outcome nobody knows, everything in memory is dropped and the start sequence runs
-//! again in the same process. Everything else that stops a job is for the caller to decide.
+//! again at once. After any other failure the pipeline's own words decide (`restart`): the run stays open while it waits, and the
+//! next start is an attempt of the same run. A panic is a failure like others: it ends this pipeline's task and no other's.
 
 use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -17,28 +21,32 @@ use syncline_record::StepId;
 use super::{
     Ground, Turn,
     commit::close_run,
-    delivery::{Delivery, DeliveryError},
+    delivery::DeliveryError,
     job::{Job, JobError, JobSpec},
+    restart::{Restart, Restarts},
+    sinks::Sinks,
     start::{StartError, StartOptions},
 };
 use crate::{
     checkpoint::{self, RunState},
     log::CommitError,
-    sink::{OutboxSink, Stream},
+    metrics,
+    sink::OutboxSink,
     source::Progress,
+    witness::Told,
 };
 
 /// Pauses of a task that has nothing to do: short after work, longer in quiet times.
-const SHORTEST_NAP: Duration = Duration::from_millis(1);
-const LONGEST_NAP: Duration = Duration::from_millis(20);
+pub(super) const SHORTEST_NAP: Duration = Duration::from_millis(1);
+pub(super) const LONGEST_NAP: Duration = Duration::from_millis(20);
 
 /// How long sinks may take to deliver what is committed once the pipeline is told to stop. What is left waits for the next start.
 const DRAIN: Duration = Duration::from_secs(8);
 
-/// Starts in one process after lost partitions or unknown commits, before the trouble is handed to the caller.
-const RESTARTS: u32 = 5;
+/// Starts at once after lost partitions or unknown commits, before such trouble is a failure like others.
+const AT_ONCE: u32 = 5;
 
-/// A process that has committed this many epochs since it last started again is well: what was before is not counted.
+/// A job that has committed this many epochs since it last started again is well: what was before is not counted.
 const WELL: u64 = 10;
 
 /// A pipeline, ready to be started as often as it takes.
@@ -61,6 +69,11 @@ pub enum RunError {
     Job(#[from] JobError),
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
+    /// A defect in the program: the log of this process has its place.
+    #[error("its task ended by a panic: {detail}")]
+    Panicked { detail: String },
+    #[error("{step}: there is no thread for it: {detail}")]
+    NoThread { step: StepId, detail: String },
 }
 
 /// What a watcher sees, now and then, from the job's own thread.
@@ -71,6 +84,22 @@ pub struct Look {
     pub epoch: u64,
     /// Sinks that are being tried again, and why.
     pub trouble: Vec<(StepId, String)>,
+    /// How long ago the source last had nothing more to give.
+    pub source_behind: Duration,
+    /// How long ago each outbox sink last had everything; zero when it has everything now.
+    pub sinks_behind: Vec<(StepId, Duration)>,
+    /// Restarts of this process so far.
+    pub restarts: u64,
+    /// No task runs: the next start is waited for.
+    pub pause: Option<Pause>,
+}
+
+/// The time between two lives of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Why the last one ended; `None`: its input was at its end.
+    pub reason: Option<String>,
+    pub length: Duration,
 }
 
 /// How a run came to its end.
@@ -82,33 +111,156 @@ pub enum Ending {
     Stopped,
 }
 
-/// Runs until the end. `stop` may be set by anyone; `watch` is called at the start, about every 100 ms, and at the end.
+/// Runs until the end. `stop` may be set by anyone; `watch` is called at the start, about every 100 ms, at each pause and at the end.
 pub fn run(
     ground: &Ground,
     build: &mut Build<'_>,
     options: &StartOptions,
+    restart: Restart,
     stop: &Arc<AtomicBool>,
     watch: &mut dyn FnMut(&Look),
 ) -> Result<Ending, RunError> {
-    let mut options = options.clone();
-    let (mut restarts, mut epoch_before) = (0, 0);
+    let mut restarts = Restarts::new(restart);
+    let mut task = Task { ground, options: options.clone(), again: false, name: String::new(), open: None };
     loop {
-        let pipeline = build().map_err(RunError::Build)?;
-        let name = pipeline.job.pipeline.clone();
-        let result = attempt(ground, pipeline, &options, stop, watch);
-        if !starts_again(&result) {
+        let began = ground.clock.elapsed();
+        let total = restarts.total;
+        let result = task.live(build, stop, &mut |look| watch(&Look { restarts: total, ..look.clone() }));
+        let lived = ground.clock.elapsed().saturating_sub(began);
+        // A store that answers nothing more is this process's, and no start in it can work.
+        let last = result.is_err() && (stop.load(Ordering::Relaxed) || ground.store.get(b"").is_err());
+        let pause = if last { None } else { restarts.after(&result, lived, ground.rng.next()) };
+        let reason = result.as_ref().err().map(ToString::to_string);
+        if pause.is_none() || reason.is_none() {
+            task.close(&result);
+        }
+        let Some(length) = pause else { return result };
+        match &reason {
+            Some(reason) => tracing::warn!(
+                pipeline = task.name,
+                restarts = restarts.total,
+                pause_ms = length.as_millis() as u64,
+                "{reason}; starting again in {}",
+                shown(length)
+            ),
+            None => tracing::info!(pipeline = task.name, "at its end; looking again in {}", shown(length)),
+        }
+        metrics::restarted(&task.name);
+        watch(&Look { restarts: restarts.total, pause: Some(Pause { reason, length }), ..Look::default() });
+        if !waited(ground, length, stop) {
+            task.close(&result);
             return result;
         }
-        let epoch = checkpoint::read_checkpoint(&*ground.store, &name).ok().flatten().map_or(0, |found| found.epoch);
-        if epoch >= epoch_before + WELL {
-            restarts = 0;
+    }
+}
+
+/// Waits for a pause to be over; false when it was told to stop first.
+fn waited(ground: &Ground, length: Duration, stop: &AtomicBool) -> bool {
+    let until = ground.clock.elapsed() + length;
+    while ground.clock.elapsed() < until {
+        if stop.load(Ordering::Relaxed) {
+            return false;
         }
-        if restarts == RESTARTS {
-            return result;
+        thread::sleep(LONGEST_NAP);
+    }
+    true
+}
+
+fn shown(length: Duration) -> String {
+    format!("{:.1} s", length.as_secs_f64())
+}
+
+/// What is kept from one life of the pipeline's task to the next.
+struct Task<'a> {
+    ground: &'a Ground,
+    options: StartOptions,
+    /// This process has started it before.
+    again: bool,
+    name: String,
+    /// The run that this process began and has not closed.
+    open: Option<u64>,
+}
+
+impl Task<'_> {
+    /// From a start to an end. What asks for a new start at once gets it.
+    fn live(
+        &mut self,
+        build: &mut Build<'_>,
+        stop: &Arc<AtomicBool>,
+        watch: &mut dyn FnMut(&Look),
+    ) -> Result<Ending, RunError> {
+        let (mut tries, mut epoch_before) = (0, 0);
+        loop {
+            let attempt = || self.attempt(build, stop, watch);
+            let result = catch_unwind(AssertUnwindSafe(attempt))
+                .unwrap_or_else(|panic| Err(RunError::Panicked { detail: said(&*panic) }));
+            if !starts_again(&result) {
+                return result;
+            }
+            let found = checkpoint::read_checkpoint(&*self.ground.store, &self.name);
+            let epoch = found.ok().flatten().map_or(0, |found| found.epoch);
+            if epoch >= epoch_before + WELL {
+                tries = 0;
+            }
+            if tries == AT_ONCE {
+                return result;
+            }
+            tries += 1;
+            epoch_before = epoch;
+            tracing::warn!(pipeline = self.name, tries, epoch, "starting again at once from the last checkpoint");
+            metrics::restarted(&self.name);
         }
-        restarts += 1;
-        (epoch_before, options.fresh) = (epoch, false);
-        tracing::warn!(restarts, "starting again from the last checkpoint");
+    }
+
+    fn attempt(
+        &mut self,
+        build: &mut Build<'_>,
+        stop: &Arc<AtomicBool>,
+        watch: &mut dyn FnMut(&Look),
+    ) -> Result<Ending, RunError> {
+        let ground = self.ground;
+        let mut pipeline = build().map_err(RunError::Build)?;
+        self.name = pipeline.job.pipeline.clone();
+        if self.again {
+            pipeline.job.witness = Box::new(Told(pipeline.job.witness));
+        }
+        let mut job = Job::start(ground.clone(), pipeline.job, &self.options)?;
+        // What the command line allowed is done with the first start; a later one is another matter.
+        self.options = StartOptions::default();
+        (self.again, self.open) = (true, Some(job.run().run));
+        let (run, attempt, epoch) = (job.run().run, job.run().attempt, job.epoch());
+        tracing::info!(pipeline = self.name, run, attempt, epoch, "started");
+        metrics::began(&self.name, pipeline.sinks.iter().map(|(step, _)| step));
+        let sinks = Sinks::start(ground, &job, pipeline.sinks)?;
+        let worked = work(&mut job, &sinks, stop, ground, watch);
+        let delivered = match &worked {
+            // A bounded job is over only when every sink has everything; a stopped one gives sinks some time.
+            Ok(Ending::Ended) => sinks.drain(None, stop, ground, &job, watch),
+            Ok(Ending::Stopped) => sinks.drain(Some(DRAIN), &Arc::new(AtomicBool::new(false)), ground, &job, watch),
+            Err(_) => Ok(true),
+        };
+        watch(&sinks.look(&job));
+        let failed = sinks.stop();
+        match (worked, delivered, failed) {
+            (Err(error), ..) => Err(error),
+            (_, Err(error), _) | (_, _, Some(error)) => Err(RunError::Delivery(error)),
+            (Ok(Ending::Ended), Ok(true), None) => Ok(Ending::Ended),
+            (Ok(_), Ok(_), None) => Ok(Ending::Stopped),
+        }
+    }
+
+    /// Writes how the run ended, once.
+    fn close(&mut self, result: &Result<Ending, RunError>) {
+        let Some(run) = self.open.take() else { return };
+        let (state, reason) = match result {
+            Ok(Ending::Ended) => (RunState::Ended, None),
+            Ok(Ending::Stopped) => (RunState::Stopped, None),
+            Err(error) => (RunState::Failed, Some(error.to_string())),
+        };
+        // The outcome is a note about the run; what failed first is what the caller needs to hear.
+        if let Err(error) = close_run(self.ground, &self.name, run, state, reason, self.ground.clock.now()) {
+            tracing::error!(pipeline = self.name, run, "the end of the run could not be written: {error}");
+        }
     }
 }
 
@@ -116,44 +268,10 @@ fn starts_again(result: &Result<Ending, RunError>) -> bool {
     matches!(result, Err(RunError::Job(JobError::Lost { .. } | JobError::Commit(CommitError::Unknown { .. }))))
 }
 
-fn attempt(
-    ground: &Ground,
-    pipeline: Pipeline,
-    options: &StartOptions,
-    stop: &Arc<AtomicBool>,
-    watch: &mut dyn FnMut(&Look),
-) -> Result<Ending, RunError> {
-    let name = pipeline.job.pipeline.clone();
-    let mut job = Job::start(ground.clone(), pipeline.job, options)?;
-    let run = job.run().run;
-    let sinks = Sinks::start(ground, &job, pipeline.sinks);
-    let worked = work(&mut job, &sinks, stop, ground, watch);
-    let delivered = match &worked {
-        // A bounded job is over only when every sink has everything; a stopped one gives sinks some time.
-        Ok(Ending::Ended) => sinks.drain(None, stop, ground, &job, watch),
-        Ok(Ending::Stopped) => sinks.drain(Some(DRAIN), &Arc::new(AtomicBool::new(false)), ground, &job, watch),
-        Err(_) => Ok(true),
-    };
-    watch(&sinks.look(&job));
-    let failed = sinks.stop();
-    let result = match (worked, delivered, failed) {
-        (Err(error), ..) => Err(error),
-        (_, Err(error), _) | (_, _, Some(error)) => Err(RunError::Delivery(error)),
-        (Ok(Ending::Ended), Ok(true), None) => Ok(Ending::Ended),
-        (Ok(_), Ok(_), None) => Ok(Ending::Stopped),
-    };
-    if !starts_again(&result) {
-        let (state, reason) = match &result {
-            Ok(Ending::Ended) => (RunState::Ended, None),
-            Ok(Ending::Stopped) => (RunState::Stopped, None),
-            Err(error) => (RunState::Failed, Some(error.to_string())),
-        };
-        // The outcome is a note about the run; what failed first is what the caller needs to hear.
-        if let Err(error) = close_run(ground, &name, run, state, reason, ground.clock.now()) {
-            tracing::error!("the end of the run could not be written: {error}");
-        }
-    }
-    result
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_owned())
 }
 
 /// The job's loop.
@@ -187,146 +305,6 @@ fn work(
         if ground.clock.elapsed().saturating_sub(looked) > Duration::from_millis(100) {
             looked = ground.clock.elapsed();
             watch(&sinks.look(job));
-        }
-    }
-}
-
-/// The threads of the outbox sinks.
-struct Sinks {
-    stop: Arc<AtomicBool>,
-    shared: Vec<Arc<Mutex<SinkState>>>,
-    threads: Vec<thread::JoinHandle<()>>,
-}
-
-#[derive(Default)]
-struct SinkState {
-    step: Option<StepId>,
-    drained: bool,
-    /// Turns since the job's last commit is known to be visible: `drained` is only believed when it is younger.
-    turns: u64,
-    trouble: Option<String>,
-    failure: Option<DeliveryError>,
-    failed: bool,
-}
-
-impl Sinks {
-    fn start(ground: &Ground, job: &Job, sinks: Vec<(StepId, Box<dyn OutboxSink>)>) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (mut shared, mut threads) = (vec![], vec![]);
-        let outboxes = job.outboxes();
-        for (step, sink) in sinks {
-            let Some((_, topic)) = outboxes.iter().find(|(id, _)| *id == step) else { continue };
-            let stream = Stream {
-                pipeline: job.run().pipeline.clone(),
-                step: step.clone(),
-                part: 0,
-                log_id: job.checkpoint().log_id.clone(),
-                fence: job.checkpoint().fence,
-            };
-            let delivery = Delivery::new(ground.clone(), stream, topic.clone(), sink, job.checkpoint().over);
-            let state = Arc::new(Mutex::new(SinkState { step: Some(step), ..SinkState::default() }));
-            shared.push(state.clone());
-            let stop = stop.clone();
-            threads.push(thread::spawn(move || deliver(delivery, &state, &stop)));
-        }
-        Self { stop, shared, threads }
-    }
-
-    fn failure(&self) -> Option<DeliveryError> {
-        let failed = self.shared.iter().find_map(|state| lock(state).failure.take());
-        failed.or_else(|| self.fallen())
-    }
-
-    /// A thread that ended without a word would be waited for, for ever.
-    fn fallen(&self) -> Option<DeliveryError> {
-        let ended =
-            self.shared.iter().zip(&self.threads).find(|(state, thread)| thread.is_finished() && !lock(state).failed);
-        let step = ended.and_then(|(state, _)| lock(state).step.clone())?;
-        Some(DeliveryError::Fallen { step })
-    }
-
-    fn look(&self, job: &Job) -> Look {
-        let trouble = self.shared.iter().filter_map(|state| {
-            let state = lock(state);
-            Some((state.step.clone()?, state.trouble.clone()?))
-        });
-        let rows = job.run().pages.steps.get(&StepId::new(crate::graph::SOURCE)).map_or(0, |page| page.rows_in);
-        Look { progress: job.progress(), rows, epoch: job.epoch(), trouble: trouble.collect() }
-    }
-
-    /// Waits until every sink has all that is committed. False: time or patience was over first.
-    fn drain(
-        &self,
-        limit: Option<Duration>,
-        stop: &AtomicBool,
-        ground: &Ground,
-        job: &Job,
-        watch: &mut dyn FnMut(&Look),
-    ) -> Result<bool, DeliveryError> {
-        let began = ground.clock.elapsed();
-        let seen: Vec<u64> = self.shared.iter().map(|state| lock(state).turns).collect();
-        loop {
-            if let Some(error) = self.failure() {
-                return Err(error);
-            }
-            // Two turns after the commit, `drained` speaks of everything.
-            let done = self.shared.iter().zip(&seen).all(|(state, seen)| {
-                let state = lock(state);
-                state.drained && state.turns >= seen + 2
-            });
-            if done {
-                return Ok(true);
-            }
-            let late = limit.is_some_and(|limit| ground.clock.elapsed().saturating_sub(began) > limit);
-            if late || stop.load(Ordering::Relaxed) {
-                return Ok(false);
-            }
-            watch(&self.look(job));
-            thread::sleep(LONGEST_NAP / 4);
-        }
-    }
-
-    /// Ends the threads; returns what one of them failed with.
-    fn stop(mut self) -> Option<DeliveryError> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut failure = None;
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a sink's thread ended by a panic");
-            }
-        }
-        for state in &self.shared {
-            failure = failure.or(lock(state).failure.take());
-        }
-        failure
-    }
-}
-
-fn lock(state: &Mutex<SinkState>) -> std::sync::MutexGuard<'_, SinkState> {
-    state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-fn deliver(mut delivery: Delivery, state: &Mutex<SinkState>, stop: &AtomicBool) {
-    let mut nap = SHORTEST_NAP;
-    while !stop.load(Ordering::Relaxed) {
-        let turn = delivery.turn();
-        let drained = delivery.drained().unwrap_or(false);
-        let mut shared = lock(state);
-        shared.turns += 1;
-        shared.drained = drained;
-        shared.trouble = delivery.trouble().map(|trouble| trouble.detail.clone());
-        match turn {
-            Ok(Turn::Worked) => nap = SHORTEST_NAP,
-            Ok(_) => nap = (nap * 2).min(LONGEST_NAP),
-            Err(error) => {
-                shared.failed = true;
-                shared.failure = Some(error);
-                return;
-            }
-        }
-        drop(shared);
-        if nap > SHORTEST_NAP {
-            thread::sleep(nap);
         }
     }
 }

@@ -125,7 +125,7 @@ mod tests {
         live.starting("orders");
         live.starting("people");
         assert_eq!(live.obstacles(), ["orders is starting", "people is starting"]);
-        let mut look = Look { progress: Progress::default(), rows: 3, epoch: 1, trouble: vec![] };
+        let mut look = Look { progress: Progress::default(), rows: 3, epoch: 1, ..Look::default() };
         live.look("orders", &look);
         live.over("people", Activity::Ended, None);
         assert_eq!(live.obstacles(), [""; 0]);

@@ -5,14 +5,16 @@ use std::{
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
     thread,
+    time::Duration,
 };
 
 use clap::Args;
 use syncline_connectors::Surroundings;
-use syncline_dsl::plan::Plan;
+use syncline_dsl::plan::{Plan, RestartWhen};
 use syncline_engine::{
     checkpoint,
     runtime::{
+        restart::{Restart, When},
         start::StartOptions,
         supervisor::{self, Ending, Look, RunError},
     },
@@ -177,7 +179,8 @@ fn one(plan: &Plan, planner: &Planner, alone: bool, around: &Around<'_>) -> Outc
         bar.show(look);
         around.host.look(&plan.pipeline, look);
     };
-    let result = supervisor::run(ground, &mut build, &options, around.stop, &mut watch);
+    let result =
+        supervisor::run(ground, &mut build, &options, restart(plan, around.arguments.once), around.stop, &mut watch);
     let skipped = bar.finish();
     let (activity, reason) = match &result {
         Ok(Ending::Ended) => (Activity::Ended, None),
@@ -192,6 +195,25 @@ fn one(plan: &Plan, planner: &Planner, alone: bool, around: &Around<'_>) -> Outc
         }
         Err(error) => Err(failure(error, plan, around)),
     }
+}
+
+/// The pause before the first restart, when the pipeline does not name one.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
+
+/// When this pipeline starts again. What never ends is kept running unless its file says otherwise; a batch is started by whoever
+/// waits for its end, so its failure is told at once.
+fn restart(plan: &Plan, once: bool) -> Restart {
+    let said = &plan.options.restart;
+    let asked = said.delay.is_some() || said.most.is_some();
+    let when = match said.when {
+        _ if once => When::Never,
+        Some(RestartWhen::Never) => When::Never,
+        Some(RestartWhen::OnFailure) => When::OnFailure,
+        Some(RestartWhen::Always) => When::Always,
+        None if plan.source.endless || asked => When::OnFailure,
+        None => When::Never,
+    };
+    Restart { when, delay: said.delay.map_or(RESTART_DELAY, Duration::from_micros), most: said.most }
 }
 
 fn failure(error: RunError, plan: &Plan, around: &Around<'_>) -> Failure {

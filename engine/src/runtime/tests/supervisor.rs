@@ -1,17 +1,26 @@
 //! A whole run: the job on one thread, each outbox sink on its own.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use syncline_record::StepId;
+use syncline_record::{Micros, Partition, StepId};
 
 use crate::{
     checkpoint::{self, RunState},
+    clock::Clock,
     log::memory::CommitFault,
     runtime::{
+        Ground,
         delivery::DeliveryError,
         job::JobError,
+        restart::{Restart, When},
         start::StartOptions,
-        supervisor::{Ending, Pipeline, RunError, run},
+        supervisor::{Ending, Look, Pause, Pipeline, RunError, run},
     },
     simulation::{
         Outcome, lock, oracle,
@@ -19,6 +28,7 @@ use crate::{
         world::World,
     },
     sink::{Applied, Delivered, OutboxRows, OutboxSink, SinkError, Stream},
+    source::{Cursors, Polled, Progress, Source, SourceError},
 };
 
 fn world() -> World {
@@ -36,7 +46,7 @@ fn pipeline(world: &World) -> Pipeline {
 
 fn run_all(world: &World) -> Result<Ending, RunError> {
     let stop = Arc::new(AtomicBool::new(false));
-    run(&world.ground(), &mut || Ok(pipeline(world)), &StartOptions::default(), &stop, &mut |_| {})
+    run(&world.ground(), &mut || Ok(pipeline(world)), &StartOptions::default(), Restart::NEVER, &stop, &mut |_| {})
 }
 
 #[test]
@@ -97,7 +107,7 @@ fn a_sink_that_falls_over_ends_the_run_and_is_named() {
         pipeline.sinks[1].1 = Box::new(Clumsy);
         Ok(pipeline)
     };
-    let result = run(&world.ground(), &mut build, &StartOptions::default(), &stop, &mut |_| {});
+    let result = run(&world.ground(), &mut build, &StartOptions::default(), Restart::NEVER, &stop, &mut |_| {});
     let Err(RunError::Delivery(DeliveryError::Fallen { step })) = result else { panic!("{result:?}") };
     assert_eq!(step, StepId::new("people"));
     let run = checkpoint::last_run(&*world.store, NAME).unwrap().unwrap();
@@ -105,4 +115,135 @@ fn a_sink_that_falls_over_ends_the_run_and_is_named() {
         (run.state, run.reason.as_deref()),
         (RunState::Failed, Some("people: the sink's task ended by a panic"))
     );
+}
+
+/// Time flies: a pause is over after a few looks at the clock.
+struct Hasty {
+    began: Micros,
+    looks: AtomicU64,
+}
+
+impl Hasty {
+    fn of(world: &World) -> Ground {
+        let ground = world.ground();
+        let clock = Hasty { began: ground.clock.now(), looks: AtomicU64::new(0) };
+        Ground { clock: Arc::new(clock), ..ground }
+    }
+}
+
+impl Clock for Hasty {
+    fn now(&self) -> Micros {
+        self.began + self.elapsed().as_micros() as Micros
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.looks.fetch_add(100, Ordering::Relaxed))
+    }
+}
+
+/// Falls over its first poll, as a defect of the product would.
+struct Falling;
+
+impl Source for Falling {
+    fn open(&mut self, _: &Cursors, _: Micros) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    fn poll(&mut self, _: Micros) -> Result<Polled, SourceError> {
+        panic!("an index of 7 where there are 7")
+    }
+
+    fn bounded(&self) -> bool {
+        true
+    }
+
+    fn progress(&self) -> Progress {
+        Progress::default()
+    }
+
+    fn partitions(&self) -> Vec<Partition> {
+        vec![]
+    }
+}
+
+/// Runs a pipeline whose first `falls` lives are spoiled, on a clock that flies; what was seen of each pause.
+fn run_spoiled(
+    world: &World,
+    falls: usize,
+    restart: Restart,
+    spoil: impl Fn(&mut Pipeline),
+) -> (Result<Ending, RunError>, Vec<Pause>) {
+    let ground = Hasty::of(world);
+    let (mut lives, mut pauses) = (0, vec![]);
+    let mut build = || {
+        let mut pipeline = pipeline(world);
+        lives += 1;
+        if lives <= falls {
+            spoil(&mut pipeline);
+        }
+        Ok(pipeline)
+    };
+    let mut watch = |look: &Look| pauses.extend(look.pause.clone());
+    let stop = Arc::new(AtomicBool::new(false));
+    let result = run(&ground, &mut build, &StartOptions::default(), restart, &stop, &mut watch);
+    (result, pauses)
+}
+
+const ON_FAILURE: Restart = Restart { when: When::OnFailure, delay: Duration::from_secs(2), most: Some(3) };
+
+#[test]
+fn a_panic_of_the_job_is_named_and_the_next_start_is_an_attempt_of_the_same_run() {
+    let world = world();
+    let (result, pauses) =
+        run_spoiled(&world, 2, ON_FAILURE, |pipeline| pipeline.job.graph.inputs[0].source = Box::new(Falling));
+    assert_eq!(result.unwrap(), Ending::Ended);
+    oracle::judge(&world, 1, &mut Outcome::default()).unwrap();
+    let reason = "its task ended by a panic: an index of 7 where there are 7";
+    assert_eq!(pauses.iter().map(|pause| pause.reason.as_deref()).collect::<Vec<_>>(), [Some(reason); 2]);
+    assert!(pauses[0].length >= Duration::from_secs(2) && pauses[1].length >= Duration::from_secs(4), "{pauses:?}");
+    let run = checkpoint::last_run(&*world.store, NAME).unwrap().unwrap();
+    // Nobody was killed: the process is still the same.
+    assert_eq!((run.run, run.attempt, run.state, run.killed.len()), (1, 3, RunState::Ended, 0));
+}
+
+#[test]
+fn a_pipeline_that_fails_too_often_is_given_up_and_its_run_says_why() {
+    let world = world();
+    let (result, pauses) =
+        run_spoiled(&world, usize::MAX, ON_FAILURE, |pipeline| pipeline.sinks[1].1 = Box::new(Clumsy));
+    assert!(matches!(result, Err(RunError::Delivery(DeliveryError::Fallen { .. }))), "{result:?}");
+    assert_eq!(pauses.len(), 3);
+    let run = checkpoint::last_run(&*world.store, NAME).unwrap().unwrap();
+    assert_eq!((run.run, run.attempt, run.state), (1, 4, RunState::Failed));
+    assert_eq!(run.reason.as_deref(), Some("people: the sink's task ended by a panic"));
+}
+
+#[test]
+fn a_store_that_answers_nothing_more_is_not_waited_for() {
+    let world = world();
+    world.store.fail_after(0, crate::store::StoreError::Crashed);
+    let (result, pauses) = run_spoiled(&world, 0, Restart { when: When::Always, ..ON_FAILURE }, |_| {});
+    assert!(result.is_err() && pauses.is_empty(), "{result:?}");
+}
+
+#[test]
+fn what_always_starts_again_is_another_run_and_a_stop_ends_the_pause() {
+    let world = world();
+    let stop = Arc::new(AtomicBool::new(false));
+    let always = Restart { when: When::Always, delay: Duration::from_secs(1), most: None };
+    let mut ends = 0;
+    let mut watch = |look: &Look| {
+        if let Some(Pause { reason, .. }) = &look.pause {
+            assert_eq!(*reason, None);
+            ends += 1;
+            stop.store(ends == 2, Ordering::Relaxed); // the pause that begins now is cut short
+        }
+    };
+    let ground = Hasty::of(&world);
+    let mut build = || Ok(pipeline(&world));
+    let result = run(&ground, &mut build, &StartOptions::default(), always, &stop, &mut watch);
+    assert_eq!(result.unwrap(), Ending::Ended);
+    oracle::judge(&world, 1, &mut Outcome::default()).unwrap();
+    let run = checkpoint::last_run(&*world.store, NAME).unwrap().unwrap();
+    assert_eq!((run.run, run.attempt, run.state), (2, 1, RunState::Ended));
 }

@@ -1,0 +1,166 @@
+//! What the engine measures as it goes: once per epoch, per transaction of a sink, per restart. Never per record.
+//!
+//! What the books, the checkpoint and the log know already is not measured here: whoever shows figures reads it there. A figure
+//! is a line of [`FIGURES`]: its name never changes, its unit is in the name, its help says what it means.
+
+use std::time::Duration;
+
+use ::metrics::{counter, histogram};
+use syncline_record::StepId;
+
+/// How a figure moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Grows, from zero at the start of the process.
+    Counter,
+    Gauge,
+    /// Counts observations by size.
+    Histogram,
+}
+
+impl Kind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// One figure, as it is described and documented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figure {
+    pub kind: Kind,
+    pub name: &'static str,
+    pub labels: &'static [&'static str],
+    pub help: &'static str,
+}
+
+const RESTARTS: &str = "syncline_pipeline_restarts_total";
+const EPOCHS: &str = "syncline_epochs_total";
+const EPOCH: &str = "syncline_epoch_duration_seconds";
+const COMMIT: &str = "syncline_commit_duration_seconds";
+const PHASE: &str = "syncline_commit_phase_duration_seconds";
+const LATENCY: &str = "syncline_commit_latency_seconds";
+const BYTES: &str = "syncline_source_read_bytes_total";
+const DEAD: &str = "syncline_dead_letters_total";
+const RETRIES: &str = "syncline_sink_retries_total";
+const WRITE: &str = "syncline_sink_write_duration_seconds";
+
+/// What the engine measures.
+pub const FIGURES: &[Figure] = &[
+    Figure {
+        kind: Kind::Counter,
+        name: RESTARTS,
+        labels: &["pipeline"],
+        help: "Starts of the pipeline's task after its first one in this process.",
+    },
+    Figure { kind: Kind::Counter, name: EPOCHS, labels: &["pipeline"], help: "Committed epochs." },
+    Figure {
+        kind: Kind::Histogram,
+        name: EPOCH,
+        labels: &["pipeline"],
+        help: "From the first row of an epoch to its commit.",
+    },
+    Figure {
+        kind: Kind::Histogram,
+        name: COMMIT,
+        labels: &["pipeline"],
+        help: "From the close of an epoch to the moment its rows are visible.",
+    },
+    Figure {
+        kind: Kind::Histogram,
+        name: PHASE,
+        labels: &["pipeline", "phase"],
+        help: "The parts of a commit: staging (files), logging (outboxes, dead letters, ledger, state), committing (the checkpoint), revealing.",
+    },
+    Figure {
+        kind: Kind::Histogram,
+        name: LATENCY,
+        labels: &["pipeline"],
+        help: "From the moment a batch of rows was taken from the source to the commit that holds it.",
+    },
+    Figure {
+        kind: Kind::Counter,
+        name: BYTES,
+        labels: &["pipeline"],
+        help: "Bytes of the records that were read and committed.",
+    },
+    Figure {
+        kind: Kind::Counter,
+        name: DEAD,
+        labels: &["pipeline", "step", "reason"],
+        help: "Dead letters, by the word that their reason starts with.",
+    },
+    Figure {
+        kind: Kind::Counter,
+        name: RETRIES,
+        labels: &["pipeline", "step"],
+        help: "Attempts of a sink that failed and are made again.",
+    },
+    Figure {
+        kind: Kind::Histogram,
+        name: WRITE,
+        labels: &["pipeline", "step"],
+        help: "One transaction of a sink that reads from an outbox.",
+    },
+];
+
+/// The windows of a commit that are measured, in their order.
+pub const PHASES: [&str; 4] = ["staging", "logging", "committing", "revealing"];
+
+/// One commit, measured.
+pub(crate) struct Committed<'a> {
+    pub pipeline: &'a str,
+    pub bytes: u64,
+    /// The first row was taken this long before the commit; `None`: the epoch held no rows.
+    pub open: Option<Duration>,
+    /// Each batch was taken this long before the commit.
+    pub batches: &'a mut dyn Iterator<Item = Duration>,
+    pub phases: [Duration; PHASES.len()],
+}
+
+pub(crate) fn committed(commit: Committed<'_>) {
+    let pipeline = || commit.pipeline.to_owned();
+    counter!(EPOCHS, "pipeline" => pipeline()).increment(1);
+    counter!(BYTES, "pipeline" => pipeline()).increment(commit.bytes);
+    if let Some(open) = commit.open {
+        histogram!(EPOCH, "pipeline" => pipeline()).record(open);
+    }
+    histogram!(COMMIT, "pipeline" => pipeline()).record(commit.phases.iter().sum::<Duration>());
+    for (phase, took) in PHASES.into_iter().zip(commit.phases) {
+        histogram!(PHASE, "pipeline" => pipeline(), "phase" => phase).record(took);
+    }
+    let latency = histogram!(LATENCY, "pipeline" => pipeline());
+    commit.batches.for_each(|age| latency.record(age));
+}
+
+pub(crate) fn dead_letters(pipeline: &str, step: &StepId, reason: &str, count: u64) {
+    let labels = [("pipeline", pipeline.to_owned()), ("step", step.to_string()), ("reason", reason.to_owned())];
+    counter!(DEAD, &labels).increment(count);
+}
+
+/// A pipeline's task is there: its counters begin, so that the first step of each is seen.
+pub(crate) fn began<'a>(pipeline: &str, sinks: impl Iterator<Item = &'a StepId>) {
+    for name in [RESTARTS, EPOCHS, BYTES] {
+        counter!(name, "pipeline" => pipeline.to_owned()).increment(0);
+    }
+    sinks.for_each(|step| retries(pipeline, step).increment(0));
+}
+
+pub(crate) fn restarted(pipeline: &str) {
+    counter!(RESTARTS, "pipeline" => pipeline.to_owned()).increment(1);
+}
+
+pub(crate) fn sink_retried(pipeline: &str, step: &StepId) {
+    retries(pipeline, step).increment(1);
+}
+
+fn retries(pipeline: &str, step: &StepId) -> ::metrics::Counter {
+    counter!(RETRIES, "pipeline" => pipeline.to_owned(), "step" => step.to_string())
+}
+
+pub(crate) fn sink_wrote(pipeline: &str, step: &StepId, took: Duration) {
+    histogram!(WRITE, "pipeline" => pipeline.to_owned(), "step" => step.to_string()).record(took);
+}
