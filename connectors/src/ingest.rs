@@ -10,17 +10,6 @@
 //! | 4 each | length of each record |
 //! | … | the headers (one JSON object in UTF-8), then the records, one after the other |
 
-use crate::spec::{Argument, ArgumentKind};
-
-pub(crate) const ARGUMENTS: &[Argument] = &[Argument {
-    name: "path",
-    kind: ArgumentKind::Text,
-    required: true,
-    positional: true,
-    help: "The path under /in/ that takes the records.",
-    example: "'/orders'",
-}];
-
 const FORMAT: u8 = 1;
 const WORD: usize = 4;
 /// Format, length of the headers, number of records.

@@ -5,6 +5,7 @@
 
 pub mod conformance;
 pub mod file;
+pub mod http;
 pub mod ingest;
 pub mod log_source;
 pub mod parquet;
@@ -12,6 +13,7 @@ pub mod registry;
 pub mod spec;
 pub mod sqlite;
 pub mod stdout;
+pub mod webhook;
 
 mod rowtext;
 mod staged;

@@ -11,7 +11,7 @@ use syncline_engine::{
 use syncline_record::StepId;
 
 use crate::{
-    file, parquet,
+    file, http, parquet,
     spec::{Args, Argument, Arguments, ConnectorError, Surroundings},
     sqlite, stdout,
 };
@@ -91,7 +91,7 @@ const CONNECTORS: &[Connector] = &[
         help: "Records that others POST to this server. They are durable before the answer goes out.",
         source: Some(SourceAbility { bounded: false, follow: false }),
         sink: None,
-        arguments: crate::ingest::ARGUMENTS,
+        arguments: http::ARGUMENTS,
         example: "FROM http('/orders')",
     },
     Connector {

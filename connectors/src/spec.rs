@@ -9,6 +9,11 @@ use std::{
 };
 
 use serde_json::Value;
+use syncline_record::{
+    Micros,
+    amount::{self, Rate},
+    duration,
+};
 
 use crate::registry::Connector;
 
@@ -60,7 +65,49 @@ pub enum ArgumentKind {
     Number,
     Boolean,
     Duration,
+    /// `'25 MB'`
+    Size,
+    /// `'100 per second'`
+    Rate,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// `secret('a/b')`, or a list of them while one replaces the other; never a text of the file.
+    Secret,
+    /// A call of one of these: `github(secret('a/b'))`.
+    Call(&'static [Callable]),
 }
+
+/// What an argument can call, with arguments of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Callable {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub arguments: &'static [Argument],
+    pub example: &'static str,
+}
+
+/// The first argument of whatever shares a secret with somebody.
+pub const SECRET: Argument = Argument {
+    name: "secret",
+    kind: ArgumentKind::Secret,
+    required: true,
+    positional: true,
+    help: "The secret that both sides know; a list of two while one replaces the other.",
+    example: "secret('github/webhook')",
+};
+
+/// How far a signed time may be from ours.
+pub const TOLERANCE: Argument = Argument {
+    name: "tolerance",
+    kind: ArgumentKind::Duration,
+    required: false,
+    positional: false,
+    help: "How far the time of signing may be from now: 5 minutes, if not said.",
+    example: "'1 minute'",
+};
+
+/// What Slack and Standard Webhooks ask of a receiver.
+const FIVE_MINUTES: Micros = 300_000_000;
 
 impl ArgumentKind {
     pub fn as_str(self) -> &'static str {
@@ -69,12 +116,34 @@ impl ArgumentKind {
             Self::Number => "number",
             Self::Boolean => "boolean",
             Self::Duration => "duration",
+            Self::Size => "size",
+            Self::Rate => "rate",
+            Self::Choice(_) => "choice",
+            Self::Secret => "secret",
+            Self::Call(_) => "call",
+        }
+    }
+
+    /// What a message says that it takes.
+    fn wanted(self) -> String {
+        match self {
+            Self::Choice(words) => format!("one of {}", words.join(", ")),
+            other => other.as_str().to_owned(),
         }
     }
 
     fn takes(self, value: &Value) -> bool {
         match self {
-            Self::Text | Self::Duration => value.is_string(),
+            Self::Text => value.is_string(),
+            Self::Duration => value.as_str().is_some_and(|text| duration::microseconds(text).is_ok()),
+            Self::Size => value.as_str().is_some_and(|text| amount::bytes(text).is_ok()),
+            Self::Rate => value.as_str().is_some_and(|text| amount::rate(text).is_ok()),
+            Self::Choice(words) => value.as_str().is_some_and(|text| words.contains(&text)),
+            Self::Secret => match value {
+                Value::Array(several) => several.iter().all(Value::is_string),
+                one => one.is_string(),
+            },
+            Self::Call(_) => value.is_object(),
             Self::Number => value.is_number(),
             Self::Boolean => value.is_boolean(),
         }
@@ -104,7 +173,14 @@ pub enum ConnectorError {
     #[error("`{connector}` takes {most} arguments by position; {given} are given")]
     TooManyArguments { connector: String, most: usize, given: usize },
     #[error("`{argument}` of `{connector}` is {wanted}; `{found}` is given")]
-    WrongType { connector: String, argument: &'static str, wanted: &'static str, found: String },
+    WrongType { connector: String, argument: &'static str, wanted: String, found: String },
+    #[error("`{argument}` has no `{name}`; it has {}", has.join(", "))]
+    NoSuchCall { argument: &'static str, name: String, has: Vec<&'static str> },
+    /// Never shows the secret.
+    #[error("a secret of `{scheme}` cannot be used: {detail}")]
+    BadSecret { scheme: String, detail: &'static str },
+    #[error("what is signed cannot be `{written}`: {detail}")]
+    BadTemplate { written: String, detail: &'static str },
     /// A pipeline that never ends would never show a single file; a Parquet target is always a folder.
     #[error("`{path}` is one file, and {because}; write a folder: `{fix}`")]
     NeedsFolder { path: String, because: &'static str, fix: String },
@@ -118,15 +194,21 @@ pub enum ConnectorError {
     NoSuchKey { column: String },
 }
 
-/// The arguments of one call, checked against what the connector takes.
+/// The arguments of one call, checked against what is called.
 pub struct Arguments<'a> {
+    what: String,
     values: BTreeMap<&'static str, &'a Value>,
 }
 
 impl<'a> Arguments<'a> {
     pub fn checked(connector: &Connector, args: &'a Args) -> Result<Self, ConnectorError> {
-        let by_position: Vec<&Argument> = connector.arguments.iter().filter(|argument| argument.positional).collect();
-        let name = || connector.name.to_owned();
+        Self::of(connector.name, connector.arguments, args)
+    }
+
+    /// Checks what `what(…)` is given against the arguments that it has.
+    pub fn of(what: &str, arguments: &'static [Argument], args: &'a Args) -> Result<Self, ConnectorError> {
+        let by_position: Vec<&Argument> = arguments.iter().filter(|argument| argument.positional).collect();
+        let name = || what.to_owned();
         if args.positional.len() > by_position.len() {
             let (most, given) = (by_position.len(), args.positional.len());
             return Err(ConnectorError::TooManyArguments { connector: name(), most, given });
@@ -136,21 +218,23 @@ impl<'a> Arguments<'a> {
             values.insert(argument.name, value);
         }
         for (given, value) in &args.named {
-            let Some(argument) = connector.arguments.iter().find(|argument| argument.name == given) else {
-                let has = connector.arguments.iter().map(|argument| argument.name).collect();
+            let Some(argument) = arguments.iter().find(|argument| argument.name == given) else {
+                let has = arguments.iter().map(|argument| argument.name).collect();
                 return Err(ConnectorError::NoSuchArgument { connector: name(), argument: given.clone(), has });
             };
             if values.insert(argument.name, value).is_some() {
                 return Err(ConnectorError::ArgumentTwice { connector: name(), argument: argument.name });
             }
         }
-        for argument in connector.arguments {
+        for argument in arguments {
             match values.get(argument.name) {
                 None if argument.required => {
                     return Err(ConnectorError::MissingArgument { connector: name(), argument: argument.name });
                 }
                 Some(value) if !argument.kind.takes(value) => {
-                    let (wanted, found) = (argument.kind.as_str(), value.to_string());
+                    let wanted = argument.kind.wanted();
+                    let found =
+                        if argument.kind == ArgumentKind::Secret { "…".to_owned() } else { value.to_string() };
                     return Err(ConnectorError::WrongType {
                         connector: name(),
                         argument: argument.name,
@@ -161,7 +245,58 @@ impl<'a> Arguments<'a> {
                 _ => {}
             }
         }
-        Ok(Self { values })
+        Ok(Self { what: name(), values })
+    }
+
+    /// The call that an argument of kind [`Call`](ArgumentKind::Call) holds, as binding writes it: an object with `function`,
+    /// `positional`, and the named arguments beside them.
+    pub fn of_call(
+        argument: &'static str,
+        callables: &'static [Callable],
+        call: &Value,
+    ) -> Result<(&'static Callable, Args), ConnectorError> {
+        let name = call["function"].as_str().unwrap_or_default();
+        let Some(callable) = callables.iter().find(|callable| callable.name.eq_ignore_ascii_case(name)) else {
+            let has = callables.iter().map(|callable| callable.name).collect();
+            return Err(ConnectorError::NoSuchCall { argument, name: name.to_owned(), has });
+        };
+        let mut args =
+            Args { positional: call["positional"].as_array().cloned().unwrap_or_default(), ..Args::default() };
+        for (name, value) in call.as_object().into_iter().flatten() {
+            if !["function", "positional"].contains(&name.as_str()) {
+                args.named.insert(name.clone(), value.clone());
+            }
+        }
+        Ok((callable, args))
+    }
+
+    /// Whose arguments these are.
+    pub fn of_what(&self) -> &str {
+        &self.what
+    }
+
+    pub fn value(&self, name: &str) -> Option<&'a Value> {
+        self.values.get(name).copied()
+    }
+
+    /// An argument of kind [`Size`](ArgumentKind::Size), in bytes.
+    pub fn size(&self, name: &str) -> Option<u64> {
+        amount::bytes(self.value(name)?.as_str()?).ok()
+    }
+
+    pub fn rate(&self, name: &str) -> Option<Rate> {
+        amount::rate(self.value(name)?.as_str()?).ok()
+    }
+
+    /// An argument of kind [`Duration`](ArgumentKind::Duration).
+    pub fn duration(&self, name: &str) -> Option<Micros> {
+        // What does not fit in signed microseconds is no duration.
+        duration::microseconds(self.value(name)?.as_str()?).ok().map(|micros| micros as Micros)
+    }
+
+    /// [`TOLERANCE`], or what it is when it is not said.
+    pub fn tolerance(&self) -> Micros {
+        self.duration(TOLERANCE.name).unwrap_or(FIVE_MINUTES)
     }
 
     /// A text argument; empty when it is optional and absent.

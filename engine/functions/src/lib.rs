@@ -3,6 +3,7 @@
 //! Pure and synchronous: nothing here knows a step, a pipeline or a connector, and nothing returns an error for a bad row. A bad
 //! row is NULL in the result and is named beside it with its reason.
 
+pub mod base64;
 pub mod decode;
 pub mod json;
 pub mod keys;
@@ -12,7 +13,6 @@ pub mod unnest;
 pub mod write;
 
 mod audit;
-mod base64;
 mod convert;
 mod error;
 mod failures;
