@@ -1,10 +1,10 @@
 //! The commands: one file each, listed here.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::outcome::Outcome;
+use crate::{log_lines, outcome::Outcome, secrets};
 
 pub mod check;
 pub mod dead_letters;
@@ -31,6 +31,7 @@ Examples:
   syncline init                     write a first pipeline with its test
   syncline test orders.sync         run the tests beside the pipelines
   syncline run orders.sync          run it until it is stopped
+  syncline run pipelines/           run all files of a folder as one process
   syncline query 'SELECT * FROM steps'
 
 Exit codes: 0 ok · 1 failed · 2 usage or file wrong · 3 environment";
@@ -85,10 +86,16 @@ pub fn run(line: CommandLine) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            match common.output {
-                Format::Json | Format::Ndjson => eprintln!("{}", failure.to_json(None)),
-                Format::Table | Format::Csv => eprintln!("{}", failure.to_text()),
-            }
+            let text = match common.output {
+                _ if log_lines::is_json() => {
+                    failure.log();
+                    return failure.code();
+                }
+                Format::Json | Format::Ndjson => failure.to_json(None).to_string(),
+                Format::Table | Format::Csv => failure.to_text(),
+            };
+            // Whoever read stderr may be gone; the code still tells.
+            let _ = writeln!(std::io::stderr(), "{}", secrets::hidden(&text));
             failure.code()
         }
     }

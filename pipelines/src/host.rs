@@ -2,13 +2,11 @@
 
 use std::{
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, mpsc::Sender},
+    time::Duration,
 };
 
-use syncline_dsl::plan::Plan;
+use metrics_exporter_prometheus::PrometheusHandle;
 use syncline_engine::runtime::supervisor::Look;
 use tokio::{
     runtime::Runtime,
@@ -20,11 +18,16 @@ use tokio::{
 use crate::{
     api::{Activity, ApiState, Server, metrics},
     outcome::Failure,
+    project::Member,
+    supervision::News,
+    tell,
     world::World,
 };
 
 /// Exit code of a second signal: at once, as a crash would be; the next start goes on from the last checkpoint.
 const IMPATIENT: i32 = 130;
+/// How often what was measured is folded into buckets: it takes memory until then, whether anybody asks for it or not.
+const FOLD: Duration = Duration::from_secs(5);
 
 pub struct Host {
     runtime: Runtime,
@@ -35,14 +38,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// Listens on `listen`, if given, and on the control socket of the data folder. `inlets`: ingest topics and who reads them.
-    pub fn start(
-        world: &World,
-        plans: &[Plan],
-        inlets: Vec<(String, String)>,
-        listen: Option<SocketAddr>,
-        stop: Arc<AtomicBool>,
-    ) -> Result<Host, Failure> {
+    /// Listens on `listen`, if given, and on the control socket of the data folder; tells `news` of signals.
+    pub fn start(world: &World, listen: Option<SocketAddr>, news: Sender<News>) -> Result<Host, Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -53,19 +50,15 @@ impl Host {
         if let Err(failure) = crate::ask::settle(&world.ground) {
             tracing::warn!("not everything in this folder can be shown: {}", failure.title);
         }
-        let state = ApiState::new(&world.ground, Some(metrics::install()?));
-        for plan in plans {
-            state.live().starting(&plan.pipeline);
-        }
-        for (topic, pipeline) in inlets {
-            state.ingest.open(&topic, &pipeline);
-        }
+        let metrics = metrics::install()?;
+        let state = ApiState::new(&world.ground, Some(metrics.clone()));
         let server = runtime.block_on(Server::bind(listen, &world.folder.control_socket()))?;
         let address = server.address();
         let closing = Arc::new(Notify::new());
         let closed = closing.clone();
         let server = runtime.spawn(server.run(state.clone(), async move { closed.notified().await }));
-        runtime.spawn(follow_signals(stop, state.clone()));
+        runtime.spawn(follow_signals(news, state.clone()));
+        runtime.spawn(fold(metrics));
         Ok(Host { runtime, state, address, closing, server })
     }
 
@@ -73,8 +66,33 @@ impl Host {
         self.address
     }
 
+    /// A pipeline will run: the process is not ready before it does, and its path takes records.
+    pub fn expect(&self, member: &Member) {
+        self.state.live().starting(member.name());
+        if let Some(topic) = member.inlet() {
+            self.state.ingest.open(&topic, member.name());
+        }
+    }
+
+    /// A pipeline is not among the files any more: its path takes no more records for it.
+    pub fn forget(&self, member: &Member) {
+        if let Some(topic) = member.inlet() {
+            self.state.ingest.close(&topic, member.name());
+        }
+    }
+
     pub fn look(&self, pipeline: &str, look: &Look) {
-        self.state.live().look(pipeline, look);
+        let now = self.state.clock.now();
+        self.state.live().look(pipeline, look, now);
+    }
+
+    /// It has stopped, and the process has nothing more to do with it.
+    pub fn gone(&self, pipeline: &str) {
+        self.state.live().gone(pipeline);
+    }
+
+    pub fn stopping(&self, pipeline: &str) {
+        self.state.live().stopping(pipeline);
     }
 
     pub fn over(&self, pipeline: &str, activity: Activity, reason: Option<String>) {
@@ -91,20 +109,38 @@ impl Host {
     }
 }
 
-/// The first SIGTERM or SIGINT asks every pipeline to stop; a second one ends the process at once.
-async fn follow_signals(stop: Arc<AtomicBool>, state: Arc<ApiState>) {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+async fn fold(metrics: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(FOLD).await;
+        metrics.run_upkeep();
+    }
+}
+
+/// The first SIGTERM or SIGINT asks every pipeline to stop; a second one ends the process at once. SIGHUP reads the pipeline files
+/// again.
+async fn follow_signals(news: Sender<News>, state: Arc<ApiState>) {
+    let (Ok(mut term), Ok(mut int), Ok(mut hup)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
+    else {
         return;
     };
+    let mut stopping = false;
     loop {
         tokio::select! {
             _ = term.recv() => {}
             _ = int.recv() => {}
+            _ = hup.recv() => {
+                // Nobody listens when the last pipeline is over; then the process is on its way out.
+                let _ = news.send(News::Reload);
+                continue;
+            }
         }
         state.ingest.stop();
-        if stop.swap(true, Ordering::SeqCst) {
+        if stopping {
             std::process::exit(IMPATIENT);
         }
-        eprintln!("stopping; once more to end at once");
+        stopping = true;
+        let _ = news.send(News::Stop);
+        tell!("stopping; once more to end at once");
     }
 }

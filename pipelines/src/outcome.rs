@@ -85,6 +85,22 @@ impl Failure {
         })
     }
 
+    /// As a log line: the last one of a command whose lines are JSON.
+    pub fn log(&self) {
+        let (detail, help) = (self.detail_line(), self.help_line());
+        tracing::error!(slug = self.slug, exit = self.exit as u8, detail, help, "{}", self.title);
+    }
+
+    /// What was seen, on one line.
+    pub fn detail_line(&self) -> Option<String> {
+        (!self.detail.is_empty()).then(|| self.detail.join("; "))
+    }
+
+    /// The next steps, on one line.
+    pub fn help_line(&self) -> Option<String> {
+        (!self.help.is_empty()).then(|| self.help.join("; "))
+    }
+
     pub fn code(&self) -> ExitCode {
         ExitCode::from(self.exit as u8)
     }

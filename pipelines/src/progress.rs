@@ -1,9 +1,17 @@
-//! A progress bar for runs that end: bytes, rate and time left, on stderr and only for a person.
+//! Progress bars for runs that end: bytes, rate and time left, on stderr and only for a person. One for each pipeline that runs.
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, sync::LazyLock};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use syncline_engine::runtime::supervisor::Look;
+
+/// All bars of the process: they share the last lines of one terminal.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Writes to stderr beside the bars, not through them.
+pub fn aside<T>(write: impl FnOnce() -> T) -> T {
+    BARS.suspend(write)
+}
 
 pub struct Bar {
     bar: Option<ProgressBar>,
@@ -20,11 +28,15 @@ impl Bar {
     }
 
     pub fn show(&mut self, look: &Look) {
+        if look.pause.is_some() {
+            // Nothing moves until the next start, which begins with a look of its own.
+            return;
+        }
         self.skipped = look.progress.skipped;
         let Some(total) = look.progress.total.filter(|_| self.wanted) else { return };
         let name = &self.name;
         let bar = self.bar.get_or_insert_with(|| {
-            let bar = ProgressBar::new(total);
+            let bar = BARS.add(ProgressBar::new(total));
             let style = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
             bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.set_message(name.clone());
@@ -41,6 +53,7 @@ impl Bar {
     pub fn finish(&mut self) -> u64 {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
+            BARS.remove(&bar);
         }
         self.skipped
     }

@@ -1,14 +1,17 @@
 //! `secret('a/b')`: from the environment (`SYNCLINE_SECRET_A_B`), else from a file in the data folder that only its owner can read.
 //!
-//! A secret is never printed, logged or serialised; whoever needs its text asks for it by name ([`Secret::expose`]).
+//! A secret is never printed, logged or serialised; whoever needs its text asks for it by name ([`Secret::expose`]). What others
+//! say goes through [`hidden`]: a database that quotes the address it could not reach must not give away what is in it.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fmt,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{ErrorKind, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::{PoisonError, RwLock},
 };
 
 use rustix::fs::{FlockOperation, flock};
@@ -20,6 +23,11 @@ use crate::outcome::Failure;
 const FILE: &str = "secrets";
 /// What stands where a secret would.
 const REDACTED: &str = "[secret]";
+/// Shorter texts are no secrets, and stand in every other word.
+const SHORTEST: usize = 4;
+
+/// What this process has resolved, in the spellings in which it could be quoted; the longest first.
+static KNOWN: RwLock<Vec<String>> = RwLock::new(Vec::new());
 
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -60,8 +68,37 @@ pub fn variable(path: &str) -> String {
     format!("SYNCLINE_SECRET_{}", name.collect::<String>())
 }
 
-/// Finds a secret.
+/// Finds a secret. From here on no text that goes through [`hidden`] shows it.
 pub fn resolve(folder: &Path, path: &str) -> Result<Secret, Failure> {
+    let secret = find(folder, path)?;
+    remember(secret.expose());
+    Ok(secret)
+}
+
+/// The text with a mark where a secret stood.
+pub fn hidden(text: &str) -> Cow<'_, str> {
+    let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
+    let mut shown = Cow::Borrowed(text);
+    for secret in known.iter() {
+        if shown.contains(secret.as_str()) {
+            shown = Cow::Owned(shown.replace(secret.as_str(), REDACTED));
+        }
+    }
+    shown
+}
+
+fn remember(secret: &str) {
+    let escaped = |text: &str| serde_json::to_string(text).unwrap_or_default().trim_matches('"').to_owned();
+    // A key of several lines is quoted line by line.
+    let spellings = std::iter::once(secret).chain(secret.lines()).map(str::trim);
+    let spellings = spellings.filter(|text| text.len() >= SHORTEST).flat_map(|text| [text.to_owned(), escaped(text)]);
+    let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+    known.extend(spellings);
+    known.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
+    known.dedup();
+}
+
+fn find(folder: &Path, path: &str) -> Result<Secret, Failure> {
     let variable = variable(path);
     if let Some(value) = std::env::var_os(&variable) {
         return value.into_string().map(Secret).map_err(|_| {
@@ -187,6 +224,21 @@ mod tests {
         set(folder.path(), "a", &secret).unwrap();
         fs::write(folder.path().join(FILE), "{\"a\": hunter2}").unwrap();
         assert!(!resolve(folder.path(), "a").unwrap_err().to_text().contains("hunter2"));
+    }
+
+    #[test]
+    fn what_others_say_does_not_show_a_secret_that_was_resolved() {
+        let folder = TempDir::new().unwrap();
+        let text = "postgres://ada:tr\"0ub4dor@db/shop";
+        assert_eq!(hidden(text), text);
+        set(folder.path(), "db", &Secret::new(text)).unwrap();
+        set(folder.path(), "key", &Secret::new("-----BEGIN-----\nc2VjcmV0IGxpbmU=\n")).unwrap();
+        set(folder.path(), "short", &Secret::new("db")).unwrap();
+        ["db", "key", "short"].iter().for_each(|name| drop(resolve(folder.path(), name).unwrap()));
+        assert_eq!(hidden(&format!("cannot reach {text}: refused")), "cannot reach [secret]: refused");
+        assert_eq!(hidden(&serde_json::to_string(text).unwrap()), "\"[secret]\"");
+        assert_eq!(hidden("line 2 is c2VjcmV0IGxpbmU="), "line 2 is [secret]");
+        assert_eq!(hidden("the db is down"), "the db is down");
     }
 
     #[test]

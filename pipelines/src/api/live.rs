@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use syncline_engine::runtime::supervisor::Look;
+use syncline_record::Micros;
+
+use crate::secrets::hidden;
 
 /// Where a pipeline of this process is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +16,10 @@ pub enum Activity {
     #[default]
     Starting,
     Running,
+    /// It failed, and waits for its next start.
+    Restarting,
+    /// Its input was at its end; it looks again after a pause (`restart = 'always'`).
+    Resting,
     /// Told to stop; sinks may still be getting what is committed.
     Stopping,
     Stopped,
@@ -21,7 +28,7 @@ pub enum Activity {
 }
 
 /// One pipeline as its task last told it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LivePipeline {
     pub state: Activity,
     /// Step of a sink → why it is being tried again.
@@ -33,10 +40,18 @@ pub struct LivePipeline {
     pub bytes_total: Option<u64>,
     /// Why it failed.
     pub reason: Option<String>,
+    /// Starts of its task after the first one in this process.
+    pub restarts: u64,
+    /// When its task starts again.
+    pub next_start: Option<Micros>,
+    /// Seconds since the source last had nothing more to give.
+    pub source_behind: f64,
+    /// Step of an outbox sink → seconds since it last had everything.
+    pub sinks_behind: BTreeMap<String, f64>,
 }
 
 /// All pipelines of the process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Live {
     pipelines: BTreeMap<String, LivePipeline>,
 }
@@ -51,13 +66,25 @@ impl Live {
         self.pipeline(pipeline).state = Activity::Running;
     }
 
-    /// What the supervisor's watcher saw. A pipeline that is looked at runs.
-    pub fn look(&mut self, pipeline: &str, look: &Look) {
+    /// What the supervisor's watcher saw at `now`. A pipeline that is looked at runs, unless it waits for its next start.
+    pub fn look(&mut self, pipeline: &str, look: &Look, now: Micros) {
         let known = self.pipeline(pipeline);
-        if known.state == Activity::Starting {
-            known.state = Activity::Running;
+        known.restarts = look.restarts;
+        if let Some(pause) = &look.pause {
+            known.state = if pause.reason.is_some() { Activity::Restarting } else { Activity::Resting };
+            known.reason = pause.reason.as_deref().map(|reason| hidden(reason).into_owned());
+            known.next_start = Some(now + pause.length.as_micros() as Micros);
+            known.trouble.clear();
+            return;
         }
-        known.trouble = look.trouble.iter().map(|(step, why)| (step.to_string(), why.clone())).collect();
+        if [Activity::Starting, Activity::Restarting, Activity::Resting].contains(&known.state) {
+            known.state = Activity::Running;
+            (known.reason, known.next_start) = (None, None);
+        }
+        known.trouble = look.trouble.iter().map(|(step, why)| (step.to_string(), hidden(why).into_owned())).collect();
+        known.source_behind = look.source_behind.as_secs_f64();
+        known.sinks_behind =
+            look.sinks_behind.iter().map(|(step, behind)| (step.to_string(), behind.as_secs_f64())).collect();
         known.epoch = look.epoch;
         known.rows = look.rows;
         known.bytes_done = look.progress.done;
@@ -72,8 +99,14 @@ impl Live {
     pub fn over(&mut self, pipeline: &str, state: Activity, reason: Option<String>) {
         let known = self.pipeline(pipeline);
         known.state = state;
-        known.reason = reason;
+        known.reason = reason.map(|reason| hidden(&reason).into_owned());
+        known.next_start = None;
         known.trouble.clear();
+    }
+
+    /// It is no pipeline of this process any more.
+    pub fn gone(&mut self, pipeline: &str) {
+        self.pipelines.remove(pipeline);
     }
 
     pub fn get(&self, pipeline: &str) -> Option<&LivePipeline> {
@@ -101,9 +134,10 @@ impl LivePipeline {
     fn obstacles(&self, name: &str) -> Vec<String> {
         let why = || self.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         match self.state {
-            Activity::Running | Activity::Ended => {
+            Activity::Running | Activity::Ended | Activity::Resting => {
                 self.trouble.iter().map(|(step, why)| format!("{name}: {step} is being tried again: {why}")).collect()
             }
+            Activity::Restarting => vec![format!("{name} failed and will be started again{}", why())],
             Activity::Starting => vec![format!("{name} is starting")],
             Activity::Stopping => vec![format!("{name} is stopping")],
             Activity::Stopped => vec![format!("{name} has stopped")],
@@ -115,7 +149,9 @@ impl LivePipeline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use syncline_engine::source::Progress;
+    use std::time::Duration;
+
+    use syncline_engine::{runtime::supervisor::Pause, source::Progress};
     use syncline_record::StepId;
 
     #[test]
@@ -126,15 +162,33 @@ mod tests {
         live.starting("people");
         assert_eq!(live.obstacles(), ["orders is starting", "people is starting"]);
         let mut look = Look { progress: Progress::default(), rows: 3, epoch: 1, ..Look::default() };
-        live.look("orders", &look);
+        live.look("orders", &look, 0);
         live.over("people", Activity::Ended, None);
         assert_eq!(live.obstacles(), [""; 0]);
         look.trouble.push((StepId::new("upsert"), "database is locked".into()));
-        live.look("orders", &look);
+        live.look("orders", &look, 0);
         live.over("people", Activity::Failed, Some("disk full".into()));
         assert_eq!(
             live.obstacles(),
             ["orders: upsert is being tried again: database is locked", "people has failed: disk full"]
         );
+    }
+
+    #[test]
+    fn between_two_starts_a_pipeline_says_why_and_when() {
+        let mut live = Live::default();
+        let pause = |reason: Option<&str>| {
+            let pause = Pause { reason: reason.map(str::to_owned), length: Duration::from_secs(2) };
+            Look { restarts: 3, pause: Some(pause), ..Look::default() }
+        };
+        live.look("orders", &pause(Some("disk full")), 1_000_000);
+        assert_eq!(live.obstacles(), ["orders failed and will be started again: disk full"]);
+        let known = live.get("orders").unwrap();
+        assert_eq!((known.state, known.restarts, known.next_start), (Activity::Restarting, 3, Some(3_000_000)));
+        live.look("orders", &Look { restarts: 3, ..Look::default() }, 4_000_000);
+        let known = live.get("orders").unwrap();
+        assert_eq!((known.state, known.restarts, known.next_start), (Activity::Running, 3, None));
+        live.look("orders", &pause(None), 0);
+        assert_eq!((live.get("orders").unwrap().state, live.obstacles()), (Activity::Resting, vec![]));
     }
 }

@@ -38,7 +38,7 @@ pub struct Status {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PipelineStatus {
     pub pipeline: String,
-    /// `running`, `stopped`, `ended`, `failed`, `starting`, `stopping`; `interrupted`: its process died.
+    /// `running`, `restarting`, `resting`, `stopped`, `ended`, `failed`, `starting`, `stopping`; `interrupted`: its process died.
     pub state: String,
     pub run: u64,
     pub attempt: u64,
@@ -47,6 +47,12 @@ pub struct PipelineStatus {
     pub ended: Option<Micros>,
     pub last_checkpoint: Option<Micros>,
     pub reason: Option<String>,
+    /// Starts of its task after the first one in this process.
+    #[serde(default)]
+    pub restarts: u64,
+    /// When its task starts again, while it waits for that.
+    #[serde(default)]
+    pub next_start: Option<Micros>,
     pub rows_in: u64,
     /// Records that wait in the log for this pipeline; `None` where the source is no topic.
     pub lag: Option<u64>,
@@ -119,6 +125,7 @@ pub fn read(store: &dyn StateStore, log: &dyn Log, live: Option<&Live>) -> Resul
             pipeline.state = word(known.state).to_owned();
             pipeline.reason = known.reason.clone().or(pipeline.reason);
             pipeline.trouble = known.trouble.clone();
+            (pipeline.restarts, pipeline.next_start) = (known.restarts, known.next_start);
         }
         status.pipelines.push(pipeline);
     }
@@ -157,6 +164,8 @@ fn committed(pipeline: String, checkpoint: &Checkpoint, run: Option<&Run>) -> Pi
         ended: run.and_then(|run| run.ended),
         last_checkpoint: (checkpoint.epoch > 0).then_some(checkpoint.time),
         reason: run.and_then(|run| run.reason.clone()),
+        restarts: 0,
+        next_start: None,
         rows_in: source.map_or(0, |page| page.rows_in),
         lag: None,
         waiting: 0,
@@ -184,10 +193,12 @@ fn in_order_of_file(steps: &mut [StepStatus], run: &Run) {
     steps.sort_by_key(|step| place(step).unwrap_or(usize::MAX));
 }
 
-fn word(activity: Activity) -> &'static str {
+pub fn word(activity: Activity) -> &'static str {
     match activity {
         Activity::Starting => "starting",
         Activity::Running => "running",
+        Activity::Restarting => "restarting",
+        Activity::Resting => "resting",
         Activity::Stopping => "stopping",
         Activity::Stopped => "stopped",
         Activity::Ended => "ended",

@@ -68,10 +68,14 @@ fn people(pipeline: &PipelineStatus, out: &mut impl Write) -> io::Result<()> {
         ("ended", pipeline.ended),
         ("last checkpoint", pipeline.last_checkpoint),
         ("watermark", pipeline.watermark),
+        ("next start", pipeline.next_start),
     ] {
         if let Some(instant) = instant {
             writeln!(out, "  {name:<16} {}", instant_text(instant))?;
         }
+    }
+    if pipeline.restarts > 0 {
+        writeln!(out, "  {:<16} {} since this process began", "restarts", pipeline.restarts)?;
     }
     if let Some(lag) = pipeline.lag {
         writeln!(out, "  {:<16} {lag} records", "lag")?;
@@ -169,6 +173,8 @@ mod tests {
             ended: None,
             last_checkpoint: Some(1_795_168_800_500_000),
             reason: None,
+            restarts: 2,
+            next_start: None,
             rows_in: 10,
             lag: Some(7),
             waiting: 2,
@@ -199,6 +205,7 @@ process 77 holds this folder
 orders · running (attempt 3) · run 2 · epoch 41
   started          2026-11-20T10:00:00Z
   last checkpoint  2026-11-20T10:00:00.5Z
+  restarts         2 since this process began
   lag              7 records
   state            4096 bytes
   trouble          upsert is being tried again: database is locked

@@ -1,0 +1,271 @@
+//! All pipelines of a process, each on a thread of its own: started, watched, told when one is over, exchanged when files change.
+//!
+//! Pipelines share the data folder and nothing else. One that fails is started again by its own words (`restart`), and when it is
+//! given up the others go on; only a data folder that answers nothing more ends them all. A reload starts what is new or was given
+//! up, stops what is gone, and exchanges what changed; what is the same is not touched. A reload whose files are wrong changes
+//! nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, Sender},
+    },
+    thread::{Builder, Scope},
+};
+
+use syncline_engine::runtime::start::StartOptions;
+use syncline_functions::Planner;
+
+use crate::{
+    command::Format,
+    host::Host,
+    outcome::{Failure, Outcome},
+    project::{Member, Project},
+    task::Task,
+    world::{World, store_failure},
+};
+
+/// What the supervision waits for.
+pub enum News {
+    /// A pipeline's thread has ended.
+    Over { pipeline: String, outcome: Outcome },
+    /// End all of them.
+    Stop,
+    /// Read the pipeline files again.
+    Reload,
+}
+
+/// What all pipelines of the process share.
+pub struct Supervision<'a> {
+    pub world: &'a World,
+    pub host: &'a Host,
+    pub planner: Planner,
+    /// Take what is there, then end.
+    pub once: bool,
+    /// Where the pipeline files are, and which pipelines of them are wanted.
+    pub paths: Vec<PathBuf>,
+    pub only: Vec<String>,
+    /// How people and programs are spoken to.
+    pub output: Format,
+    /// Progress bars are shown.
+    pub bars: bool,
+}
+
+/// A pipeline whose thread runs.
+struct Running {
+    member: Arc<Member>,
+    stop: Arc<AtomicBool>,
+    /// What takes its place when it has stopped.
+    next: Option<Arc<Member>>,
+}
+
+/// The state of the whole.
+#[derive(Default)]
+struct Crew {
+    running: BTreeMap<String, Running>,
+    /// Pipelines that were given up.
+    failed: BTreeMap<String, Failure>,
+    /// Pipelines that came to their end.
+    ended: BTreeMap<String, Arc<Member>>,
+    /// All that have been started.
+    names: BTreeSet<String>,
+    stopping: bool,
+    /// What ended them all.
+    fatal: Option<Failure>,
+}
+
+impl Supervision<'_> {
+    /// Runs until every pipeline is over. `options` are for the first start of each.
+    pub fn run(
+        &self,
+        project: Project,
+        options: StartOptions,
+        (tell, news): (Sender<News>, Receiver<News>),
+    ) -> Outcome {
+        let mut crew = Crew::default();
+        std::thread::scope(|scope| {
+            for member in project.pipelines {
+                self.begin(scope, &mut crew, member, options.clone(), &tell);
+            }
+            while !crew.running.is_empty() {
+                match news.recv() {
+                    Ok(News::Over { pipeline, outcome }) => self.over(scope, &mut crew, &pipeline, outcome, &tell),
+                    Ok(News::Stop) => self.stop(&mut crew),
+                    Ok(News::Reload) => self.reload(scope, &mut crew, &tell),
+                    // This side holds a sender, so there always is one.
+                    Err(_) => break,
+                }
+            }
+        });
+        crew.outcome()
+    }
+
+    fn begin<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        crew: &mut Crew,
+        member: Arc<Member>,
+        options: StartOptions,
+        tell: &Sender<News>,
+    ) {
+        let name = member.name().to_owned();
+        self.host.expect(&member);
+        if member.inlet().is_some() && !self.once && self.host.address().is_none() {
+            tracing::warn!(pipeline = name, "nobody can send it records: this process does not listen; start it again");
+        }
+        let stop = Arc::new(AtomicBool::new(crew.stopping));
+        let task = Task { all: self, member: member.clone(), stop: stop.clone(), options };
+        let (news, pipeline) = (tell.clone(), name.clone());
+        let thread = Builder::new().name(name.clone()).spawn_scoped(scope, move || {
+            let run = catch_unwind(AssertUnwindSafe(|| task.run()));
+            let outcome = run.unwrap_or_else(|_| {
+                Err(Failure::failed("task-fell", "its thread ended by a panic: this is a defect of syncline"))
+            });
+            let _ = news.send(News::Over { pipeline, outcome });
+        });
+        crew.failed.remove(&name);
+        crew.ended.remove(&name);
+        crew.names.insert(name.clone());
+        crew.running.insert(name.clone(), Running { member, stop, next: None });
+        if let Err(error) = thread {
+            let failure = Failure::environment("no-threads", format!("there is no thread for it: {error}"))
+                .help("allow this process more threads, then start it again");
+            let _ = tell.send(News::Over { pipeline: name, outcome: Err(failure) });
+        }
+    }
+
+    fn over<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        crew: &mut Crew,
+        pipeline: &str,
+        outcome: Outcome,
+        tell: &Sender<News>,
+    ) {
+        let Some(over) = crew.running.remove(pipeline) else { return };
+        let next = over.next.filter(|_| !crew.stopping);
+        if let Err(failure) = &outcome
+            && (crew.names.len() > 1 || next.is_some())
+        {
+            // The end of the process may be far away, so it is told now.
+            let how = if crew.stopping { "stopped while it was failing" } else { "given up" };
+            tracing::error!(
+                pipeline,
+                slug = failure.slug,
+                detail = failure.detail_line(),
+                help = failure.help_line(),
+                "{how}: {}",
+                failure.title
+            );
+        }
+        if let Some(next) = next {
+            if over.member.inlet() != next.inlet() {
+                self.host.forget(&over.member);
+            }
+            return self.begin(scope, crew, next, StartOptions::default(), tell);
+        }
+        match outcome {
+            Err(failure) => drop(crew.failed.insert(pipeline.to_owned(), failure)),
+            // A reload has taken it away.
+            Ok(()) if over.stop.load(Ordering::SeqCst) && !crew.stopping => self.host.gone(pipeline),
+            Ok(()) => drop(crew.ended.insert(pipeline.to_owned(), over.member)),
+        }
+        self.look_at_the_folder(crew);
+    }
+
+    /// A store that failed to write answers nothing more until it is opened again: then no pipeline of this process can go on.
+    fn look_at_the_folder(&self, crew: &mut Crew) {
+        let Err(error) = self.world.ground.store.get(b"") else { return };
+        let failure = store_failure(error);
+        tracing::error!(
+            slug = failure.slug,
+            "the data folder answers nothing more, so nothing here can go on: {}",
+            failure.title
+        );
+        crew.fatal.get_or_insert(failure);
+        self.stop(crew);
+    }
+
+    fn stop(&self, crew: &mut Crew) {
+        crew.stopping = true;
+        for (name, running) in &crew.running {
+            running.stop.store(true, Ordering::SeqCst);
+            self.host.stopping(name);
+        }
+    }
+
+    fn reload<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, crew: &mut Crew, tell: &Sender<News>) {
+        if crew.stopping {
+            return;
+        }
+        let project = match Project::read(&self.paths, &self.only, self.output) {
+            Ok(project) => project,
+            Err(failure) => {
+                let (slug, detail) = (failure.slug, failure.detail_line());
+                tracing::error!(slug, detail, "not reloaded, and what runs goes on: {}", failure.title);
+                return;
+            }
+        };
+        let (mut started, mut exchanged, mut stopped) = (vec![], vec![], vec![]);
+        for (name, running) in &mut crew.running {
+            let found = project.pipelines.iter().find(|member| member.name() == name);
+            let same = found.is_some_and(|member| member.is_as(&running.member));
+            running.next = found.filter(|_| !same || running.stop.load(Ordering::SeqCst)).cloned();
+            match found {
+                Some(_) if same => continue,
+                Some(_) => exchanged.push(name.clone()),
+                None => {
+                    self.host.forget(&running.member);
+                    stopped.push(name.clone());
+                }
+            }
+            running.stop.store(true, Ordering::SeqCst);
+            self.host.stopping(name);
+        }
+        for member in project.pipelines {
+            // What ended by itself has done its work; what was given up may have been mended.
+            let ended = crew.ended.get(member.name()).is_some_and(|ended| ended.is_as(&member));
+            let new = !crew.running.contains_key(member.name()) && !ended;
+            if new {
+                started.push(member.name().to_owned());
+                self.begin(scope, crew, member, StartOptions::default(), tell);
+            }
+        }
+        let (started, exchanged, stopped) = (started.join(","), exchanged.join(","), stopped.join(","));
+        tracing::info!(started, exchanged, stopped, "the pipeline files were read again");
+    }
+}
+
+impl Crew {
+    /// One pipeline's failure is the process's own; of several, the process says which have failed.
+    fn outcome(mut self) -> Outcome {
+        if self.names.len() == 1
+            && let Some((_, failure)) = self.failed.pop_first()
+        {
+            return Err(failure);
+        }
+        if let Some(failure) = self.fatal {
+            return Err(failure);
+        }
+        if self.failed.is_empty() {
+            return Ok(());
+        }
+        let count = self.failed.len();
+        let title =
+            format!("{count} of {} pipelines {} given up", self.names.len(), if count == 1 { "was" } else { "were" });
+        let mut all = Failure::failed("pipelines-failed", title);
+        for (name, failure) in self.failed {
+            all = all.seen(format!("{name}: {}", failure.title));
+            for help in failure.help {
+                if !all.help.contains(&help) {
+                    all = all.help(help);
+                }
+            }
+        }
+        Err(all)
+    }
+}

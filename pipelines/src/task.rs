@@ -1,0 +1,137 @@
+//! One pipeline of a running process: bound to its connectors, kept running by its own words, told about when it is over.
+
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use syncline_connectors::Surroundings;
+use syncline_dsl::plan::{Plan, RestartWhen};
+use syncline_engine::{
+    checkpoint,
+    runtime::{
+        restart::{Restart, When},
+        start::StartOptions,
+        supervisor::{self, Ending, Look},
+    },
+};
+use syncline_record::{Fate, StepId};
+
+use crate::{
+    api::Activity,
+    bind::{RealEdges, bind},
+    outcome::Outcome,
+    progress::Bar,
+    project::Member,
+    run_failure::run_failure,
+    secrets,
+    supervision::Supervision,
+    tell, witness,
+};
+
+/// The pause before the first restart, when the pipeline does not name one.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
+
+pub struct Task<'a> {
+    pub all: &'a Supervision<'a>,
+    pub member: Arc<Member>,
+    pub stop: Arc<AtomicBool>,
+    pub options: StartOptions,
+}
+
+impl Task<'_> {
+    /// Runs until it ends, is stopped, or is given up.
+    pub fn run(&self) -> Outcome {
+        let Self { all, member, .. } = self;
+        let (plan, ground) = (&member.plan, &all.world.ground);
+        let folder = all.world.folder.path();
+        let find = |path: &str| {
+            let found = secrets::resolve(folder, path);
+            found.map(|secret| secret.expose().to_owned()).map_err(|failure| failure.title)
+        };
+        let edges = RealEdges {
+            around: Surroundings { folder: member.file.folder() },
+            secrets: &find,
+            log: ground.log.clone(),
+            store: ground.store.clone(),
+            once: all.once,
+        };
+        let mut build = || {
+            let witness = witness::open(folder, &plan.pipeline);
+            bind(plan, &all.planner, &edges, witness).map_err(|error| error.to_string())
+        };
+        let bounded = !plan.source.endless || all.once;
+        let mut bar = Bar::new(&plan.pipeline, bounded && all.bars);
+        let mut watch = |look: &Look| {
+            bar.show(look);
+            all.host.look(&plan.pipeline, look);
+        };
+        let restart = restart(plan, all.once);
+        let result = supervisor::run(ground, &mut build, &self.options, restart, &self.stop, &mut watch);
+        let skipped = bar.finish();
+        let (activity, reason) = match &result {
+            Ok(Ending::Ended) => (Activity::Ended, None),
+            Ok(Ending::Stopped) => (Activity::Stopped, None),
+            Err(error) => (Activity::Failed, Some(error.to_string())),
+        };
+        all.host.over(&plan.pipeline, activity, reason);
+        let ending = result.map_err(|error| run_failure(error, &plan.pipeline, &member.file.name()))?;
+        self.sum_up(ending, skipped);
+        Ok(())
+    }
+
+    /// One line: what went in, what became of it. `skipped`: bytes that earlier runs had read.
+    fn sum_up(&self, ending: Ending, skipped: u64) {
+        let (name, store) = (self.member.name(), &*self.all.world.ground.store);
+        let Ok(Some(run)) = checkpoint::last_run(store, name) else { return };
+        let books = run.books(&checkpoint::delivered(store, name).unwrap_or_default());
+        let rows = books.steps.get(&StepId::new(syncline_engine::graph::SOURCE)).map_or(0, |page| page.rows_in);
+        let mut fates = String::new();
+        for fate in Fate::ALL.into_iter().filter(|fate| ![Fate::Passed, Fate::Absorbed].contains(fate)) {
+            let count: u64 = books.steps.values().map(|page| page.fate(fate)).sum();
+            if count > 0 {
+                fates.push_str(&format!(" · {count} {}", fate.as_str()));
+            }
+        }
+        let waiting: u64 = books.steps.values().map(|page| page.waiting).sum();
+        if waiting > 0 {
+            fates.push_str(&format!(" · {waiting} waiting"));
+        }
+        let how = match ending {
+            Ending::Ended => "ended",
+            Ending::Stopped => "stopped",
+        };
+        let before = match (skipped, rows) {
+            (0, _) => String::new(),
+            (_, 0) => format!("; nothing new: {skipped} bytes were read by earlier runs (--fresh starts over)"),
+            _ => format!("; only what is new: {skipped} bytes were read by earlier runs (--fresh starts over)"),
+        };
+        let balanced = books.unbalanced().is_none();
+        let balance = if balanced { "books balance" } else { "books do NOT balance" };
+        let run = run.run;
+        tell!(
+            pipeline = name,
+            run,
+            rows,
+            waiting,
+            balanced,
+            "{name}: {how} run {run} · {rows} rows in{fates} · {balance}{before}"
+        );
+    }
+}
+
+/// When this pipeline starts again. What never ends is kept running unless its file says otherwise; a batch is started by whoever
+/// waits for its end, so its failure is told at once.
+fn restart(plan: &Plan, once: bool) -> Restart {
+    let said = &plan.options.restart;
+    let asked = said.delay.is_some() || said.most.is_some();
+    let when = match said.when {
+        _ if once => When::Never,
+        Some(RestartWhen::Never) => When::Never,
+        Some(RestartWhen::OnFailure) => When::OnFailure,
+        Some(RestartWhen::Always) => When::Always,
+        None if plan.source.endless || asked => When::OnFailure,
+        None => When::Never,
+    };
+    Restart { when, delay: said.delay.map_or(RESTART_DELAY, Duration::from_micros), most: said.most }
+}
