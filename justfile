@@ -1,6 +1,6 @@
 # Names for what one types often. `./quickstart` and `./test` are the two commands; these only shorten.
 
-export CARGO_TARGET_DIR := env("CARGO_TARGET_DIR", env("XDG_CACHE_HOME", env("HOME") / ".cache") / "syncline" / "target")
+export CARGO_TARGET_DIR := `bash -c 'root=$PWD; . .ci/tools.sh; printf %s "$CARGO_TARGET_DIR"'`
 export CARGO_INCREMENTAL := "0"
 
 default:

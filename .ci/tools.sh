@@ -2,9 +2,14 @@
 # Sourced with $root set to the folder of the checkout.
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/syncline
-# One target folder and one profile for everything, so that nothing is compiled twice.
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
-export CARGO_INCREMENTAL=0
+# One profile and one target folder for everything in a checkout, so that nothing is compiled twice. Another checkout has another:
+# cargo knows a change by the time of its file, so two that share a folder would take each other's code for their own.
+own_target=
+if [ -z "${CARGO_TARGET_DIR:-}" ]; then
+  own_target=$cache/target-$(printf '%s' "$root" | sha512sum | cut -c 1-8)
+  CARGO_TARGET_DIR=$own_target
+fi
+export CARGO_TARGET_DIR CARGO_INCREMENTAL=0
 syncline=$CARGO_TARGET_DIR/debug/syncline
 
 say() { printf '%s\n' "$*" >&2; }
@@ -14,6 +19,33 @@ lack() {
   shift
   for line in "$@"; do say "help: $line"; done
   exit 3
+}
+
+# The folder of a new checkout starts with what the one that built last holds of other people's crates: most of the time of a build, and
+# as hard links no space. Folders of checkouts that are gone go too. Whatever fails here costs time and nothing else.
+need_target() {
+  [ -n "$own_target" ] || return 0
+  local part=$own_target.part.$$ warm folder
+  if [ ! -d "$own_target/debug" ]; then
+    warm=$(ls -td "$cache"/target*/debug/syncline 2>/dev/null | head -n 1)
+    rm -rf "$own_target"
+    mkdir -p "$part/debug"
+    [ -z "$warm" ] || inherit "${warm%/*}" "$part/debug" || true
+    mv -T "$part" "$own_target" 2>/dev/null || rm -rf "$part"
+  fi
+  printf '%s\n' "$root" >"$own_target/checkout"
+  for folder in "$cache"/target-*; do
+    [ ! -f "$folder/checkout" ] || [ -d "$(cat "$folder/checkout")" ] || rm -rf "$folder"
+  done
+}
+# Fingerprints first: what has one is whole. They are copies, as cargo writes them in place; libraries it replaces.
+inherit() {
+  (
+    cd "$1"
+    find .fingerprint build -mindepth 1 -maxdepth 1 ! -name 'syncline*' -print0 | xargs -0r cp -a --parents -t "$2"
+    find deps -name 'lib*' ! -name 'libsyncline*' \( -name '*.rlib' -o -name '*.rmeta' -o -name '*.so' \) -print0 |
+      xargs -0r cp -al --parents -t "$2"
+  ) 2>/dev/null
 }
 
 seconds() { printf '%d.%01d' $(($1 / 1000)) $((($1 % 1000) / 100)); }

@@ -23,18 +23,17 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How often something outside is looked at while it is waited for.
 const BLINK: Duration = Duration::from_millis(20);
 
-/// The checkout.
-pub fn house() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the house around tests/")
+/// The checkout. Asked for when a test runs: cargo may take a test that another checkout built for its own.
+pub fn house() -> PathBuf {
+    let tests = std::env::var_os("CARGO_MANIFEST_DIR").expect("the folder of the tests: run them with cargo");
+    Path::new(&tests).parent().expect("the house around tests/").to_owned()
 }
 
-/// The binary that `./test` built, or a word on how to get it.
+/// The binary that `./test` names, or the one that was built beside these tests; or a word on how to get it.
 pub fn binary() -> PathBuf {
-    let from = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let home = || from("HOME").map(|home| home.join(".cache"));
-    let target =
-        || from("CARGO_TARGET_DIR").or_else(|| Some(from("XDG_CACHE_HOME").or_else(home)?.join("syncline/target")));
-    let binary = from("SYNCLINE_BINARY").or_else(|| Some(target()?.join("debug/syncline"))).unwrap_or_default();
+    let named = std::env::var_os("SYNCLINE_BINARY").map(PathBuf::from);
+    let beside = || Some(std::env::current_exe().ok()?.parent()?.parent()?.join("syncline"));
+    let binary = named.or_else(beside).expect("a folder that these tests lie in");
     assert!(
         binary.is_file(),
         "there is no {}: build it first (`cargo build --workspace`, or run ./test)",
