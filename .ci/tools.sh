@@ -81,19 +81,21 @@ need_compiler() {
   debian gcc libc6-dev || lack "the C compiler has no headers" "install them (on Debian: apt-get install libc6-dev)"
 }
 
-# The toolchain that rust-toolchain.toml names when rustup is there, else any that is new enough.
+# The toolchain that rust-toolchain.toml names where there is rustup, or can be; else any that is new enough.
 need_rust() {
   PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
-  local wanted
+  local wanted named found how
   wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$root/Cargo.toml")
-  if command -v rustup >/dev/null; then
-    (cd "$root" && { rustup which rustc >/dev/null 2>&1 || rustup toolchain install >&2; }) ||
-      lack "rustup could not install the toolchain that rust-toolchain.toml names" "see its message above"
+  named=$(sed -n 's/^channel = "\(.*\)"$/\1/p' "$root/rust-toolchain.toml")
+  how="install Rust $wanted or newer with rustup (https://rustup.rs; Debian 13 or newer: apt-get install rustup), and run this again"
+  command -v rustup >/dev/null || command -v cargo >/dev/null || debian rustup || lack "Rust is missing" "$how"
+  if command -v rustup >/dev/null && ! (cd "$root" && rustup which rustc >/dev/null 2>&1); then
+    say "installing Rust $named with rustup"
+    rustup toolchain install "$named" --profile minimal --component rustfmt --component clippy >&2 ||
+      lack "rustup could not install Rust $named" "see its message above; when it is there (rustup toolchain list), run this again"
   fi
-  command -v cargo >/dev/null && command -v rustc >/dev/null ||
-    lack "Rust is missing" "install Rust $wanted or newer, for example with rustup (Debian: apt-get install rustup), and run this again"
-  local found
+  command -v cargo >/dev/null && command -v rustc >/dev/null || lack "Rust is missing" "$how"
   found=$(cd "$root" && rustc --version | cut -d ' ' -f 2)
   [ "$(printf '%s\n%s\n' "$wanted" "$found" | sort -V | head -n 1)" = "$wanted" ] ||
-    lack "Rust $found is older than $wanted, which the query engine needs" "install Rust $wanted or newer, for example with rustup, and run this again"
+    lack "Rust $found is older than $wanted, which the query engine needs" "$how"
 }
