@@ -105,18 +105,22 @@ impl Job {
 
     /// Tells every step how far time has come; what that sets free goes through the chain and belongs to this epoch.
     fn move_time(&mut self) -> Result<(), JobError> {
-        let (mut partitions, mut watermarks) = (vec![], BTreeMap::new());
-        for (index, input) in self.spec.graph.inputs.iter().enumerate() {
-            if !self.over.contains(&index) {
-                let names = input.source.partitions();
-                partitions.extend(names.iter().map(|partition| input.qualified(&partition.to_string())));
-                watermarks.extend(qualified_watermarks(input));
-            }
-        }
-        let lowest = self.frontier.lowest(partitions, &watermarks).unwrap_or(NO_WATERMARK);
-        let lowest = self.checkpoint.lowest.max(lowest);
+        let lowest = self.lowest();
         self.checkpoint.lowest = lowest;
         self.set_free(|operator, out| operator.advance(lowest, out))
+    }
+
+    /// How far time has come over all inputs; never goes back.
+    pub(super) fn lowest(&mut self) -> Micros {
+        let (mut partitions, mut watermarks) = (vec![], BTreeMap::new());
+        for (index, input) in self.spec.graph.inputs.iter().enumerate().filter(|(index, _)| !self.over.contains(index))
+        {
+            let names = input.source.partitions();
+            partitions.extend(names.iter().map(|partition| (input.qualified(&partition.to_string()), index)));
+            watermarks.extend(qualified_watermarks(input));
+        }
+        let lowest = self.frontier.lowest(partitions, &watermarks).unwrap_or(NO_WATERMARK);
+        self.checkpoint.lowest.max(lowest)
     }
 
     fn note_watermarks(&mut self) {

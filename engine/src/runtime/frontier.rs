@@ -1,9 +1,9 @@
 //! How far time has come over all partitions: what state may forget.
 //!
 //! The lowest watermark of the partitions that may still give rows. One that has not shown any yet holds everything back, since
-//! its first row can have any time. An idle one is not waited for: the source said that it had nothing at all to give, long after
+//! its first row can have any time. An idle one is not waited for: its source said that it had nothing at all to give, long after
 //! the partition's last row. As long as a source still reads history it says no such thing, however long that takes, so the files
-//! of a batch wait for each other.
+//! of a batch wait for each other. Each input of a pipeline says so for itself: a busy one does not keep a quiet one awake.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,13 +17,13 @@ pub struct Frontier {
     /// When each partition gave its last rows; at first, when the job began.
     active: BTreeMap<String, Duration>,
     began: Duration,
-    /// When the source last had nothing to give.
-    exhausted: Duration,
+    /// When each input last had nothing to give, by index.
+    exhausted: BTreeMap<usize, Duration>,
 }
 
 impl Frontier {
     pub fn new(now: Duration) -> Self {
-        Self { active: BTreeMap::new(), began: now, exhausted: now }
+        Self { active: BTreeMap::new(), began: now, exhausted: BTreeMap::new() }
     }
 
     pub fn gave_rows(&mut self, partition: &str, now: Duration) {
@@ -35,25 +35,25 @@ impl Frontier {
         }
     }
 
-    pub fn exhausted(&mut self, now: Duration) {
-        self.exhausted = now;
+    pub fn exhausted(&mut self, input: usize, now: Duration) {
+        self.exhausted.insert(input, now);
     }
 
-    /// When the source last had nothing to give; at first, when the job began.
-    pub fn caught_up(&self) -> Duration {
-        self.exhausted
+    /// When an input last had nothing to give; at first, when the job began.
+    pub fn caught_up(&self, input: usize) -> Duration {
+        self.exhausted.get(&input).copied().unwrap_or(self.began)
     }
 
-    /// The lowest watermark of the live ones among these partitions. `None`: there is nothing to go by.
-    pub fn lowest(&mut self, mut names: Vec<String>, watermarks: &BTreeMap<String, Micros>) -> Option<Micros> {
-        names.sort_unstable();
-        self.active.retain(|name, _| names.binary_search(name).is_ok());
-        let waited_for = |name: &&String| {
-            let active = self.active.get(*name).copied().unwrap_or(self.began);
-            self.exhausted.saturating_sub(active) < IDLE
+    /// The lowest watermark of the live ones among these partitions, each given with its input. `None`: there is nothing to go by.
+    pub fn lowest(&mut self, mut parts: Vec<(String, usize)>, watermarks: &BTreeMap<String, Micros>) -> Option<Micros> {
+        parts.sort_unstable();
+        self.active.retain(|name, _| parts.binary_search_by(|(known, _)| known.cmp(name)).is_ok());
+        let waited_for = |(name, input): &&(String, usize)| {
+            let active = self.active.get(name).copied().unwrap_or(self.began);
+            self.caught_up(*input).saturating_sub(active) < IDLE
         };
-        let watermark = |name: &String| watermarks.get(name).copied().unwrap_or(NO_WATERMARK);
-        names.iter().filter(waited_for).map(watermark).min()
+        let watermark = |(name, _): &(String, usize)| watermarks.get(name).copied().unwrap_or(NO_WATERMARK);
+        parts.iter().filter(waited_for).map(watermark).min()
     }
 }
 
@@ -63,8 +63,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn partitions() -> Vec<String> {
-        vec!["a".into(), "b".into()]
+    fn partitions() -> Vec<(String, usize)> {
+        vec![("a".into(), 0), ("b".into(), 0)]
     }
 
     fn watermarks(a: Micros) -> BTreeMap<String, Micros> {
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_partition_that_is_no_more_holds_nothing_back() {
-        assert_eq!(Frontier::default().lowest(vec!["a".into()], &watermarks(7)), Some(7));
+        assert_eq!(Frontier::default().lowest(vec![("a".into(), 0)], &watermarks(7)), Some(7));
         assert_eq!(Frontier::default().lowest(vec![], &watermarks(7)), None);
     }
 
@@ -88,11 +88,21 @@ mod tests {
     fn an_idle_partition_is_not_waited_for() {
         let mut frontier = Frontier::new(Duration::ZERO);
         frontier.gave_rows("a", 200 * SECOND);
-        frontier.exhausted(299 * SECOND);
+        frontier.exhausted(0, 299 * SECOND);
         assert_eq!(frontier.lowest(partitions(), &watermarks(7)), Some(NO_WATERMARK));
-        frontier.exhausted(300 * SECOND);
+        frontier.exhausted(0, 300 * SECOND);
         assert_eq!(frontier.lowest(partitions(), &watermarks(7)), Some(7));
         frontier.gave_rows("b", 301 * SECOND);
         assert_eq!(frontier.lowest(partitions(), &watermarks(7)), Some(NO_WATERMARK));
+    }
+
+    #[test]
+    fn a_quiet_input_is_not_kept_awake_by_a_busy_one() {
+        let mut frontier = Frontier::new(Duration::ZERO);
+        let parts = || vec![("a".to_owned(), 0), ("b".to_owned(), 1)];
+        frontier.gave_rows("a", 900 * SECOND);
+        assert_eq!(frontier.lowest(parts(), &watermarks(7)), Some(NO_WATERMARK));
+        frontier.exhausted(1, 300 * SECOND);
+        assert_eq!(frontier.lowest(parts(), &watermarks(7)), Some(7));
     }
 }

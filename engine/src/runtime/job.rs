@@ -34,6 +34,9 @@ const MEASURED: usize = 1024;
 /// Rows that may wait for one sink before the source is left alone. They lie on disk; the bound keeps the disk and the lag sane.
 pub const OUTBOX_ROWS: u64 = 1_000_000;
 
+/// How often quiet times are looked into for windows that can close: short beside the time after which a partition is idle.
+const QUIET_LOOK: Duration = Duration::from_secs(1);
+
 /// What a job is made of.
 pub struct JobSpec {
     pub pipeline: String,
@@ -97,6 +100,8 @@ pub struct Job {
     pub(super) frontier: Frontier,
     /// Inputs that are at their end, by index.
     pub(super) over: BTreeSet<usize>,
+    /// When quiet times were last looked into.
+    pub(super) looked: Duration,
     /// The input that is asked next: they take turns.
     pub(super) turn: usize,
     pub(super) ended: bool,
@@ -137,7 +142,7 @@ impl Job {
                     self.take(input, rows)?;
                     return Ok(Turn::Worked);
                 }
-                Polled::Idle => {}
+                Polled::Idle => self.frontier.exhausted(input, self.ground.clock.elapsed()),
                 Polled::Ended => {
                     self.over.insert(input);
                 }
@@ -146,7 +151,6 @@ impl Job {
         if self.over.len() == inputs {
             return Ok(Turn::Ended);
         }
-        self.frontier.exhausted(self.ground.clock.elapsed());
         Ok(Turn::Idle)
     }
 
@@ -186,7 +190,8 @@ impl Job {
 
     /// When the source last had nothing more to give, on the clock's `elapsed`.
     pub fn caught_up(&self) -> Duration {
-        self.frontier.caught_up()
+        let inputs = (0..self.spec.graph.inputs.len()).filter(|input| !self.over.contains(input));
+        inputs.map(|input| self.frontier.caught_up(input)).min().unwrap_or_else(|| self.ground.clock.elapsed())
     }
 
     /// Outbox topics by step, for the sinks' own tasks.
@@ -227,7 +232,7 @@ impl Job {
     }
 
     fn commit_if_due(&mut self) -> Result<(), JobError> {
-        let Some(since) = self.open.since else { return self.commit_if_parts_wait() };
+        let Some(since) = self.open.since else { return self.commit_in_quiet_times() };
         let old = self.ground.clock.elapsed().saturating_sub(since) >= self.spec.checkpoint_every;
         if old || self.open.rows >= EPOCH_ROWS || self.open.bytes >= EPOCH_BYTES {
             self.commit(false)?;
@@ -235,15 +240,27 @@ impl Job {
         Ok(())
     }
 
-    /// In quiet times parts are shown by the clock.
-    fn commit_if_parts_wait(&mut self) -> Result<(), JobError> {
+    /// Without rows, parts are shown by the clock, and windows close when the partition that held them open is idle.
+    fn commit_in_quiet_times(&mut self) -> Result<(), JobError> {
         let now = self.ground.clock.now();
         let due = |node: &Node| matches!(&node.work, Work::Staged { sink, .. } if sink.is_due(now));
-        if self.spec.graph.nodes.iter().any(due) {
+        if self.spec.graph.nodes.iter().any(due) || self.time_moved() {
             self.open.touched = true;
             self.commit(false)?;
         }
         Ok(())
+    }
+
+    /// Looked at once in a while: it asks every partition.
+    fn time_moved(&mut self) -> bool {
+        let elapsed = self.ground.clock.elapsed();
+        if elapsed.saturating_sub(self.looked) < QUIET_LOOK
+            || !self.spec.graph.nodes.iter().any(|node| node.state.is_some())
+        {
+            return false;
+        }
+        self.looked = elapsed;
+        self.lowest() > self.checkpoint.lowest
     }
 
     fn take(&mut self, input: usize, rows: Rows) -> Result<(), JobError> {

@@ -1,6 +1,9 @@
 //! The start of a job: the same sequence for a first start, a restart after a crash, and a new version of the pipeline.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use syncline_record::{Books, Micros, StepBooks, StepId};
 
@@ -102,7 +105,19 @@ impl Job {
         spec.witness.enter(Window::Idle);
         let frontier = Frontier::new(ground.clock.elapsed());
         let (open, over) = (Open::default(), BTreeSet::new());
-        Ok(Job { ground, spec, segments, checkpoint, run, open, frontier, over, turn: 0, ended: false })
+        Ok(Job {
+            ground,
+            spec,
+            segments,
+            checkpoint,
+            run,
+            open,
+            frontier,
+            over,
+            looked: Duration::ZERO,
+            turn: 0,
+            ended: false,
+        })
     }
 }
 
