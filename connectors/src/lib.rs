@@ -15,11 +15,12 @@ pub mod sqlite;
 pub mod stdout;
 pub mod webhook;
 
+pub mod records;
 mod rowtext;
 mod staged;
 
 pub use log_source::LogSource;
-pub use registry::{Connector, SinkAbility, SinkKind, SinkRequest, SourceAbility, Writes};
+pub use registry::{Connector, SinkAbility, SinkKind, SinkRequest, SourceAbility, SourceRequest, Writes};
 pub use registry::{check_sink, open_sink, open_source, registry};
 pub use spec::{Args, Argument, ArgumentKind, ConnectorError, Surroundings};
 

@@ -227,6 +227,7 @@ impl Gathered {
     fn origin(self, partition: Partition) -> Origin {
         Origin {
             texts: None,
+            names: None,
             partition,
             payload: self.alone.unwrap_or_else(|| Buffer::from_vec(self.bytes)),
             spans: self.spans,

@@ -8,10 +8,12 @@ use syncline_engine::{
     sink::{Delivery, Sink, Write},
     source::Source,
 };
+use syncline_functions::csv::Dialect;
 use syncline_record::StepId;
 
 use crate::{
     file, http, parquet,
+    records::TextFormat,
     spec::{Args, Argument, Arguments, ConnectorError, Surroundings},
     sqlite, stdout,
 };
@@ -33,6 +35,8 @@ pub struct SourceAbility {
     pub bounded: bool,
     /// Takes `FOLLOW`: goes on when all is read.
     pub follow: bool,
+    /// What the records of a text can be: `json`, `csv`. None: it has types of its own.
+    pub formats: &'static [&'static str],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +48,8 @@ pub struct SinkAbility {
     pub needs_columns: bool,
     /// Can stand at the end of a pipeline that never ends.
     pub endless_ok: bool,
+    /// What the text that it writes can be: `json`, `csv`.
+    pub formats: &'static [&'static str],
 }
 
 /// How a sink and a checkpoint come together (`engine::sink`).
@@ -74,14 +80,15 @@ impl Writes {
 const CONNECTORS: &[Connector] = &[
     Connector {
         name: "file",
-        help: "Lines of JSON in files. As a source: one file, or a pattern; as a sink: a folder of parts, or one file that appears when all is written.",
-        source: Some(SourceAbility { bounded: true, follow: true }),
+        help: "Records in files: lines of JSON, or CSV. As a source: one file, or a pattern; as a sink: a folder of parts, or one file that appears when all is written.",
+        source: Some(SourceAbility { bounded: true, follow: true, formats: &["json", "csv"] }),
         sink: Some(SinkAbility {
             kind: SinkKind::Staged,
             writes: Writes::INSERT,
             delivery: Delivery::ExactlyOnce,
             needs_columns: false,
             endless_ok: true,
+            formats: &["json", "csv"],
         }),
         arguments: file::ARGUMENTS,
         example: "FROM file('events/*.ndjson')",
@@ -89,7 +96,7 @@ const CONNECTORS: &[Connector] = &[
     Connector {
         name: "http",
         help: "Records that others POST to this server. They are durable before the answer goes out.",
-        source: Some(SourceAbility { bounded: false, follow: false }),
+        source: Some(SourceAbility { bounded: false, follow: false, formats: &["json"] }),
         sink: None,
         arguments: http::ARGUMENTS,
         example: "FROM http('/orders')",
@@ -104,6 +111,7 @@ const CONNECTORS: &[Connector] = &[
             delivery: Delivery::ExactlyOnce,
             needs_columns: true,
             endless_ok: true,
+            formats: &[],
         }),
         arguments: parquet::ARGUMENTS,
         example: "INSERT INTO parquet('out/orders/')",
@@ -118,6 +126,7 @@ const CONNECTORS: &[Connector] = &[
             delivery: Delivery::ExactlyOnce,
             needs_columns: true,
             endless_ok: true,
+            formats: &[],
         }),
         arguments: sqlite::ARGUMENTS,
         example: "UPSERT INTO sqlite('shop.db', 'orders') KEY (id)",
@@ -132,6 +141,7 @@ const CONNECTORS: &[Connector] = &[
             delivery: Delivery::AtLeastOnce,
             needs_columns: false,
             endless_ok: true,
+            formats: &["json"],
         }),
         arguments: &[],
         example: "INSERT INTO stdout()",
@@ -147,17 +157,28 @@ pub fn connector(name: &str) -> Result<&'static Connector, ConnectorError> {
     found.ok_or_else(|| ConnectorError::NoSuchConnector { name: name.to_owned() })
 }
 
-/// A source, not opened yet. `follow`: go on when all is read.
-pub fn open_source(
-    name: &str,
-    args: &Args,
-    around: &Surroundings,
-    follow: bool,
-) -> Result<Box<dyn Source>, ConnectorError> {
+/// What a pipeline asks of a source.
+#[derive(Clone, Copy)]
+pub struct SourceRequest<'a> {
+    pub args: &'a Args,
+    pub around: &'a Surroundings,
+    /// Go on when all is read.
+    pub follow: bool,
+    /// What the records of a text are.
+    pub format: &'a TextFormat,
+}
+
+/// A source, not opened yet.
+pub fn open_source(name: &str, request: SourceRequest) -> Result<Box<dyn Source>, ConnectorError> {
     let connector = connector(name)?;
+    let SourceRequest { args, around, follow, .. } = request;
     let arguments = Arguments::checked(connector, args)?;
     match name {
-        "file" => Ok(Box::new(file::FileSource::new(arguments.text("path"), around, follow)?)),
+        "file" => {
+            let packing = file::packing(&arguments);
+            let reading = file::Reading { format: request.format.clone(), packing, follow };
+            Ok(Box::new(file::FileSource::new(arguments.text("path"), around, reading)?))
+        }
         _ if connector.source.is_some() => Err(ConnectorError::FedByTheServer { name: name.to_owned() }),
         _ => Err(ConnectorError::NotASource { name: name.to_owned() }),
     }
@@ -176,14 +197,16 @@ pub struct SinkRequest<'a> {
     pub keys: Vec<String>,
     /// The pipeline never ends.
     pub endless: bool,
+    /// It writes CSV, so; else what it writes by itself.
+    pub csv: Option<Dialect>,
 }
 
 /// A sink, not opened yet.
 pub fn open_sink(name: &str, request: SinkRequest) -> Result<Sink, ConnectorError> {
     let arguments = checked(name, &request)?;
     match name {
-        "file" => Ok(Sink::Staged(Box::new(file::FileSink::new(&arguments, &request)?))),
-        "parquet" => Ok(Sink::Staged(Box::new(parquet::ParquetSink::new(&arguments, &request)?))),
+        "file" => Ok(Sink::Staged(file::sink(&arguments, &request)?)),
+        "parquet" => Ok(Sink::Staged(parquet::sink(&arguments, &request)?)),
         "sqlite" => Ok(Sink::Outbox(Box::new(sqlite::SqliteSink::new(&arguments, &request)?))),
         "stdout" => Ok(Sink::Outbox(Box::new(stdout::StdoutSink::new(&request.schema)))),
         _ => Err(ConnectorError::NotASink { name: name.to_owned() }),
@@ -194,8 +217,8 @@ pub fn open_sink(name: &str, request: SinkRequest) -> Result<Sink, ConnectorErro
 pub fn check_sink(name: &str, request: &SinkRequest) -> Result<(), ConnectorError> {
     let arguments = checked(name, request)?;
     match name {
-        "file" => file::FileSink::new(&arguments, request).map(drop),
-        "parquet" => parquet::ParquetSink::new(&arguments, request).map(drop),
+        "file" => file::sink(&arguments, request).map(drop),
+        "parquet" => parquet::sink(&arguments, request).map(drop),
         "sqlite" => sqlite::SqliteSink::new(&arguments, request).map(drop),
         _ => Ok(()),
     }

@@ -310,7 +310,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::registry::{connector, open_source};
+    use crate::{
+        records::TextFormat,
+        registry::{SourceRequest, connector, open_source},
+    };
 
     fn wrong(positional: &[Value], named: &[(&str, Value)]) -> String {
         let named = named.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
@@ -333,9 +336,9 @@ mod tests {
     #[test]
     fn what_is_no_source_is_named() {
         let open = |name| {
-            open_source(name, &Args::texts(&["x"]), &Surroundings::default(), false)
-                .err()
-                .map(|error| error.to_string())
+            let (args, around, format) = (Args::texts(&["x"]), Surroundings::default(), TextFormat::Json);
+            let request = SourceRequest { args: &args, around: &around, follow: false, format: &format };
+            open_source(name, request).err().map(|error| error.to_string())
         };
         assert_eq!(open("kafka"), Some("there is no connector `kafka`".to_owned()));
         assert_eq!(open("parquet"), Some("`parquet` cannot be read from".to_owned()));

@@ -23,6 +23,8 @@ pub struct SourceFacts {
     pub endless: bool,
     /// Takes `FOLLOW`, which makes it endless (`file`).
     pub follow: bool,
+    /// What `FORMAT` can be: `json`, `csv`.
+    pub formats: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -34,6 +36,8 @@ pub struct SinkFacts {
     pub needs_columns: bool,
     /// `exactly once`, `effectively once`, `at least once`.
     pub delivery: String,
+    /// What `FORMAT` can be: `json`, `csv`.
+    pub formats: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default)]

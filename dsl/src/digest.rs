@@ -61,7 +61,7 @@ pub fn step_digest(step: &Step) -> String {
             let types = if by.is_empty() { all() } else { types(&keys) };
             json!({"dedup": by, "types": types, "within": within, "keep": keep, "order_by": order_by})
         }
-        StepKind::Sink(SinkPlan { place, write, columns }) => {
+        StepKind::Sink(SinkPlan { place, write, columns, csv }) => {
             let mut place = json!(place);
             forget_places(&mut place);
             let quoted: Vec<String> = columns.iter().map(|name| column_sql(planner, name)).collect();
@@ -70,7 +70,12 @@ pub fn step_digest(step: &Step) -> String {
                 WritePlan::Upsert { key, sequence, .. } => json!({"upsert": key, "sequence": sequence}),
                 WritePlan::Replace { per, sequence } => json!({"replace": per, "sequence": sequence}),
             };
-            json!({"sink": place, "write": key, "columns": columns, "types": types(&quoted)})
+            let mut sink = json!({"sink": place, "write": key, "columns": columns, "types": types(&quoted)});
+            // Only where it is said: sinks of earlier versions keep their digests.
+            if let (Some(csv), Json::Object(members)) = (csv, &mut sink) {
+                members.insert("csv".to_owned(), json!(csv));
+            }
+            sink
         }
         _ => json!("no state"),
     })

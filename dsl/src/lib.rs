@@ -11,6 +11,7 @@ mod digest;
 mod explain;
 mod expression;
 mod flow;
+mod format;
 mod group;
 mod hidden;
 mod message;

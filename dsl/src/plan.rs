@@ -120,8 +120,14 @@ pub struct SourcePlan {
     pub follow: bool,
     /// True when it never ends.
     pub endless: bool,
-    /// `json`.
+    /// `json`, `csv`.
     pub format: String,
+    /// How CSV is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csv: Option<CsvPlan>,
+    /// The fields are all those of a `SCHEMA`, in its order; else those that some step reads.
+    #[serde(default)]
+    pub declared: bool,
     /// What the decoder takes out of each record.
     pub fields: Vec<FieldPlan>,
     /// A record with a field outside `fields` is dead (`SCHEMA … FREEZE`).
@@ -131,6 +137,20 @@ pub struct SourcePlan {
     /// Metadata columns that are read somewhere: `_key _topic _partition _offset _timestamp _headers _source _ingested_at`.
     pub metadata: Vec<String>,
     pub event_time: Option<EventTime>,
+}
+
+/// A dialect of CSV. Every sign is one ASCII character.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CsvPlan {
+    pub delimiter: char,
+    /// None: a quote is a character like others.
+    pub quote: Option<char>,
+    /// None: a quote between quotes is written twice.
+    pub escape: Option<char>,
+    pub comment: Option<char>,
+    pub header: bool,
+    /// Unquoted fields that are NULL. The first is how NULL is written.
+    pub nulls: Vec<String>,
 }
 
 /// `WATERMARK FOR column AS column - delay`
@@ -265,6 +285,9 @@ pub struct SinkPlan {
     pub write: WritePlan,
     /// The columns it writes, in order; empty when it writes open records (`Step::open` is set).
     pub columns: Vec<String>,
+    /// It writes CSV, so; else what its connector writes by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csv: Option<CsvPlan>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

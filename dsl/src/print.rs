@@ -4,7 +4,10 @@ use std::fmt::{self, Display, Formatter};
 
 use crate::{
     duration,
-    plan::{Column, FilePlan, Keep, Plan, Restart, SinkPlan, SourcePlan, Step, StepKind, Value, Violation, WritePlan},
+    plan::{
+        Column, CsvPlan, FilePlan, Keep, Plan, Restart, SinkPlan, SourcePlan, Step, StepKind, Value, Violation,
+        WritePlan,
+    },
 };
 
 impl Display for FilePlan {
@@ -47,7 +50,8 @@ impl Display for Plan {
 fn source(f: &mut Formatter<'_>, source: &SourcePlan) -> fmt::Result {
     let ends = if source.endless { "never ends" } else { "ends" };
     let follow = if source.follow { " · follows" } else { "" };
-    writeln!(f, "  from {} · {}{follow} · {ends}", source.place.text, source.format)?;
+    let dialect = source.csv.as_ref().map_or(String::new(), dialect);
+    writeln!(f, "  from {} · {}{dialect}{follow} · {ends}", source.place.text, source.format)?;
     let fields: Vec<String> = source
         .fields
         .iter()
@@ -65,6 +69,33 @@ fn source(f: &mut Formatter<'_>, source: &SourcePlan) -> fmt::Result {
         writeln!(f, "       time: {}, up to {} late", time.column, duration::shown(time.delay))?;
     }
     Ok(())
+}
+
+/// How CSV differs from what one expects of it.
+fn dialect(csv: &CsvPlan) -> String {
+    let sign =
+        |name: &str, sign: char| format!(" {name} {}", if sign == '\t' { "tab".into() } else { sign.to_string() });
+    let mut out = String::new();
+    if csv.delimiter != ',' {
+        out.push_str(&sign("delimiter", csv.delimiter));
+    }
+    match csv.quote {
+        Some('"') => {}
+        Some(quote) => out.push_str(&sign("quote", quote)),
+        None => out.push_str(" without quotes"),
+    }
+    out.extend(csv.escape.map(|escape| sign("escape", escape)));
+    out.extend(csv.comment.map(|comment| sign("comment", comment)));
+    if !csv.header {
+        out.push_str(" without header");
+    }
+    if csv.nulls != [""] {
+        out.push_str(&format!(
+            " null {}",
+            csv.nulls.iter().map(|null| format!("'{null}'")).collect::<Vec<_>>().join(", ")
+        ));
+    }
+    out
 }
 
 fn listed(items: &[String]) -> String {
@@ -157,7 +188,7 @@ struct Sink<'a>(&'a SinkPlan);
 
 impl Display for Sink<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let SinkPlan { place, write, columns } = self.0;
+        let SinkPlan { place, write, columns, csv } = self.0;
         let target = &place.text;
         let sequence = match write {
             WritePlan::Insert { key } if key.is_empty() => {
@@ -189,7 +220,11 @@ impl Display for Sink<'_> {
             }
         }
         let columns = if columns.is_empty() { "the whole record".to_owned() } else { columns.join(", ") };
-        write!(f, " · {columns}")
+        write!(f, " · {columns}")?;
+        match csv {
+            Some(csv) => write!(f, " · csv{}", dialect(csv)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 use syncline_syntax::{Span, ast};
 
 use crate::{
+    format::{self, Format},
     message::{names as say_names, source as say},
     names::SchemaFacts,
     place::{self, Resolved, Use},
@@ -15,14 +16,12 @@ use crate::{
     walk::Walk,
 };
 
-/// The one format of this version.
-const FORMAT: &str = "json";
-
 /// A source as the walk begins with it. `place` is `None` when it did not resolve.
 pub(crate) struct Source {
     place: Option<Place>,
     follow: bool,
     endless: bool,
+    format: Format,
     schema: Option<SchemaFacts>,
 }
 
@@ -44,6 +43,12 @@ impl<'a> Walk<'a> {
             self.say(say::no_follow(span, resolved.connector));
         }
         self.clauses(written);
+        let format = self.format_of(written, &place);
+        if let (Some(span), Some(resolved)) = (written.follow, &place)
+            && format::is_packed(resolved.connector, &resolved.place)
+        {
+            self.say(say::follow_packed(span, kind_span(written)));
+        }
         let endless = place.as_ref().is_some_and(|resolved| {
             let facts = resolved.connector.source.as_ref();
             facts.is_some_and(|source| source.endless || follow && source.follow)
@@ -59,7 +64,7 @@ impl<'a> Walk<'a> {
         if scope.lost {
             scope.open = None;
         }
-        (Source { place: place.map(|resolved| resolved.place), follow, endless, schema }, scope)
+        (Source { place: place.map(|resolved| resolved.place), follow, endless, format, schema }, scope)
     }
 
     fn place_of_source(&mut self, written: &ast::Source) -> Option<Resolved<'a>> {
@@ -83,21 +88,21 @@ impl<'a> Walk<'a> {
 
     /// What can stand behind a source, and this version cannot do.
     fn clauses(&mut self, written: &ast::Source) {
-        if let Some(format) = &written.format {
-            if format.name.text.eq_ignore_ascii_case(FORMAT) {
-                for option in &format.options {
-                    self.say(say::format_option(option.name.span, &option.name.text, FORMAT));
-                }
-            } else {
-                self.say(say::format(format.name.span, &format.name.text));
-            }
-        }
         if let Some(cursor) = &written.cursor {
             self.say(say::cursor(cursor.span));
         }
         if let Some(columns) = &written.partitioned_by {
             self.say(say::partitioned_by(columns.span));
         }
+    }
+
+    fn format_of(&mut self, written: &ast::Source, place: &Option<Resolved<'a>>) -> Format {
+        let Some(Resolved { connector, place }) = place else { return Format::default() };
+        let formats = connector.source.as_ref().map_or(&[][..], |source| &source.formats);
+        let mut said = Vec::new();
+        let format = format::of_place(written.format.as_ref(), connector, place, formats, &mut said);
+        self.say_all(said);
+        format
     }
 
     fn schema(&mut self, written: &ast::Source) -> Option<SchemaFacts> {
@@ -135,6 +140,7 @@ impl<'a> Walk<'a> {
     /// The source of the plan, now that it is known what the steps read.
     pub fn source_plan(&self, source: Source, metadata: Vec<String>) -> Option<SourcePlan> {
         let json = |name: &str| FieldPlan { name: name.to_owned(), kind: TypePlan::json(), not_null: false };
+        let declared = source.schema.is_some();
         let (fields, reject_unknown, event_time) = match source.schema {
             Some(schema) => (schema.fields, schema.reject_unknown, schema.event_time),
             None => (self.fields.iter().map(|field| json(&field.name)).collect(), false, None),
@@ -143,7 +149,9 @@ impl<'a> Walk<'a> {
             place: source.place?,
             follow: source.follow,
             endless: source.endless,
-            format: FORMAT.to_owned(),
+            format: source.format.name(),
+            csv: source.format.csv,
+            declared,
             fields,
             reject_unknown,
             whole_record: self.whole_record,

@@ -1,6 +1,7 @@
 //! The compiler from the outside: a file in, its plan or its messages out, compared whole.
 
 mod diagnostics;
+mod formats;
 mod pages;
 mod plans;
 mod random;
@@ -24,6 +25,7 @@ pub(super) fn catalog() -> Catalog {
         help: String::new(),
     };
     let file_sink = SinkFacts { insert: true, delivery: "exactly once".into(), ..SinkFacts::default() };
+    let formats = |formats: &[&str]| formats.iter().map(|format| (*format).to_owned()).collect::<Vec<_>>();
     let path = argument("path", "text", true);
     let connector = |name: &str, source, sink, arguments| ConnectorFacts {
         name: name.into(),
@@ -36,11 +38,11 @@ pub(super) fn catalog() -> Catalog {
         connectors: vec![
             connector(
                 "file",
-                Some(SourceFacts { endless: false, follow: true }),
-                Some(file_sink.clone()),
-                vec![path.clone(), argument("settle", "duration", false)],
+                Some(SourceFacts { endless: false, follow: true, formats: formats(&["json", "csv"]) }),
+                Some(SinkFacts { formats: formats(&["json", "csv"]), ..file_sink.clone() }),
+                vec![path.clone(), argument("compression", "text", false), argument("settle", "duration", false)],
             ),
-            connector("http", Some(SourceFacts { endless: true, follow: false }), None, vec![path.clone()]),
+            connector("http", Some(SourceFacts { endless: true, follow: false, formats: formats(&["json"]) }), None, vec![path.clone()]),
             connector(
                 "parquet",
                 None,

@@ -4,25 +4,28 @@
 //! connectors are made, not opened.
 
 mod flow;
+pub mod formats;
 mod values;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arrow::datatypes::Field;
-use syncline_connectors::{ConnectorError, LogSource, SinkRequest, Surroundings, open_sink, open_source};
+use syncline_connectors::{
+    ConnectorError, LogSource, SinkRequest, SourceRequest, Surroundings, open_sink, open_source,
+};
 use syncline_dsl::plan::{Plan, SourcePlan};
 use syncline_engine::{
     checkpoint,
     graph::{Graph, Input, input_step},
     log::Log,
-    operators::decode::{Decode, EventTime, Wanted},
+    operators::decode::{CsvRecords, Decode, EventTime, Wanted},
     runtime::{job::JobSpec, supervisor::Pipeline},
     sink::{OutboxSink, Sink},
     source::Source,
     store::StateStore,
     witness::Witness,
 };
-use syncline_functions::{ExprError, Planner};
+use syncline_functions::{ExprError, Planner, csv::Dialect};
 use syncline_record::StepId;
 
 pub use values::arguments;
@@ -66,6 +69,8 @@ pub struct SinkEdge<'a> {
     pub schema: arrow::datatypes::SchemaRef,
     pub keys: Vec<String>,
     pub endless: bool,
+    /// It writes CSV, so.
+    pub csv: Option<Dialect>,
 }
 
 /// The connectors.
@@ -101,14 +106,17 @@ impl Edges for RealEdges<'_> {
             return Ok(Box::new(source.among(Box::new(readers))));
         }
         let follow = plan.follow && !self.once;
-        open_source(&place.connector, &args, &self.around, follow)
+        let format = formats::text(plan);
+        let request = SourceRequest { args: &args, around: &self.around, follow, format: &format };
+        open_source(&place.connector, request)
             .map_err(|error| BindError::Connector { place: place.text.clone(), error })
     }
 
     fn sink(&self, connector: &str, place: &syncline_dsl::plan::Place, edge: SinkEdge<'_>) -> Result<Sink, BindError> {
         let args = arguments(place, self.secrets)?;
-        let SinkEdge { pipeline, step, write, schema, keys, endless } = edge;
-        let request = SinkRequest { args: &args, around: &self.around, pipeline, step, write, schema, keys, endless };
+        let SinkEdge { pipeline, step, write, schema, keys, endless, csv } = edge;
+        let request =
+            SinkRequest { args: &args, around: &self.around, pipeline, step, write, schema, keys, endless, csv };
         open_sink(connector, request).map_err(|error| BindError::Connector { place: place.text.clone(), error })
     }
 }
@@ -157,6 +165,7 @@ pub(crate) fn wanted(source: &SourcePlan) -> Result<Wanted, BindError> {
             .event_time
             .as_ref()
             .map(|event| EventTime { column: event.column.clone(), delay: event.delay as i64 }),
+        csv: source.csv.as_ref().map(|csv| CsvRecords { dialect: formats::dialect(csv), declared: source.declared }),
     })
 }
 

@@ -8,6 +8,7 @@ use crate::{log_lines, outcome::Outcome, secrets};
 
 pub mod check;
 pub mod dead_letters;
+pub mod discover;
 pub mod explain;
 pub mod init;
 pub mod query;
@@ -64,6 +65,7 @@ pub enum Command {
     Run(run::Arguments),
     Status(status::Arguments),
     DeadLetters(dead_letters::Arguments),
+    Discover(discover::Arguments),
     Query(query::Arguments),
     Secret(secret::Arguments),
     Explain(explain::Arguments),
@@ -79,6 +81,7 @@ pub fn run(line: CommandLine) -> ExitCode {
         Command::Run(arguments) => run::run(arguments, &common),
         Command::Status(arguments) => status::run(arguments, &common),
         Command::DeadLetters(arguments) => dead_letters::run(arguments, &common),
+        Command::Discover(arguments) => discover::run(arguments, &common),
         Command::Query(arguments) => query::run(arguments, &common),
         Command::Secret(arguments) => secret::run(arguments, &common),
         Command::Explain(arguments) => explain::run(arguments, &common),

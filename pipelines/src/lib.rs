@@ -12,6 +12,7 @@ pub mod progress;
 pub mod project;
 pub mod render;
 pub mod run_failure;
+pub mod sample;
 pub mod secrets;
 pub mod source_file;
 pub mod supervision;

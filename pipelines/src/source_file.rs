@@ -2,8 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
-    io::{BufRead, BufReader, IsTerminal, Read},
+    io::IsTerminal,
     path::{Path, PathBuf},
 };
 
@@ -16,11 +15,10 @@ use syncline_dsl::{
 };
 use syncline_syntax::{Diagnostic, Severity, render};
 
-use crate::{command::Format, outcome::Failure};
+use crate::{command::Format, outcome::Failure, sample};
 
 /// Records of a file that `check` looks at: enough to meet every field of ordinary data, little enough to cost nothing.
 const SAMPLE_RECORDS: usize = 1000;
-const SAMPLE_BYTES: u64 = 1 << 20;
 
 pub struct SourceFile {
     pub path: PathBuf,
@@ -96,8 +94,8 @@ impl SourceFile {
     fn samples(&self, pipelines: &[Plan]) -> Samples {
         let mut by_pipeline = BTreeMap::new();
         for plan in pipelines.iter().filter(|plan| plan.source.place.connector == "file") {
-            if let Some(Value::Text(pattern)) = plan.source.place.positional.first() {
-                let records = sample(&self.folder().join(pattern));
+            if let Some(Value::Text(_)) = plan.source.place.positional.first() {
+                let records = sample::texts(&plan.source, &self.folder(), SAMPLE_RECORDS);
                 if !records.is_empty() {
                     by_pipeline.insert(plan.pipeline.clone(), records);
                 }
@@ -111,27 +109,25 @@ pub fn errors(diagnostics: &[Diagnostic]) -> usize {
     diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
 }
 
-/// The first records of the first file that matches. A file that cannot be read gives none: the run itself will say why.
-fn sample(pattern: &Path) -> Vec<String> {
-    let first = glob::glob(&pattern.to_string_lossy()).ok().and_then(|mut paths| paths.find_map(Result::ok));
-    let Some(file) = first.and_then(|path| File::open(path).ok()) else { return vec![] };
-    let lines = BufReader::new(file.take(SAMPLE_BYTES)).lines();
-    lines.map_while(Result::ok).filter(|line| !line.trim().is_empty()).take(SAMPLE_RECORDS).collect()
-}
-
 /// What the compiler may know of the connectors.
 pub fn catalog() -> Catalog {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     let connectors = registry().iter().map(|connector| ConnectorFacts {
         name: connector.name.to_owned(),
         help: connector.help.to_owned(),
         example: connector.example.to_owned(),
-        source: connector.source.map(|source| SourceFacts { endless: !source.bounded, follow: source.follow }),
+        source: connector.source.map(|source| SourceFacts {
+            endless: !source.bounded,
+            follow: source.follow,
+            formats: words(source.formats),
+        }),
         sink: connector.sink.map(|sink| SinkFacts {
             insert: sink.writes.insert,
             upsert: sink.writes.upsert,
             replace: sink.writes.replace,
             needs_columns: sink.needs_columns,
             delivery: word(sink.delivery).to_owned(),
+            formats: words(sink.formats),
         }),
         arguments: connector
             .arguments

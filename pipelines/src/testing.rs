@@ -9,7 +9,7 @@ mod table;
 
 use std::sync::{Arc, Mutex};
 
-use syncline_dsl::plan::{ExpectationKind, Place, Plan, SourcePlan, TestInput, TestPlan};
+use syncline_dsl::plan::{ExpectationKind, Place, Plan, SourcePlan, TestPlan};
 use syncline_engine::{
     clock::{SeededRng, VirtualClock},
     ledger::{self, SinkFrame},
@@ -24,7 +24,10 @@ use syncline_engine::{
 use syncline_functions::Planner;
 use syncline_record::{DeadLetter, Fate, Micros, StepId};
 
-use crate::bind::{BindError, Edges, SinkEdge, bind};
+use crate::{
+    bind::{BindError, Edges, SinkEdge, bind},
+    sample::Records,
+};
 
 use input::RowsSource;
 use table::{Table, TableSink};
@@ -54,16 +57,14 @@ pub struct Difference {
 
 /// Runs one test. `Err`: it could not be run at all.
 pub fn run(test: &TestPlan, plan: &Plan, planner: &Planner, folder: &std::path::Path) -> Result<Verdict, String> {
-    let rows = match &test.input {
-        TestInput::Rows(rows) => rows.iter().map(|row| row.clone().into_bytes()).collect(),
-        TestInput::File(path) => input::read_lines(&folder.join(path))?,
-    };
+    let (records, csv) = input::given(&test.input, plan, folder)?;
+    let plan = &Plan { source: SourcePlan { csv, ..plan.source.clone() }, ..plan.clone() };
     let now = match test.clock_at {
         Some(at) => at,
-        None => latest_time(plan, &rows)?.unwrap_or(SOME_DAY),
+        None => latest_time(plan, &records)?.unwrap_or(SOME_DAY),
     };
-    let every = test.checkpoint_every_rows.unwrap_or((rows.len() as u64 / 4).max(1));
-    let edges = TestEdges { rows: Arc::new(rows), every: every as usize, now, tables: Mutex::default() };
+    let every = test.checkpoint_every_rows.unwrap_or((records.bytes.len() as u64 / 4).max(1));
+    let edges = TestEdges { records: Arc::new(records), every: every as usize, now, tables: Mutex::default() };
     let bench = Bench::new(now);
     bench.play(plan, planner, &edges, test.crash_at_checkpoint)?;
     let tables = edges.tables.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -71,7 +72,7 @@ pub fn run(test: &TestPlan, plan: &Plan, planner: &Planner, folder: &std::path::
 }
 
 /// The latest event time of the input; `None` when its records have no time of their own.
-fn latest_time(plan: &Plan, rows: &[Vec<u8>]) -> Result<Option<Micros>, String> {
+fn latest_time(plan: &Plan, records: &Records) -> Result<Option<Micros>, String> {
     if plan.source.event_time.is_none() {
         return Ok(None);
     }
@@ -79,13 +80,13 @@ fn latest_time(plan: &Plan, rows: &[Vec<u8>]) -> Result<Option<Micros>, String> 
     let delay = wanted.event_time.as_ref().map_or(0, |event| event.delay);
     let mut decode = Decode::new(wanted);
     let mut out = syncline_engine::operator::Output::new(StepId::new("source"), false);
-    decode.push(input::origin(rows, 0, rows.len(), Micros::MIN / 2), None, Micros::MAX / 2, &mut out);
+    decode.push(input::origin(records, 0, records.bytes.len(), Micros::MIN / 2), None, Micros::MAX / 2, &mut out);
     Ok(decode.watermarks().values().max().map(|watermark| watermark.saturating_add(delay)).filter(|time| *time > 0))
 }
 
 /// The source and the sinks of a test.
 struct TestEdges {
-    rows: Arc<Vec<Vec<u8>>>,
+    records: Arc<Records>,
     every: usize,
     now: Micros,
     tables: Mutex<Vec<(StepId, Arc<Mutex<Table>>)>>,
@@ -93,7 +94,7 @@ struct TestEdges {
 
 impl Edges for TestEdges {
     fn source(&self, _: &SourcePlan) -> Result<Box<dyn Source>, BindError> {
-        Ok(Box::new(RowsSource::new(self.rows.clone(), self.every, self.now)))
+        Ok(Box::new(RowsSource::new(self.records.clone(), self.every, self.now)))
     }
 
     fn sink(&self, _: &str, _: &Place, edge: SinkEdge<'_>) -> Result<Sink, BindError> {
@@ -219,7 +220,7 @@ fn judge(
             ExpectationKind::File { step, path } => {
                 let table = table(step)?;
                 let table = table.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                compare::records(&table, &input::read_lines(&folder.join(path))?)?
+                compare::file(&table, path, folder)?
             }
             ExpectationKind::Dropped { count, because } => told.dropped(*count, because),
             ExpectationKind::DeadLetters { count } => match told.dead.len() as u64 {

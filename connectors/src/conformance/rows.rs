@@ -27,6 +27,7 @@ pub fn batch(rows: RecordBatch) -> Batch {
     let count = rows.num_rows();
     let origin = Origin {
         texts: None,
+        names: None,
         partition: Partition::new("conformance", 0),
         payload: Buffer::from_vec(Vec::<u8>::new()),
         spans: vec![(0, 0); count],

@@ -25,7 +25,8 @@ use super::{
 };
 use crate::{
     LogSource, ingest,
-    registry::{SinkRequest, open_sink, open_source, registry},
+    records::TextFormat,
+    registry::{SinkRequest, SourceRequest, open_sink, open_source, registry},
     spec::{Args, Surroundings},
     stdout::StdoutSink,
 };
@@ -34,8 +35,17 @@ fn open(name: &str, args: &[&str], folder: &Path, endless: bool) -> Sink {
     let around = Surroundings { folder: folder.to_owned() };
     let (args, step) = (Args::texts(args), "insert".into());
     let (write, schema, keys) = (Write::Insert, numbered_schema(), Vec::new());
-    let request =
-        SinkRequest { args: &args, around: &around, pipeline: "p", step: &step, write, schema, keys, endless };
+    let request = SinkRequest {
+        args: &args,
+        around: &around,
+        pipeline: "p",
+        step: &step,
+        write,
+        schema,
+        keys,
+        endless,
+        csv: None,
+    };
     open_sink(name, request).unwrap()
 }
 
@@ -151,7 +161,8 @@ fn files_that_end_and_files_that_are_followed() {
     for (follow, last) in [(false, 1), (true, 0)] {
         let given = source::check(&|| {
             let around = Surroundings { folder: folder.path().to_owned() };
-            open_source("file", &Args::texts(&["*.ndjson"]), &around, follow).unwrap()
+            let (args, format) = (Args::texts(&["*.ndjson"]), TextFormat::Json);
+            open_source("file", SourceRequest { args: &args, around: &around, follow, format: &format }).unwrap()
         });
         let counts: Vec<(&str, usize)> = given.rows.iter().map(|(name, rows)| (name.as_str(), rows.len())).collect();
         assert_eq!(counts, [("a.ndjson", 5), ("b.ndjson", 5000 + last)]);

@@ -8,6 +8,8 @@ use std::{fs::File, io, os::unix::fs::MetadataExt};
 use serde::{Deserialize, Serialize};
 use syncline_record::{Micros, keys};
 
+use crate::records::{Packing, input::read_at_most};
+
 /// Bytes at the start of a file that tell it from others. One block of a disk holds them; lines of events differ well within.
 const HEAD: usize = 1024;
 
@@ -21,7 +23,7 @@ pub struct Cursor {
     #[serde(flatten)]
     pub identity: Identity,
     pub head: Head,
-    /// Byte at which reading goes on.
+    /// Byte at which reading goes on; of a packed file, of what is in it.
     pub offset: u64,
     /// Lines before it.
     pub line: u64,
@@ -32,13 +34,40 @@ pub struct Cursor {
     /// The last line was taken at the end of the file, without a line end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unended: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packed: Option<Packed>,
+}
+
+/// How far the bytes of a packed file itself were read: that is not to be seen from the place in what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packed {
+    pub packing: Packing,
+    pub taken: u64,
+    /// All that was in these bytes was given.
+    pub ended: bool,
+}
+
+impl Packed {
+    pub fn at_start(packing: Packing) -> Self {
+        Self { packing, taken: 0, ended: false }
+    }
 }
 
 impl Cursor {
     /// At the start of a file that was never read.
-    pub fn at_start(path: String, generation: u32, seen: &Seen, time: Micros) -> Self {
+    pub fn at_start(path: String, generation: u32, seen: &Seen, time: Micros, packed: Option<Packed>) -> Self {
         let Seen { identity, head, size } = *seen;
-        Self { path, generation, identity, head, offset: 0, line: 0, time, size, unended: false }
+        Self { path, generation, identity, head, offset: 0, line: 0, time, size, unended: false, packed }
+    }
+
+    /// How much of the file itself was read.
+    pub fn reached(&self) -> u64 {
+        self.packed.map_or(self.offset, |packed| packed.taken)
+    }
+
+    /// Everything that was in the file when this was written was given.
+    pub fn is_read(&self) -> bool {
+        self.reached() >= self.size && self.packed.is_none_or(|packed| packed.ended)
     }
 }
 
@@ -90,21 +119,6 @@ impl Seen {
         let identity = Identity { device: metadata.dev(), inode: metadata.ino() };
         Ok(Self { identity, head: Head::of(file)?, size: metadata.len() })
     }
-}
-
-/// Up to `length` bytes from `offset`; fewer only at the end of the file.
-pub fn read_at_most(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(length.max(1));
-    while bytes.len() < length {
-        let at = offset + bytes.len() as u64;
-        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), at) {
-            Ok(0) => break,
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    bytes.truncate(length);
-    Ok(bytes)
 }
 
 mod hex {

@@ -1,8 +1,11 @@
-//! Files of JSON lines, as a source and as a sink.
+//! Files of records, JSON or CSV, packed or not, as a source and as a sink.
 
+#[cfg(test)]
+mod csv_tests;
 mod cursor;
 mod find;
-mod lines;
+#[cfg(test)]
+mod packed_tests;
 mod resume;
 mod sink;
 #[cfg(test)]
@@ -12,17 +15,38 @@ mod source;
 mod source_tests;
 mod tail;
 
-pub use sink::FileSink;
-pub(crate) use sink::{as_folder, is_folder};
-pub use source::FileSource;
+pub(crate) use sink::{as_folder, is_folder, sink};
+pub use source::{FileSource, Reading};
 
-use crate::spec::{Argument, ArgumentKind};
+use crate::{
+    records::{Packing, packing},
+    spec::{Argument, ArgumentKind, Arguments},
+    staged::parts::{PART_ROWS, PART_SIZE, PART_TIME},
+};
 
-pub(crate) const ARGUMENTS: &[Argument] = &[Argument {
-    name: "path",
-    kind: ArgumentKind::Text,
-    required: true,
-    positional: true,
-    help: "One file, a pattern of files to read (`*`, `?`, `[a-z]`, `**`), or a folder to write to, taken from the pipeline file's folder.",
-    example: "'events/*.ndjson'",
-}];
+pub(crate) const ARGUMENTS: &[Argument] = &[
+    Argument {
+        name: "path",
+        kind: ArgumentKind::Text,
+        required: true,
+        positional: true,
+        help: "One file, a pattern of files to read (`*`, `?`, `[a-z]`, `**`), or a folder to write to, taken from the pipeline file's folder.",
+        example: "'events/*.ndjson'",
+    },
+    Argument {
+        name: "compression",
+        kind: ArgumentKind::Choice(&packing::WORDS),
+        required: false,
+        positional: false,
+        help: "`gzip`, `zstd` or `none`. Without it the ending of each name says: `.gz`, `.zst`.",
+        example: "'gzip'",
+    },
+    PART_ROWS,
+    PART_SIZE,
+    PART_TIME,
+];
+
+/// What `compression` says, if it is given.
+pub(crate) fn packing(arguments: &Arguments) -> Option<Option<Packing>> {
+    Packing::of_word(arguments.text("compression"))
+}

@@ -14,10 +14,12 @@ use syncline_engine::source::{Cursors, SourceError};
 use syncline_record::Micros;
 
 use super::{
-    cursor::{Cursor, Identity, Seen},
+    cursor::{Cursor, Identity, Packed, Seen},
     find::{Found, Wanted},
+    source::Reading,
     tail::{OVERWRITTEN, Tail, shorter},
 };
+use crate::records::Packing;
 
 /// The files to read, in the order of their names, and the next generation of each name.
 #[derive(Default)]
@@ -36,11 +38,12 @@ impl Resumed {
     }
 
     /// Adds a file that was never read.
-    pub fn add(&mut self, found: Found, seen: &Seen, now: Micros) {
+    pub fn add(&mut self, found: Found, seen: &Seen, packing: Option<Packing>, reading: &Reading, now: Micros) {
         let next = self.generations.entry(found.name.clone()).or_default();
-        let cursor = Cursor::at_start(found.name, *next, seen, now);
+        let packed = packing.map(Packed::at_start);
+        let cursor = Cursor::at_start(found.name, *next, seen, now, packed);
         *next += 1;
-        self.tails.push(Tail::new(cursor, found.path, None));
+        self.tails.push(Tail::new(cursor, found.path, None, reading));
     }
 }
 
@@ -53,7 +56,7 @@ pub fn resume(
     wanted: &Wanted,
     found: Vec<Found>,
     cursors: &Cursors,
-    follow: bool,
+    reading: &Reading,
     now: Micros,
 ) -> Result<Resumed, SourceError> {
     let mut resumed = Resumed::default();
@@ -70,7 +73,7 @@ pub fn resume(
     let claimed: Vec<Identity> = known.iter().map(|cursor| cursor.identity).collect();
     for cursor in known {
         let newest = resumed.generations.get(&cursor.path) == Some(&(cursor.generation + 1));
-        let search = Search { wanted, claimed: &claimed, follow, newest, now };
+        let search = Search { wanted, claimed: &claimed, reading, newest, now };
         if let Some(tail) = search.tail(cursor)? {
             resumed.tails.push(tail);
         }
@@ -78,7 +81,8 @@ pub fn resume(
     for file in found {
         let seen = seen(wanted, &file.path)?;
         if !resumed.knows(seen.identity) {
-            resumed.add(file, &seen, now);
+            let packing = reading.packing_of(&file.name)?;
+            resumed.add(file, &seen, packing, reading, now);
         }
     }
     resumed.sort();
@@ -89,7 +93,7 @@ struct Search<'a> {
     wanted: &'a Wanted,
     /// Files that some cursor names.
     claimed: &'a [Identity],
-    follow: bool,
+    reading: &'a Reading,
     /// No later file was seen under the cursor's name.
     newest: bool,
     now: Micros,
@@ -97,6 +101,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn tail(&self, mut cursor: Cursor) -> Result<Option<Tail>, SourceError> {
+        self.same_packing(&cursor)?;
         let path = self.wanted.path_of(&cursor.path);
         let there = File::open(&path).ok();
         if let Some(file) = &there {
@@ -105,26 +110,42 @@ impl Search<'_> {
             if seen.identity == cursor.identity && (fits || self.newest) {
                 self.unchanged(&cursor, fits, seen.size)?;
                 cursor.size = seen.size;
-                return Ok(Some(Tail::new(cursor, path, None)));
+                return Ok(Some(Tail::new(cursor, path, None, self.reading)));
             }
         }
         if let Some(renamed) = self.renamed(&cursor, &path) {
-            return Ok(Some(Tail::new(cursor, renamed, Some(self.now))));
+            return Ok(Some(Tail::new(cursor, renamed, Some(self.now), self.reading)));
         }
         if let (Some(file), true) = (&there, self.newest) {
             let seen = Seen::of(file).map_err(|error| self.wanted.unreadable(&path, &error))?;
             let fits = cursor.head.fits(file).map_err(|error| self.wanted.unreadable(&path, &error))?;
-            if fits && cursor.head.length > 0 && seen.size >= cursor.offset && !self.claimed.contains(&seen.identity) {
+            if fits && cursor.head.length > 0 && seen.size >= cursor.reached() && !self.claimed.contains(&seen.identity)
+            {
                 (cursor.identity, cursor.size) = (seen.identity, seen.size);
-                return Ok(Some(Tail::new(cursor, path, None)));
+                return Ok(Some(Tail::new(cursor, path, None, self.reading)));
             }
         }
         self.gone(&cursor, there.is_some()).map(|()| None)
     }
 
+    /// A place in a packed file says nothing about the same file read as it is, and the other way round.
+    fn same_packing(&self, cursor: &Cursor) -> Result<(), SourceError> {
+        let (was, is) = (cursor.packed.map(|packed| packed.packing), self.reading.packing_of(&cursor.path)?);
+        if was == is {
+            return Ok(());
+        }
+        let word = |packing: Option<Packing>| packing.map_or("an uncompressed file", Packing::word);
+        let detail = format!(
+            "was read as {} before, and is to be read as {} now; run with --fresh to read everything again",
+            word(was),
+            word(is)
+        );
+        Err(SourceError::Changed { what: cursor.path.clone(), detail })
+    }
+
     fn unchanged(&self, cursor: &Cursor, fits: bool, size: u64) -> Result<(), SourceError> {
-        let detail = match (size < cursor.offset, fits) {
-            (true, _) => shorter(size, cursor.offset),
+        let detail = match (size < cursor.reached(), fits) {
+            (true, _) => shorter(size, cursor.reached()),
             (false, false) => OVERWRITTEN.to_owned(),
             (false, true) => return Ok(()),
         };
@@ -136,21 +157,21 @@ impl Search<'_> {
         let entries = std::fs::read_dir(path.parent()?).ok()?;
         entries.flatten().map(|entry| entry.path()).find(|candidate| {
             let seen = File::open(candidate).and_then(|file| Ok((Seen::of(&file)?, cursor.head.fits(&file)?)));
-            seen.is_ok_and(|(seen, fits)| fits && seen.identity == cursor.identity && seen.size >= cursor.offset)
+            seen.is_ok_and(|(seen, fits)| fits && seen.identity == cursor.identity && seen.size >= cursor.reached())
         })
     }
 
     /// The file is nowhere. That is fine when it was read to its end, and its place is free or taken by the next of a rotation.
     fn gone(&self, cursor: &Cursor, replaced: bool) -> Result<(), SourceError> {
-        let read = cursor.offset >= cursor.size;
-        let detail = match (read, replaced && self.newest && !self.follow) {
+        let detail = match (cursor.is_read(), replaced && self.newest && !self.reading.follow) {
             (true, false) => return Ok(()),
             (_, true) => "is not the file that was read before; run with --fresh to read everything again, \
                           or give the new file a name of its own"
                 .to_owned(),
             (false, false) => format!(
                 "was removed before it was read to its end ({} of {} bytes); bring it back, or run with --fresh",
-                cursor.offset, cursor.size
+                cursor.reached(),
+                cursor.size
             ),
         };
         Err(SourceError::Changed { what: cursor.path.clone(), detail })

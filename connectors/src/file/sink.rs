@@ -1,44 +1,69 @@
-//! Writes rows as lines of JSON: into a folder of parts, or into one file.
+//! Rows as lines of JSON or as CSV, packed or not: into a folder of parts, or into one file.
+//!
+//! A packed part waits as plain text, which can be cut back to any line after a crash, and is packed in one go when it is full. So a
+//! part is one archive that every reader takes, and packs as well as it can.
 
-use std::path::Path;
+use std::{
+    fs::File,
+    io::{self, BufReader, BufWriter},
+    path::Path,
+};
 
 use arrow::array::RecordBatch;
-use serde_json::Value;
-use syncline_engine::sink::{Cut, SinkError, StagedSink};
-use syncline_record::{Batch, Micros, RowFailure};
+use syncline_engine::sink::{SinkError, StagedSink};
+use syncline_functions::csv::CsvWriter;
+use syncline_record::RowFailure;
 
 use crate::{
     SinkRequest,
+    records::Packing,
     rowtext::RowText,
     spec::{Arguments, ConnectorError},
     staged::{
         Format, Staged, Target,
-        parts::{PartNames, hidden_name, path_safe},
+        parts::{Full, PartNames, hidden_name, path_safe, remove, trouble},
     },
 };
 
-/// A staged sink of JSON lines.
-pub struct FileSink(Staged<JsonLines>);
-
-impl FileSink {
-    pub(crate) fn new(arguments: &Arguments, request: &SinkRequest) -> Result<Self, ConnectorError> {
-        let written = arguments.text("path");
-        let path = request.around.path(written);
-        let target = match (is_folder(written, &path), path.parent(), path.file_name().and_then(|name| name.to_str())) {
-            (false, Some(folder), Some(name)) => {
-                if request.endless {
-                    return Err(ConnectorError::NeedsFolder {
-                        path: written.to_owned(),
-                        because: "it would only appear at the end of a pipeline that never ends",
-                        fix: as_folder(written),
-                    });
-                }
-                let writer = format!("{name}.{}-{}", path_safe(request.pipeline), path_safe(request.step.as_str()));
-                Target::Single { folder: folder.to_owned(), name: name.to_owned(), hidden: hidden_name(&writer) }
+/// A staged sink of text.
+pub(crate) fn sink(arguments: &Arguments, request: &SinkRequest) -> Result<Box<dyn StagedSink>, ConnectorError> {
+    let written = arguments.text("path");
+    let path = request.around.path(written);
+    let folder = is_folder(written, &path);
+    let by_name = if folder { None } else { Packing::of_name(written) };
+    let packing = super::packing(arguments).unwrap_or(by_name);
+    let target = match (folder, path.parent(), path.file_name().and_then(|name| name.to_str())) {
+        (false, Some(folder), Some(name)) => {
+            if request.endless {
+                return Err(ConnectorError::NeedsFolder {
+                    path: written.to_owned(),
+                    because: "it would only appear at the end of a pipeline that never ends",
+                    fix: as_folder(written),
+                });
             }
-            _ => Target::Folder(PartNames::new(path, request.pipeline, request.step, "ndjson")),
-        };
-        Ok(Self(Staged::new(target, JsonLines(RowText::new(&request.schema)))))
+            let writer = format!("{name}.{}-{}", path_safe(request.pipeline), path_safe(request.step.as_str()));
+            Target::Single { folder: folder.to_owned(), name: name.to_owned(), hidden: hidden_name(&writer) }
+        }
+        _ => Target::Folder(PartNames::new(path, request.pipeline, request.step, ending(request, packing))),
+    };
+    let text = match &request.csv {
+        None => Text::Json(RowText::new(&request.schema)),
+        Some(dialect) => Text::Csv(CsvWriter::new(&request.schema, dialect.clone())),
+    };
+    let full = Full::default().said(arguments)?;
+    Ok(Box::new(Staged::new(target, full, TextParts { text, packing })))
+}
+
+/// What the names of parts end with.
+fn ending(request: &SinkRequest, packing: Option<Packing>) -> String {
+    let format = match &request.csv {
+        None => "ndjson",
+        Some(dialect) if dialect.delimiter == b'\t' => "tsv",
+        Some(_) => "csv",
+    };
+    match packing {
+        None => format.to_owned(),
+        Some(packing) => format!("{format}.{}", packing.ending()),
     }
 }
 
@@ -52,13 +77,25 @@ pub(crate) fn as_folder(written: &str) -> String {
     format!("{}/", Path::new(written).with_extension("").display())
 }
 
-struct JsonLines(RowText);
+struct TextParts {
+    text: Text,
+    packing: Option<Packing>,
+}
 
-impl Format for JsonLines {
-    const FULL_ROWS: u64 = u64::MAX;
-    const REWRITES: bool = false;
+enum Text {
+    Json(RowText),
+    Csv(CsvWriter),
+}
 
-    fn start(&self, _into: &mut Vec<u8>) -> Result<(), SinkError> {
+impl Format for TextParts {
+    fn rewrites(&self) -> bool {
+        self.packing.is_some()
+    }
+
+    fn start(&self, into: &mut Vec<u8>) -> Result<(), SinkError> {
+        if let Text::Csv(writer) = &self.text {
+            writer.write_header(into);
+        }
         Ok(())
     }
 
@@ -69,37 +106,32 @@ impl Format for JsonLines {
         into: &mut Vec<u8>,
         failed: &mut Vec<RowFailure>,
     ) -> Result<(), SinkError> {
-        failed.extend(which.iter().filter_map(|row| self.0.write(rows, *row as usize, into).err()));
+        match &self.text {
+            Text::Json(text) => {
+                failed.extend(which.iter().filter_map(|row| text.write(rows, *row as usize, into).err()))
+            }
+            Text::Csv(writer) => which.iter().for_each(|row| writer.write_row(rows, *row as usize, into)),
+        }
         Ok(())
     }
 
-    fn finish(&self, _working: &Path, _finished: &Path) -> Result<(), SinkError> {
-        Ok(())
-    }
-}
-
-impl StagedSink for FileSink {
-    fn open(&mut self, mark: Option<&Value>) -> Result<(), SinkError> {
-        self.0.open(mark)
+    fn reopen(&self, standing: &Path, working: &Path) -> io::Result<()> {
+        let Some(packing) = self.packing else { return std::fs::copy(standing, working).map(drop) };
+        let mut unpacked = packing.unpacked(BufReader::new(File::open(standing)?))?;
+        io::copy(&mut unpacked, &mut File::create(working)?).map(drop)
     }
 
-    fn write(&mut self, batch: &Batch) -> Result<Vec<RowFailure>, SinkError> {
-        self.0.write(batch)
-    }
-
-    fn prepare(&mut self, cut: Cut) -> Result<Value, SinkError> {
-        self.0.prepare(cut)
-    }
-
-    fn reveal(&mut self) -> Result<(), SinkError> {
-        self.0.reveal()
-    }
-
-    fn is_due(&self, now: Micros) -> bool {
-        self.0.is_due(now)
-    }
-
-    fn clear(&mut self) -> Result<(), SinkError> {
-        self.0.clear()
+    fn finish(&self, working: &Path, finished: &Path) -> Result<(), SinkError> {
+        let Some(packing) = self.packing else { return Ok(()) };
+        let packed = || {
+            let file = File::create(finished)?;
+            packing.pack(&mut BufReader::new(File::open(working)?), BufWriter::new(&file))?;
+            file.sync_all()
+        };
+        packed().map_err(|error| {
+            // Room for the next attempt; what remains is removed at the next start.
+            let _ = remove(finished);
+            trouble("write", finished, &error)
+        })
     }
 }

@@ -44,6 +44,7 @@ impl Folder {
             schema,
             keys,
             endless,
+            csv: None,
         })
     }
 

@@ -1,4 +1,4 @@
-//! Reads files of JSON lines: a batch that ends, or one that goes on as they grow.
+//! Reads files of records, JSON or CSV, packed or not: a batch that ends, or one that goes on as they grow.
 //!
 //! Every file is a partition, named by its path as the pipeline writes it. Only whole lines are rows; where a batch ends, a last
 //! line without a line end is one too. Lines of white space are no rows, but they count. A file that takes the name of one that was
@@ -16,16 +16,45 @@ use super::{
     resume::{Resumed, resume, seen},
     tail::{Tail, Taken},
 };
-use crate::spec::{ConnectorError, Surroundings};
+use crate::{
+    records::{Packing, TextFormat},
+    spec::{ConnectorError, Surroundings},
+};
 
 /// How often a followed pattern is looked at for new and rotated files. Rotation is rare; a listing of a folder is not free.
 const LOOK_EVERY: Micros = 500_000;
 /// How long a rotated file is still watched: programs write to the old file until they are told of the new one.
 const WATCH_ROTATED: Micros = 600_000_000;
 
+/// How files are read.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    pub format: TextFormat,
+    /// `compression`: what it says for all files; else the ending of each name does.
+    pub packing: Option<Option<Packing>>,
+    /// Goes on as files grow.
+    pub follow: bool,
+}
+
+impl Reading {
+    /// How the file of this name is packed. An archive cannot be followed: it is written once.
+    pub fn packing_of(&self, name: &str) -> Result<Option<Packing>, SourceError> {
+        let packing = self.packing.unwrap_or_else(|| Packing::of_name(name));
+        match packing {
+            Some(packing) if self.follow => {
+                let word = packing.word();
+                let detail =
+                    format!("is a {word} archive, and FOLLOW reads files that grow: leave it out of the pattern");
+                Err(SourceError::Unreadable { what: name.to_owned(), detail })
+            }
+            packing => Ok(packing),
+        }
+    }
+}
+
 pub struct FileSource {
     wanted: Wanted,
-    follow: bool,
+    reading: Reading,
     files: Resumed,
     /// The file whose turn it is.
     turn: usize,
@@ -34,9 +63,9 @@ pub struct FileSource {
 }
 
 impl FileSource {
-    pub fn new(path: &str, around: &Surroundings, follow: bool) -> Result<Self, ConnectorError> {
+    pub fn new(path: &str, around: &Surroundings, reading: Reading) -> Result<Self, ConnectorError> {
         let wanted = Wanted::new(path, around)?;
-        Ok(Self { wanted, follow, files: Resumed::default(), turn: 0, looked: 0, skipped: 0 })
+        Ok(Self { wanted, reading, files: Resumed::default(), turn: 0, looked: 0, skipped: 0 })
     }
 
     /// The files that are there. A followed pattern, and one whose files were all read and taken away, may match none.
@@ -49,7 +78,7 @@ impl FileSource {
             }
             found => found?,
         };
-        if found.is_empty() && cursors.is_empty() && !self.follow {
+        if found.is_empty() && cursors.is_empty() && !self.reading.follow {
             let detail = "no file matches".to_owned();
             return Err(SourceError::Unreadable { what: self.wanted.written.clone(), detail });
         }
@@ -136,7 +165,8 @@ impl FileSource {
         self.files.tails.retain(|tail| !tail.drained);
         for (file, seen) in there {
             if !self.files.knows(seen.identity) {
-                self.files.add(file, &seen, now);
+                let packing = self.reading.packing_of(&file.name)?;
+                self.files.add(file, &seen, packing, &self.reading, now);
                 if let Some(added) = self.files.tails.last_mut() {
                     added.opened()?;
                 }
@@ -155,17 +185,17 @@ fn is_over(tail: &Tail, now: Micros) -> bool {
 /// An editor writes a new file with all that was there and more, and gives it the old name.
 fn continues(tail: &Tail, path: &Path, size: u64) -> bool {
     let fits = std::fs::File::open(path).and_then(|file| tail.cursor.head.fits(&file));
-    tail.cursor.head.length > 0 && size >= tail.cursor.offset && fits.unwrap_or(false)
+    tail.cursor.head.length > 0 && size >= tail.cursor.reached() && fits.unwrap_or(false)
 }
 
 impl Source for FileSource {
     fn open(&mut self, cursors: &Cursors, now: Micros) -> Result<(), SourceError> {
         let found = self.found(cursors)?;
-        self.files = resume(&self.wanted, found, cursors, self.follow, now)?;
+        self.files = resume(&self.wanted, found, cursors, &self.reading, now)?;
         self.turn = 0;
         self.looked = now;
-        self.skipped = self.files.tails.iter().map(|tail| tail.cursor.offset).sum();
-        if self.follow {
+        self.skipped = self.files.tails.iter().map(|tail| tail.cursor.reached()).sum();
+        if self.reading.follow {
             // Only an open file can be read to its end after it was rotated.
             for tail in &mut self.files.tails {
                 tail.opened()?;
@@ -175,23 +205,23 @@ impl Source for FileSource {
     }
 
     fn poll(&mut self, now: Micros) -> Result<Polled, SourceError> {
-        if self.follow { self.poll_followed(now) } else { self.poll_bounded() }
+        if self.reading.follow { self.poll_followed(now) } else { self.poll_bounded() }
     }
 
     fn bounded(&self) -> bool {
-        !self.follow
+        !self.reading.follow
     }
 
     fn progress(&self) -> Progress {
         let tails = &self.files.tails;
-        let done = tails.iter().map(|tail| tail.cursor.offset).sum();
-        let total = tails.iter().map(|tail| tail.cursor.size.max(tail.cursor.offset)).sum();
-        Progress { done, total: (!self.follow).then_some(total), skipped: self.skipped }
+        let done = tails.iter().map(|tail| tail.cursor.reached()).sum();
+        let total = tails.iter().map(|tail| tail.cursor.size.max(tail.cursor.reached())).sum();
+        Progress { done, total: (!self.reading.follow).then_some(total), skipped: self.skipped }
     }
 
     fn partitions(&self) -> Vec<Partition> {
         // A bounded source reads file by file, and those behind it are over for good.
-        let over = if self.follow { 0 } else { self.turn.min(self.files.tails.len()) };
+        let over = if self.reading.follow { 0 } else { self.turn.min(self.files.tails.len()) };
         self.files.tails[over..].iter().map(Tail::partition).collect()
     }
 }

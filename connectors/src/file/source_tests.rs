@@ -11,59 +11,61 @@ use syncline_engine::source::{Cursors, MAX_RECORD, Polled, Progress, Rejected, S
 use syncline_record::{Micros, Reason, keys};
 use tempfile::TempDir;
 
-use super::FileSource;
+use super::{FileSource, Reading};
 use crate::spec::Surroundings;
 
-const NOW: Micros = 1_000_000;
+pub const NOW: Micros = 1_000_000;
 
 /// A folder with a pipeline in it, and the cursors that the engine would keep.
-struct Folder {
-    folder: TempDir,
-    cursors: Cursors,
+pub struct Folder {
+    pub folder: TempDir,
+    pub cursors: Cursors,
+    pub reading: Reading,
 }
 
 impl Folder {
-    fn of(files: &[(&str, &str)]) -> Self {
-        let folder = Self { folder: tempfile::tempdir().unwrap(), cursors: Cursors::new() };
+    pub fn of(files: &[(&str, &str)]) -> Self {
+        let (folder, cursors) = (tempfile::tempdir().unwrap(), Cursors::new());
+        let folder = Self { folder, cursors, reading: Reading::default() };
         files.iter().for_each(|(name, text)| folder.write(name, text));
         folder
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.folder.path().join(name)
     }
 
-    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
         fs::write(self.path(name), text).unwrap();
     }
 
-    fn append(&self, name: &str, text: &str) {
+    pub fn append(&self, name: &str, text: &str) {
         OpenOptions::new().append(true).open(self.path(name)).unwrap().write_all(text.as_bytes()).unwrap();
     }
 
-    fn rename(&self, from: &str, to: &str) {
+    pub fn rename(&self, from: &str, to: &str) {
         fs::rename(self.path(from), self.path(to)).unwrap();
     }
 
-    fn source(&self, pattern: &str, follow: bool) -> FileSource {
+    pub fn source(&self, pattern: &str, follow: bool) -> FileSource {
         let around = Surroundings { folder: self.folder.path().to_owned() };
-        FileSource::new(pattern, &around, follow).unwrap()
+        FileSource::new(pattern, &around, Reading { follow, ..self.reading.clone() }).unwrap()
     }
 
-    fn opened(&self, pattern: &str, follow: bool, now: Micros) -> FileSource {
+    pub fn opened(&self, pattern: &str, follow: bool, now: Micros) -> FileSource {
         let mut source = self.source(pattern, follow);
         source.open(&self.cursors, now).unwrap();
         source
     }
 
     /// A whole run; its cursors are committed.
-    fn run(&mut self, pattern: &str) -> Vec<String> {
+    pub fn run(&mut self, pattern: &str) -> Vec<String> {
         let mut source = self.opened(pattern, false, NOW);
         drain(&mut source, &mut self.cursors, NOW)
     }
 
-    fn error(&self, pattern: &str, follow: bool) -> SourceError {
+    pub fn error(&self, pattern: &str, follow: bool) -> SourceError {
         let mut source = self.source(pattern, follow);
         match source.open(&self.cursors, NOW) {
             Err(error) => error,
@@ -73,7 +75,7 @@ impl Folder {
 }
 
 /// Polls until there is nothing: `place@byte text` per row.
-fn drain(source: &mut FileSource, cursors: &mut Cursors, now: Micros) -> Vec<String> {
+pub fn drain(source: &mut FileSource, cursors: &mut Cursors, now: Micros) -> Vec<String> {
     let mut rows = Vec::new();
     while let Polled::Rows(polled) = source.poll(now).unwrap() {
         for row in 0..polled.origin.rows() {
@@ -86,11 +88,11 @@ fn drain(source: &mut FileSource, cursors: &mut Cursors, now: Micros) -> Vec<Str
     rows
 }
 
-fn changed(what: &str, detail: &str) -> SourceError {
+pub fn changed(what: &str, detail: &str) -> SourceError {
     SourceError::Changed { what: what.into(), detail: detail.into() }
 }
 
-fn unreadable(what: &str, detail: &str) -> SourceError {
+pub fn unreadable(what: &str, detail: &str) -> SourceError {
     SourceError::Unreadable { what: what.into(), detail: detail.into() }
 }
 
@@ -387,7 +389,7 @@ fn patterns_and_names_may_hold_special_characters() {
     for (pattern, expected) in
         [("a[1].ndjson", "a[1].ndjson"), ("*.ndjson", "a[1].ndjson"), ("../*.ndjson", "../up.ndjson")]
     {
-        let mut source = FileSource::new(pattern, &folder, false).unwrap();
+        let mut source = FileSource::new(pattern, &folder, Reading::default()).unwrap();
         source.open(&Cursors::new(), NOW).unwrap();
         assert_eq!(source.partitions()[0].to_string(), expected);
     }
@@ -395,7 +397,7 @@ fn patterns_and_names_may_hold_special_characters() {
     fs::create_dir_all(&absolute).unwrap();
     fs::write(absolute.join("f.ndjson"), "1\n").unwrap();
     let pattern = format!("{}/*.ndjson", absolute.display());
-    let mut source = FileSource::new(&pattern, &folder, false).unwrap();
+    let mut source = FileSource::new(&pattern, &folder, Reading::default()).unwrap();
     source.open(&Cursors::new(), NOW).unwrap();
     assert_eq!(source.partitions()[0].to_string(), absolute.join("f.ndjson").to_str().unwrap());
 }

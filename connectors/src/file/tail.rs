@@ -1,16 +1,19 @@
 //! One file on its way: its cursor, its handle, and what it gives next.
 
-use std::{fs::File, path::PathBuf};
+use std::{fs::File, path::PathBuf, sync::Arc};
 
 use arrow::buffer::Buffer;
 use syncline_engine::source::{Rejected, Rows, SourceError};
 use syncline_record::{Headers, Micros, Origin, Partition, Place, Reason};
 
 use super::{
-    cursor::{Cursor, Identity, Seen},
-    lines::{Block, Lines, Mark, Next},
+    cursor::{Cursor, Identity, Packed, Seen},
+    source::Reading,
 };
-use crate::system_words;
+use crate::{
+    records::{Block, Input, Mark, Next, Plain, Reader, TextFormat, Unpacked, unpacked::from_start},
+    system_words,
+};
 
 pub struct Tail {
     pub cursor: Cursor,
@@ -22,8 +25,16 @@ pub struct Tail {
     pub at_end: bool,
     /// Nothing was there, not even a line without its end.
     pub drained: bool,
-    handle: Option<File>,
-    lines: Lines,
+    format: TextFormat,
+    /// It may grow while it is read.
+    follow: bool,
+    opened: Option<Opened>,
+}
+
+/// The file, and how it is read.
+struct Opened {
+    file: Arc<File>,
+    reader: Reader,
 }
 
 /// What a look at a file brought.
@@ -34,8 +45,9 @@ pub enum Taken {
 }
 
 impl Tail {
-    pub fn new(cursor: Cursor, path: PathBuf, rotated: Option<Micros>) -> Self {
-        Self { cursor, path, rotated, at_end: false, drained: false, handle: None, lines: Lines::default() }
+    pub fn new(cursor: Cursor, path: PathBuf, rotated: Option<Micros>, reading: &Reading) -> Self {
+        let (format, follow) = (reading.format.clone(), reading.follow);
+        Self { cursor, path, rotated, at_end: false, drained: false, format, follow, opened: None }
     }
 
     pub fn partition(&self) -> Partition {
@@ -48,10 +60,15 @@ impl Tail {
 
     /// The next rows. `whole_only`: a line without a line end waits for it.
     pub fn take(&mut self, whole_only: bool) -> Result<Taken, SourceError> {
+        // To see that an archive holds nothing more, all of it would be unpacked again.
+        if self.cursor.packed.is_some() && self.cursor.is_read() {
+            (self.at_end, self.drained) = (true, true);
+            return Ok(Taken::Nothing);
+        }
         self.opened()?;
         let mark = Mark { offset: self.cursor.offset, line: self.cursor.line, unended: self.cursor.unended };
-        let Some(file) = &self.handle else { return Ok(Taken::Nothing) };
-        let next = self.lines.next(file, mark, whole_only).map_err(|error| self.unreadable(&error))?;
+        let Some(Opened { reader, .. }) = &mut self.opened else { return Ok(Taken::Nothing) };
+        let next = reader.next(mark, whole_only).map_err(|error| self.unreadable(&error))?;
         self.at_end = matches!(next, Next::Nothing);
         self.drained = self.at_end && !whole_only;
         match next {
@@ -71,7 +88,7 @@ impl Tail {
 
     /// Opens the file, unless it is open. A file that comes in between the look at it and now is another one.
     pub fn opened(&mut self) -> Result<(), SourceError> {
-        if self.handle.is_some() {
+        if self.opened.is_some() {
             return Ok(());
         }
         let file = File::open(&self.path).map_err(|error| self.unreadable(&error))?;
@@ -79,18 +96,26 @@ impl Tail {
         if seen.identity != self.cursor.identity {
             return Err(self.changed("was replaced by another file while this run was going on".to_owned()));
         }
-        self.handle = Some(file);
+        let file = Arc::new(file);
+        let input: Box<dyn Input> = match self.cursor.packed {
+            None => Box::new(Plain(file.clone())),
+            Some(Packed { packing, .. }) => Box::new(Unpacked::new(packing, from_start(file.clone()))),
+        };
+        self.opened = Some(Opened { file, reader: Reader::new(input, self.format.clone(), self.follow) });
         Ok(())
     }
 
     pub fn close(&mut self) {
-        self.handle = None;
+        self.opened = None;
+    }
+
+    fn file(&self) -> Option<&File> {
+        self.opened.as_ref().map(|opened| &*opened.file)
     }
 
     /// Reads on in a file that has the same content and more, and has taken this one's place.
     pub fn go_on_in(&mut self, path: PathBuf, identity: Identity) {
-        self.handle = None;
-        self.lines = Lines::default();
+        self.opened = None;
         self.path = path;
         self.cursor.identity = identity;
     }
@@ -98,17 +123,21 @@ impl Tail {
     /// Nobody can open the file under any name any more.
     pub fn is_deleted(&self) -> bool {
         use std::os::unix::fs::MetadataExt;
-        let metadata = self.handle.as_ref().and_then(|file| file.metadata().ok());
+        let metadata = self.file().and_then(|file| file.metadata().ok());
         metadata.is_some_and(|metadata| metadata.nlink() == 0)
     }
 
     fn rows(&mut self, block: Block) -> Rows {
         let time = self.cursor.time;
         let partition = self.partition();
+        let reader = self.opened.as_ref().map(|opened| &opened.reader);
+        let noun = reader.and_then(Reader::framing).map_or("line", |framing| framing.noun());
+        let names = reader.and_then(Reader::header).cloned();
+        let taken = reader.map_or(0, |reader| reader.taken(block.next.offset));
         let rejected = block.oversized.map(|line| Rejected {
             place: Place { partition: partition.clone(), offset: line.number, byte: Some(line.start) },
             time,
-            reason: Reason::new("too-large", format!("the line has {} bytes", line.length)),
+            reason: Reason::new("too-large", format!("the {noun} has {} bytes", line.length)),
             bytes: line.bytes,
             length: line.length,
             hash: line.hash,
@@ -116,8 +145,12 @@ impl Tail {
         });
         let cursor = &mut self.cursor;
         (cursor.offset, cursor.line, cursor.unended) = (block.next.offset, block.next.line, block.next.unended);
-        cursor.size = cursor.size.max(cursor.offset);
+        if let Some(packed) = &mut cursor.packed {
+            (packed.taken, packed.ended) = (taken, block.last);
+        }
+        cursor.size = cursor.size.max(cursor.reached());
         let origin = Origin {
+            names,
             texts: None,
             partition,
             payload: Buffer::from_vec(block.payload),
@@ -136,7 +169,7 @@ impl Tail {
 
     /// A file that was cut to nothing and written anew while we looked away can be longer than our place in it: its head tells.
     fn same_head(&mut self) -> Result<(), SourceError> {
-        let Some(file) = &self.handle else { return Ok(()) };
+        let Some(file) = self.file() else { return Ok(()) };
         let fits = self.cursor.head.fits(file).map_err(|error| self.unreadable(&error))?;
         if !fits {
             return Err(self.changed(OVERWRITTEN.to_owned()));
@@ -149,10 +182,10 @@ impl Tail {
     }
 
     fn not_shorter(&mut self) -> Result<(), SourceError> {
-        let Some(file) = &self.handle else { return Ok(()) };
+        let Some(file) = self.file() else { return Ok(()) };
         let size = file.metadata().map_err(|error| self.unreadable(&error))?.len();
-        if size < self.cursor.offset {
-            return Err(self.changed(shorter(size, self.cursor.offset)));
+        if size < self.cursor.reached() {
+            return Err(self.changed(shorter(size, self.cursor.reached())));
         }
         self.cursor.size = size;
         Ok(())

@@ -10,15 +10,23 @@ mod sink;
 #[cfg(test)]
 mod sink_tests;
 
-pub use sink::ParquetSink;
+pub(crate) use sink::sink;
 
-use crate::spec::{Argument, ArgumentKind};
+use crate::{
+    spec::{Argument, ArgumentKind},
+    staged::parts::{PART_ROWS, PART_SIZE, PART_TIME},
+};
 
-pub(crate) const ARGUMENTS: &[Argument] = &[Argument {
-    name: "path",
-    kind: ArgumentKind::Text,
-    required: true,
-    positional: true,
-    help: "The folder to write to, taken from the pipeline file's folder.",
-    example: "'out/orders/'",
-}];
+pub(crate) const ARGUMENTS: &[Argument] = &[
+    Argument {
+        name: "path",
+        kind: ArgumentKind::Text,
+        required: true,
+        positional: true,
+        help: "The folder to write to, taken from the pipeline file's folder.",
+        example: "'out/orders/'",
+    },
+    PART_ROWS,
+    PART_SIZE,
+    PART_TIME,
+];

@@ -1,4 +1,4 @@
-//! Writes rows into parts that become Parquet files.
+//! Rows into parts that become Parquet files.
 
 use std::{
     error::Error,
@@ -19,9 +19,8 @@ use parquet::{
     errors::ParquetError,
     file::properties::WriterProperties,
 };
-use serde_json::Value;
-use syncline_engine::sink::{Cut, SinkError, StagedSink};
-use syncline_record::{Batch, Micros, RowFailure};
+use syncline_engine::sink::{SinkError, StagedSink};
+use syncline_record::RowFailure;
 
 use super::rows::{kept_rows, kept_schema};
 use crate::{
@@ -30,29 +29,29 @@ use crate::{
     spec::{Arguments, ConnectorError},
     staged::{
         Format, Staged, Target,
-        parts::{PartNames, remove, trouble},
+        parts::{Full, PartNames, remove, trouble},
     },
 };
 
-/// A staged sink of Parquet files.
-pub struct ParquetSink(Staged<ParquetParts>);
+/// One row group, which is what readers split work by.
+const ROWS: u64 = 1_000_000;
 
-impl ParquetSink {
-    pub(crate) fn new(arguments: &Arguments, request: &SinkRequest) -> Result<Self, ConnectorError> {
-        let written = arguments.text("path");
-        let path = request.around.path(written);
-        // A name with an ending is meant as a file; one without is as good as a folder.
-        if !is_folder(written, &path) && path.extension().is_some() {
-            return Err(ConnectorError::NeedsFolder {
-                path: written.to_owned(),
-                because: "Parquet files cannot be appended to",
-                fix: as_folder(written),
-            });
-        }
-        let schema = kept_schema(&request.schema)?;
-        let target = Target::Folder(PartNames::new(path, request.pipeline, request.step, "parquet"));
-        Ok(Self(Staged::new(target, ParquetParts { schema })))
+/// A staged sink of Parquet files.
+pub(crate) fn sink(arguments: &Arguments, request: &SinkRequest) -> Result<Box<dyn StagedSink>, ConnectorError> {
+    let written = arguments.text("path");
+    let path = request.around.path(written);
+    // A name with an ending is meant as a file; one without is as good as a folder.
+    if !is_folder(written, &path) && path.extension().is_some() {
+        return Err(ConnectorError::NeedsFolder {
+            path: written.to_owned(),
+            because: "Parquet files cannot be appended to",
+            fix: as_folder(written),
+        });
     }
+    let schema = kept_schema(&request.schema)?;
+    let target = Target::Folder(PartNames::new(path, request.pipeline, request.step, "parquet"));
+    let full = Full { rows: ROWS, ..Full::default() }.said(arguments)?;
+    Ok(Box::new(Staged::new(target, full, ParquetParts { schema })))
 }
 
 struct ParquetParts {
@@ -60,9 +59,9 @@ struct ParquetParts {
 }
 
 impl Format for ParquetParts {
-    /// One row group, which is what readers split work by.
-    const FULL_ROWS: u64 = 1_000_000;
-    const REWRITES: bool = true;
+    fn rewrites(&self) -> bool {
+        true
+    }
 
     fn start(&self, into: &mut Vec<u8>) -> Result<(), SinkError> {
         let writer =
@@ -130,30 +129,4 @@ fn io_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
 
 fn never(operation: &str, error: ArrowError) -> SinkError {
     SinkError::Never(format!("parquet: cannot {operation}: {error}"))
-}
-
-impl StagedSink for ParquetSink {
-    fn open(&mut self, mark: Option<&Value>) -> Result<(), SinkError> {
-        self.0.open(mark)
-    }
-
-    fn write(&mut self, batch: &Batch) -> Result<Vec<RowFailure>, SinkError> {
-        self.0.write(batch)
-    }
-
-    fn prepare(&mut self, cut: Cut) -> Result<Value, SinkError> {
-        self.0.prepare(cut)
-    }
-
-    fn reveal(&mut self) -> Result<(), SinkError> {
-        self.0.reveal()
-    }
-
-    fn is_due(&self, now: Micros) -> bool {
-        self.0.is_due(now)
-    }
-
-    fn clear(&mut self) -> Result<(), SinkError> {
-        self.0.clear()
-    }
 }

@@ -35,6 +35,7 @@ fn sink(folder: &TempDir, path: &str, rows: &RecordBatch) -> Result<Box<dyn Stag
         schema,
         keys,
         endless: true,
+        csv: None,
     };
     match open_sink("parquet", request)? {
         Sink::Staged(sink) => Ok(sink),

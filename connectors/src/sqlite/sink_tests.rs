@@ -74,6 +74,7 @@ impl Shop {
             schema,
             keys,
             endless: true,
+            csv: None,
         };
         SqliteSink::new(&Arguments::checked(connector("sqlite").unwrap(), &args).unwrap(), &request).unwrap()
     }

@@ -10,7 +10,7 @@ pub mod parts;
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -24,19 +24,15 @@ use syncline_engine::sink::{Cut, SinkError, StagedSink};
 use syncline_record::{Batch, Micros, RowFailure, batch::LANE};
 
 use crate::rowtext::is_row;
-use parts::{
-    Appended, FULL_AFTER, FULL_BYTES, PartNames, hidden_name, make_folder, remove, show, sync_folder, trouble,
-};
+use parts::{Appended, Full, PartNames, hidden_name, make_folder, remove, show, sync_folder, trouble};
 
 /// Bytes that are gathered before they are written: enough to make the call cheap.
 const BUFFER: usize = 256 << 10;
 
 /// How rows become bytes of a part.
 pub trait Format: Send {
-    /// Rows after which a part is full, besides its bytes and its time.
-    const FULL_ROWS: u64;
     /// A full working file is rewritten by [`Format::finish`]; else it is shown as it is.
-    const REWRITES: bool;
+    fn rewrites(&self) -> bool;
 
     /// The bytes at the start of a working file.
     fn start(&self, into: &mut Vec<u8>) -> Result<(), SinkError>;
@@ -49,6 +45,11 @@ pub trait Format: Send {
         into: &mut Vec<u8>,
         failed: &mut Vec<RowFailure>,
     ) -> Result<(), SinkError>;
+
+    /// Makes a working file with what stands in a finished one, to be written on.
+    fn reopen(&self, standing: &Path, working: &Path) -> io::Result<()> {
+        fs::copy(standing, working).map(drop)
+    }
 
     /// Writes what readers want to `finished` and makes it durable. It may be there already, from an attempt that was cut short.
     fn finish(&self, working: &Path, finished: &Path) -> Result<(), SinkError>;
@@ -65,6 +66,7 @@ pub enum Target {
 
 pub struct Staged<F> {
     target: Target,
+    full: Full,
     format: F,
     lanes: BTreeMap<Option<u32>, Lane>,
     /// Closed parts that are not shown yet.
@@ -130,8 +132,8 @@ impl Lane {
 }
 
 impl<F: Format> Staged<F> {
-    pub fn new(target: Target, format: F) -> Self {
-        Self { target, format, lanes: BTreeMap::new(), show: Vec::new(), created: false }
+    pub fn new(target: Target, full: Full, format: F) -> Self {
+        Self { target, full, format, lanes: BTreeMap::new(), show: Vec::new(), created: false }
     }
 
     fn folder(&self) -> &PathBuf {
@@ -157,7 +159,7 @@ impl<F: Format> Staged<F> {
     }
 
     fn working(&self, lane: Option<u32>, number: u64) -> String {
-        match F::REWRITES {
+        match self.format.rewrites() {
             true => format!("{}{WORKING}", self.hidden(lane, number)),
             false => self.hidden(lane, number),
         }
@@ -224,7 +226,7 @@ impl<F: Format> Staged<F> {
         let kept: Vec<PathBuf> = open.chain(closed.map(|name| self.folder().join(name))).collect();
         let leftovers = match &self.target {
             Target::Folder(names) => names.there()?.hidden,
-            Target::Single { hidden, .. } => vec![hidden.clone()],
+            Target::Single { hidden, .. } => vec![hidden.clone(), format!("{hidden}{WORKING}")],
         };
         for path in leftovers.iter().map(|name| self.folder().join(name)) {
             if !kept.contains(&path) {
@@ -259,24 +261,34 @@ impl<F: Format> Staged<F> {
             Target::Single { folder, name, .. } => Some(folder.join(name)).filter(|path| path.exists()),
             Target::Folder(_) => None,
         };
+        let mut start = Vec::new();
+        self.format.start(&mut start)?;
         let Some(standing) = standing else {
             let mut file = Appended::create(path)?;
-            let mut start = Vec::new();
-            self.format.start(&mut start)?;
             file.append(&start)?;
             return Ok(Open { file, rows: 0, since: None, copied: None });
         };
-        let length = fs::copy(&standing, &path).map_err(|error| trouble("copy to", &path, &error))?;
-        let mut file = Appended::reopen(path, length)?;
-        if !file.ends_with(b'\n')? {
+        let length = |path: &Path| path.metadata().map(|metadata| metadata.len());
+        let copied = length(&standing).map_err(|error| trouble("read", &standing, &error))?;
+        let reopened = self.format.reopen(&standing, &path).and_then(|()| length(&path));
+        let mut file = Appended::reopen(path, reopened.map_err(|error| trouble("copy", &standing, &error))?)?;
+        if file.length() == 0 {
+            file.append(&start)?;
+        } else if !file.starts_with(&start)? {
+            let standing = standing.display();
+            return Err(SinkError::Never(format!(
+                "{standing} begins with other columns than these rows have; move it away, or write to another file"
+            )));
+        } else if !file.ends_with(b'\n')? {
             file.append(b"\n")?;
         }
-        Ok(Open { file, rows: 0, since: None, copied: Some(length) })
+        Ok(Open { file, rows: 0, since: None, copied: Some(copied) })
     }
 
     fn is_full(&self, open: &Open, cut: Cut) -> bool {
-        let waited = open.since.is_some_and(|since| cut.now - since >= FULL_AFTER);
-        let full = open.file.length() >= FULL_BYTES || open.rows >= F::FULL_ROWS || waited || cut.stop;
+        let waited = open.since.is_some_and(|since| cut.now - since >= self.full.after);
+        let many = open.file.length() >= self.full.bytes || open.rows >= self.full.rows;
+        let full = many || waited || cut.stop;
         cut.end || (full && matches!(self.target, Target::Folder(_)))
     }
 
@@ -297,11 +309,12 @@ impl<F: Format> Staged<F> {
     /// The part gets no more rows, and is shown with the next checkpoint.
     fn close(&mut self, lane: Option<u32>, number: u64, copied: Option<u64>, path: &Path) -> Result<(), SinkError> {
         let (hidden, working) = (self.hidden(lane, number), self.working(lane, number));
-        if F::REWRITES {
+        let rewrites = self.format.rewrites();
+        if rewrites {
             self.format.finish(path, &self.folder().join(&hidden))?;
             self.created = true;
         }
-        let working = F::REWRITES.then_some(working);
+        let working = rewrites.then_some(working);
         self.show.push(Shown { name: self.name(lane, number), hidden, working, copied });
         self.lanes.insert(lane, Lane::at(number + 1));
         Ok(())
@@ -404,7 +417,7 @@ impl<F: Format> StagedSink for Staged<F> {
     fn is_due(&self, now: Micros) -> bool {
         let folder = matches!(self.target, Target::Folder(_));
         let open = || self.lanes.values().filter_map(|lane| lane.open.as_ref());
-        folder && open().any(|open| open.since.is_some_and(|since| now - since >= FULL_AFTER))
+        folder && open().any(|open| open.since.is_some_and(|since| now - since >= self.full.after))
     }
 
     fn clear(&mut self) -> Result<(), SinkError> {

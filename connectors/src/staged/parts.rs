@@ -13,25 +13,86 @@ use std::{
 use syncline_engine::sink::SinkError;
 use syncline_record::{Micros, StepId};
 
-use crate::system_words;
+use crate::{
+    spec::{Argument, ArgumentKind, Arguments, ConnectorError},
+    system_words,
+};
 
-/// A part is shown when it has this many bytes: large enough for readers that like few files, small enough to copy.
-pub const FULL_BYTES: u64 = 128 << 20;
-/// Or when its first row has waited this long, so that a slow pipeline's rows can be seen.
-pub const FULL_AFTER: Micros = 60_000_000;
+/// When a part is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full {
+    pub rows: u64,
+    /// As they lie in the working file.
+    pub bytes: u64,
+    /// Since its first row.
+    pub after: Micros,
+}
+
+impl Default for Full {
+    /// Large enough for readers that like few files, small enough to copy; and a slow pipeline's rows can be seen after a minute.
+    fn default() -> Self {
+        Self { rows: u64::MAX, bytes: 128 << 20, after: 60_000_000 }
+    }
+}
+
+/// `part_rows`, `part_size`, `part_time`: of every sink into a folder of parts.
+pub const PART_ROWS: Argument = Argument {
+    name: "part_rows",
+    kind: ArgumentKind::Number,
+    required: false,
+    positional: false,
+    help: "Rows after which a part of a folder is full.",
+    example: "1000000",
+};
+pub const PART_SIZE: Argument = Argument {
+    name: "part_size",
+    kind: ArgumentKind::Size,
+    required: false,
+    positional: false,
+    help: "Bytes of rows, not compressed, after which a part of a folder is full: 128 MiB, if not said.",
+    example: "'256 MB'",
+};
+pub const PART_TIME: Argument = Argument {
+    name: "part_time",
+    kind: ArgumentKind::Duration,
+    required: false,
+    positional: false,
+    help: "How long the first row of a part waits at most to be shown: 1 minute, if not said.",
+    example: "'10 minutes'",
+};
+
+impl Full {
+    /// What the arguments say, where they do.
+    pub fn said(self, arguments: &Arguments) -> Result<Self, ConnectorError> {
+        let rows = match arguments.value(PART_ROWS.name) {
+            None => self.rows,
+            Some(value) => value.as_u64().filter(|rows| *rows > 0).ok_or_else(|| ConnectorError::WrongType {
+                connector: arguments.of_what().to_owned(),
+                argument: PART_ROWS.name,
+                wanted: "a whole number above 0".to_owned(),
+                found: value.to_string(),
+            })?,
+        };
+        Ok(Self {
+            rows,
+            bytes: arguments.size(PART_SIZE.name).map_or(self.bytes, |bytes| bytes.max(1)),
+            after: arguments.duration(PART_TIME.name).unwrap_or(self.after),
+        })
+    }
+}
 
 /// How the parts of one step are called.
 #[derive(Clone, Debug)]
 pub struct PartNames {
     pub folder: PathBuf,
     prefix: String,
-    extension: &'static str,
+    extension: String,
 }
 
 impl PartNames {
-    pub fn new(folder: PathBuf, pipeline: &str, step: &StepId, extension: &'static str) -> Self {
+    pub fn new(folder: PathBuf, pipeline: &str, step: &StepId, extension: impl Into<String>) -> Self {
         let prefix = format!("{}-{}", path_safe(pipeline), path_safe(step.as_str()));
-        Self { folder, prefix, extension }
+        Self { folder, prefix, extension: extension.into() }
     }
 
     pub fn part(&self, lane: Option<u32>, number: u64) -> String {
@@ -44,7 +105,7 @@ impl PartNames {
     /// Lane and number of a name that [`PartNames::part`] gave.
     fn parse(&self, name: &str) -> Option<(Option<u32>, u64)> {
         let middle =
-            name.strip_prefix(&self.prefix)?.strip_prefix('-')?.strip_suffix(self.extension)?.strip_suffix('.')?;
+            name.strip_prefix(&self.prefix)?.strip_prefix('-')?.strip_suffix(&*self.extension)?.strip_suffix('.')?;
         let (lane, number) = match middle.strip_prefix("lane").and_then(|rest| rest.split_once('-')) {
             Some((lane, number)) => (Some(lane.parse().ok()?), number),
             None => (None, middle),

@@ -6,6 +6,7 @@ use syncline_syntax::{Span, ast};
 use super::{Branch, Made};
 use crate::{
     catalog::{ConnectorFacts, SinkFacts},
+    format::{self, Format},
     message::{names as say_names, sinks as say},
     place::{self, Resolved, Use},
     plan::{SinkPlan, StepKind, WritePlan},
@@ -25,7 +26,8 @@ impl<'a> Walk<'a> {
         let resolved = self.target(&insert.target);
         self.able(step, &resolved, "INSERT", |sink| sink.insert);
         let key = insert.key.as_ref().map_or(Some(Vec::new()), |key| self.key(key, scope, "KEY"));
-        self.arrive(step, resolved, key.map(|key| WritePlan::Insert { key }), scope, id)
+        let format = self.format_of_sink(insert.format.as_ref(), &resolved);
+        self.arrive(step, resolved, format, key.map(|key| WritePlan::Insert { key }), scope, id)
     }
 
     pub(super) fn upsert(
@@ -52,7 +54,7 @@ impl<'a> Walk<'a> {
             ignore_nulls: upsert.ignore_nulls.is_some(),
             orphans_deleted: false,
         });
-        self.arrive(step, resolved, write, scope, id)
+        self.arrive(step, resolved, Format::default(), write, scope, id)
     }
 
     pub(super) fn replace(
@@ -69,7 +71,16 @@ impl<'a> Walk<'a> {
         let sequence = replace.sequence_by.as_ref().map(|by| self.ordered(by, scope, "SEQUENCE BY"));
         let compiled = sequence != Some(None);
         let write = per.filter(|_| compiled).map(|per| WritePlan::Replace { per, sequence: sequence.flatten() });
-        self.arrive(step, resolved, write, scope, id)
+        self.arrive(step, resolved, Format::default(), write, scope, id)
+    }
+
+    fn format_of_sink(&mut self, written: Option<&ast::Format>, resolved: &Option<Resolved<'a>>) -> Format {
+        let Some(Resolved { connector, place }) = resolved else { return Format::default() };
+        let formats = connector.sink.as_ref().map_or(&[][..], |sink| &sink.formats);
+        let mut said = Vec::new();
+        let format = format::of_place(written, connector, place, formats, &mut said);
+        self.say_all(said);
+        format
     }
 
     fn target(&mut self, target: &ast::Target) -> Option<Resolved<'a>> {
@@ -162,20 +173,21 @@ impl<'a> Walk<'a> {
         &mut self,
         step: &ast::Step,
         resolved: Option<Resolved<'a>>,
+        format: Format,
         write: Option<WritePlan>,
         scope: &Scope,
         id: String,
     ) -> Made {
         let open = scope.open.is_some();
-        let needs_columns = resolved
-            .as_ref()
-            .filter(|resolved| resolved.connector.sink.as_ref().is_some_and(|sink| sink.needs_columns));
+        let needs_columns = resolved.as_ref().filter(|resolved| {
+            format.csv.is_some() || resolved.connector.sink.as_ref().is_some_and(|sink| sink.needs_columns)
+        });
         if let (true, false, Some(resolved)) = (open, scope.lost, needs_columns) {
             self.say(say::needs_columns(step, resolved.connector, &scope.visible_names()));
         }
         self.whole_record |= open;
         let (Some(resolved), Some(write)) = (resolved, write) else { return Made::Nothing };
         let columns = if open { Vec::new() } else { scope.visible_names() };
-        Made::step(StepKind::Sink(SinkPlan { place: resolved.place, write, columns }), id)
+        Made::step(StepKind::Sink(SinkPlan { place: resolved.place, write, columns, csv: format.csv }), id)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use syncline_syntax::{Diagnostic, Edit, Span, ast::Ident, nearest};
 
-use super::listed;
+use super::{listed, with_nearest};
 use crate::{
     catalog::{Catalog, ConnectorFacts},
     explain::slug,
@@ -36,15 +36,52 @@ pub(crate) fn no_follow(span: Span, connector: &ConnectorFacts) -> Diagnostic {
         .fix("leave it out", vec![Edit::delete(span)])
 }
 
-pub(crate) fn format(span: Span, name: &str) -> Diagnostic {
-    not_yet(format!("the format {name} is not part of this version"), span, "not there yet")
-        .help("this version has: json, one record a line")
+/// An archive is written once; FOLLOW waits for more.
+pub(crate) fn follow_packed(follow: Span, place: Span) -> Diagnostic {
+    Diagnostic::error(slug::NO_SUCH_OPTION, "an archive does not take FOLLOW")
+        .at(follow, "waits for what is written later")
+        .also(place, "is compressed: it is written once, and as a whole")
+        .fix("leave it out", vec![Edit::delete(follow)])
 }
 
-pub(crate) fn format_option(span: Span, name: &str, format: &str) -> Diagnostic {
-    Diagnostic::error(slug::NO_SUCH_OPTION, format!("{format} has no option {name}"))
-        .at(span, "no option has this name")
-        .help(format!("FORMAT {format} takes no options"))
+pub(crate) fn no_such_format(name: &Ident, formats: &[String]) -> Diagnostic {
+    let said = not_yet_at(name, format!("the format {} is not part of this version", name.text), formats);
+    said.help(format!("formats here: {}", listed(formats.iter().map(String::as_str))))
+}
+
+fn not_yet_at(name: &Ident, title: String, formats: &[String]) -> Diagnostic {
+    let said = Diagnostic::error(slug::NOT_YET, title);
+    with_nearest(said, name.span, &name.text, formats.iter().map(String::as_str), "not there yet")
+}
+
+pub(crate) fn format_not_here(name: &Ident, connector: &ConnectorFacts, formats: &[String]) -> Diagnostic {
+    let said = Diagnostic::error(slug::NO_SUCH_OPTION, format!("{} has no FORMAT {}", connector.name, name.text));
+    let said = said.at(name.span, "not here");
+    match formats {
+        [] => said.help("leave FORMAT out: what it holds says its own types"),
+        formats => said.help(format!("formats here: {}", listed(formats.iter().map(String::as_str)))),
+    }
+}
+
+pub(crate) fn format_option(name: &Ident, format: &str, options: &[&str]) -> Diagnostic {
+    let said = Diagnostic::error(slug::NO_SUCH_OPTION, format!("{format} has no option {}", name.text));
+    let said = with_nearest(said, name.span, &name.text, options.iter().copied(), "no option has this name");
+    match options {
+        [] => said.help(format!("FORMAT {format} takes no options")),
+        options => said.help(format!("options: {}", listed(options.iter().copied()))),
+    }
+}
+
+pub(crate) fn not_a_sign(span: Span, name: &str) -> Diagnostic {
+    Diagnostic::error(slug::OPTION_VALUE, format!("{name} is one character"))
+        .at(span, "not one ASCII character")
+        .help("write one: ';', '|', or '\\t' for a tab")
+}
+
+pub(crate) fn sign_twice(second: Span, first: Span, sign: char) -> Diagnostic {
+    Diagnostic::error(slug::OPTION_VALUE, format!("`{sign}` cannot mean two things"))
+        .at(second, "again")
+        .also(first, "first here")
 }
 
 pub(crate) fn cursor(span: Span) -> Diagnostic {

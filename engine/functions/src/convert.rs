@@ -33,7 +33,7 @@ use arrow::{
 use crate::{
     base64, instant, is_json,
     number::{self, Exact},
-    token, view,
+    scan, token, view,
 };
 
 /// Who asks for the conversion.
@@ -47,6 +47,16 @@ pub enum Manner {
     Exact,
     /// `CAST` of text: the values have no quotes.
     Text,
+    /// A field of a text format for a declared column: text as well, and what JSON writes as a string or a document is that here.
+    Field,
+}
+
+impl Manner {
+    /// The values are text, not tokens.
+    #[inline(always)]
+    fn is_text(self) -> bool {
+        matches!(self, Self::Text | Self::Field)
+    }
 }
 
 /// A typed column, and the rows whose value did not fit, in order.
@@ -94,7 +104,8 @@ pub fn convert(values: &StringViewArray, to: &DataType, manner: Manner) -> Conve
             let array = cast(&text.array, to).expect("text casts to text");
             Converted { array, bad: text.bad }
         }
-        Binary | BinaryView if manner == Manner::Declared => from.bytes(to),
+        Binary | BinaryView if matches!(manner, Manner::Declared | Manner::Field) => from.bytes(to),
+        List(_) | Struct(_) if manner == Manner::Field => from.documents(to),
         List(item) if manner != Manner::Text => from.list(item),
         Struct(fields) if manner != Manner::Text => from.structs(fields),
         other => from.by_arrow(other),
@@ -113,7 +124,7 @@ impl<'a> Value<'a> {
     #[inline(always)]
     fn of(bytes: &'a [u8], manner: Manner) -> Self {
         match bytes {
-            [b'"', body @ .., b'"'] if manner != Manner::Text => Self { bytes: body, quoted: true, manner },
+            [b'"', body @ .., b'"'] if !manner.is_text() => Self { bytes: body, quoted: true, manner },
             _ => Self { bytes, quoted: false, manner },
         }
     }
@@ -121,13 +132,13 @@ impl<'a> Value<'a> {
     /// The digits of a number, be it in quotes or not.
     #[inline(always)]
     fn digits(self) -> &'a [u8] {
-        if self.quoted || self.manner == Manner::Text { self.bytes.trim_ascii() } else { self.bytes }
+        if self.quoted || self.manner.is_text() { self.bytes.trim_ascii() } else { self.bytes }
     }
 
     /// What stands between the quotes; nothing for another kind of token.
     #[inline(always)]
     fn text(self) -> Option<&'a [u8]> {
-        (self.quoted || self.manner == Manner::Text).then(|| self.bytes.trim_ascii())
+        (self.quoted || self.manner.is_text()).then(|| self.bytes.trim_ascii())
     }
 }
 
@@ -195,7 +206,7 @@ impl Source<'_> {
     /// `"1\u0030"` is 10: rare enough to be tried only after the plain reading failed.
     #[cold]
     fn read_escaped<T>(&self, bytes: &[u8], read: &mut impl FnMut(Value<'_>) -> Option<T>) -> Option<T> {
-        let body = token::body(bytes).filter(|body| self.manner != Manner::Text && body.contains(&b'\\'))?;
+        let body = token::body(bytes).filter(|body| !self.manner.is_text() && body.contains(&b'\\'))?;
         let text = token::unescape(body);
         read(Value { bytes: text.as_bytes(), quoted: true, manner: self.manner })
     }
@@ -251,7 +262,7 @@ impl Source<'_> {
 
     fn text(&self) -> Converted {
         match self.manner {
-            Manner::Text => Converted { array: Arc::new(self.values.clone()), bad: Vec::new() },
+            Manner::Text | Manner::Field => Converted { array: Arc::new(self.values.clone()), bad: Vec::new() },
             Manner::Cast | Manner::Exact => Converted { array: Arc::new(view::texts(self.values)), bad: Vec::new() },
             Manner::Declared => {
                 let rows = 0..self.values.len() as u32;
@@ -272,6 +283,15 @@ impl Source<'_> {
         }
         let array = cast(&out.finish(), to).expect("bytes cast to bytes");
         Converted { array, bad }
+    }
+
+    /// Text that is a JSON document: what is none is bad, and the others are read as tokens.
+    fn documents(&self, to: &DataType) -> Converted {
+        let (tokens, mut bad) = documents(self.values);
+        let converted = convert(&tokens, to, Manner::Declared);
+        bad.extend(converted.bad);
+        bad.sort_unstable();
+        Converted { array: converted.array, bad }
     }
 
     /// An array whose every element fits.
@@ -337,7 +357,7 @@ impl Source<'_> {
 
     /// Types that nothing here reads: as Arrow casts text.
     fn by_arrow(&self, to: &DataType) -> Converted {
-        let text = if self.manner == Manner::Text { self.values.clone() } else { view::texts(self.values) };
+        let text = if self.manner.is_text() { self.values.clone() } else { view::texts(self.values) };
         // To Arrow, a time without a colon is a count of nanoseconds.
         let is_time = matches!(to, DataType::Time32(_) | DataType::Time64(_));
         let text: StringArray = text.iter().map(|text| text.filter(|text| !is_time || text.contains(':'))).collect();
@@ -349,6 +369,20 @@ impl Source<'_> {
         let bad = (0..self.values.len() as u32).filter(failed).collect();
         Converted { array, bad }
     }
+}
+
+/// The JSON documents that texts are: slices of the same buffers, NULL for `null`; and the rows whose text is none.
+pub fn documents(values: &StringViewArray) -> (StringViewArray, Vec<u32>) {
+    let mut bad = Vec::new();
+    let tokens = view::parts(values, |row, text| {
+        let document = text.trim_ascii();
+        if scan::check(document).is_err() {
+            bad.push(row as u32);
+            return None;
+        }
+        (document != b"null").then_some(document)
+    });
+    (tokens, bad)
 }
 
 fn append_token(tokens: &mut StringViewBuilder, token: Option<&[u8]>) {

@@ -20,7 +20,7 @@ use crate::{
     is_json,
     scan::{self, Flaw, Members},
     shown,
-    sqltype::sql_type,
+    sqltype::sql_type_of,
     token, view, write,
 };
 
@@ -257,19 +257,19 @@ fn missing(field: &Field) -> Reason {
 }
 
 /// The first thing that is wrong with a row is the reason.
-fn mark(row: usize, is_bad: &mut [bool], bad: &mut Vec<(u32, Reason)>, reason: impl FnOnce() -> Reason) {
+pub(crate) fn mark(row: usize, is_bad: &mut [bool], bad: &mut Vec<(u32, Reason)>, reason: impl FnOnce() -> Reason) {
     if !is_bad[row] {
         is_bad[row] = true;
         bad.push((row as u32, reason()));
     }
 }
 
-fn misfit(field: &Field, token: &str) -> Reason {
-    let wanted = sql_type(field.data_type());
+pub(crate) fn misfit(field: &Field, token: &str) -> Reason {
+    let wanted = sql_type_of(field);
     Reason::new("type", format!("{}: {} is not a {wanted}", field.name(), shown::value(token)))
 }
 
-fn not_utf8(record: &[u8]) -> Reason {
+pub(crate) fn not_utf8(record: &[u8]) -> Reason {
     let at = std::str::from_utf8(record).map_or_else(|error| error.valid_up_to(), str::len);
     Reason::new("not-utf8", format!("byte {} is not UTF-8", at + 1))
 }

@@ -4,11 +4,13 @@
 //! row is NULL in the result and is named beside it with its reason.
 
 pub mod base64;
+pub mod csv;
 pub mod decode;
 pub mod json;
 pub mod keys;
 pub mod planner;
 pub mod rows;
+pub mod survey;
 pub mod unnest;
 pub mod write;
 

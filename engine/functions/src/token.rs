@@ -66,8 +66,13 @@ fn unicode_escape(s: &[u8]) -> (char, usize) {
 
 /// Writes `text` as a JSON string, with the shortest escapes and only those that JSON demands.
 pub fn write_string(text: &str, out: &mut Vec<u8>) {
+    write_text(text.as_bytes(), out);
+}
+
+/// The same for text that is known to be UTF-8.
+pub fn write_text(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    write_escaped(text.as_bytes(), out);
+    write_escaped(text, out);
     out.push(b'"');
 }
 

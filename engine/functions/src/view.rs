@@ -42,8 +42,24 @@ fn inline(base: &[u8], start: usize, length: usize) -> u128 {
     (u128::from_le_bytes(view) & kept) | length as u128
 }
 
+/// The view of a JSON string whose text is this, where both fit into the view and nothing has to be escaped.
 #[inline(always)]
-fn in_buffer(view: u128, buffer: u32) -> u128 {
+pub fn short_string(text: &[u8]) -> Option<u128> {
+    let length = text.len() + 2;
+    if length > INLINE || text.iter().any(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\')) {
+        return None;
+    }
+    let mut view = [0u8; 16];
+    view[0] = length as u8;
+    view[4] = b'"';
+    view[5..5 + text.len()].copy_from_slice(text);
+    view[5 + text.len()] = b'"';
+    Some(u128::from_le_bytes(view))
+}
+
+/// A view of buffer 0 as one of another.
+#[inline(always)]
+pub fn in_buffer(view: u128, buffer: u32) -> u128 {
     if view as u32 as usize > INLINE { view | (buffer as u128) << 64 } else { view }
 }
 

@@ -91,6 +91,8 @@ pub struct Origin {
     pub spans: Vec<(u32, u32)>,
     /// For rows that have no bytes.
     pub texts: Option<Arc<dyn RowTexts>>,
+    /// The names of the fields of every record, in order, where the records themselves do not hold them (the header of a CSV file).
+    pub names: Option<Arc<[Box<str>]>>,
     /// Row → offset in the partition (for a file the line, from 1). Strictly increasing.
     pub offsets: Vec<u64>,
     /// Row → byte of the partition at which it starts, where the source has such a thing.

@@ -49,7 +49,7 @@ pub fn wanted(fields: &[&str]) -> Wanted {
         Some((name, _)) => Field::new(name, DataType::Int64, true),
     };
     let fields = fields.iter().map(field).collect();
-    Wanted { fields, reject_unknown: false, whole_record: false, metadata: vec![], event_time }
+    Wanted { fields, reject_unknown: false, whole_record: false, metadata: vec![], event_time, csv: None }
 }
 
 /// The records of one poll.
@@ -63,6 +63,7 @@ pub fn origin(partition: &str, first: u64, records: &[String]) -> Origin {
     }
     Origin {
         texts: None,
+        names: None,
         partition: Partition::new(partition, 0),
         payload: Buffer::from_vec(payload),
         offsets: (first..).take(spans.len()).collect(),

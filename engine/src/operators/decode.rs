@@ -1,7 +1,7 @@
 //! The first step of every chain: original bytes become columns.
 //!
 //! Only the fields that the pipeline reads are taken out; the whole record is checked all the same. A record that is not one
-//! JSON object in UTF-8, or breaks its schema, is dead. Here a record also gets its time, and its partition a watermark.
+//! JSON object or CSV record in UTF-8, or breaks its schema, is dead. Here a record also gets its time, and its partition a watermark.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,6 +13,7 @@ use arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType},
 };
 use syncline_functions::{
+    csv::{self, CsvDecoder, Dialect},
     decode::{Decoder, Unknown, record_column},
     json::json_field,
 };
@@ -46,11 +47,27 @@ pub struct Wanted {
     pub whole_record: bool,
     pub metadata: Vec<String>,
     pub event_time: Option<EventTime>,
+    /// The records are CSV, not JSON.
+    pub csv: Option<CsvRecords>,
+}
+
+/// How records of CSV are read.
+#[derive(Clone, Debug)]
+pub struct CsvRecords {
+    pub dialect: Dialect,
+    /// The fields are those of a schema, in its order; else those that some step reads.
+    pub declared: bool,
+}
+
+/// Reads the fields of records.
+enum Reader {
+    Json(Decoder),
+    Csv(CsvDecoder),
 }
 
 pub struct Decode {
     wanted: Wanted,
-    decoder: Decoder,
+    reader: Reader,
     schema: SchemaRef,
     /// Highest watermark per partition; never goes back.
     watermarks: BTreeMap<String, Micros>,
@@ -59,7 +76,13 @@ pub struct Decode {
 impl Decode {
     pub fn new(wanted: Wanted) -> Self {
         let unknown = if wanted.reject_unknown { Unknown::Reject } else { Unknown::Ignore };
-        let decoder = Decoder::new(&wanted.fields, unknown);
+        let reader = match &wanted.csv {
+            None => Reader::Json(Decoder::new(&wanted.fields, unknown)),
+            Some(CsvRecords { dialect, declared }) => {
+                let whole = wanted.whole_record;
+                Reader::Csv(CsvDecoder::new(&wanted.fields, unknown, *declared, dialect.clone(), whole))
+            }
+        };
         let mut fields: Vec<Field> = wanted.fields.iter().map(|field| field.clone().with_nullable(true)).collect();
         fields.extend(wanted.metadata.iter().map(|name| metadata_field(name)));
         if wanted.whole_record {
@@ -69,7 +92,7 @@ impl Decode {
             fields.push(Field::new(MARK, DataType::Int64, false));
         }
         fields.push(Field::new(ROW, DataType::UInt32, false));
-        Self { wanted, decoder, schema: Arc::new(Schema::new(fields)), watermarks: BTreeMap::new() }
+        Self { wanted, reader, schema: Arc::new(Schema::new(fields)), watermarks: BTreeMap::new() }
     }
 
     pub fn schema(&self) -> SchemaRef {
@@ -87,21 +110,16 @@ impl Decode {
 
     /// Rows of one poll, with their fields where the source has types. `now` is the clock, against which a time can be too far ahead.
     pub fn push(&mut self, mut origin: Origin, columns: Option<RecordBatch>, now: Micros, out: &mut Output) {
-        let decoded = match columns {
-            None => self.decoder.decode(&origin.payload, &origin.spans),
-            Some(columns) => self.decoder.take(&columns),
-        };
+        let Read { mut columns, records, bad } = self.reader.read(&origin, columns.as_ref());
         let rows = origin.rows();
         let metadata: Vec<ArrayRef> = self.wanted.metadata.iter().map(|name| metadata_column(name, &origin)).collect();
-        let mut failed: Vec<RowFailure> =
-            decoded.bad.into_iter().map(|(row, reason)| RowFailure { row, reason }).collect();
-        self.take_event_times(&decoded.columns, &mut origin);
+        let mut failed: Vec<RowFailure> = bad.into_iter().map(|(row, reason)| RowFailure { row, reason }).collect();
+        self.take_event_times(&columns, &mut origin);
         self.refuse_future(&origin, now, &mut failed);
         let (marks, watermark) = self.advance(&origin, &failed);
-        let mut columns = decoded.columns;
         columns.extend(metadata);
         if self.wanted.whole_record {
-            columns.push(Arc::new(record_column_or_null(&origin, &failed)));
+            columns.push(Arc::new(records.unwrap_or_else(|| record_column_or_null(&origin, &failed))));
         }
         if self.wanted.event_time.is_some() {
             columns.push(Arc::new(Int64Array::from(marks)));
@@ -161,6 +179,29 @@ impl Decode {
     /// How long the watermark waits behind the highest time.
     pub fn delay(&self) -> Micros {
         self.wanted.event_time.as_ref().map_or(0, |event| event.delay)
+    }
+}
+
+/// What a reader makes of the records of one poll.
+struct Read {
+    columns: Vec<ArrayRef>,
+    /// The records as JSON objects, where they are something else.
+    records: Option<StringViewArray>,
+    bad: Vec<(u32, Reason)>,
+}
+
+impl Reader {
+    fn read(&mut self, origin: &Origin, typed: Option<&RecordBatch>) -> Read {
+        let decoded = match (self, typed) {
+            (Self::Json(decoder), None) => decoder.decode(&origin.payload, &origin.spans),
+            (Self::Json(decoder), Some(typed)) => decoder.take(typed),
+            (Self::Csv(decoder), _) => {
+                let csv::Decoded { columns, records, bad } =
+                    decoder.decode(&origin.payload, &origin.spans, origin.names.as_ref());
+                return Read { columns, records, bad };
+            }
+        };
+        Read { columns: decoded.columns, records: None, bad: decoded.bad }
     }
 }
 

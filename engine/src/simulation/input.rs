@@ -222,6 +222,7 @@ fn rows(polled: &[&Record], now: Micros) -> Rows {
     let last = polled.last().map_or(0, |record| record.offset);
     let origin = Origin {
         texts: None,
+        names: None,
         partition,
         payload: Buffer::from_vec(payload),
         times: vec![MIDNIGHT; spans.len()],

@@ -82,6 +82,7 @@ fn wanted() -> Wanted {
         whole_record: false,
         metadata: vec![],
         event_time: Some(EventTime { column: "at".into(), delay: DELAY }),
+        csv: None,
     }
 }
 

@@ -22,7 +22,7 @@ use syncline_record::{
     batch::{GROUP, LANE, OP, RECORD},
 };
 
-use super::{BindError, Edges, OutboxSinks, SinkEdge, state_digest};
+use super::{BindError, Edges, OutboxSinks, SinkEdge, formats, state_digest};
 
 /// Where in the pipeline a flow is: it decides what a delete means at its sinks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,8 +215,15 @@ impl<'a> Flow<'a> {
         let whole = how.open.is_some();
         let present = Present::new(how);
         let columns = sink_schema(&present, schema, marks, sequenced, whole);
-        let edge =
-            SinkEdge { pipeline: &self.plan.pipeline, step: &id, write, schema: columns, keys, endless: self.endless };
+        let edge = SinkEdge {
+            pipeline: &self.plan.pipeline,
+            step: &id,
+            write,
+            schema: columns,
+            keys,
+            endless: self.endless,
+            csv: sink.csv.as_ref().map(formats::dialect),
+        };
         let work = match self.edges.sink(&sink.place.connector, &sink.place, edge)? {
             Sink::Staged(sink) => Work::Staged { present, sink },
             Sink::Outbox(sink) => {

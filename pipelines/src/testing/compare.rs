@@ -1,15 +1,22 @@
 //! Rows that were expected beside rows that are there.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use arrow::{
-    array::{ArrayRef, RecordBatch, RecordBatchOptions, StringViewArray},
-    datatypes::{Field, Schema},
+    array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringViewArray},
+    buffer::Buffer,
+    datatypes::{DataType, Field, Schema},
 };
 use datafusion::common::DFSchema;
-use syncline_functions::{Planner, Projection, fingerprints, is_json, json_field, token_of};
+use syncline_connectors::{Args, records::TextFormat};
+use syncline_functions::{
+    Planner, Projection, Unknown,
+    csv::{CsvDecoder, Dialect, Header},
+    fingerprints, is_json, json_field, token_of, validate,
+};
 
 use super::table::{Row, Table};
+use crate::sample;
 
 /// Rows shown of each kind of difference; the rest is a number.
 const SHOWN: usize = 10;
@@ -28,8 +35,52 @@ pub fn rows(table: &Table, expected: &[Vec<String>], planner: &Planner) -> Resul
     Ok(differences(table, wanted))
 }
 
-/// Compares with records of a fixture: JSON objects by column name.
-pub fn records(table: &Table, lines: &[Vec<u8>]) -> Result<Vec<String>, String> {
+/// Compares with the records of a fixture: JSON objects by column name, or CSV by its header.
+pub fn file(table: &Table, path: &str, folder: &Path) -> Result<Vec<String>, String> {
+    let format = sample::format_of(path, None);
+    let records =
+        sample::read(&Args::texts(&[path]), folder, &format, usize::MAX).map_err(|error| error.to_string())?;
+    match (&format, &records.names) {
+        (TextFormat::Csv { dialect, .. }, Some(names)) => csv_records(table, &records.bytes, names, dialect),
+        _ => json_records(table, &records.bytes),
+    }
+}
+
+/// Fields have the types of the table's columns. In a JSON column a text that is a JSON document is one, and any other is a string.
+fn csv_records(table: &Table, lines: &[Vec<u8>], names: &Header, dialect: &Dialect) -> Result<Vec<String>, String> {
+    let fields: Vec<Field> =
+        table.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+    let typed: Vec<Field> = fields
+        .iter()
+        .map(|field| if is_json(field) { Field::new(field.name(), DataType::Utf8View, true) } else { field.clone() })
+        .collect();
+    let (mut payload, mut spans) = (Vec::new(), Vec::new());
+    for line in lines {
+        let start = payload.len() as u32;
+        payload.extend_from_slice(line);
+        spans.push((start, payload.len() as u32));
+    }
+    let mut decoder = CsvDecoder::new(&typed, Unknown::Reject, true, dialect.clone(), false);
+    let decoded = decoder.decode(&Buffer::from_vec(payload), &spans, Some(names));
+    if let Some((row, reason)) = decoded.bad.first() {
+        return Err(format!("record {}: {}", row + 1, reason.detail));
+    }
+    let token = |field: &Field, column: &ArrayRef, row: usize| {
+        if let (true, Some(texts)) = (is_json(field) && column.is_valid(row), column.as_string_view_opt())
+            && validate(texts.value(row).as_bytes()).is_ok()
+        {
+            return texts.value(row).to_owned();
+        }
+        let mut token = vec![];
+        token_of(column, &Field::new("value", column.data_type().clone(), true), row, &mut token);
+        String::from_utf8_lossy(&token).into_owned()
+    };
+    let row =
+        |row: usize| fields.iter().zip(&decoded.columns).map(|(field, column)| token(field, column, row)).collect();
+    Ok(differences(table, (0..lines.len()).map(row).collect()))
+}
+
+fn json_records(table: &Table, lines: &[Vec<u8>]) -> Result<Vec<String>, String> {
     let mut wanted = vec![];
     for line in lines {
         let record: BTreeMap<String, Box<serde_json::value::RawValue>> =

@@ -3,23 +3,47 @@
 use std::{path::Path, sync::Arc};
 
 use arrow::buffer::Buffer;
+use syncline_connectors::Args;
+use syncline_dsl::plan::{CsvPlan, Plan, TestInput};
 use syncline_engine::source::{Cursors, Polled, Progress, Rows, Source, SourceError};
 use syncline_record::{Headers, Micros, Origin, Partition};
+
+use crate::{
+    bind::formats,
+    sample::{self, Records},
+};
 
 /// The partition that rows of a test come from.
 pub const INPUT: &str = "input";
 
 pub struct RowsSource {
-    rows: Arc<Vec<Vec<u8>>>,
+    records: Arc<Records>,
     every: usize,
     time: Micros,
     next: usize,
 }
 
 impl RowsSource {
-    pub fn new(rows: Arc<Vec<Vec<u8>>>, every: usize, time: Micros) -> Self {
-        Self { rows, every, time, next: 0 }
+    pub fn new(records: Arc<Records>, every: usize, time: Micros) -> Self {
+        Self { records, every, time, next: 0 }
     }
+}
+
+/// The records of a test. Rows in the file are JSON, whatever the pipeline reads: one sees what belongs to what. A file is what its
+/// name says.
+pub fn given(input: &TestInput, plan: &Plan, folder: &Path) -> Result<(Records, Option<CsvPlan>), String> {
+    let path = match input {
+        TestInput::Rows(rows) => {
+            let bytes = rows.iter().map(|row| row.clone().into_bytes()).collect();
+            return Ok((Records { bytes, names: None }, None));
+        }
+        TestInput::File(path) => path,
+    };
+    let said = plan.source.csv.as_ref();
+    let format = sample::format_of(path, said.map(formats::dialect));
+    let records =
+        sample::read(&Args::texts(&[path]), folder, &format, usize::MAX).map_err(|error| error.to_string())?;
+    Ok((records, formats::plan(&format)))
 }
 
 impl Source for RowsSource {
@@ -29,11 +53,11 @@ impl Source for RowsSource {
     }
 
     fn poll(&mut self, _: Micros) -> Result<Polled, SourceError> {
-        if self.next >= self.rows.len() {
+        if self.next >= self.records.bytes.len() {
             return Ok(Polled::Ended);
         }
-        let end = (self.next + self.every).min(self.rows.len());
-        let origin = origin(&self.rows, self.next, end, self.time);
+        let end = (self.next + self.every).min(self.records.bytes.len());
+        let origin = origin(&self.records, self.next, end, self.time);
         self.next = end;
         Ok(Polled::Rows(Rows { origin, columns: None, rejected: vec![], cursor: end.into() }))
     }
@@ -52,10 +76,10 @@ impl Source for RowsSource {
 }
 
 /// Rows `from..to`, numbered from 1 like the lines of a file.
-pub fn origin(rows: &[Vec<u8>], from: usize, to: usize, time: Micros) -> Origin {
+pub fn origin(records: &Records, from: usize, to: usize, time: Micros) -> Origin {
     let mut payload = vec![];
     let mut spans = vec![];
-    for row in &rows[from..to] {
+    for row in &records.bytes[from..to] {
         let start = payload.len() as u32;
         payload.extend_from_slice(row);
         spans.push((start, payload.len() as u32));
@@ -63,6 +87,7 @@ pub fn origin(rows: &[Vec<u8>], from: usize, to: usize, time: Micros) -> Origin 
     let count = spans.len();
     Origin {
         texts: None,
+        names: records.names.clone(),
         partition: Partition::new(INPUT, 0),
         payload: Buffer::from_vec(payload),
         spans,
@@ -73,12 +98,4 @@ pub fn origin(rows: &[Vec<u8>], from: usize, to: usize, time: Micros) -> Origin 
         headers: Headers::Absent,
         keys: None,
     }
-}
-
-/// The lines of a fixture.
-pub fn read_lines(path: &Path) -> Result<Vec<Vec<u8>>, String> {
-    let bytes = std::fs::read(path)
-        .map_err(|error| format!("{} cannot be read: {}", path.display(), crate::source_file::words(&error)))?;
-    let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    Ok(lines.filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect())
 }

@@ -237,6 +237,7 @@ impl Target {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Insert {
     pub target: Target,
+    pub format: Option<Format>,
     pub key: Option<Columns>,
 }
 

@@ -99,12 +99,17 @@ impl Parser<'_> {
         Ok(source)
     }
 
+    /// What stands behind the word FORMAT.
+    pub(super) fn format(&mut self, word: Span) -> Read<Format> {
+        let name = self.ident("a format", "FORMAT")?;
+        let options = if self.is_sign(self.at, "(") { self.options("FORMAT")? } else { Vec::new() };
+        Ok(Format { name, options, span: self.since(word) })
+    }
+
     /// Reads one clause behind a source, if one is next.
     fn source_clause(&mut self, source: &mut Source) -> Read<bool> {
         if let Some(word) = self.take(&["FORMAT"]) {
-            let name = self.ident("a format", "FORMAT")?;
-            let options = if self.is_sign(self.at, "(") { self.options("FORMAT")? } else { Vec::new() };
-            let format = Format { name, options, span: self.since(word) };
+            let format = self.format(word)?;
             self.once(&mut source.format, word, |first| first.span, format, "FORMAT");
         } else if let Some(word) = self.take(&["SCHEMA"]) {
             let schema = self.ident("the name of a schema", "SCHEMA")?;

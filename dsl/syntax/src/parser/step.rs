@@ -260,11 +260,18 @@ impl Parser<'_> {
     fn insert(&mut self) -> Read<Insert> {
         self.need(&["INTO"], "INSERT")?;
         let target = self.target("INSERT INTO")?;
-        let key = match self.take(&["KEY"]) {
-            Some(_) => Some(self.columns("KEY")?),
-            None => None,
-        };
-        Ok(Insert { target, key })
+        let (mut format, mut key) = (None, None);
+        loop {
+            if let Some(word) = self.take(&["KEY"]) {
+                let columns = self.columns("KEY")?;
+                self.once(&mut key, word, |first: &crate::ast::Columns| first.span, columns, "KEY");
+            } else if let Some(word) = self.take(&["FORMAT"]) {
+                let given = self.format(word)?;
+                self.once(&mut format, word, |first: &crate::ast::Format| first.span, given, "FORMAT");
+            } else {
+                return Ok(Insert { target, format, key });
+            }
+        }
     }
 
     fn upsert(&mut self) -> Read<Upsert> {

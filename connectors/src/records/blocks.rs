@@ -1,0 +1,216 @@
+//! Whole records of a text, a block at a time.
+//!
+//! A block is read into a buffer of its own, which the rows then share: no record is copied. What follows the last whole record is
+//! read again with the next block, so nothing has to be carried over, and a crash between two blocks loses nothing.
+//!
+//! A record longer than one may be is never held as a whole: it is read through, hashed, and its first bytes are kept.
+
+use std::io;
+
+use syncline_engine::source::MAX_RECORD;
+
+use super::{
+    framing::Framing,
+    input::{Input, Piece, Then},
+    long::{LongRecord, Oversized},
+};
+
+/// Records per block: what a batch of the engine is.
+const RECORDS: usize = 1024;
+/// Most bytes of a block of ordinary records; fewer when they are short, so that little is read twice.
+const BLOCK: usize = 256 << 10;
+const SMALLEST_BLOCK: usize = 16 << 10;
+/// The longest record with a byte order mark before it, a line end after it, and some more to see that it is not longer.
+const LARGEST_BLOCK: usize = MAX_RECORD + 8;
+/// Bytes of an oversized record that are read at once.
+const STRIDE: usize = 1 << 20;
+/// Bytes of an oversized record that one call reads through: under a second of a slow disk.
+const STRIDES_PER_CALL: usize = 64;
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Where reading stands: byte, lines before it, and whether the last of them had no line end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    pub offset: u64,
+    pub line: u64,
+    pub unended: bool,
+}
+
+/// What a block holds.
+#[derive(Debug, Default)]
+pub struct Block {
+    pub payload: Vec<u8>,
+    /// Record → start and end in `payload`.
+    pub spans: Vec<(u32, u32)>,
+    /// Record → its number, from 1.
+    pub numbers: Vec<u64>,
+    /// Record → the byte of the text at which it starts.
+    pub starts: Vec<u64>,
+    pub oversized: Option<Oversized>,
+    pub next: Mark,
+    /// Nothing follows `next`, for now.
+    pub last: bool,
+}
+
+#[derive(Debug)]
+pub enum Next {
+    Block(Block),
+    /// Nothing more now: the end of the text, or a record without its end.
+    Nothing,
+    /// In the middle of a very long record: call again.
+    Underway,
+    /// The last record was taken without a line end, and now goes on.
+    Regrown,
+}
+
+/// Reads one text.
+pub struct Blocks {
+    framing: Framing,
+    block: usize,
+    long: Option<LongRecord>,
+}
+
+impl Blocks {
+    pub fn new(framing: Framing) -> Self {
+        Self { framing, block: BLOCK, long: None }
+    }
+
+    pub fn framing(&self) -> &Framing {
+        &self.framing
+    }
+
+    /// The records after `mark`. `whole_only`: one at the end of the text without a line end waits for it.
+    pub fn next(&mut self, input: &mut dyn Input, mark: Mark, whole_only: bool) -> io::Result<Next> {
+        self.at_most(RECORDS, input, mark, whole_only)
+    }
+
+    /// The first record of a text, and where the second one begins.
+    pub fn first(&mut self, input: &mut dyn Input, whole_only: bool) -> io::Result<Next> {
+        self.at_most(1, input, Mark::default(), whole_only)
+    }
+
+    fn at_most(&mut self, most: usize, input: &mut dyn Input, mark: Mark, whole_only: bool) -> io::Result<Next> {
+        if self.long.is_some() {
+            return self.read_through(input, mark, whole_only);
+        }
+        loop {
+            let Piece { bytes, then } = input.read(mark.offset, self.block)?;
+            let at_end = matches!(then, Then::End);
+            match then {
+                Then::Broken(error) if bytes.is_empty() => return Err(error),
+                Then::End if bytes.is_empty() => return Ok(Next::Nothing),
+                _ => {}
+            }
+            let Some(skipped) = self.skipped(&bytes, mark) else { return Ok(Next::Regrown) };
+            let end = mark.offset + bytes.len() as u64;
+            let mut block = self.cut(bytes, skipped, mark, most, at_end && !whole_only);
+            if block.next != mark {
+                block.last = at_end && block.next.offset == end;
+                self.adapt(&block, mark);
+                return Ok(Next::Block(block));
+            }
+            match then {
+                Then::Broken(error) => return Err(error),
+                Then::End => return Ok(Next::Nothing),
+                Then::More => {}
+            }
+            if self.block == LARGEST_BLOCK {
+                self.block = BLOCK;
+                self.long = Some(LongRecord::at(mark.offset + skipped as u64, &self.framing));
+                return self.read_through(input, mark, whole_only);
+            }
+            self.block = (self.block * 8).min(LARGEST_BLOCK);
+        }
+    }
+
+    /// Aims the next block at just as many bytes as it will use.
+    fn adapt(&mut self, block: &Block, mark: Mark) {
+        let records = block.spans.len().max(1);
+        let bytes = (block.next.offset - mark.offset) as usize;
+        let wanted = bytes.div_ceil(records) * (RECORDS + RECORDS / 16);
+        self.block = wanted.clamp(SMALLEST_BLOCK, BLOCK);
+    }
+
+    fn read_through(&mut self, input: &mut dyn Input, mark: Mark, whole_only: bool) -> io::Result<Next> {
+        let Some(long) = &mut self.long else { return Ok(Next::Nothing) };
+        for _ in 0..STRIDES_PER_CALL {
+            let Piece { bytes, then } = input.read(long.start + long.read, STRIDE)?;
+            let ended = long.take(&bytes, &self.framing);
+            let at_end = matches!(then, Then::End);
+            if ended || (at_end && !whole_only) {
+                let offset = long.start + long.read + ended as u64;
+                let next = Mark { offset, line: mark.line + 1 + long.line_ends, unended: !ended };
+                let oversized = self.long.take().map(|long| long.finish(mark.line + 1));
+                return Ok(Next::Block(Block { oversized, next, last: !ended, ..Block::default() }));
+            }
+            match then {
+                Then::Broken(error) => return Err(error),
+                Then::End => return Ok(Next::Nothing),
+                Then::More => {}
+            }
+        }
+        Ok(Next::Underway)
+    }
+
+    /// Bytes before the next record: what the text begins with, or the line end that came after its record was taken. `None`: that
+    /// record goes on.
+    fn skipped(&self, bytes: &[u8], mark: Mark) -> Option<usize> {
+        match (mark.unended, bytes) {
+            (true, [b'\n', ..]) => Some(1),
+            (true, [b'\r', b'\n', ..]) => Some(2),
+            (true, [b'\r']) => Some(0),
+            (true, _) => None,
+            (false, _) if mark.offset == 0 => {
+                let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+                Some(bytes.len() - text.len() + self.framing.lead(text))
+            }
+            (false, _) => Some(0),
+        }
+    }
+
+    /// Cuts a block into records. `take_rest`: what is left at the end is one too.
+    fn cut(&self, payload: Vec<u8>, skipped: usize, mark: Mark, most: usize, take_rest: bool) -> Block {
+        let ended_late = mark.unended && skipped > 0;
+        let mut block = Block { next: Mark { unended: mark.unended && !ended_late, ..mark }, ..Block::default() };
+        let mut start = skipped;
+        if ended_late {
+            block.next.offset += skipped as u64;
+        }
+        let full = |block: &Block| block.spans.len() >= most || block.oversized.is_some();
+        while !full(&block)
+            && let Some(length) = self.framing.end(&payload[start..])
+        {
+            let end = start + length;
+            let lines = block.take(&payload, start, end, mark.offset, &self.framing);
+            start = end + 1;
+            block.next = Mark { offset: mark.offset + start as u64, line: block.next.line + lines, unended: false };
+        }
+        if take_rest && !full(&block) && start < payload.len() && !block.next.unended {
+            let lines = block.take(&payload, start, payload.len(), mark.offset, &self.framing);
+            let offset = mark.offset + payload.len() as u64;
+            block.next = Mark { offset, line: block.next.line + lines, unended: true };
+        }
+        block.payload = payload;
+        block
+    }
+}
+
+impl Block {
+    /// The next record, unless it is blank or too long. Returns the lines that it takes.
+    #[inline]
+    fn take(&mut self, payload: &[u8], start: usize, end: usize, base: u64, framing: &Framing) -> u64 {
+        let end = if end > start && payload[end - 1] == b'\r' { end - 1 } else { end };
+        let record = &payload[start..end];
+        let (number, at) = (self.next.line + 1, base + start as u64);
+        if record.len() > MAX_RECORD {
+            let mut long = LongRecord::at(at, framing);
+            long.take_all(record, framing);
+            self.oversized = Some(long.finish(number));
+        } else if !framing.is_blank(record) {
+            self.spans.push((start as u32, end as u32));
+            self.numbers.push(number);
+            self.starts.push(at);
+        }
+        1 + framing.line_ends(record)
+    }
+}

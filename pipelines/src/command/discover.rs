@@ -1,0 +1,236 @@
+//! `syncline discover`: writes a SCHEMA from a sample, for who wants types.
+//!
+//! What is looked at is what a pipeline would read: the place is compiled as the source of one, with the same formats and the same
+//! messages. Nothing is stored, and nothing but the sample is read.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+use syncline_connectors::{SourceRequest, Surroundings, open_source, records::TextFormat};
+use syncline_dsl::plan::SourcePlan;
+use syncline_engine::source::{Cursors, Polled, Rows};
+use syncline_functions::{
+    sql_type_of,
+    survey::{Survey, Surveyed},
+};
+
+use super::{Common, Format};
+use crate::{
+    bind::{arguments, formats},
+    outcome::{Failure, Outcome},
+    secrets,
+    source_file::SourceFile,
+    world::DATA_FOLDER,
+};
+
+/// Records that are looked at when nothing else is said: seconds at most, and rare fields are met.
+const ROWS: u64 = 10_000;
+
+/// How long a source that has nothing for now is waited for: an answer over the network takes a while.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Write a SCHEMA from a sample of files or of what an address gives
+#[derive(Args, Debug)]
+#[command(after_help = "\
+PLACE is a file, a pattern, an address, or the source of a pipeline with its FORMAT.
+
+Examples:
+  syncline discover events.ndjson
+  syncline discover 'trips/*.csv.gz' --rows 100000 --name trip
+  syncline discover \"file('trips.csv') FORMAT csv (delimiter = ';', null = 'NA')\"
+  syncline discover -o json https://example.com/prices.csv")]
+pub struct Arguments {
+    /// What to look at
+    #[arg(value_name = "PLACE")]
+    pub place: String,
+    /// Records to look at
+    #[arg(long, value_name = "N", default_value_t = ROWS, value_parser = clap::value_parser!(u64).range(1..))]
+    pub rows: u64,
+    /// The name of the schema [default: from the place]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+pub fn run(given: Arguments, common: &Common) -> Outcome {
+    let source = compiled(&given.place, common.output)?;
+    let found = look(&source, given.rows, common)?;
+    let name = given.name.unwrap_or_else(|| name_of(&source, &given.place));
+    match common.output {
+        Format::Json | Format::Ndjson => {
+            let columns: Vec<_> = found
+                .columns
+                .iter()
+                .map(|column| json!({ "name": column.name, "type": column.sql, "not_null": column.not_null }))
+                .collect();
+            println!(
+                "{}",
+                json!({ "name": name, "records": found.records, "refused": found.refused, "columns": columns })
+            );
+        }
+        Format::Table | Format::Csv => print!("{}", schema(&name, &given.place, &found)),
+    }
+    Ok(())
+}
+
+/// The place as the source of a pipeline.
+fn compiled(place: &str, output: Format) -> Result<SourcePlan, Failure> {
+    let quoted = format!("'{}'", place.replace('\'', "''"));
+    let from = match place {
+        written if written.contains('(') && written.contains(')') && !Path::new(written).exists() => written.to_owned(),
+        url if url.starts_with("http://") || url.starts_with("https://") => format!("http_get({quoted})"),
+        path if path.to_ascii_lowercase().ends_with(".parquet") => format!("parquet({quoted})"),
+        _ => format!("file({quoted})"),
+    };
+    let file = SourceFile {
+        path: PathBuf::from("PLACE"),
+        text: format!("PIPELINE discovered AS\nFROM {from}\n|> INSERT INTO stdout();\n"),
+    };
+    let checked = file.compiled(output)?;
+    let plan = checked.plan.pipelines.into_iter().next();
+    plan.map(|plan| plan.source).ok_or_else(|| Failure::usage("no-place", format!("{place} is no place to read from")))
+}
+
+/// What was found.
+struct Found {
+    columns: Vec<Surveyed>,
+    records: u64,
+    /// Records that are none.
+    refused: u64,
+}
+
+fn look(source: &SourcePlan, most: u64, common: &Common) -> Result<Found, Failure> {
+    let folder = common.data.clone().unwrap_or_else(|| PathBuf::from(DATA_FOLDER));
+    let secret = |path: &str| match secrets::resolve(&folder, path) {
+        Ok(secret) => Ok(secret.expose().to_owned()),
+        Err(failure) => Err(failure.title),
+    };
+    let args = arguments(&source.place, &secret).map_err(|error| Failure::usage("cannot-bind", error.to_string()))?;
+    let format = formats::text(source);
+    let around = Surroundings::default();
+    let request = SourceRequest { args: &args, around: &around, follow: false, format: &format };
+    let unreadable = |error: &dyn std::fmt::Display| Failure::environment("source-unreadable", error.to_string());
+    let mut input = open_source(&source.place.connector, request).map_err(|error| {
+        Failure::usage("cannot-look", error.to_string()).help("files, addresses and object stores can be looked at")
+    })?;
+    input.open(&Cursors::new(), 0).map_err(|error| unreadable(&error))?;
+    let mut survey = Looked::default();
+    let mut waited = std::time::Instant::now();
+    while survey.survey.records() + survey.typed_rows < most {
+        match input.poll(0).map_err(|error| unreadable(&error))? {
+            Polled::Rows(rows) => {
+                survey.take(&rows, &format, most);
+                waited = std::time::Instant::now();
+            }
+            Polled::Idle if waited.elapsed() < PATIENCE => std::thread::sleep(std::time::Duration::from_millis(5)),
+            Polled::Idle | Polled::Ended => break,
+        }
+    }
+    survey.found(&source.place.text)
+}
+
+/// A sample as far as it was seen.
+#[derive(Default)]
+struct Looked {
+    survey: Survey,
+    refused: u64,
+    /// Columns of a source that has types.
+    typed: Option<Vec<Surveyed>>,
+    typed_rows: u64,
+}
+
+impl Looked {
+    fn take(&mut self, rows: &Rows, format: &TextFormat, most: u64) {
+        self.refused += rows.rejected.len() as u64;
+        if let Some(columns) = &rows.columns {
+            self.typed_rows += columns.num_rows() as u64;
+            let fields = columns.schema();
+            let seen = fields.fields().iter().zip(columns.columns()).map(|(field, column)| Surveyed {
+                name: field.name().clone(),
+                sql: sql_type_of(field),
+                not_null: column.null_count() == 0,
+            });
+            match &mut self.typed {
+                None => self.typed = Some(seen.collect()),
+                Some(typed) => typed.iter_mut().zip(seen).for_each(|(before, now)| before.not_null &= now.not_null),
+            }
+            return;
+        }
+        for row in 0..rows.origin.rows() {
+            if self.survey.records() >= most {
+                return;
+            }
+            let record = rows.origin.bytes_of(row);
+            let taken = match (format, &rows.origin.names) {
+                (TextFormat::Csv { dialect, .. }, Some(names)) => self.survey.csv(names, &record, dialect),
+                (TextFormat::Csv { .. }, None) => false,
+                (TextFormat::Json, _) => self.survey.json(&record),
+            };
+            self.refused += u64::from(!taken);
+        }
+    }
+
+    fn found(self, place: &str) -> Result<Found, Failure> {
+        let records = self.survey.records() + self.typed_rows;
+        if records == 0 {
+            let seen = match self.refused {
+                0 => "it has no records".to_owned(),
+                refused => format!("{refused} records were looked at, and none can be read"),
+            };
+            return Err(Failure::failed("nothing-to-see", format!("{place} gives no sample: {seen}"))
+                .help("name another place, or its format: \"file('x.txt') FORMAT csv (delimiter = ';')\""));
+        }
+        let columns = self.typed.unwrap_or_else(|| self.survey.columns());
+        Ok(Found { columns, records, refused: self.refused })
+    }
+}
+
+/// The schema as a pipeline file has it.
+fn schema(name: &str, place: &str, found: &Found) -> String {
+    let names: Vec<String> = found.columns.iter().map(|column| identifier(&column.name)).collect();
+    let wide = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let types = found.columns.iter().filter(|column| column.not_null).map(|column| column.sql.len()).max().unwrap_or(0);
+    let lines = names.iter().zip(&found.columns).map(|(name, column)| {
+        let null = if column.not_null { " NOT NULL" } else { "" };
+        let sql = if column.not_null { format!("{:types$}", column.sql) } else { column.sql.clone() };
+        let pad = " ".repeat(wide - name.chars().count());
+        format!("  {name}{pad} {sql}{null}")
+    });
+    let records = if found.records == 1 { "1 record".to_owned() } else { format!("{} records", found.records) };
+    let refused = match found.refused {
+        0 => String::new(),
+        refused => format!("; {refused} more are no records"),
+    };
+    let place = place.replace(['\n', '\r'], " ");
+    let body = lines.collect::<Vec<_>>().join(",\n");
+    format!(
+        "-- From {records} of {place}{refused}. It holds for these: widen what you know better.\nSCHEMA {} (\n{body}\n);\n",
+        identifier(name)
+    )
+}
+
+/// A name as SQL takes it.
+fn identifier(name: &str) -> String {
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && name.chars().next().is_some_and(|first| !first.is_ascii_digit())
+        && !name.eq_ignore_ascii_case("watermark");
+    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
+/// `trips/2026-*.csv.gz` → `trips`, `events.ndjson` → `events`.
+fn name_of(source: &SourcePlan, place: &str) -> String {
+    use syncline_dsl::plan::Value;
+    let path = match source.place.positional.first().or(source.place.named.first().map(|(_, value)| value)) {
+        Some(Value::Text(path)) => path.as_str(),
+        _ => place,
+    };
+    let path = path.split(['?', '#']).next().unwrap_or(path);
+    let mut parts = path.split('/').rev().filter(|part| !part.is_empty());
+    let word = |part: &str| {
+        let stem = part.split('.').next().unwrap_or(part);
+        let letters: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        let word = letters.trim_matches('_').to_lowercase();
+        (!stem.contains('*') && word.starts_with(|c: char| c.is_ascii_alphabetic())).then_some(word)
+    };
+    parts.find_map(word).unwrap_or_else(|| "discovered".to_owned())
+}
