@@ -8,6 +8,7 @@
 //! | `h/<pipeline> NUL epoch` | [`EpochNote`]: one line of history, the last [`KEPT_EPOCHS`] of them |
 //! | `k/<pipeline> NUL step` | [`Delivered`]: how far an outbox sink is |
 //! | `s/<pipeline> NUL step NUL …` | segments (`segment`) |
+//! | `o/<pipeline>` | the id that the pipeline's outputs are signed with; it outlives a new beginning |
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ use serde_json::Value;
 use syncline_record::{Books, Epoch, Fate, Micros, StepId, time::NO_WATERMARK};
 
 use crate::{
+    clock::Rng,
     graph::{MOST_INPUTS, input_step, qualified},
     log::Ends,
     operator::StateSize,
@@ -327,6 +329,21 @@ pub fn lowest_cursor(store: &dyn StateStore, partition: &str) -> Result<Option<u
         }
     }
     Ok(lowest)
+}
+
+/// The id that this data folder signs the outputs of a pipeline with; made at the first start.
+pub fn owner_id(store: &dyn StateStore, pipeline: &str, rng: &dyn Rng) -> Result<String, StoreError> {
+    let key = [b"o/", pipeline.as_bytes()].concat();
+    if let Some(id) = store.get(&key)?.and_then(|id| String::from_utf8(id).ok()).filter(|id| !id.is_empty()) {
+        return Ok(id);
+    }
+    let id = rng.id();
+    let mut changes = Changes::default();
+    changes.put(key, id.clone().into_bytes());
+    store.apply(changes)?;
+    // Durable before anything outside is signed with it.
+    store.flush()?;
+    Ok(id)
 }
 
 /// The newest run of a pipeline.

@@ -36,6 +36,9 @@ pub enum SinkError {
     /// It will not work until somebody changes something.
     #[error("{0}")]
     Never(String),
+    /// The target is somebody else's: only a decision of the user's helps, and no other start by itself.
+    #[error("{0}")]
+    Foreign(String),
 }
 
 /// What an `INSERT`, `UPSERT` or `REPLACE` does with the rows. Column names are those of the rows.
@@ -69,10 +72,35 @@ pub struct Cut {
     pub stop: bool,
 }
 
+/// Who writes into a staged sink: what its target is signed with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Made once for each pipeline of a data folder, and kept when the pipeline starts over.
+    pub id: String,
+    pub pipeline: String,
+    pub step: StepId,
+}
+
+/// What stands at an outbox sink that a new beginning of its pipeline would meet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing of this stream.
+    Nothing,
+    /// Rows that the new run would write a second time.
+    Repeats { rows: u64, target: String },
+    /// Rows that the new run replaces where it makes them again; the others stay.
+    Stays { rows: u64, target: String },
+}
+
 /// Writes ahead, is cut back to the committed length on restart, and shows its parts by rename.
 ///
-/// Called by the task's thread: `open` once, then `write`s, then `prepare` — the checkpoint — `reveal`, and so on.
+/// Called by the task's thread: `claim` and `open` once, then `write`s, then `prepare` — the checkpoint — `reveal`, and so on.
 pub trait StagedSink: Send {
+    /// Makes the target `owner`'s, or says whose it is ([`SinkError::Never`]); nothing that stands there is touched but what `mark`
+    /// promised to show. A target without a sign, of which there is a mark, was written by a version that left none. `anew`:
+    /// everything that the owner wrote there is about to be removed, so it must be known what that is.
+    fn claim(&mut self, owner: &Owner, mark: Option<&Value>, anew: bool) -> Result<(), SinkError>;
+
     /// Cuts back to `mark` (`None`: nothing of this pipeline is committed) and finishes what `mark` promised to show.
     fn open(&mut self, mark: Option<&Value>) -> Result<(), SinkError>;
 
@@ -98,7 +126,7 @@ pub struct Stream {
     pub pipeline: String,
     pub step: StepId,
     pub part: u32,
-    /// Made with the outbox. A sink that has progress of another outbox under the same name must refuse ([`SinkError::Never`]).
+    /// Made with the outbox. A sink that has progress of another outbox under the same name must refuse ([`SinkError::Foreign`]).
     pub log_id: String,
     /// Grows with every start; a sink refuses writers with a smaller one.
     pub fence: u64,
@@ -142,6 +170,11 @@ pub trait OutboxSink: Send {
 
     /// Commits what was applied together with the new position and books.
     fn commit(&mut self, delivered: &Delivered) -> Result<(), SinkError>;
+
+    /// What starting over would meet. Asked before anything is forgotten, and changes nothing.
+    fn standing(&mut self, _pipeline: &str, _step: &StepId) -> Result<Standing, SinkError> {
+        Ok(Standing::Nothing)
+    }
 
     /// Starts over: forgets the progress of this stream.
     fn clear(&mut self, stream: &Stream) -> Result<(), SinkError>;

@@ -6,7 +6,7 @@ use syncline_engine::{
     runtime::{
         delivery::DeliveryError,
         job::JobError,
-        start::{Loss, StartError},
+        start::{Loss, Repeat, StartError},
         supervisor::RunError,
     },
     segment::SegmentError,
@@ -42,6 +42,7 @@ fn start_failure(error: StartError, file: &str) -> Failure {
         StartError::Source(error) => source_failure(error),
         StartError::Sink { step, error } => sink_failure(step.as_str(), error),
         StartError::StateWouldBeLost { losses, .. } => lost(&losses, file),
+        StartError::RowsWouldRepeat { repeats, .. } => repeated(&repeats, file),
     }
 }
 
@@ -60,6 +61,17 @@ fn lost(losses: &[Loss], file: &str) -> Failure {
         .help("undo that part of the edit, and the state is used as it is")
         .help(format!("or let it go: syncline run {file} {}", drops.join(" ")))
         .help(format!("or start over: syncline run {file} --fresh"))
+}
+
+fn repeated(repeats: &[Repeat], file: &str) -> Failure {
+    let mut failure = Failure::usage("rows-would-repeat", "starting over would insert rows that are there already");
+    for Repeat { step, target, rows } in repeats {
+        failure = failure.seen(format!("{step}: {target} holds {rows} rows that earlier runs inserted"));
+    }
+    failure
+        .help("replace rows instead of adding them: UPSERT INTO … KEY (…)")
+        .help("or empty the table first; rows of others that are in it are yours to keep")
+        .help(format!("or let the rows be there twice: syncline run {file} --fresh --insert-again"))
 }
 
 fn job_failure(error: JobError) -> Failure {
@@ -135,6 +147,10 @@ fn source_failure(error: SourceError) -> Failure {
 }
 
 fn sink_failure(step: &str, error: SinkError) -> Failure {
+    if let SinkError::Foreign(_) = error {
+        return Failure::environment("not-our-target", format!("{step}: {error}"))
+            .help("nothing was written or removed; decide whose rows these are, then run the same command again");
+    }
     Failure::environment("sink-failed", format!("{step}: {error}")).help(
         "mend it, then run the same command again: it goes on from the last checkpoint, nothing committed is lost",
     )

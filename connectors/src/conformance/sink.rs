@@ -7,7 +7,7 @@
 //! - plain: each row at least once, in order.
 
 use serde_json::Value;
-use syncline_engine::sink::{Applied, Cut, Delivered, OutboxRows, OutboxSink, SinkError, StagedSink, Stream};
+use syncline_engine::sink::{Applied, Cut, Delivered, OutboxRows, OutboxSink, Owner, SinkError, StagedSink, Stream};
 use syncline_record::Micros;
 
 use super::rows::{batch, numbered};
@@ -34,6 +34,10 @@ struct Checkpoint {
     epochs: i64,
 }
 
+fn owner() -> Owner {
+    Owner { id: "this folder".into(), pipeline: "p".into(), step: "insert".into() }
+}
+
 /// `fresh` gives an empty outside.
 pub fn staged(fresh: &dyn Fn() -> Outside<dyn StagedSink>) {
     let calls = staged_run(&fresh(), &mut Checkpoint::default(), usize::MAX);
@@ -51,6 +55,18 @@ pub fn staged(fresh: &dyn Fn() -> Outside<dyn StagedSink>) {
         ends_after_a_crash(&fresh(), crash);
     }
     starts_over(&fresh());
+    is_nobody_elses(&fresh());
+}
+
+/// Rows of another data folder are neither added to nor removed.
+fn is_nobody_elses(outside: &Outside<dyn StagedSink>) {
+    staged_run(outside, &mut Checkpoint::default(), usize::MAX);
+    for anew in [false, true] {
+        let other = Owner { id: "another folder".into(), ..owner() };
+        let refused = (outside.make)().claim(&other, None, anew);
+        assert!(matches!(refused, Err(SinkError::Foreign(_))), "taken from another data folder: {refused:?}");
+    }
+    assert_eq!((outside.seen)(), (0..ROWS).collect::<Vec<_>>());
 }
 
 /// What was written ahead and not committed is cut off, even where nothing is written over it.
@@ -58,6 +74,7 @@ fn ends_after_a_crash(outside: &Outside<dyn StagedSink>, crash: usize) {
     let mut checkpoint = Checkpoint::default();
     staged_run(outside, &mut checkpoint, crash);
     let mut sink = (outside.make)();
+    sink.claim(&owner(), checkpoint.mark.as_ref(), false).expect("claim");
     sink.open(checkpoint.mark.as_ref()).expect("open");
     sink.prepare(Cut { now: checkpoint.epochs * EPOCH, end: true, stop: false }).expect("prepare");
     sink.reveal().expect("reveal");
@@ -73,6 +90,7 @@ fn staged_run(outside: &Outside<dyn StagedSink>, checkpoint: &mut Checkpoint, ca
         made <= calls
     };
     let mut sink = (outside.make)();
+    sink.claim(&owner(), checkpoint.mark.as_ref(), false).expect("claim");
     if !alive() {
         return calls;
     }
@@ -120,7 +138,9 @@ fn only_committed(outside: &Outside<dyn StagedSink>, checkpoint: &Checkpoint) {
 fn starts_over(outside: &Outside<dyn StagedSink>) {
     for _ in 0..2 {
         staged_run(outside, &mut Checkpoint::default(), usize::MAX);
-        (outside.make)().clear().expect("clear");
+        let mut sink = (outside.make)();
+        sink.claim(&owner(), None, true).expect("claim");
+        sink.clear().expect("clear");
         assert_eq!((outside.seen)(), [0; 0], "cleared");
     }
 }
@@ -192,7 +212,7 @@ fn refuses(outside: &Outside<dyn OutboxSink>) {
     let again = old.open(&stream("log", 1));
     assert!(matches!(again, Err(SinkError::Never(_))), "a replaced writer opens again: {again:?}");
     let other = new.open(&stream("other", 3));
-    assert!(matches!(other, Err(SinkError::Never(_))), "rows of another outbox are taken: {other:?}");
+    assert!(matches!(other, Err(SinkError::Foreign(_))), "rows of another outbox are taken: {other:?}");
     new.clear(&stream("other", 3)).expect("clear");
     assert_eq!(new.open(&stream("other", 3)), Ok(Some(Delivered::default())));
 }

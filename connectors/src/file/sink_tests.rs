@@ -7,7 +7,7 @@ use arrow::{
     datatypes::{Field, Schema},
 };
 use serde_json::Value;
-use syncline_engine::sink::{Cut, Sink, SinkError, StagedSink, Write};
+use syncline_engine::sink::{Cut, Owner, Sink, SinkError, StagedSink, Write};
 use syncline_record::{Reason, RowFailure};
 use tempfile::TempDir;
 
@@ -48,10 +48,26 @@ impl Folder {
         })
     }
 
-    fn sink(&self, path: &str) -> Box<dyn StagedSink> {
+    fn unclaimed(&self, path: &str) -> Box<dyn StagedSink> {
         match self.with(path, false, |request| open_sink("file", request)) {
             Ok(Sink::Staged(sink)) => sink,
             _ => panic!("file is staged"),
+        }
+    }
+
+    /// A sink whose target is signed by this data folder.
+    fn sink(&self, path: &str) -> Box<dyn StagedSink> {
+        let mut sink = self.unclaimed(path);
+        // A folder that cannot be made is told by `open` too.
+        let _ = sink.claim(&owner("here"), None, false);
+        sink
+    }
+
+    /// What a data folder is told that wants this target, with or without `--fresh`.
+    fn refused(&self, path: &str, owner: &Owner, anew: bool) -> String {
+        match self.said(self.unclaimed(path).claim(owner, None, anew).unwrap_err()) {
+            SinkError::Foreign(text) => text,
+            other => panic!("{other:?}"),
         }
     }
 
@@ -65,12 +81,13 @@ impl Folder {
         mark
     }
 
-    /// Every file with its content, hidden ones too.
+    /// Every file with its content, hidden ones too; but not who signed them.
     fn files(&self, folder: &str) -> Vec<(String, String)> {
         let mut files: Vec<_> = fs::read_dir(self.path(folder))
             .unwrap()
             .map(|entry| entry.unwrap())
             .map(|entry| (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path()).unwrap()))
+            .filter(|(name, _)| !name.ends_with(".owner"))
             .collect();
         files.sort();
         files
@@ -81,9 +98,14 @@ impl Folder {
         match error {
             SinkError::Again(text) => SinkError::Again(short(text)),
             SinkError::Never(text) => SinkError::Never(short(text)),
+            SinkError::Foreign(text) => SinkError::Foreign(short(text)),
             other => other,
         }
     }
+}
+
+fn owner(id: &str) -> Owner {
+    Owner { id: id.to_owned(), pipeline: "my pipe".into(), step: "tee/in-sert".into() }
 }
 
 fn files(expected: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -164,13 +186,94 @@ fn a_single_file_appears_at_the_end_and_a_second_run_adds_to_it() {
     assert_eq!(folder.files("out"), files(&[("x.ndjson", "{\"id\":1}\n{\"id\":2}\n")]));
 }
 
+/// A first run with `--fresh` emptied a file that a user had made, and said nothing.
 #[test]
-fn a_file_of_somebody_else_is_kept_in_front_and_ended_where_it_has_no_line_end() {
+fn a_file_that_is_there_already_is_nobodys_to_write() {
     let folder = Folder::new();
     fs::create_dir(folder.path("out")).unwrap();
-    fs::write(folder.path("out/x.ndjson"), "{\"old\":true}").unwrap();
+    fs::write(folder.path("out/x.ndjson"), "{\"user\":true}\n").unwrap();
+    for anew in [false, true] {
+        assert_eq!(
+            folder.refused("out/x.ndjson", &owner("here"), anew),
+            "out/x.ndjson is there already, and `my pipe` did not write it. Move it away; or write to another file, or to a folder"
+        );
+    }
+    assert_eq!(folder.files("out"), files(&[("x.ndjson", "{\"user\":true}\n")]));
+    // An empty one is as good as none.
+    fs::write(folder.path("out/x.ndjson"), "").unwrap();
     folder.run("out/x.ndjson", None, &[1]);
-    assert_eq!(folder.files("out"), files(&[("x.ndjson", "{\"old\":true}\n{\"id\":1}\n")]));
+    assert_eq!(folder.files("out"), files(&[("x.ndjson", "{\"id\":1}\n")]));
+}
+
+/// A user added lines to an output; starting over removed them together with ours.
+#[test]
+fn what_a_user_adds_to_a_file_is_neither_built_upon_nor_removed() {
+    let folder = Folder::new();
+    folder.run("out/x.ndjson", None, &[1]);
+    let path = folder.path("out/x.ndjson");
+    fs::write(&path, "{\"id\":1}\n{\"user\":true}\n").unwrap();
+    for anew in [false, true] {
+        assert_eq!(
+            folder.refused("out/x.ndjson", &owner("here"), anew),
+            "out/x.ndjson has 23 bytes, and 9 of `my pipe` were written to it: somebody else changed it. Move it away, and what \
+             comes next begins a new file; or write to a folder"
+        );
+    }
+    let mut sink = folder.unclaimed("out/x.ndjson");
+    fs::write(&path, "{\"id\":1}\n").unwrap();
+    sink.claim(&owner("here"), None, true).unwrap();
+    fs::write(&path, "{\"id\":1}\nmine\n").unwrap();
+    assert!(matches!(sink.clear(), Err(SinkError::Foreign(_))), "what came in between is removed");
+    fs::write(&path, "{\"id\":1}\n").unwrap();
+    sink.clear().unwrap();
+    assert_eq!(folder.files("out"), []);
+}
+
+/// Two data folders wrote parts of one name: each found its books in order, and rows of one were gone.
+#[test]
+fn a_target_of_another_data_folder_is_refused_also_to_start_over() {
+    let folder = Folder::new();
+    folder.run("out/", None, &[1]);
+    folder.run("one/x.ndjson", None, &[1]);
+    for anew in [false, true] {
+        assert_eq!(
+            folder.refused("out/", &owner("there"), anew),
+            "out/ holds rows of `my pipe` from another data folder (log here, and this is there). Give back that data folder; \
+             or write to another place. Where that data folder is gone for good, move what it wrote away and remove \
+             out/.my%20pipe-tee.in%2Dsert.owner"
+        );
+        let other = Owner { pipeline: "other".into(), step: "insert".into(), ..owner("here") };
+        assert_eq!(
+            folder.refused("one/x.ndjson", &other, anew),
+            "one/x.ndjson is written by step `tee/in-sert` of `my pipe`. Write to a file of its own, or to a folder; where that \
+             step is gone for good, move one/x.ndjson away and remove one/.x.ndjson.owner"
+        );
+    }
+    fs::remove_file(folder.path("out/.my%20pipe-tee.in%2Dsert.owner")).unwrap();
+    assert_eq!(
+        folder.refused("out/", &owner("there"), true),
+        "out/ holds rows of `my pipe` that this data folder did not write (my%20pipe-tee.in%2Dsert-00000001.ndjson). Give back the \
+         data folder that did; or move them away; or write to another folder"
+    );
+    fs::write(folder.path("out/.my%20pipe-tee.in%2Dsert.owner"), "").unwrap();
+    assert!(folder.refused("out/", &owner("here"), false).contains("cannot be read by this version"));
+}
+
+#[test]
+fn a_target_that_an_earlier_version_did_not_sign_is_ours_when_we_have_its_mark() {
+    let folder = Folder::new();
+    for (path, sign) in [("out/", "out/.my%20pipe-tee.in%2Dsert.owner"), ("one/x.ndjson", "one/.x.ndjson.owner")] {
+        let mark = folder.run(path, None, &[1]);
+        fs::remove_file(folder.path(sign)).unwrap();
+        let mut sink = folder.unclaimed(path);
+        sink.claim(&owner("here"), Some(&mark), false).unwrap();
+        assert!(folder.path(sign).exists());
+        folder.run(path, Some(&mark), &[2]);
+    }
+    assert_eq!(folder.files("one"), files(&[("x.ndjson", "{\"id\":1}\n{\"id\":2}\n")]));
+    let unknown = "one/x.ndjson was begun by an earlier version, which did not note what in it is its own. Move it away, and start over \
+                   then";
+    assert_eq!(folder.refused("one/x.ndjson", &owner("here"), true), unknown);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 use syncline_engine::sink::{Delivered, Stream};
+use syncline_record::StepId;
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS syncline_progress (
   pipeline TEXT NOT NULL, sink TEXT NOT NULL, part INTEGER NOT NULL, log_id TEXT NOT NULL, next_offset INTEGER NOT NULL,
@@ -30,6 +31,16 @@ pub fn read(connection: &Connection, stream: &Stream) -> rusqlite::Result<Option
         Ok(Progress { log_id: row.get(0)?, fence: row.get::<_, i64>(2)? as u64, delivered })
     });
     row.optional()
+}
+
+/// Rows that a step of a pipeline has put into this database, whichever data folder it worked from.
+pub fn passed(connection: &Connection, pipeline: &str, step: &StepId) -> rusqlite::Result<u64> {
+    let there = "SELECT 1 FROM sqlite_master WHERE name = 'syncline_progress'";
+    if connection.query_row(there, [], |_| Ok(())).optional()?.is_none() {
+        return Ok(0);
+    }
+    let sql = "SELECT coalesce(sum(json_extract(books, '$.rows_out')), 0) FROM syncline_progress WHERE pipeline = ? AND sink = ?";
+    connection.query_row(sql, params![pipeline, step.as_str()], |row| row.get::<_, i64>(0)).map(|rows| rows as u64)
 }
 
 /// The first row of a stream, or a higher fence in the one that is there.

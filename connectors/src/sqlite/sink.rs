@@ -13,13 +13,13 @@ use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch},
     datatypes::{Field, UInt8Type, UInt64Type},
 };
-use rusqlite::{Connection, OptionalExtension, params, params_from_iter, types::ToSqlOutput};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params, params_from_iter, types::ToSqlOutput};
 use syncline_engine::{
     operators::present::ORIGIN,
-    sink::{Applied, Delivered, OutboxRows, OutboxSink, SEQUENCE, SinkError, Stream, Write},
+    sink::{Applied, Delivered, OutboxRows, OutboxSink, SEQUENCE, SinkError, Standing, Stream, Write},
 };
 use syncline_record::{
-    Op, Reason,
+    Op, Reason, StepId,
     batch::{GROUP, OP},
 };
 
@@ -107,7 +107,7 @@ impl SqliteSink {
         let known = progress::read(connection, stream).map_err(failed)?;
         if let Some(known) = &known {
             if known.log_id != stream.log_id {
-                return Err(SinkError::Never(format!(
+                return Err(SinkError::Foreign(format!(
                     "{} holds rows of `{}` from another data folder (log {}, and this is {}). Give back that data folder; \
                      or let this one write everything again: run with --fresh; or write to another database",
                     self.path.display(),
@@ -248,6 +248,25 @@ impl OutboxSink for SqliteSink {
             self.open = None;
         }
         committed
+    }
+
+    fn standing(&mut self, pipeline: &str, step: &StepId) -> Result<Standing, SinkError> {
+        if !self.path.exists() {
+            return Ok(Standing::Nothing);
+        }
+        let looked = || {
+            let connection = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            connection.busy_timeout(BUSY)?;
+            let delivered = progress::passed(&connection, pipeline, step)?;
+            Ok(if delivered == 0 { 0 } else { self.table.rows(&connection)? })
+        };
+        let rows = looked().map_err(|error| trouble(&self.path, "look at what is there", error))?;
+        let target = format!("table {} of {}", self.table.name, self.path.display());
+        Ok(match self.table.write {
+            _ if rows == 0 => Standing::Nothing,
+            Write::Insert => Standing::Repeats { rows, target },
+            Write::Upsert { .. } | Write::Replace { .. } => Standing::Stays { rows, target },
+        })
     }
 
     fn clear(&mut self, stream: &Stream) -> Result<(), SinkError> {

@@ -343,7 +343,7 @@ fn a_replaced_writer_and_another_outbox_are_refused() {
         "{fenced}"
     );
     assert!(matches!(old.open(&stream("log", 1)), Err(SinkError::Never(_))));
-    let Err(SinkError::Never(text)) = new.open(&stream("other", 3)) else { panic!("not refused") };
+    let Err(SinkError::Foreign(text)) = new.open(&stream("other", 3)) else { panic!("not refused") };
     assert!(text.contains("holds rows of `p` from another data folder (log log, and this is other)"), "{text}");
     new.clear(&stream("other", 3)).unwrap();
     assert_eq!(new.open(&stream("other", 3)).unwrap(), Some(Delivered::default()));

@@ -73,6 +73,15 @@ impl Table {
         Ok(())
     }
 
+    /// How many rows it has; 0 when it is not there.
+    pub fn rows(&self, connection: &Connection) -> rusqlite::Result<u64> {
+        if columns_of(connection, &self.name)?.is_empty() {
+            return Ok(0);
+        }
+        let sql = format!("SELECT count(*) FROM {}", quoted(&self.name));
+        connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).map(|rows| rows as u64)
+    }
+
     fn create_sql(&self) -> String {
         let key = if matches!(self.write, Write::Upsert { .. }) { self.key() } else { &[] };
         let mut parts: Vec<String> = Vec::with_capacity(self.columns.len() + 1);

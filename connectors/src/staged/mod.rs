@@ -6,6 +6,7 @@
 //!
 //! How rows become bytes, and whether a full working file is already what readers want, is the [`Format`]'s matter.
 
+mod owner;
 pub mod parts;
 
 use std::{
@@ -20,10 +21,11 @@ use arrow::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use syncline_engine::sink::{Cut, SinkError, StagedSink};
+use syncline_engine::sink::{Cut, Owner, SinkError, StagedSink};
 use syncline_record::{Batch, Micros, RowFailure, batch::LANE};
 
 use crate::rowtext::is_row;
+use owner::Sign;
 use parts::{Appended, Full, PartNames, hidden_name, make_folder, remove, show, sync_folder, trouble};
 
 /// Bytes that are gathered before they are written: enough to make the call cheap.
@@ -73,6 +75,7 @@ pub struct Staged<F> {
     show: Vec<Shown>,
     /// A file was created since the last sync of the folder.
     created: bool,
+    sign: Option<Sign>,
 }
 
 #[derive(Debug)]
@@ -123,6 +126,9 @@ struct Shown {
     working: Option<String>,
     /// Length of the visible file that this one replaces.
     copied: Option<u64>,
+    /// Its own length; earlier versions did not note it.
+    #[serde(default)]
+    length: Option<u64>,
 }
 
 impl Lane {
@@ -133,7 +139,7 @@ impl Lane {
 
 impl<F: Format> Staged<F> {
     pub fn new(target: Target, full: Full, format: F) -> Self {
-        Self { target, full, format, lanes: BTreeMap::new(), show: Vec::new(), created: false }
+        Self { target, full, format, lanes: BTreeMap::new(), show: Vec::new(), created: false, sign: None }
     }
 
     fn folder(&self) -> &PathBuf {
@@ -162,6 +168,20 @@ impl<F: Format> Staged<F> {
         match self.format.rewrites() {
             true => format!("{}{WORKING}", self.hidden(lane, number)),
             false => self.hidden(lane, number),
+        }
+    }
+
+    /// What a checkpoint keeps.
+    fn read(mark: &Value) -> Result<Mark, SinkError> {
+        Mark::deserialize(mark)
+            .map_err(|error| SinkError::Never(format!("the mark of the checkpoint cannot be read: {error}")))
+    }
+
+    /// Notes in the sign of a single file how much of it is ours.
+    fn note(&mut self, length: Option<u64>) -> Result<(), SinkError> {
+        match (&self.target, &mut self.sign) {
+            (Target::Single { .. }, Some(sign)) => sign.note(&self.target, length),
+            _ => Ok(()),
         }
     }
 
@@ -315,7 +335,8 @@ impl<F: Format> Staged<F> {
             self.created = true;
         }
         let working = rewrites.then_some(working);
-        self.show.push(Shown { name: self.name(lane, number), hidden, working, copied });
+        let length = path.metadata().ok().map(|metadata| metadata.len());
+        self.show.push(Shown { name: self.name(lane, number), hidden, working, copied, length });
         self.lanes.insert(lane, Lane::at(number + 1));
         Ok(())
     }
@@ -347,15 +368,22 @@ impl<F: Format> Staged<F> {
 const WORKING: &str = ".rows.tmp";
 
 impl<F: Format> StagedSink for Staged<F> {
+    fn claim(&mut self, owner: &Owner, mark: Option<&Value>, anew: bool) -> Result<(), SinkError> {
+        self.sign = Some(Sign::claim(&self.target, owner, mark.is_some())?);
+        if let Some(mark) = mark {
+            self.show = Self::read(mark)?.show;
+            self.reveal()?;
+        }
+        self.sign.as_ref().map_or(Ok(()), |sign| sign.check(&self.target, anew))
+    }
+
     fn open(&mut self, mark: Option<&Value>) -> Result<(), SinkError> {
         (self.lanes, self.show, self.created) = (BTreeMap::new(), Vec::new(), false);
         make_folder(self.folder())?;
         match mark {
             None => self.number_after_shown()?,
             Some(mark) => {
-                let mark = Mark::deserialize(mark)
-                    .map_err(|error| SinkError::Never(format!("the mark of the checkpoint cannot be read: {error}")))?;
-                self.restore(mark)?;
+                self.restore(Self::read(mark)?)?;
             }
         }
         self.remove_leftovers()
@@ -407,6 +435,10 @@ impl<F: Format> StagedSink for Staged<F> {
             show(&folder, hidden, name, *copied)?;
         }
         sync_folder(&folder)?;
+        if let Some(length) = self.show.last().map(|shown| shown.length) {
+            let length = self.sign.as_ref().and_then(|sign| sign.with(length));
+            self.note(length)?;
+        }
         for working in self.show.iter().filter_map(|shown| shown.working.as_ref()) {
             remove(&folder.join(working))?;
         }
@@ -424,7 +456,13 @@ impl<F: Format> StagedSink for Staged<F> {
         (self.lanes, self.show) = (BTreeMap::new(), Vec::new());
         self.remove_leftovers()?;
         match &self.target {
-            Target::Single { folder, name, .. } => remove(&folder.join(name))?,
+            Target::Single { folder, name, .. } => {
+                if let Some(sign) = &self.sign {
+                    sign.check(&self.target, true)?;
+                }
+                remove(&folder.join(name))?;
+                self.note(Some(0))?;
+            }
             Target::Folder(names) => {
                 for (name, ..) in names.there()?.shown {
                     remove(&names.folder.join(name))?;

@@ -95,6 +95,11 @@ impl PartNames {
         Self { folder, prefix, extension: extension.into() }
     }
 
+    /// What the names of all parts begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     pub fn part(&self, lane: Option<u32>, number: u64) -> String {
         match lane {
             None => format!("{}-{number:08}.{}", self.prefix, self.extension),

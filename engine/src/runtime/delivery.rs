@@ -271,7 +271,9 @@ impl Delivery {
         let tries = self.trouble.as_ref().map_or(0, |trouble| trouble.tries) + 1;
         // The random part keeps many sinks of one server from coming back at once.
         let (at_least, spread) = match &error {
-            SinkError::Never(_) => return Err(DeliveryError::Sink { step: self.stream.step.clone(), error }),
+            SinkError::Never(_) | SinkError::Foreign(_) => {
+                return Err(DeliveryError::Sink { step: self.stream.step.clone(), error });
+            }
             SinkError::Later { delay, .. } => (*delay, *delay / 2),
             SinkError::Again(_) | SinkError::Reconnect(_) => {
                 let pause = (FIRST_PAUSE * 2u32.saturating_pow(tries.min(16) - 1)).min(LONGEST_PAUSE);

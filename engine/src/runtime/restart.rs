@@ -96,7 +96,10 @@ impl Restarts {
 impl RunError {
     /// Only another pipeline file or another word on the command line helps.
     pub fn needs_edit(&self) -> bool {
-        matches!(self, Self::Build(_) | Self::Start(StartError::StateWouldBeLost { .. }))
+        matches!(
+            self,
+            Self::Build(_) | Self::Start(StartError::StateWouldBeLost { .. } | StartError::RowsWouldRepeat { .. })
+        )
     }
 
     /// The same start may work later, without anybody touching the pipeline or its data folder.
@@ -110,7 +113,7 @@ impl RunError {
                 StartError::Segment(error) => segment(error),
                 StartError::Source(error) => source(error),
                 StartError::Sink { error, .. } => sink(error),
-                StartError::StateWouldBeLost { .. } => false,
+                StartError::StateWouldBeLost { .. } | StartError::RowsWouldRepeat { .. } => false,
             },
             Self::Job(error) => match error {
                 JobError::Halt(_) | JobError::Unbalanced { .. } => false,
@@ -177,6 +180,7 @@ fn source(error: &SourceError) -> bool {
 fn sink(error: &SinkError) -> bool {
     match error {
         SinkError::Again(_) | SinkError::Later { .. } | SinkError::Reconnect(_) | SinkError::Never(_) => true,
+        SinkError::Foreign(_) => false,
     }
 }
 

@@ -20,8 +20,8 @@ use crate::{
     log::{Ends, LogError},
     operator::{Operator, Output},
     segment::{self, SegmentError, Segments},
-    sink::SinkError,
-    source::SourceError,
+    sink::{OutboxSink, Owner, SinkError, Standing},
+    source::{Cursors, SourceError},
     store::{Changes, StoreError},
     witness::Window,
 };
@@ -33,6 +33,8 @@ pub struct StartOptions {
     pub fresh: bool,
     /// Steps whose state may be lost.
     pub drop_state: Vec<StepId>,
+    /// Start over even where a sink then holds rows twice.
+    pub insert_again: bool,
 }
 
 /// State that an edit of the pipeline would lose.
@@ -62,6 +64,16 @@ pub enum StartError {
     Sink { step: StepId, error: SinkError },
     #[error("{} of {pipeline} would be lost", losses.iter().map(|l| l.step.as_str()).collect::<Vec<_>>().join(", "))]
     StateWouldBeLost { pipeline: String, losses: Vec<Loss> },
+    #[error("{} of {pipeline} would write rows again", repeats.iter().map(|r| r.step.as_str()).collect::<Vec<_>>().join(", "))]
+    RowsWouldRepeat { pipeline: String, repeats: Vec<Repeat> },
+}
+
+/// Rows at a sink that a new beginning would write a second time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repeat {
+    pub step: StepId,
+    pub target: String,
+    pub rows: u64,
 }
 
 impl Job {
@@ -70,12 +82,20 @@ impl Job {
         // What is read below is acted upon: parts and frames of that checkpoint are shown. So it must be durable first, also when
         // the last process could apply it and not flush it.
         ground.store.flush()?;
+        let owner = checkpoint::owner_id(&*ground.store, &spec.pipeline, &*ground.rng)?;
         if options.fresh {
+            // What cannot begin anew keeps what it has.
+            let before = checkpoint::read_checkpoint(&*ground.store, &spec.pipeline).ok().flatten().unwrap_or_default();
+            claim(&mut spec, &owner, &before, true)?;
+            for input in &mut spec.graph.inputs {
+                input.source.open(&Cursors::new(), ground.clock.now())?;
+            }
             forget(&ground, &spec.pipeline)?;
         }
         let mut checkpoint = checkpoint::read_checkpoint(&*ground.store, &spec.pipeline)?.unwrap_or_default();
         // An id is given with the first whole start. Before that, nothing that lies outside can be of use.
         let first = checkpoint.log_id.is_empty();
+        claim(&mut spec, &owner, &checkpoint, first && checkpoint.over)?;
         if first && checkpoint.over {
             clear(&ground, &mut spec)?;
         }
@@ -119,6 +139,36 @@ impl Job {
             ended: false,
         })
     }
+}
+
+/// Makes sure that what staged sinks write to is ours, before anything there is touched.
+fn claim(spec: &mut JobSpec, id: &str, checkpoint: &Checkpoint, anew: bool) -> Result<(), StartError> {
+    for node in &mut spec.graph.nodes {
+        if let Work::Staged { sink, .. } = &mut node.work {
+            let owner = Owner { id: id.to_owned(), pipeline: spec.pipeline.clone(), step: node.id.clone() };
+            let mark = checkpoint.marks.get(&node.id);
+            sink.claim(&owner, mark, anew).map_err(|error| StartError::Sink { step: node.id.clone(), error })?;
+        }
+    }
+    Ok(())
+}
+
+/// What a new beginning would write a second time at the outbox sinks; what it would leave there is said.
+pub(super) fn repeats(pipeline: &str, sinks: &mut [(StepId, Box<dyn OutboxSink>)]) -> Result<Vec<Repeat>, StartError> {
+    let mut repeats = vec![];
+    for (step, sink) in sinks {
+        let standing = sink.standing(pipeline, step);
+        match standing.map_err(|error| StartError::Sink { step: step.clone(), error })? {
+            Standing::Nothing => {}
+            Standing::Repeats { rows, target } => repeats.push(Repeat { step: step.clone(), target, rows }),
+            Standing::Stays { rows, target } => tracing::warn!(
+                pipeline,
+                step = %step,
+                "{target} keeps its {rows} rows: those that are made again replace theirs, and those that are not stay"
+            ),
+        }
+    }
+    Ok(repeats)
 }
 
 /// Starts over, first half: one step after which nothing in the store speaks of the past but the history of runs. What lies outside

@@ -25,7 +25,7 @@ use super::{
     job::{Job, JobError, JobSpec},
     restart::{Restart, Restarts},
     sinks::Sinks,
-    start::{StartError, StartOptions},
+    start::{self, StartError, StartOptions},
 };
 use crate::{
     checkpoint::{self, RunState},
@@ -223,6 +223,12 @@ impl Task<'_> {
         self.name = pipeline.job.pipeline.clone();
         if self.again {
             pipeline.job.witness = Box::new(Told(pipeline.job.witness));
+        }
+        if self.options.fresh {
+            let repeats = start::repeats(&self.name, &mut pipeline.sinks)?;
+            if !repeats.is_empty() && !self.options.insert_again {
+                return Err(StartError::RowsWouldRepeat { pipeline: self.name.clone(), repeats }.into());
+            }
         }
         let mut job = Job::start(ground.clone(), pipeline.job, &self.options)?;
         // What the command line allowed is done with the first start; a later one is another matter.

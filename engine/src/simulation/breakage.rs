@@ -14,7 +14,7 @@ use syncline_record::{Batch, Epoch, Micros, RowFailure};
 use super::lock;
 use crate::{
     log::{CommitError, End, Ends, Event, Frame, Log, LogError, NewFrame},
-    sink::{Applied, Cut, Delivered, OutboxRows, OutboxSink, SinkError, StagedSink, Stream},
+    sink::{Applied, Cut, Delivered, OutboxRows, OutboxSink, Owner, SinkError, StagedSink, Stream},
     store::{Changes, StateStore, StoreError},
 };
 
@@ -181,6 +181,10 @@ impl Log for BrokenLog {
 struct Early(Box<dyn StagedSink>);
 
 impl StagedSink for Early {
+    fn claim(&mut self, owner: &Owner, mark: Option<&Value>, anew: bool) -> Result<(), SinkError> {
+        self.0.claim(owner, mark, anew)
+    }
+
     fn open(&mut self, mark: Option<&Value>) -> Result<(), SinkError> {
         self.0.open(mark)
     }

@@ -15,7 +15,7 @@ use super::{
     lock,
     trap::{Strike, Trap},
 };
-use crate::sink::{Cut, SinkError, StagedSink};
+use crate::sink::{Cut, Owner, SinkError, StagedSink};
 
 /// Lines of a full part.
 const PART_LINES: usize = 12;
@@ -124,6 +124,11 @@ impl Folder {
 }
 
 impl StagedSink for Folder {
+    /// Nobody else is in the simulation.
+    fn claim(&mut self, _owner: &Owner, _mark: Option<&Value>, _anew: bool) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     fn open(&mut self, mark: Option<&Value>) -> Result<(), SinkError> {
         let number = |name: &str| mark.and_then(|mark| mark[name].as_u64()).unwrap_or(0) as usize;
         let (full, length) = (number("full"), number("length"));

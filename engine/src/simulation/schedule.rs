@@ -188,7 +188,7 @@ impl Simulation {
 
     fn start(&mut self) -> Result<(), String> {
         let ground = self.world.ground();
-        let options = StartOptions { fresh: self.fresh, drop_state: vec![] };
+        let options = StartOptions { fresh: self.fresh, ..StartOptions::default() };
         match Job::start(ground.clone(), self.world.spec(), &options) {
             Ok(job) => {
                 self.fresh = false;

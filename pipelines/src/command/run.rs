@@ -38,6 +38,9 @@ pub struct Arguments {
     /// Start over: forget positions, state and outputs' progress, and remove files that these pipelines wrote
     #[arg(long)]
     pub fresh: bool,
+    /// With --fresh: write rows again into tables that an earlier run inserted them into; they are then there twice
+    #[arg(long, requires = "fresh")]
+    pub insert_again: bool,
     /// Only this pipeline (may be given more than once)
     #[arg(long = "pipeline", value_name = "NAME")]
     pub pipelines: Vec<String>,
@@ -59,7 +62,8 @@ pub struct Arguments {
 const LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 7800);
 
 pub fn run(arguments: Arguments, common: &Common) -> Outcome {
-    let Arguments { paths, once, fresh, pipelines: only, drop_state, listen, log_format, log_level } = arguments;
+    let Arguments { paths, once, fresh, insert_again, pipelines: only, drop_state, listen, log_format, log_level } =
+        arguments;
     log_lines::start(log_format, log_level, common.output);
     let output = if log_lines::is_json() { Format::Json } else { common.output };
     let data = project::data_folder(common.data.as_deref(), &paths)?;
@@ -74,7 +78,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     }
     let bars = output == Format::Table;
     let all = Supervision { world: &world, host: &host, planner: Planner::new(), once, paths, only, output, bars };
-    let options = StartOptions { fresh, drop_state: drop_state.iter().map(StepId::new).collect() };
+    let options = StartOptions { fresh, drop_state: drop_state.iter().map(StepId::new).collect(), insert_again };
     let outcome = all.run(project, options, (news, told));
     host.stop();
     outcome

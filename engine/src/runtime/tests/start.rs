@@ -44,7 +44,7 @@ fn start_edited(world: &World, drop_state: &[&str]) -> Result<Job, StartError> {
         }
     }
     let drop_state = drop_state.iter().map(StepId::new).collect();
-    Job::start(world.ground(), spec, &StartOptions { fresh: false, drop_state })
+    Job::start(world.ground(), spec, &StartOptions { drop_state, ..StartOptions::default() })
 }
 
 fn segments(world: &World, step: &str) -> usize {
@@ -88,7 +88,7 @@ fn rows_that_wait_for_a_sink_that_an_edit_took_away_are_told() {
         let mut spec = world.spec();
         let node = spec.graph.nodes.iter_mut().find(|node| node.id == step).expect("the sink");
         node.id = StepId::new("renamed");
-        Job::start(world.ground(), spec, &StartOptions { fresh: false, drop_state })
+        Job::start(world.ground(), spec, &StartOptions { drop_state, ..StartOptions::default() })
     };
     let Err(StartError::StateWouldBeLost { losses, .. }) = edited(vec![]) else { panic!("not told") };
     assert_eq!(losses, [Loss { step: step.clone(), keys: 0, changed: false, undelivered: waiting }]);
@@ -133,7 +133,8 @@ fn starting_over_leaves_the_neighbours_alone() {
         &Checkpoint { epoch: 9, ..Checkpoint::default() },
     );
     world.store.apply(changes).unwrap();
-    let job = Job::start(world.ground(), world.spec(), &StartOptions { fresh: true, drop_state: vec![] }).unwrap();
+    let job =
+        Job::start(world.ground(), world.spec(), &StartOptions { fresh: true, ..StartOptions::default() }).unwrap();
     assert_eq!((job.epoch(), job.checkpoint().fence), (0, 2));
     assert_eq!(checkpoint::read_checkpoint(&*world.store, &neighbour).unwrap().map(|found| found.epoch), Some(9));
 }
@@ -220,7 +221,8 @@ fn a_damaged_store_is_a_named_stop() {
                 Err(error) => assert!(!error.to_string().is_empty(), "{name}"),
             }
             // What every message about damage offers works, whatever is damaged.
-            let fresh = Job::start(spoiled.ground(), spoiled.spec(), &StartOptions { fresh: true, drop_state: vec![] });
+            let fresh =
+                Job::start(spoiled.ground(), spoiled.spec(), &StartOptions { fresh: true, ..StartOptions::default() });
             assert_eq!(fresh.map(|job| job.epoch()).map_err(|error| error.to_string()), Ok(0), "{name}");
         }
     }
