@@ -9,6 +9,7 @@ mod exact;
 mod github;
 mod kills;
 mod look;
+mod newcomer;
 mod owner;
 mod readme;
 mod rooms;

@@ -37,7 +37,7 @@ fn every_command_of_the_readme_does_what_it_is_shown_for() {
     assert_eq!(look::lines(&desk.path("shop/out/events")), [r#"{"kind": "a", "n": 1}"#]);
     assert_eq!(
         look::sqlite(&desk.path("shop/shop.db"), "SELECT id, customer, total FROM orders"),
-        [["1", "ada", "9.50"]]
+        [["1", "ada", "9.5"]]
     );
 }
 

@@ -61,7 +61,7 @@ fn a_failing_test_ends_with_1_and_shows_the_difference() {
     let said = desk.say(&["test", "orders.sync"]).expect(1);
     let all = format!("{}{}", said.out(), said.err);
     assert!(all.contains("FAILED") && all.contains("orders.sync:2"), "{all}");
-    desk.say(&["test", "orders.sync", "--filter", "other"]).expect(0);
+    desk.say(&["test", "orders.sync", "--filter", "other"]).expect(2);
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn status_query_and_dead_letters_answer_alike_while_it_runs_and_when_it_does_not
     assert_eq!(running.1, [letter]);
     assert_eq!(
         look::sqlite(&desk.path("shop.db"), "SELECT id, total FROM orders ORDER BY id"),
-        [["1", "9.50"], ["3", "7.00"]]
+        [["1", "9.5"], ["3", "7"]]
     );
     desk.ok(&["status"]);
 }

@@ -13,6 +13,11 @@ use crate::{
     system_words,
 };
 
+/// What becomes of rows that cannot be printed.
+const WAIT: &str = "The rows that were not printed wait, and the next run begins with them";
+const GONE: &str =
+    "the reader of the output has gone. The rows that were not printed wait, and the next run begins with them";
+
 pub struct StdoutSink {
     text: RowText,
     out: Box<dyn Write + Send>,
@@ -78,10 +83,12 @@ impl OutboxSink for StdoutSink {
         let written = self.write_out();
         self.lines.clear();
         written.map_err(|error| match error.kind() {
-            ErrorKind::BrokenPipe => SinkError::Never("the reader of the output has gone".to_owned()),
-            ErrorKind::WouldBlock | ErrorKind::StorageFull => {
-                SinkError::Again(format!("cannot write to the output: {}", system_words(&error)))
+            // Nobody can give the reader back to this process, nor room to a full device: it stops, and the rows wait.
+            ErrorKind::BrokenPipe => SinkError::Closed(GONE.to_owned()),
+            ErrorKind::StorageFull => {
+                SinkError::Closed(format!("cannot write to the output: {}. {WAIT}", system_words(&error)))
             }
+            ErrorKind::WouldBlock => SinkError::Again(format!("cannot write to the output: {}", system_words(&error))),
             _ => SinkError::Never(format!("cannot write to the output: {}", system_words(&error))),
         })
     }
@@ -141,9 +148,17 @@ mod tests {
         assert_eq!(text, "{\"id\":1}\n{\"i\n{\"id\":1}\n{\"id\":2}\n");
     }
 
+    /// A full device was tried again for ten minutes and more.
+    #[test]
+    fn a_full_device_ends_it() {
+        let (full, ..) = printed(ErrorKind::StorageFull);
+        let text = format!("cannot write to the output: no storage space. {WAIT}");
+        assert_eq!(full, Err(SinkError::Closed(text)));
+    }
+
     #[test]
     fn when_the_reader_has_gone_nothing_more_is_tried() {
         let (gone, ..) = printed(ErrorKind::BrokenPipe);
-        assert_eq!(gone, Err(SinkError::Never("the reader of the output has gone".into())));
+        assert_eq!(gone, Err(SinkError::Closed(GONE.into())));
     }
 }

@@ -11,7 +11,10 @@ use sqlparser::{
         AccessExpr, Expr, Function, Ident, ObjectNamePart, Spanned, Subscript, Value, VisitMut, VisitorMut,
         visit_expressions,
     },
-    keywords::{Keyword, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_IDENTIFIER, RESERVED_FOR_TABLE_ALIAS},
+    keywords::{
+        ALL_KEYWORDS, ALL_KEYWORDS_INDEX, Keyword, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_IDENTIFIER,
+        RESERVED_FOR_TABLE_ALIAS,
+    },
 };
 use syncline_functions::{ExprError, Planner, Typed};
 use syncline_syntax::{Span, ast::SqlExpr};
@@ -43,7 +46,7 @@ impl Walk<'_> {
     /// something that has.
     pub fn read(&mut self, written: &SqlExpr, scope: &mut Scope) -> Option<Reading> {
         let resolved = self.resolve(written, scope)?;
-        let schema = scope.schema()?;
+        let schema = scope.schema_of(&columns_of(&resolved))?;
         let planner = self.world.planner;
         let Some((sql, ast)) = printed(planner, &resolved) else {
             self.say(say::not_read_back(written.span));
@@ -176,6 +179,18 @@ fn typed_name(resolved: &Expr, written: &SqlExpr) -> String {
         Expr::Identifier(name) => name.value.clone(),
         _ => one_line(&written.text),
     }
+}
+
+/// The columns that a resolved expression reads. With them alone an expression costs what it says, however wide the rows are.
+fn columns_of(resolved: &Expr) -> Vec<String> {
+    let mut names = Vec::new();
+    let _ = visit_expressions(resolved, |part| {
+        if let Expr::Identifier(name) = part {
+            names.push(name.value.clone());
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    names
 }
 
 fn one_line(text: &str) -> String {
@@ -345,11 +360,19 @@ fn needs_quotes(planner: &Planner, name: &str) -> bool {
     if !begins || !characters.all(|c| c.is_ascii_alphanumeric() || c == '_') {
         return true;
     }
-    let reserved = [RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_TABLE_ALIAS, RESERVED_FOR_IDENTIFIER].concat();
-    if reserved.iter().chain(&BETWEEN_OPERANDS).any(|word| format!("{word:?}").eq_ignore_ascii_case(name)) {
+    // Of every column of every step this is asked: most are no word of SQL at all.
+    let Ok(word) = ALL_KEYWORDS.binary_search(&name.to_ascii_uppercase().as_str()) else { return false };
+    let word = ALL_KEYWORDS_INDEX[word];
+    let reserved = [RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_TABLE_ALIAS, RESERVED_FOR_IDENTIFIER];
+    if reserved.iter().any(|words| words.contains(&word)) || BETWEEN_OPERANDS.contains(&word) {
         return true;
     }
     !matches!(planner.parse(name), Ok(Expr::Identifier(read)) if read.value == name)
+}
+
+/// A name as it stands, which reads as itself.
+pub(crate) fn is_plain(planner: &Planner, sql: &str) -> bool {
+    !needs_quotes(planner, sql)
 }
 
 /// Words that mean something behind an operand or before one, so that a column of that name would change the reading.

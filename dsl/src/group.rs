@@ -19,13 +19,14 @@ use crate::{
 /// Puts a `Group` step into every flow that ends in a `REPLACE`.
 pub(crate) fn carry(flow: &mut Vec<Step>, first: &Step, prefix: &str, planner: &Planner) {
     for index in 0..flow.len() {
-        let before = if index == 0 { first.clone() } else { flow[index - 1].clone() };
-        let id = flow[index].id.clone();
-        match &mut flow[index].kind {
-            StepKind::Tee { flow } => carry(flow, &before, &format!("{id}/"), planner),
+        let (earlier, later) = flow.split_at_mut(index);
+        let before = earlier.last().unwrap_or(first);
+        let Step { id, kind, .. } = &mut later[0];
+        match kind {
+            StepKind::Tee { flow } => carry(flow, before, &format!("{id}/"), planner),
             StepKind::Arms { arms, .. } => {
                 for arm in arms {
-                    carry(&mut arm.flow, &before, &format!("{prefix}{}/", arm.name), planner);
+                    carry(&mut arm.flow, before, &format!("{prefix}{}/", arm.name), planner);
                 }
             }
             _ => {}

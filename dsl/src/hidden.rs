@@ -9,6 +9,7 @@ use sqlparser::ast::{Expr, visit_expressions};
 use syncline_functions::Planner;
 
 use crate::{
+    expression::is_plain,
     plan::{Arm, Column, SinkPlan, Step, StepKind, WritePlan},
     types::DERIVED_ID,
 };
@@ -68,6 +69,10 @@ fn expressions(kind: &StepKind) -> Vec<&str> {
 
 /// The columns that an expression of a plan reads.
 pub(crate) fn reads(sql: &str, planner: &Planner) -> Vec<String> {
+    // Nearly every column of a projection is passed on as it is.
+    if is_plain(planner, sql) {
+        return vec![sql.to_owned()];
+    }
     let mut names = Vec::new();
     if let Ok(ast) = planner.parse(sql) {
         let _ = visit_expressions(&ast, |part| {

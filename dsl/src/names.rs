@@ -1,5 +1,7 @@
 //! What a file declares: connections, schemas, pipelines, each name once.
 
+use std::collections::BTreeMap;
+
 use sqlparser::ast::{BinaryOperator, Expr};
 use syncline_syntax::{Diagnostic, Span, ast};
 
@@ -61,16 +63,16 @@ pub(crate) fn declared<'a>(
     said: &mut Vec<Diagnostic>,
 ) -> Names<'a> {
     let mut names = Names::default();
-    let mut seen: Vec<(&str, &ast::Ident)> = Vec::new();
+    let mut seen: BTreeMap<(&str, String), &ast::Ident> = BTreeMap::new();
     for statement in &file.statements {
         let kind = kind_of(statement);
         let name = statement.name();
-        if let Some((_, first)) = seen.iter().find(|(of, earlier)| *of == kind && same_name(&earlier.text, &name.text))
-        {
+        let key = (kind, name.text.to_lowercase());
+        if let Some(first) = seen.get(&key) {
             said.push(say::declared_twice(kind, name, first));
             continue;
         }
-        seen.push((kind, name));
+        seen.insert(key, name);
         match statement {
             ast::Statement::Connection(connection) => names.connections.push(connected(connection, catalog, said)),
             ast::Statement::Schema(schema) => names.schemas.push(contract(schema, source, said)),

@@ -137,6 +137,12 @@ impl Scope {
         self.visible().map(|column| column.name().to_owned()).collect()
     }
 
+    /// What a step that passes columns on needs of the scope before it: the open record, and the hidden columns.
+    pub fn beneath(&self) -> Scope {
+        let hidden = self.columns.iter().filter(|column| !column.visible);
+        Scope { columns: hidden.cloned().collect(), open: self.open.clone(), ..Scope::default() }
+    }
+
     /// Takes a column back into being: it was dropped, and is made again.
     pub fn came_back(&mut self, name: &str) {
         self.gone.retain(|gone| gone.name != name);
@@ -157,15 +163,19 @@ impl Scope {
         self.columns.iter().map(column).collect()
     }
 
-    /// The columns as the planner wants them; `None` when two have one name, which only follows from another mistake.
-    pub fn schema(&self) -> Option<DFSchema> {
-        let fields: Vec<Field> = self.columns.iter().map(|column| column.field.clone()).collect();
+    /// The named columns as the planner wants them; `None` when two have one name, which only follows from another mistake.
+    pub fn schema_of(&self, names: &[String]) -> Option<DFSchema> {
+        let read = self.columns.iter().filter(|column| names.iter().any(|name| name == column.name()));
+        let fields: Vec<Field> = read.map(|column| column.field.clone()).collect();
         DFSchema::from_unqualified_fields(fields.into(), Default::default()).ok()
     }
 }
 
 pub(crate) fn same_name(one: &str, other: &str) -> bool {
-    one == other || one.to_lowercase() == other.to_lowercase()
+    match one.is_ascii() && other.is_ascii() {
+        true => one.eq_ignore_ascii_case(other),
+        false => one.to_lowercase() == other.to_lowercase(),
+    }
 }
 
 #[cfg(test)]

@@ -39,6 +39,9 @@ pub enum SinkError {
     /// The target is somebody else's: only a decision of the user's helps, and no other start by itself.
     #[error("{0}")]
     Foreign(String),
+    /// The other side is over for this process: only another one can go on.
+    #[error("{0}")]
+    Closed(String),
 }
 
 /// What an `INSERT`, `UPSERT` or `REPLACE` does with the rows. Column names are those of the rows.

@@ -54,7 +54,7 @@ impl Answerer {
                     }
                     std::thread::sleep(Duration::from_millis(20));
                 }
-                Err(failure) => return Err(failure),
+                Err(failure) => return Err(read_only(&folder).unwrap_or(failure)),
             }
         }
     }
@@ -87,6 +87,19 @@ impl Answerer {
         })?;
         Ok(batches)
     }
+}
+
+/// A stopped folder is locked and settled before it is looked at, which a disk that takes no writes does not let us do.
+fn read_only(folder: &Path) -> Option<Failure> {
+    rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).err()?;
+    let shown = folder.display();
+    Some(
+        Failure::environment(
+            "folder-read-only",
+            format!("{shown} cannot be written to, and a look at it takes a lock"),
+        )
+        .help(format!("look at a copy: cp -r {shown} /tmp/copy, then the same command with --data /tmp/copy")),
+    )
 }
 
 fn look(world: &World, sql: &str, each: &mut dyn FnMut(&RecordBatch) -> Result<bool, Failure>) -> Result<(), Failure> {

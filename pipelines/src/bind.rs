@@ -5,6 +5,7 @@
 
 mod flow;
 pub mod formats;
+pub mod places;
 mod values;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -41,8 +42,8 @@ pub enum BindError {
     Connector { place: String, error: ConnectorError },
     #[error("the environment variable {name} is not set")]
     Env { name: String },
-    #[error("secret('{path}'): {detail}")]
-    Secret { path: String, detail: String },
+    #[error("{detail}")]
+    Secret { detail: String },
     #[error("{step}: {detail}")]
     Plan { step: String, detail: String },
 }

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, mpsc::Sender},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -26,6 +26,8 @@ use crate::{
 
 /// Exit code of a second signal: at once, as a crash would be; the next start goes on from the last checkpoint.
 const IMPATIENT: i32 = 130;
+/// Signals that come together are one.
+const SAME_WISH: Duration = Duration::from_millis(200);
 /// How often what was measured is folded into buckets: it takes memory until then, whether anybody asks for it or not.
 const FOLD: Duration = Duration::from_secs(5);
 
@@ -124,7 +126,7 @@ async fn follow_signals(news: Sender<News>, state: Arc<ApiState>) {
     else {
         return;
     };
-    let mut stopping = false;
+    let mut asked: Option<Instant> = None;
     loop {
         tokio::select! {
             _ = term.recv() => {}
@@ -135,11 +137,13 @@ async fn follow_signals(news: Sender<News>, state: Arc<ApiState>) {
                 continue;
             }
         }
-        state.ingest.stop();
-        if stopping {
-            std::process::exit(IMPATIENT);
+        match asked {
+            // `timeout` and a terminal signal a process and its group: one wish, told twice.
+            Some(asked) if asked.elapsed() < SAME_WISH => continue,
+            Some(_) => std::process::exit(IMPATIENT),
+            None => asked = Some(Instant::now()),
         }
-        stopping = true;
+        state.ingest.stop();
         let _ = news.send(News::Stop);
         tell!("stopping; once more to end at once");
     }

@@ -7,6 +7,7 @@ pub mod command;
 pub mod control;
 pub mod host;
 pub mod log_lines;
+pub mod origin;
 pub mod outcome;
 pub mod progress;
 pub mod project;

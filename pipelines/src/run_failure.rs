@@ -147,11 +147,14 @@ fn source_failure(error: SourceError) -> Failure {
 }
 
 fn sink_failure(step: &str, error: SinkError) -> Failure {
-    if let SinkError::Foreign(_) = error {
-        return Failure::environment("not-our-target", format!("{step}: {error}"))
-            .help("nothing was written or removed; decide whose rows these are, then run the same command again");
+    let title = format!("{step}: {error}");
+    match error {
+        SinkError::Foreign(_) => Failure::environment("not-our-target", title)
+            .help("nothing was written or removed; decide whose rows these are, then run the same command again"),
+        SinkError::Closed(_) => Failure::environment("output-closed", title)
+            .help("run the same command again, with a reader or with room for what it prints"),
+        _ => Failure::environment("sink-failed", title).help(
+            "mend it, then run the same command again: it goes on from the last checkpoint, nothing committed is lost",
+        ),
     }
-    Failure::environment("sink-failed", format!("{step}: {error}")).help(
-        "mend it, then run the same command again: it goes on from the last checkpoint, nothing committed is lost",
-    )
 }

@@ -112,6 +112,14 @@ fn find(folder: &Path, path: &str) -> Result<Secret, Failure> {
     })
 }
 
+/// The text of a secret, for whoever binds a pipeline; else what is wrong and what to do, in one line.
+pub fn text(folder: &Path, path: &str) -> Result<String, String> {
+    resolve(folder, path).map(|secret| secret.expose().to_owned()).map_err(|failure| {
+        let next = failure.help.iter().map(|help| format!("; {help}"));
+        failure.title.clone() + &next.collect::<String>()
+    })
+}
+
 /// Names of the secrets in the file.
 pub fn names(folder: &Path) -> Result<Vec<String>, Failure> {
     Ok(read(folder)?.into_keys().collect())

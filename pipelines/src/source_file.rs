@@ -87,6 +87,7 @@ impl SourceFile {
             _ => {
                 let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
                 eprintln!("{}", render(diagnostics, &self.name(), &self.text, colour));
+                eprintln!("{}", more(diagnostics));
             }
         }
     }
@@ -103,6 +104,18 @@ impl SourceFile {
         }
         Samples { by_pipeline }
     }
+}
+
+/// Where the page of each message is.
+fn more(diagnostics: &[Diagnostic]) -> String {
+    let mut slugs: Vec<&str> = vec![];
+    for diagnostic in diagnostics {
+        if !slugs.contains(&diagnostic.slug) {
+            slugs.push(diagnostic.slug);
+        }
+    }
+    let pages: Vec<String> = slugs.iter().map(|slug| format!("syncline explain {slug}")).collect();
+    format!("more: {}", pages.join(" · "))
 }
 
 pub fn errors(diagnostics: &[Diagnostic]) -> usize {

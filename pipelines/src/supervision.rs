@@ -23,6 +23,7 @@ use syncline_functions::Planner;
 use crate::{
     command::Format,
     host::Host,
+    origin,
     outcome::{Failure, Outcome},
     project::{Member, Project},
     task::Task,
@@ -202,7 +203,8 @@ impl Supervision<'_> {
         if crew.stopping {
             return;
         }
-        let project = match Project::read(&self.paths, &self.only, self.output) {
+        let read = Project::read(&self.paths, &self.only, self.output);
+        let project = match read.and_then(|read| origin::admit(self.world, &read.pipelines).map(|()| read)) {
             Ok(project) => project,
             Err(failure) => {
                 let (slug, detail) = (failure.slug, failure.detail_line());

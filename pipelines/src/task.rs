@@ -45,10 +45,7 @@ impl Task<'_> {
         let Self { all, member, .. } = self;
         let (plan, ground) = (&member.plan, &all.world.ground);
         let folder = all.world.folder.path();
-        let find = |path: &str| {
-            let found = secrets::resolve(folder, path);
-            found.map(|secret| secret.expose().to_owned()).map_err(|failure| failure.title)
-        };
+        let find = |path: &str| secrets::text(folder, path);
         let edges = RealEdges {
             around: Surroundings { folder: member.file.folder() },
             secrets: &find,

@@ -64,7 +64,8 @@ pub fn store_failure(error: StoreError) -> Failure {
         StoreError::Damaged { .. } => Failure::environment("state-damaged", title)
             .help("nothing was changed; put a copy of the folder back, or start over with `syncline run FILE --fresh`"),
         StoreError::Full { .. } => Failure::environment("disk-full", title).help(
-            "make room and run the same command again: it goes on from the last checkpoint, nothing committed is lost",
+            "make room (a data folder wants 16 MB free beside what it holds) and run the same command again: it goes on from \
+             the last checkpoint, nothing committed is lost",
         ),
         StoreError::Io { .. } | StoreError::Crashed => Failure::environment("store-failed", title).help(
             "check the folder's disk and permissions, then run the same command again: nothing committed is lost",
@@ -78,7 +79,8 @@ pub fn log_failure(error: LogError) -> Failure {
         LogError::Damaged { .. } | LogError::Short { .. } => Failure::environment("log-damaged", title)
             .help("nothing was changed; put a copy of the folder back, or start over with `syncline run FILE --fresh`"),
         LogError::Full { .. } => Failure::environment("disk-full", title).help(
-            "make room and run the same command again: it goes on from the last checkpoint, nothing committed is lost",
+            "make room (a data folder wants 16 MB free beside what it holds) and run the same command again: it goes on from \
+             the last checkpoint, nothing committed is lost",
         ),
         _ => Failure::environment("log-failed", title).help(
             "check the folder's disk and permissions, then run the same command again: nothing committed is lost",

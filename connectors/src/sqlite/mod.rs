@@ -3,7 +3,8 @@
 //! The database keeps our position in `syncline_progress`, and with `SEQUENCE BY` or `REPLACE` the newest version of each key in
 //! `syncline_versions`. A writer of another outbox, or one that was replaced, is refused.
 //!
-//! What a database file looks like to others: integers are INTEGER, decimals exact TEXT (`DECIMAL_TEXT`), timestamps RFC 3339 TEXT,
+//! What a database file looks like to others: integers are INTEGER, decimals of up to 15 digits are
+//! numbers (`DECIMAL`; exact when shown with their scale), wider ones exact TEXT (`DECIMAL_TEXT`), timestamps RFC 3339 TEXT,
 //! booleans 1 and 0, JSON columns hold strings as TEXT, numbers as numbers where SQLite can hold them exactly, and the rest as JSON text.
 
 mod progress;

@@ -143,16 +143,46 @@ fn a_new_table_has_the_types_that_lose_nothing() {
     assert_eq!(
         shop.query("SELECT sql FROM sqlite_master WHERE name = 'orders'"),
         [
-            r#"'CREATE TABLE "orders" ("id" INTEGER NOT NULL, "customer" TEXT, "total" DECIMAL_TEXT(12,2), "at" TEXT, "paid" INTEGER, "any", PRIMARY KEY ("id"))'"#
+            r#"'CREATE TABLE "orders" ("id" INTEGER NOT NULL, "customer" TEXT, "total" DECIMAL(12,2), "at" TEXT, "paid" INTEGER, "any", PRIMARY KEY ("id"))'"#
         ]
     );
     assert_eq!(
         shop.query("SELECT * FROM orders ORDER BY id"),
         [
-            "1|'ada'|'9.50'|'2025-11-20T10:00:00Z'|1|'007'",
-            "2|'007'|'-0.01'|'2025-11-20T10:00:00.5Z'|NULL|'12345678901234567890.5'",
+            "1|'ada'|9.5|'2025-11-20T10:00:00Z'|1|'007'",
+            "2|'007'|-0.01|'2025-11-20T10:00:00.5Z'|NULL|'12345678901234567890.5'",
         ]
     );
+}
+
+/// `WHERE total > 10` gave all rows, and the highest total was 9.50: they were compared as text.
+#[test]
+fn decimals_of_up_to_15_digits_compare_as_numbers_and_come_back_exact() {
+    let decimals = |name: &str, values: &[i128], precision| {
+        typed(name, Arc::new(Decimal128Array::from(values.to_vec()).with_precision_and_scale(precision, 2).unwrap()))
+    };
+    let shop = Shop::new();
+    let narrow = [950, 1000, 10_000, -1, 999_999_999_999_999];
+    let batch = rows(vec![decimals("total", &narrow, 15), decimals("wide", &[950, 1000, 10_000, -1, 7], 16)]);
+    let by_total = Write::Upsert { key: vec!["total".into()], sequenced: false, ignore_nulls: false };
+    for base in [0, 5] {
+        assert_eq!(shop.apply(by_total.clone(), base, &batch), Applied::default());
+    }
+    let shown = "SELECT printf('%.2f', total) FROM orders ORDER BY total";
+    assert_eq!(shop.query(shown), ["'-0.01'", "'9.50'", "'10.00'", "'100.00'", "'9999999999999.99'"]);
+    assert_eq!(shop.query("SELECT max(total) FROM orders WHERE total < 1000 AND total > 10"), ["100"]);
+    assert_eq!(shop.query("SELECT wide FROM orders WHERE total = 9.50"), ["'9.50'"]);
+}
+
+/// A table that an earlier version made goes on as it was.
+#[test]
+fn a_column_of_text_keeps_its_text() {
+    let shop = Shop::new();
+    shop.sql("CREATE TABLE orders (id INTEGER NOT NULL, total DECIMAL_TEXT(12,2), PRIMARY KEY (id))");
+    let total = Decimal128Array::from(vec![950]).with_precision_and_scale(12, 2).unwrap();
+    let batch = rows(vec![ints("id", &[Some(1)]), typed("total", Arc::new(total))]);
+    assert_eq!(shop.apply(upsert(false), 0, &batch), Applied::default());
+    assert_eq!(shop.query("SELECT * FROM orders"), ["1|'9.50'"]);
 }
 
 #[test]

@@ -11,6 +11,10 @@ use syncline_functions::{is_json, token_of};
 
 use super::version::Decimal;
 
+/// Digits of a decimal that a float gives back as they were. SQLite keeps what has a fraction as one, in a column that compares as
+/// a number.
+const EXACT_DIGITS: u8 = 15;
+
 /// The declared type of a column. None for JSON: a type would bend values towards itself.
 pub fn declared(field: &Field) -> String {
     match field.data_type() {
@@ -19,6 +23,8 @@ pub fn declared(field: &Field) -> String {
         // Beyond a signed integer they are text, which INTEGER would make a float.
         DataType::UInt64 => String::new(),
         integer if integer.is_integer() => "INTEGER".to_owned(),
+        // `DECIMAL` is NUMERIC to SQLite: rows come in the order of their numbers, and `>` means more.
+        DataType::Decimal128(precision, scale) if *precision <= EXACT_DIGITS => format!("DECIMAL({precision},{scale})"),
         DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
             format!("DECIMAL_TEXT({precision},{scale})")
         }

@@ -5,20 +5,38 @@ use crate::{
     catalog::Catalog,
     message::sinks as say,
     place::thing,
-    plan::{Place, Plan, Step, Value},
+    plan::{Plan, Step, Value},
 };
+
+/// Where a pipeline reads or writes: a connector and its things by name, paths without detours.
+type Thing = (String, Vec<(String, Value)>);
+
+struct Flow<'a> {
+    plan: &'a Plan,
+    at: usize,
+    reads: Thing,
+    writes: Vec<(&'a Step, Thing)>,
+}
 
 /// A sink whose rows come back to the pipeline that writes them.
 pub(crate) fn feedback(plans: &[(usize, &Plan)], catalog: &Catalog) -> Vec<Charge> {
+    let flows: Vec<Flow<'_>> = plans
+        .iter()
+        .map(|&(at, plan)| Flow {
+            plan,
+            at,
+            reads: real(thing(&plan.source.place, catalog)),
+            writes: sinks(plan).into_iter().map(|(step, sink)| (step, real(thing(&sink.place, catalog)))).collect(),
+        })
+        .collect();
     let mut charges = Vec::new();
-    for (index, plan) in plans {
-        for (step, sink) in sinks(plan) {
-            let cycle = way_back(plan, &sink.place, plans, catalog);
+    for flow in &flows {
+        for (step, written) in &flow.writes {
+            let cycle = way_back(flow, written, &flows);
             // Said once for each way round: at the pipeline of it that stands first in the file.
-            let first =
-                |way: &[String]| plans.iter().find(|(_, other)| way.contains(&other.pipeline)).map(|(at, _)| *at);
-            if let Some(cycle) = cycle.filter(|way| first(way) == Some(*index)) {
-                charges.push((*index, say::feedback(place_of(step), &plan.source.place.text, &cycle)));
+            let first = |way: &[String]| flows.iter().find(|other| way.contains(&other.plan.pipeline)).map(|f| f.at);
+            if let Some(cycle) = cycle.filter(|way| first(way) == Some(flow.at)) {
+                charges.push((flow.at, say::feedback(place_of(step), &flow.plan.source.place.text, &cycle)));
             }
         }
     }
@@ -26,41 +44,44 @@ pub(crate) fn feedback(plans: &[(usize, &Plan)], catalog: &Catalog) -> Vec<Charg
 }
 
 /// The pipelines through which rows at `place` come to `goal`, itself at both ends.
-fn way_back(goal: &Plan, place: &Place, plans: &[(usize, &Plan)], catalog: &Catalog) -> Option<Vec<String>> {
-    let mut ways: Vec<(Vec<String>, &Place)> = vec![(vec![goal.pipeline.clone()], place)];
+fn way_back(goal: &Flow<'_>, place: &Thing, flows: &[Flow<'_>]) -> Option<Vec<String>> {
+    let mut ways: Vec<(Vec<String>, &Thing)> = vec![(vec![goal.plan.pipeline.clone()], place)];
     let mut seen: Vec<&str> = Vec::new();
     while let Some((way, written)) = ways.pop() {
-        for (_, reader) in plans.iter().filter(|(_, reader)| feeds(written, &reader.source.place, catalog)) {
+        for reader in flows.iter().filter(|reader| feeds(written, &reader.reads)) {
             let mut way = way.clone();
-            way.push(reader.pipeline.clone());
-            if reader.pipeline == goal.pipeline {
+            way.push(reader.plan.pipeline.clone());
+            if reader.plan.pipeline == goal.plan.pipeline {
                 return Some(way);
             }
-            if !seen.contains(&reader.pipeline.as_str()) {
-                seen.push(&reader.pipeline);
-                let next: Vec<(&Step, _)> = sinks(reader);
-                ways.extend(next.into_iter().map(|(_, sink)| (way.clone(), &sink.place)));
+            if !seen.contains(&reader.plan.pipeline.as_str()) {
+                seen.push(&reader.plan.pipeline);
+                ways.extend(reader.writes.iter().map(|(_, thing)| (way.clone(), thing)));
             }
         }
     }
     None
 }
 
+fn real((connector, all): Thing) -> Thing {
+    let plain = |value| match value {
+        Value::Text(path) => Value::Text(plain(&path)),
+        other => other,
+    };
+    (connector, all.into_iter().map(|(name, value)| (name, plain(value))).collect())
+}
+
 /// Whether what is written here is read there.
-fn feeds(written: &Place, read: &Place, catalog: &Catalog) -> bool {
-    if written.connector != read.connector {
+fn feeds((to, written): &Thing, (from, read): &Thing) -> bool {
+    if to != from || written.is_empty() || written.len() != read.len() {
         return false;
     }
-    let ((_, written), (_, read)) = (thing(written, catalog), thing(read, catalog));
-    if written.is_empty() || written.len() != read.len() {
-        return false;
-    }
-    written.iter().zip(&read).all(|((name, to), (other, from))| name == other && covers(from, to))
+    written.iter().zip(read).all(|((name, to), (other, from))| name == other && covers(from, to))
 }
 
 fn covers(from: &Value, to: &Value) -> bool {
     match (from, to) {
-        (Value::Text(pattern), Value::Text(path)) => path_covers(&plain(pattern), &plain(path)),
+        (Value::Text(pattern), Value::Text(path)) => path_covers(pattern, path),
         (one, other) => one == other,
     }
 }
@@ -82,6 +103,15 @@ fn plain(path: &str) -> String {
 
 /// Whether a pattern of paths takes in a path, or a file of the folder that a path with `/` at its end names.
 fn path_covers(pattern: &str, path: &str) -> bool {
+    // The folders before the first special character are compared at once: of many pipelines, most pairs differ there.
+    let fixed = pattern.find(['*', '?']).map_or(pattern, |at| &pattern[..at]);
+    let folder = fixed.rfind('/').map_or("", |at| &fixed[..=at]);
+    if !path.starts_with(folder) {
+        return false;
+    }
+    if fixed == pattern && !path.ends_with('/') {
+        return pattern == path;
+    }
     match path.strip_suffix('/') {
         Some(folder) => match pattern.rsplit_once('/') {
             Some((parent, _)) => matches(parent.as_bytes(), folder.as_bytes()),

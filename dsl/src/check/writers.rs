@@ -1,5 +1,7 @@
 //! Two writers of one table that disagree about its key: each would undo the other's rows.
 
+use std::collections::BTreeMap;
+
 use super::{Charge, place_of, sinks};
 use crate::{
     catalog::Catalog,
@@ -9,22 +11,20 @@ use crate::{
 };
 
 pub(crate) fn two_writers(plans: &[(usize, &Plan)], catalog: &Catalog) -> Vec<Charge> {
-    let mut seen: Vec<(&Step, &SinkPlan)> = Vec::new();
+    let mut seen: BTreeMap<String, Vec<(&Step, &SinkPlan)>> = BTreeMap::new();
     let mut charges = Vec::new();
     for (index, plan) in plans {
         for (step, sink) in sinks(plan) {
             let Some(key) = key_of(sink) else { continue };
-            let thing_of = thing(&sink.place, catalog);
-            let other = seen.iter().find(|(_, earlier)| {
-                thing(&earlier.place, catalog) == thing_of && key_of(earlier).is_some_and(|other| other != key)
-            });
+            let earlier = seen.entry(format!("{:?}", thing(&sink.place, catalog))).or_default();
+            let other = earlier.iter().find(|(_, earlier)| key_of(earlier).is_some_and(|other| other != key));
             if let Some((earlier_step, earlier)) = other {
                 let earlier_key = key_of(earlier).unwrap_or_default();
                 let said =
                     say::two_writers(place_of(step), &key, place_of(earlier_step), &earlier_key, &sink.place.text);
                 charges.push((*index, said));
             }
-            seen.push((step, sink));
+            earlier.push((step, sink));
         }
     }
     charges

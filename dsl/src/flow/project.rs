@@ -142,7 +142,7 @@ impl Walk<'_> {
     }
 
     pub(super) fn extend(&mut self, items: &[ast::Item], scope: &mut Scope, branch: &Branch) -> Made {
-        let before = scope.clone();
+        let before = scope.beneath();
         let mut outputs = self.passed(scope);
         let mut set = Vec::new();
         for item in items {
@@ -184,7 +184,7 @@ impl Walk<'_> {
     }
 
     pub(super) fn set(&mut self, assignments: &[ast::Assignment], scope: &mut Scope, branch: &Branch) -> Made {
-        let before = scope.clone();
+        let before = scope.beneath();
         let mut outputs = self.passed(scope);
         let mut set: Vec<String> = Vec::new();
         for assignment in assignments {
@@ -228,7 +228,7 @@ impl Walk<'_> {
     }
 
     pub(super) fn drop_columns(&mut self, names: &[ast::Ident], scope: &mut Scope, branch: &Branch) -> Made {
-        let before = scope.clone();
+        let before = scope.beneath();
         let mut dropped: Vec<(String, Span)> = Vec::new();
         for name in names {
             match scope.find(&name.text) {
@@ -257,7 +257,7 @@ impl Walk<'_> {
                 pairs.push((from, rename));
             }
         }
-        let before = scope.clone();
+        let before = scope.beneath();
         let mut outputs = self.passed(scope);
         let to = |name: &str| pairs.iter().find(|(from, _)| from == name).map(|(_, rename)| *rename);
         // A field of an open record gives way to the column that takes its name.

@@ -25,6 +25,10 @@ use crate::{
 /// Bytes that one transaction of a sink takes from the outbox: large enough to pay for the commit, small enough to redo.
 const BATCH_BYTES: usize = 1 << 20;
 
+/// How long a sink that has everything waits before our copy of its position is made durable: with rows on their way, the next
+/// commit does that too.
+const REST: Duration = Duration::from_millis(500);
+
 /// The first pause after a passing error, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -66,6 +70,8 @@ pub struct Delivery {
     delivered: Option<Delivered>,
     pause_until: Duration,
     trouble: Option<Trouble>,
+    /// Since when our copy of the position is not known to be durable.
+    unflushed: Option<Duration>,
 }
 
 impl Delivery {
@@ -83,6 +89,7 @@ impl Delivery {
             delivered: None,
             pause_until: Duration::ZERO,
             trouble: None,
+            unflushed: None,
         }
     }
 
@@ -122,6 +129,7 @@ impl Delivery {
         let delivered = self.delivered.clone().unwrap_or_default();
         let frames = self.ground.log.read(&self.topic, delivered.next, BATCH_BYTES).map_err(DeliveryError::from)?;
         if frames.is_empty() {
+            self.rest()?;
             return Ok(Turn::Idle);
         }
         let mut partitions = vec![];
@@ -140,11 +148,24 @@ impl Delivery {
         let after = self.settle(&delivered, next, &rows, &partitions, &applied)?;
         self.sink.commit(&after)?;
         self.record(&after)?;
+        if self.transactional {
+            self.unflushed.get_or_insert(self.ground.clock.elapsed());
+        }
         self.measure(began, &applied);
         self.ground.log.release(&self.topic, after.next).map_err(DeliveryError::from)?;
         self.delivered = Some(after);
         self.repeats = false;
         Ok(Turn::Worked)
+    }
+
+    /// Nothing comes: those who look after a crash are to see what the sink has, and not what it had.
+    fn rest(&mut self) -> Result<(), DeliveryError> {
+        let now = self.ground.clock.elapsed();
+        if self.unflushed.is_some_and(|since| now.saturating_sub(since) >= REST) {
+            self.ground.store.flush()?;
+            self.unflushed = None;
+        }
+        Ok(())
     }
 
     fn open(&mut self) -> Result<(), Failure> {
@@ -271,7 +292,7 @@ impl Delivery {
         let tries = self.trouble.as_ref().map_or(0, |trouble| trouble.tries) + 1;
         // The random part keeps many sinks of one server from coming back at once.
         let (at_least, spread) = match &error {
-            SinkError::Never(_) | SinkError::Foreign(_) => {
+            SinkError::Never(_) | SinkError::Foreign(_) | SinkError::Closed(_) => {
                 return Err(DeliveryError::Sink { step: self.stream.step.clone(), error });
             }
             SinkError::Later { delay, .. } => (*delay, *delay / 2),

@@ -180,7 +180,7 @@ fn source(error: &SourceError) -> bool {
 fn sink(error: &SinkError) -> bool {
     match error {
         SinkError::Again(_) | SinkError::Later { .. } | SinkError::Reconnect(_) | SinkError::Never(_) => true,
-        SinkError::Foreign(_) => false,
+        SinkError::Foreign(_) | SinkError::Closed(_) => false,
     }
 }
 

@@ -19,7 +19,7 @@ Examples:
   syncline explain                  all of them
   syncline explain endless-state")]
 pub struct Arguments {
-    /// Its name, as it stands behind `error`; without one, all names
+    /// Its name, as it stands behind `more:` after the messages; without one, all names
     #[arg(value_name = "SLUG")]
     pub slug: Option<String>,
 }
@@ -30,7 +30,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
         None if as_json => format!("{}\n", json!(SLUGS)),
         None => SLUGS.iter().map(|slug| format!("{slug}\n")).collect(),
         Some(slug) => {
-            let page = explain(slug).ok_or_else(|| no_such(slug))?;
+            let page = explain(&slug.to_lowercase()).ok_or_else(|| no_such(slug))?;
             if as_json { format!("{}\n", json!({"slug": slug, "page": page})) } else { page.to_owned() }
         }
     };

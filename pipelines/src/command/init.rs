@@ -48,7 +48,7 @@ pub fn run(arguments: Arguments, _: &Common) -> Outcome {
     }
     let place = |name: &str| match folder == Path::new(".") {
         true => name.to_owned(),
-        false => folder.join(name).display().to_string(),
+        false => for_shell(&folder.join(name).display().to_string()),
     };
     eprintln!("\nnext:");
     eprintln!("  syncline test {:<24} runs the tests beside the pipeline", place("orders.sync"));
@@ -60,6 +60,12 @@ pub fn run(arguments: Arguments, _: &Common) -> Outcome {
     );
     eprintln!("  syncline status");
     Ok(())
+}
+
+/// A path as a shell reads it, to be copied.
+fn for_shell(path: &str) -> String {
+    let plain = |letter: char| letter.is_alphanumeric() || "/._-+,:@%".contains(letter);
+    if path.chars().all(plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', "'\\''")) }
 }
 
 fn new_file(path: &Path, text: &str) -> std::io::Result<()> {
@@ -74,6 +80,12 @@ fn failed(operation: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Fa
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_with_spaces_can_be_copied_into_a_shell() {
+        let paths = ["shop/orders.sync", "my shop/orders.sync", "ada's/x"].map(for_shell);
+        assert_eq!(paths, ["shop/orders.sync", "'my shop/orders.sync'", r"'ada'\''s/x'"]);
+    }
 
     #[test]
     fn a_second_time_changes_nothing() {

@@ -11,6 +11,7 @@ use super::{Common, Format};
 use crate::{
     host::Host,
     log_lines::{self, LogFormat, LogLevel},
+    origin,
     outcome::Outcome,
     project::{self, Project},
     supervision::Supervision,
@@ -69,6 +70,8 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     let data = project::data_folder(common.data.as_deref(), &paths)?;
     let project = Project::read(&paths, &only, output)?;
     let world = World::open(&data)?;
+    origin::check_steps(&world, &project.pipelines, &drop_state)?;
+    origin::admit(&world, &project.pipelines)?;
     let endless = project.pipelines.iter().any(|member| member.plan.source.endless) && !once;
     let listen = listen.or_else(|| endless.then(|| SocketAddr::from(LISTEN)));
     let (news, told) = mpsc::channel();

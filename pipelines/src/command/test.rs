@@ -48,6 +48,9 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
             report(&test.name, &result, &file, common.output);
         }
     }
+    if passed + failed == 0 {
+        return Err(no_test(&arguments));
+    }
     match (common.output, failed) {
         (Format::Json | Format::Ndjson, _) => {}
         _ => eprintln!("{passed} passed, {failed} failed"),
@@ -55,6 +58,16 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     match failed {
         0 => Ok(()),
         _ => Err(Failure::failed("tests-failed", format!("{failed} of {} tests failed", passed + failed))),
+    }
+}
+
+/// Green without a test is a trap for whoever misspelt a name.
+fn no_test(arguments: &Arguments) -> Failure {
+    match &arguments.filter {
+        Some(filter) => Failure::usage("no-test", format!("no test has `{filter}` in its name"))
+            .help("leave out --filter, and all tests run"),
+        None => Failure::usage("no-test", "there is no test in these files")
+            .help("write one beside its pipeline: TEST name FOR pipeline GIVEN INPUT ROWS … EXPECT OUTPUT ROWS …"),
     }
 }
 
