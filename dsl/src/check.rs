@@ -9,7 +9,7 @@ use syncline_syntax::{Diagnostic, Span};
 
 use crate::{
     catalog::Catalog,
-    message::{sinks as say_sinks, steps as say_steps},
+    message::{aggregate as say_aggregate, sinks as say_sinks, steps as say_steps},
     pipeline::DELIVERIES,
     plan::{Keep, Plan, SinkPlan, Step, StepKind, WritePlan},
     walk::Walk,
@@ -44,8 +44,20 @@ pub(crate) fn keep_last(plan: &Plan, walk: &mut Walk) {
         for step in flow {
             match &step.kind {
                 StepKind::Dedup { keep: Keep::Last, .. } => after = Some(step),
+                // What it puts out are rows of its own.
+                StepKind::Aggregate { .. } => {
+                    found.extend(after.take().map(|dedup| (dedup, step)));
+                }
                 StepKind::Tee { flow } => inserts(flow, after, found),
                 StepKind::Arms { arms, .. } => arms.iter().for_each(|arm| inserts(&arm.flow, after, found)),
+                StepKind::Fork { flows } => flows.iter().for_each(|flow| inserts(flow, after, found)),
+                StepKind::Union { arms } => {
+                    for arm in arms {
+                        inserts(&arm.flow, None, found);
+                        let last = |step: &&Step| matches!(step.kind, StepKind::Dedup { keep: Keep::Last, .. });
+                        after = after.or(arm.flow.iter().rev().find(last));
+                    }
+                }
                 StepKind::Sink(SinkPlan { write: WritePlan::Insert { .. }, .. }) => {
                     found.extend(after.map(|dedup| (dedup, step)));
                 }
@@ -56,7 +68,10 @@ pub(crate) fn keep_last(plan: &Plan, walk: &mut Walk) {
     let mut found = Vec::new();
     inserts(&plan.flow, None, &mut found);
     for (dedup, insert) in found {
-        walk.say(say_steps::keep_last(place_of(dedup), place_of(insert)));
+        walk.say(match insert.kind {
+            StepKind::Aggregate { .. } => say_aggregate::keep_last(place_of(dedup), place_of(insert)),
+            _ => say_steps::keep_last(place_of(dedup), place_of(insert)),
+        });
     }
 }
 

@@ -61,6 +61,12 @@ pub fn step_digest(step: &Step) -> String {
             let types = if by.is_empty() { all() } else { types(&keys) };
             json!({"dedup": by, "types": types, "within": within, "keep": keep, "order_by": order_by})
         }
+        StepKind::Aggregate { keys, window, calls, .. } => {
+            let types = step.columns.iter().filter(|column| keys.iter().any(|(name, _)| *name == column.name));
+            let types: Vec<Json> = types.map(|column| json!([column.name, column.kind])).collect();
+            let calls: Vec<&str> = calls.iter().map(|(_, sql)| sql.as_str()).collect();
+            json!({"aggregate": keys, "types": types, "window": window, "calls": calls})
+        }
         StepKind::Sink(SinkPlan { place, write, columns, csv }) => {
             let mut place = json!(place);
             forget_places(&mut place);

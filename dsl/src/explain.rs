@@ -29,17 +29,22 @@ pages! {
     ENDLESS_STATE = "endless-state";
     EXPRESSION = "expression";
     FEEDBACK_LOOP = "feedback-loop";
+    JOIN = "join";
     KEEP_LAST = "keep-last";
     MISSING_ARGUMENT = "missing-argument";
     MISSING_SEPARATOR = "missing-separator";
     MISSPELT_KEYWORD = "misspelt-keyword";
     NEEDS_COLUMNS = "needs-columns";
+    NEEDS_TIME_BOUND = "needs-time-bound";
+    NEEDS_WATERMARK = "needs-watermark";
+    NEEDS_WINDOW = "needs-window";
     NO_SINK = "no-sink";
     NO_SUCH_COLUMN = "no-such-column";
     NO_SUCH_CONNECTION = "no-such-connection";
     NO_SUCH_FUNCTION = "no-such-function";
     NO_SUCH_NAME = "no-such-name";
     NO_SUCH_OPTION = "no-such-option";
+    NOT_GROUPED = "not-grouped";
     NOT_IN_SAMPLE = "not-in-sample";
     NOT_REPEATABLE = "not-repeatable";
     NOT_YET = "not-yet";
@@ -57,6 +62,8 @@ pages! {
     TWO_WRITERS = "two-writers";
     TYPE_MISMATCH = "type-mismatch";
     UNCLOSED = "unclosed";
+    UNION = "union";
     UNREACHABLE = "unreachable";
     WATERMARK = "watermark";
+    WINDOW = "window";
 }

@@ -21,7 +21,7 @@ use syncline_syntax::{Span, ast::SqlExpr};
 
 use crate::{
     message::{expressions as say, names as say_names},
-    scope::{Found, Scope, same_name},
+    scope::{Found, Joined, Scope, same_name},
     walk::Walk,
 };
 
@@ -36,7 +36,7 @@ pub(crate) struct Reading {
 }
 
 /// The quote that marks a name as one of a batch, until it is printed. No name of the file has it: it opens none in this dialect.
-const RESOLVED: char = '`';
+pub(crate) const RESOLVED: char = '`';
 
 /// Subexpressions that are tried one by one when the types of an expression do not fit.
 const TRIED: usize = 200;
@@ -54,7 +54,7 @@ impl Walk<'_> {
         };
         match planner.expr(&ast, &schema) {
             Ok(typed) => {
-                let name = typed_name(&resolved, written);
+                let name = typed_name(&resolved, written, scope);
                 Some(Reading { sql, typed, name })
             }
             Err(error) => {
@@ -64,7 +64,7 @@ impl Walk<'_> {
         }
     }
 
-    fn resolve(&mut self, written: &SqlExpr, scope: &mut Scope) -> Option<Expr> {
+    pub(crate) fn resolve(&mut self, written: &SqlExpr, scope: &mut Scope) -> Option<Expr> {
         let mut ast = written.ast.clone();
         let mut resolver = Resolver { walk: self, scope, whole: written.span, broken: false };
         let _ = ast.visit(&mut resolver);
@@ -84,7 +84,7 @@ impl Walk<'_> {
         }
     }
 
-    fn refuse(&mut self, error: ExprError, written: &SqlExpr, resolved: &Expr, schema: &DFSchema) {
+    pub(crate) fn refuse(&mut self, error: ExprError, written: &SqlExpr, resolved: &Expr, schema: &DFSchema) {
         let said = match error {
             ExprError::NoSuchFunction { name } => {
                 let span = self.function_place(&name, written);
@@ -174,15 +174,15 @@ impl Walk<'_> {
 }
 
 /// The name of an expression's column without `AS`.
-fn typed_name(resolved: &Expr, written: &SqlExpr) -> String {
+pub(crate) fn typed_name(resolved: &Expr, written: &SqlExpr, scope: &Scope) -> String {
     match resolved {
-        Expr::Identifier(name) => name.value.clone(),
+        Expr::Identifier(name) => scope.bare(&name.value).to_owned(),
         _ => one_line(&written.text),
     }
 }
 
 /// The columns that a resolved expression reads. With them alone an expression costs what it says, however wide the rows are.
-fn columns_of(resolved: &Expr) -> Vec<String> {
+pub(crate) fn columns_of(resolved: &Expr) -> Vec<String> {
     let mut names = Vec::new();
     let _ = visit_expressions(resolved, |part| {
         if let Expr::Identifier(name) = part {
@@ -265,7 +265,8 @@ impl Resolver<'_, '_> {
 
     /// `alias.column.field.field`, or without the alias.
     fn path(&mut self, mut names: Vec<Ident>, rest: Vec<AccessExpr>) -> Expr {
-        if names.len() > 1 && self.scope.is_alias(&names[0].value) {
+        let table = self.scope.joined(&names[0].value).filter(|_| names.len() > 1).cloned();
+        if table.is_some() || names.len() > 1 && self.scope.is_alias(&names[0].value) {
             names.remove(0);
         }
         if names.len() > 1
@@ -280,7 +281,10 @@ impl Resolver<'_, '_> {
         }
         let mut names = names.into_iter();
         let Some(first) = names.next() else { return null() };
-        let root = self.column(&first);
+        let root = match &table {
+            Some(table) => self.of_table(table, &first),
+            None => self.column(&first),
+        };
         let mut chain: Vec<AccessExpr> = names.map(|name| subscript(&name)).collect();
         chain.extend(rest.into_iter().map(|access| match access {
             AccessExpr::Dot(Expr::Identifier(name)) => subscript(&name),
@@ -293,9 +297,20 @@ impl Resolver<'_, '_> {
         }
     }
 
+    fn of_table(&mut self, table: &Joined, name: &Ident) -> Expr {
+        let place = self.walk.place_of(name.span, self.whole);
+        let column = self.walk.joined_column(table, &name.value, place, self.scope);
+        self.resolved(column, name)
+    }
+
     fn column(&mut self, name: &Ident) -> Expr {
         let place = self.walk.place_of(name.span, self.whole);
-        match self.walk.column(&name.value, place, self.scope) {
+        let column = self.walk.column(&name.value, place, self.scope);
+        self.resolved(column, name)
+    }
+
+    fn resolved(&mut self, column: Option<String>, name: &Ident) -> Expr {
+        match column {
             Some(column) => Expr::Identifier(Ident { value: column, quote_style: Some(RESOLVED), span: name.span }),
             None => {
                 self.broken = true;
@@ -318,7 +333,7 @@ fn subscript(name: &Ident) -> AccessExpr {
 
 /// The text of a resolved expression and what the planner reads from it. Names are quoted where they need it, and everywhere
 /// when that is not enough for the text to come back as it is.
-fn printed(planner: &Planner, resolved: &Expr) -> Option<(String, Expr)> {
+pub(crate) fn printed(planner: &Planner, resolved: &Expr) -> Option<(String, Expr)> {
     [false, true].into_iter().find_map(|always| {
         let mut ast = resolved.clone();
         let _ = ast.visit(&mut Printer { planner, always });

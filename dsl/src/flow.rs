@@ -3,9 +3,12 @@
 //! A flow ends in a sink, or in branches that do. A step that does not compile leaves columns that may be anything, so that its
 //! consequences are not reported as mistakes of their own.
 
+mod aggregate;
+mod join;
 mod keyed;
 mod project;
 mod sink;
+mod union;
 
 use syncline_syntax::{Diagnostic, Span, ast};
 
@@ -54,27 +57,33 @@ impl Made {
 }
 
 impl Walk<'_> {
+    /// From behind the source to the end.
+    pub fn whole_flow(&mut self, flow: &ast::Flow, mut scope: Scope, branch: &mut Branch) -> Vec<Step> {
+        let mut made = self.sources_joined(&flow.more, &mut scope, branch);
+        made.extend(self.flow(&flow.steps, scope, branch, flow.span));
+        made
+    }
+
     pub fn flow(&mut self, steps: &[ast::Step], mut scope: Scope, branch: &mut Branch, place: Span) -> Vec<Step> {
+        let made = self.steps(steps, &mut scope, branch);
+        if !steps.last().is_some_and(delivers) {
+            self.say(say::no_sink(steps.last().map_or(place, |last| last.span)));
+        }
+        made
+    }
+
+    fn steps(&mut self, steps: &[ast::Step], scope: &mut Scope, branch: &mut Branch) -> Vec<Step> {
         let mut made: Vec<Step> = Vec::new();
         for (index, step) in steps.iter().enumerate() {
             if let Some(end) = index.checked_sub(1).map(|before| &steps[before]).filter(|before| ends_a_flow(before)) {
                 self.say(say::unreachable(step.span, end.keyword));
                 return made;
             }
-            match self.step(step, &mut scope, branch) {
-                Made::Step(kind, id) => made.push(Step {
-                    id,
-                    span: (step.span.start, step.span.end),
-                    kind: *kind,
-                    columns: scope.plan_columns(),
-                    open: scope.open.clone(),
-                }),
+            match self.step(step, scope, branch) {
+                Made::Step(kind, id) => made.push(finished(*kind, id, step.span, scope)),
                 Made::Nothing => {}
                 Made::Lost => scope.lost = true,
             }
-        }
-        if !steps.last().is_some_and(delivers) {
-            self.say(say::no_sink(steps.last().map_or(place, |last| last.span)));
         }
         made
     }
@@ -94,6 +103,7 @@ impl Walk<'_> {
                 scope.alias = Some(alias.text.clone());
                 Made::Nothing
             }
+            ast::StepKind::Aggregate(aggregate) => self.aggregate(step, aggregate, scope, branch),
             ast::StepKind::Dedup(dedup) => self.dedup(step, dedup, scope, branch),
             ast::StepKind::Shard(shard) => self.shard(step, shard, scope, branch),
             ast::StepKind::Expect(expect) => self.expect(expect, scope, branch),
@@ -103,6 +113,17 @@ impl Walk<'_> {
                 let flow = self.flow(&tail.steps, scope.clone(), &mut inner, tail.span);
                 Made::step(StepKind::Tee { flow }, id)
             }
+            ast::StepKind::Fork(tails) => {
+                let id = self.id(&branch.prefix, "fork");
+                let mut flows = Vec::new();
+                for (index, tail) in tails.iter().enumerate() {
+                    let mut inner = Branch { prefix: format!("{id}/{}/", index + 1), arm: None };
+                    flows.push(self.flow(&tail.steps, scope.clone(), &mut inner, tail.span));
+                }
+                Made::step(StepKind::Fork { flows }, id)
+            }
+            ast::StepKind::Union(union) => self.union(union, scope, branch),
+            ast::StepKind::Join(join) => self.join(join, step.keyword, scope, branch),
             ast::StepKind::Insert(insert) => self.insert(step, insert, scope, branch),
             ast::StepKind::Upsert(upsert) => self.upsert(step, upsert, scope, branch),
             ast::StepKind::Replace(replace) => self.replace(step, replace, scope, branch),
@@ -165,8 +186,12 @@ impl Walk<'_> {
     }
 }
 
+fn finished(kind: StepKind, id: String, span: Span, scope: &Scope) -> Step {
+    Step { id, span: (span.start, span.end), kind, columns: scope.plan_columns(), open: scope.open.clone() }
+}
+
 /// After this step the rows are somewhere else.
-fn ends_a_flow(step: &ast::Step) -> bool {
+pub(super) fn ends_a_flow(step: &ast::Step) -> bool {
     match &step.kind {
         ast::StepKind::Insert(_) | ast::StepKind::Upsert(_) | ast::StepKind::Replace(_) | ast::StepKind::Stream(_) => {
             true

@@ -13,7 +13,8 @@ use syncline_functions::Planner;
 
 use crate::{
     expression::column_sql,
-    plan::{SinkPlan, Step, StepKind, Violation, WritePlan},
+    hidden::reads,
+    plan::{Column, FieldPlan, JoinPlan, SinkPlan, SourcePlan, Step, StepKind, Violation, WritePlan},
 };
 
 /// Puts a `Group` step into every flow that ends in a `REPLACE`.
@@ -24,6 +25,17 @@ pub(crate) fn carry(flow: &mut Vec<Step>, first: &Step, prefix: &str, planner: &
         let Step { id, kind, .. } = &mut later[0];
         match kind {
             StepKind::Tee { flow } => carry(flow, before, &format!("{id}/"), planner),
+            StepKind::Fork { flows } => {
+                for (at, flow) in flows.iter_mut().enumerate() {
+                    carry(flow, before, &format!("{id}/{}/", at + 1), planner);
+                }
+            }
+            StepKind::Union { arms } => {
+                for (at, arm) in arms.iter_mut().enumerate() {
+                    let before = Step { columns: columns_of(&arm.source), open: None, ..before.clone() };
+                    carry(&mut arm.flow, &before, &format!("{id}/{}/", at + 1), planner);
+                }
+            }
             StepKind::Arms { arms, .. } => {
                 for arm in arms {
                     carry(&mut arm.flow, before, &format!("{prefix}{}/", arm.name), planner);
@@ -37,12 +49,26 @@ pub(crate) fn carry(flow: &mut Vec<Step>, first: &Step, prefix: &str, planner: &
         return;
     };
     let per: Vec<String> = per.iter().map(|name| column_sql(planner, name)).collect();
-    let place = flow.iter().position(|step| drops(&step.kind)).unwrap_or(flow.len() - 1);
+    // What an AGGREGATE puts out are its own rows: what was dropped before it is none of them.
+    // A group is known from where all rows have come together, and from where all of its columns are there.
+    let together = flow
+        .iter()
+        .rposition(|step| matches!(step.kind, StepKind::Union { .. } | StepKind::Aggregate { .. }))
+        .map_or(0, |at| at + 1);
+    let known = |place: usize| {
+        let before = if place == 0 { first } else { &flow[place - 1] };
+        let sql = per.iter().map(|sql| followed(sql.clone(), &flow[place..], planner));
+        let mut names = sql.flat_map(|sql| reads(&sql, planner));
+        names.all(|name| before.columns.iter().any(|column| column.name == name))
+    };
+    let dropping = flow.iter().enumerate().filter(|(at, step)| *at >= together && drops(&step.kind)).map(|(at, _)| at);
+    let place = dropping.into_iter().find(|place| known(*place)).unwrap_or(flow.len() - 1);
     let per = per.into_iter().map(|sql| followed(sql, &flow[place..], planner)).collect();
     for step in &mut flow[place..] {
         match &mut step.kind {
             StepKind::Where { groups, .. } => *groups = true,
             StepKind::Expect { groups, violation: Violation::Drop, .. } => *groups = true,
+            StepKind::Join(JoinPlan { groups, left: false, .. }) => *groups = true,
             _ => {}
         }
     }
@@ -58,7 +84,18 @@ pub(crate) fn carry(flow: &mut Vec<Step>, first: &Step, prefix: &str, planner: &
 
 /// A step that can filter a row, so that nothing is derived from it.
 fn drops(kind: &StepKind) -> bool {
-    matches!(kind, StepKind::Where { .. } | StepKind::Expect { violation: Violation::Drop, .. })
+    matches!(
+        kind,
+        StepKind::Where { .. }
+            | StepKind::Expect { violation: Violation::Drop, .. }
+            | StepKind::Join(JoinPlan { left: false, .. })
+    )
+}
+
+/// What a further source has, as a step before the first would leave it.
+fn columns_of(source: &SourcePlan) -> Vec<Column> {
+    let column = |field: &FieldPlan| Column { name: field.name.clone(), kind: field.kind.clone(), visible: true };
+    source.fields.iter().map(column).collect()
 }
 
 /// An expression over the columns after some steps, as one over the columns before them.

@@ -10,13 +10,17 @@ use syncline_functions::Planner;
 
 use crate::{
     expression::is_plain,
-    plan::{Arm, Column, SinkPlan, Step, StepKind, WritePlan},
-    types::DERIVED_ID,
+    plan::{Arm, Column, JoinPlan, SinkPlan, Step, StepKind, UnionArm, WritePlan},
+    types::{DERIVED_ID, METADATA},
 };
 
 /// Removes the hidden columns that nothing reads; returns those that the flow needs to begin with.
 pub(crate) fn prune(flow: &mut [Step], planner: &Planner) -> BTreeSet<String> {
-    let mut needed = BTreeSet::new();
+    prune_before(flow, BTreeSet::new(), planner)
+}
+
+/// The same for a flow whose rows go on to where these columns are needed.
+fn prune_before(flow: &mut [Step], mut needed: BTreeSet<String>, planner: &Planner) -> BTreeSet<String> {
     for step in flow.iter_mut().rev() {
         needed = before(step, needed, planner);
     }
@@ -34,12 +38,37 @@ fn before(step: &mut Step, mut needed: BTreeSet<String>, planner: &Planner) -> B
             columns.retain(|(name, _)| !hidden.contains(name));
             return columns.iter().flat_map(|(_, sql)| reads(sql, planner)).collect();
         }
+        // Columns before it end there, hidden ones too.
+        StepKind::Aggregate { .. } => needed.clear(),
         StepKind::Tee { flow } => needed.extend(prune(flow, planner)),
+        StepKind::Fork { flows } => needed.extend(flows.iter_mut().flat_map(|flow| prune(flow, planner))),
+        StepKind::Union { arms } => arms.iter_mut().for_each(|arm| before_union(arm, &needed, planner)),
+        StepKind::Join(join) => return before_join(join, needed, planner),
         StepKind::Arms { arms, .. } => needed.extend(arms.iter_mut().flat_map(|arm| before_arm(arm, planner))),
         _ => {}
     }
     needed.extend(expressions(&step.kind).iter().flat_map(|sql| reads(sql, planner)));
     // A step that only looks at a hidden column leaves it to nobody after it.
+    needed
+}
+
+/// One more source gives what is needed behind the union, and what its own steps read.
+fn before_union(arm: &mut UnionArm, needed: &BTreeSet<String>, planner: &Planner) {
+    let metadata = |name: &str| METADATA.contains(&name) && !arm.source.fields.iter().any(|field| field.name == name);
+    arm.columns.retain(|(name, _)| !METADATA.contains(&name.as_str()) && name != DERIVED_ID || needed.contains(name));
+    let own = arm.columns.iter().flat_map(|(_, sql)| reads(sql, planner)).collect();
+    let own = prune_before(&mut arm.flow, own, planner);
+    arm.source.metadata =
+        METADATA.iter().filter(|name| own.contains(**name) && metadata(name)).map(|name| (*name).to_owned()).collect();
+}
+
+/// Of the table go on only the columns that somebody reads; in front of the join nobody knows them.
+fn before_join(join: &mut JoinPlan, mut needed: BTreeSet<String>, planner: &Planner) -> BTreeSet<String> {
+    needed.extend(join.residual.iter().flat_map(|sql| reads(sql, planner)));
+    join.columns.retain(|name| needed.contains(name));
+    let of_table = format!("{}.", join.alias);
+    needed.retain(|name| !name.starts_with(&of_table));
+    needed.extend(join.keys.iter().flat_map(|(own, _)| reads(own, planner)));
     needed
 }
 
@@ -54,6 +83,16 @@ fn expressions(kind: &StepKind) -> Vec<&str> {
     match kind {
         StepKind::Where { predicate, .. } | StepKind::Expect { predicate, .. } => vec![predicate],
         StepKind::Dedup { by, order_by, .. } => by.iter().chain(order_by).map(String::as_str).collect(),
+        StepKind::Aggregate { keys, window, calls, .. } => {
+            let time = window.iter().map(|window| &window.time);
+            keys.iter()
+                .chain(calls)
+                .map(|(_, sql)| sql)
+                .chain(time)
+                .filter(|sql| !sql.is_empty())
+                .map(String::as_str)
+                .collect()
+        }
         StepKind::Lanes { by, .. } => by.iter().map(String::as_str).collect(),
         StepKind::Arms { by, delete_when, .. } => by.iter().chain(delete_when).map(String::as_str).collect(),
         StepKind::Group { per } => per.iter().map(String::as_str).collect(),
@@ -63,7 +102,12 @@ fn expressions(kind: &StepKind) -> Vec<&str> {
         StepKind::Sink(SinkPlan { write: WritePlan::Replace { sequence, .. }, .. }) => {
             sequence.iter().map(String::as_str).collect()
         }
-        StepKind::Sink(_) | StepKind::Tee { .. } | StepKind::Project { .. } => Vec::new(),
+        StepKind::Sink(_)
+        | StepKind::Tee { .. }
+        | StepKind::Fork { .. }
+        | StepKind::Union { .. }
+        | StepKind::Join(_)
+        | StepKind::Project { .. } => Vec::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The first line is a short fact in the reader's words; the label says what was seen there; help gives the edit with their names.
 
+pub(crate) mod aggregate;
 pub(crate) mod expressions;
 pub(crate) mod names;
 pub(crate) mod pipelines;

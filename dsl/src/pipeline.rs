@@ -9,9 +9,9 @@ use crate::{
     flow::Branch,
     group, hidden,
     message::{pipelines as say, values as say_values},
-    plan::{Options, PLAN_FORMAT, Plan, RestartWhen, Step, StepKind, Value},
+    plan::{Options, PLAN_FORMAT, Plan, RestartWhen, SourcePlan, Step, StepKind, Value},
     scope::Scope,
-    source::Source,
+    source::{Source, undeclared},
     types::METADATA,
     values,
     walk::{ReadField, Walk, World},
@@ -29,20 +29,21 @@ pub(crate) struct Compiled {
 const MOST_WALKS: usize = 4;
 
 pub(crate) fn compile(pipeline: &ast::Pipeline, world: &World, broken: bool) -> Compiled {
-    let mut fields: Vec<ReadField> = Vec::new();
+    let mut fields: Vec<Vec<ReadField>> = Vec::new();
     let mut walks = 0;
     loop {
-        let known = fields.clone();
+        let known: usize = fields.iter().map(Vec::len).sum();
         let mut walk = Walk::new(world, pipeline, fields);
         walk.broken = broken;
         let (source, scope) = walk.source(&pipeline.flow);
         let first = first_step(&scope);
-        let flow = walk.flow(&pipeline.flow.steps, scope, &mut Branch::main(), pipeline.flow.span);
+        let flow = walk.whole_flow(&pipeline.flow, scope, &mut Branch::main());
         walks += 1;
-        if walk.fields.len() > known.len() && walks < MOST_WALKS {
-            fields = walk.fields;
+        let read = walk.intakes.iter().map(|intake| intake.fields.len()).sum::<usize>();
+        if read > known && walks < MOST_WALKS {
+            fields = walk.intakes.into_iter().map(|intake| intake.fields).collect();
             // Fields are decoded in the order in which the file reads them.
-            fields.sort_by_key(|field| field.span);
+            fields.iter_mut().for_each(|fields| fields.sort_by_key(|field| field.span));
             continue;
         }
         return finished(walk, source, first, flow);
@@ -64,6 +65,7 @@ fn finished(mut walk: Walk, source: Source, first: Step, mut flow: Vec<Step>) ->
     let planner = walk.world.planner;
     triggers(&mut walk);
     let options = options(&mut walk);
+    fill(&mut flow, &walk);
     group::carry(&mut flow, &first, "", planner);
     let needed: BTreeSet<String> = hidden::prune(&mut flow, planner);
     // A field of that name in a schema is the record's own.
@@ -81,7 +83,33 @@ fn finished(mut walk: Walk, source: Source, first: Step, mut flow: Vec<Step>) ->
         check::keep_last(plan, &mut walk);
         check::delivery(plan, &mut walk);
     }
-    Compiled { plan: plan.filter(|_| !walk.broken), said: walk.said, fields: walk.fields }
+    Compiled { plan: plan.filter(|_| !walk.broken), said: walk.said, fields: walk.intakes.swap_remove(0).fields }
+}
+
+/// What is read of further sources and of tables, now that all steps were walked.
+fn fill(flow: &mut [Step], walk: &Walk) {
+    let read = |intake: usize, source: &mut SourcePlan| {
+        let intake = &walk.intakes[intake];
+        source.whole_record = intake.whole_record;
+        if !intake.declared {
+            source.fields = undeclared(intake);
+        }
+    };
+    for step in flow {
+        match &mut step.kind {
+            StepKind::Tee { flow } => fill(flow, walk),
+            StepKind::Fork { flows } => flows.iter_mut().for_each(|flow| fill(flow, walk)),
+            StepKind::Arms { arms, .. } => arms.iter_mut().for_each(|arm| fill(&mut arm.flow, walk)),
+            StepKind::Join(join) => read(join.intake, &mut join.table),
+            StepKind::Union { arms } => {
+                for arm in arms {
+                    read(arm.intake, &mut arm.source);
+                    fill(&mut arm.flow, walk);
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 fn triggers(walk: &mut Walk) {

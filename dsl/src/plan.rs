@@ -224,6 +224,16 @@ pub enum StepKind {
         keep: Keep,
         order_by: Option<String>,
     },
+    /// `AGGREGATE … GROUP BY …`
+    Aggregate {
+        /// Columns of what comes out, in order, and the SQL of each; empty for the window.
+        keys: Vec<(String, String)>,
+        window: Option<WindowPlan>,
+        /// Calls of aggregates, with the names of the columns of their answers.
+        calls: Vec<(String, String)>,
+        /// What is computed from keys and answers; empty: they are what comes out.
+        columns: Vec<(String, String)>,
+    },
     /// `SHARD BY … INTO n`
     Lanes {
         by: Vec<String>,
@@ -247,11 +257,39 @@ pub enum StepKind {
     Tee {
         flow: Vec<Step>,
     },
+    /// Every row goes through every flow.
+    Fork {
+        flows: Vec<Vec<Step>>,
+    },
+    /// Rows of other sources come in here.
+    Union {
+        arms: Vec<UnionArm>,
+    },
+    Join(JoinPlan),
     /// Put in by the compiler before a step that could drop rows, for a `REPLACE … PER` further on.
     Group {
         per: Vec<String>,
     },
     Sink(SinkPlan),
+}
+
+/// A window of time as a key of a group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WindowPlan {
+    /// SQL of the time.
+    pub time: String,
+    pub kind: WindowKind,
+    /// The time is the record's own, so that watermarks close the window. Else only the end of the source does.
+    pub by_record_time: bool,
+}
+
+/// Lengths in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WindowKind {
+    Tumble { size: u64 },
+    Hop { slide: u64, size: u64 },
+    Session { gap: u64 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -277,6 +315,39 @@ pub struct Arm {
     /// Some step of the arm reads `_id`.
     pub ids: bool,
     pub flow: Vec<Step>,
+}
+
+/// One more source of a `UNION`, and the way of its rows to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnionArm {
+    /// Which way into the pipeline it is, counted from 0, the `FROM`.
+    pub intake: usize,
+    pub source: SourcePlan,
+    pub flow: Vec<Step>,
+    /// The columns of the union with the SQL that makes each.
+    pub columns: Vec<(String, String)>,
+}
+
+/// A table that is read whole, and again from time to time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JoinPlan {
+    /// Which way into the pipeline it is, counted from 0, the `FROM`.
+    pub intake: usize,
+    pub table: SourcePlan,
+    /// Its columns are called `alias.column`.
+    pub alias: String,
+    /// A row without a match goes on with NULLs (`LEFT`); else it is filtered.
+    pub left: bool,
+    /// What must be equal: SQL over the columns before the step, and over those of the table.
+    pub keys: Vec<(String, String)>,
+    /// What else must be true, over both.
+    pub residual: Option<String>,
+    /// Columns of the table that are read here or later.
+    pub columns: Vec<String>,
+    /// Microseconds between two readings.
+    pub refresh: Option<u64>,
+    /// A row that is filtered here still clears its group (`REPLACE`): see `Group`.
+    pub groups: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -317,6 +388,9 @@ pub struct TestPlan {
     pub pipeline: String,
     pub span: (usize, usize),
     pub input: TestInput,
+    /// Of the places of further sources and of tables.
+    #[serde(default)]
+    pub more: Vec<(String, TestInput)>,
     /// Microseconds since 1970.
     pub clock_at: Option<i64>,
     pub checkpoint_every_rows: Option<u64>,
@@ -371,10 +445,62 @@ impl Plan {
                 match &step.kind {
                     StepKind::Tee { flow } => walk(flow, each),
                     StepKind::Arms { arms, .. } => arms.iter().for_each(|arm| walk(&arm.flow, each)),
+                    StepKind::Fork { flows } => flows.iter().for_each(|flow| walk(flow, each)),
+                    StepKind::Union { arms } => arms.iter().for_each(|arm| walk(&arm.flow, each)),
                     _ => {}
                 }
             }
         }
         walk(&self.flow, each);
+    }
+
+    /// The sources whose rows go through the pipeline, in the order of the file; tables that are joined are none.
+    pub fn sources(&self) -> Vec<&SourcePlan> {
+        let mut all = vec![&self.source];
+        self.each_step(&mut |step| {
+            if let StepKind::Union { arms } = &step.kind {
+                all.extend(arms.iter().map(|arm| &arm.source));
+            }
+        });
+        all
+    }
+
+    /// Calls `each` for every source and every table.
+    pub fn each_intake(&mut self, each: &mut dyn FnMut(&mut SourcePlan)) {
+        fn walk(flow: &mut [Step], each: &mut dyn FnMut(&mut SourcePlan)) {
+            for step in flow {
+                match &mut step.kind {
+                    StepKind::Tee { flow } => walk(flow, each),
+                    StepKind::Fork { flows } => flows.iter_mut().for_each(|flow| walk(flow, each)),
+                    StepKind::Arms { arms, .. } => arms.iter_mut().for_each(|arm| walk(&mut arm.flow, each)),
+                    StepKind::Join(join) => each(&mut join.table),
+                    StepKind::Union { arms } => {
+                        for arm in arms {
+                            each(&mut arm.source);
+                            walk(&mut arm.flow, each);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        each(&mut self.source);
+        walk(&mut self.flow, each);
+    }
+
+    /// Tables that are joined.
+    pub fn tables(&self) -> Vec<&SourcePlan> {
+        let mut all = vec![];
+        self.each_step(&mut |step| {
+            if let StepKind::Join(join) = &step.kind {
+                all.push(&join.table);
+            }
+        });
+        all
+    }
+
+    /// True when one of its sources never ends.
+    pub fn endless(&self) -> bool {
+        self.sources().iter().any(|source| source.endless)
     }
 }

@@ -5,8 +5,8 @@ use std::fmt::{self, Display, Formatter};
 use crate::{
     duration,
     plan::{
-        Column, CsvPlan, FilePlan, Keep, Plan, Restart, SinkPlan, SourcePlan, Step, StepKind, Value, Violation,
-        WritePlan,
+        Column, CsvPlan, FilePlan, JoinPlan, Keep, Plan, Restart, SinkPlan, SourcePlan, Step, StepKind, Value,
+        Violation, WindowKind, WindowPlan, WritePlan,
     },
 };
 
@@ -42,31 +42,31 @@ impl Display for Plan {
             write!(f, " · at most {most} restarts")?;
         }
         writeln!(f)?;
-        source(f, &self.source)?;
+        source(f, &self.source, "")?;
         steps(f, &self.flow, 1)
     }
 }
 
-fn source(f: &mut Formatter<'_>, source: &SourcePlan) -> fmt::Result {
+fn source(f: &mut Formatter<'_>, source: &SourcePlan, indent: &str) -> fmt::Result {
     let ends = if source.endless { "never ends" } else { "ends" };
     let follow = if source.follow { " · follows" } else { "" };
     let dialect = source.csv.as_ref().map_or(String::new(), dialect);
-    writeln!(f, "  from {} · {}{dialect}{follow} · {ends}", source.place.text, source.format)?;
+    writeln!(f, "{indent}  from {} · {}{dialect}{follow} · {ends}", source.place.text, source.format)?;
     let fields: Vec<String> = source
         .fields
         .iter()
         .map(|field| format!("{} {}{}", field.name, field.kind.0, if field.not_null { " NOT NULL" } else { "" }))
         .collect();
     let other = if source.reject_unknown { " · no other field" } else { "" };
-    writeln!(f, "       fields: {}{other}", listed(&fields))?;
+    writeln!(f, "{indent}       fields: {}{other}", listed(&fields))?;
     if source.whole_record {
-        writeln!(f, "       whole record")?;
+        writeln!(f, "{indent}       whole record")?;
     }
     if !source.metadata.is_empty() {
-        writeln!(f, "       metadata: {}", source.metadata.join(", "))?;
+        writeln!(f, "{indent}       metadata: {}", source.metadata.join(", "))?;
     }
     if let Some(time) = &source.event_time {
-        writeln!(f, "       time: {}, up to {} late", time.column, duration::shown(time.delay))?;
+        writeln!(f, "{indent}       time: {}, up to {} late", time.column, duration::shown(time.delay))?;
     }
     Ok(())
 }
@@ -107,8 +107,20 @@ fn steps(f: &mut Formatter<'_>, flow: &[Step], depth: usize) -> fmt::Result {
     for step in flow {
         writeln!(f, "{indent}{}: {}", step.id, Line(&step.kind))?;
         match &step.kind {
-            StepKind::Project { columns, .. } => project(f, step, columns, &indent)?,
+            StepKind::Project { columns, .. } | StepKind::Aggregate { columns, .. } => {
+                project(f, step, columns, &indent)?
+            }
             StepKind::Tee { flow } => steps(f, flow, depth + 1)?,
+            StepKind::Fork { flows } => flows.iter().try_for_each(|flow| steps(f, flow, depth + 1))?,
+            StepKind::Union { arms } => {
+                for arm in arms {
+                    source(f, &arm.source, &format!("{indent}  "))?;
+                    steps(f, &arm.flow, depth + 2)?;
+                    let columns = arm.columns.iter().map(|(name, sql)| format!("{name} = {sql}"));
+                    writeln!(f, "{indent}    as {}", columns.collect::<Vec<_>>().join(", "))?;
+                }
+            }
+            StepKind::Join(join) => joined(f, join, &indent)?,
             StepKind::Arms { arms, .. } => {
                 for arm in arms {
                     let role = if arm.primary { "primary" } else { "derived" };
@@ -121,6 +133,16 @@ fn steps(f: &mut Formatter<'_>, flow: &[Step], depth: usize) -> fmt::Result {
         }
     }
     Ok(())
+}
+
+fn joined(f: &mut Formatter<'_>, join: &JoinPlan, indent: &str) -> fmt::Result {
+    source(f, &join.table, &format!("{indent}  "))?;
+    if let Some(refresh) = join.refresh {
+        writeln!(f, "{indent}         read again every {}", duration::shown(refresh))?;
+    }
+    let keys = join.keys.iter().map(|(own, its)| format!("{own} = {its}"));
+    writeln!(f, "{indent}    on {}", keys.chain(join.residual.clone()).collect::<Vec<_>>().join(" AND "))?;
+    writeln!(f, "{indent}    takes {}", listed(&join.columns))
 }
 
 fn project(f: &mut Formatter<'_>, step: &Step, columns: &[(String, String)], indent: &str) -> fmt::Result {
@@ -159,6 +181,7 @@ impl Display for Line<'_> {
                     (Keep::Last, Some(order)) => write!(f, " KEEP LAST BY {order}"),
                 }
             }
+            StepKind::Aggregate { keys, window, calls, .. } => aggregate(f, keys, window.as_ref(), calls),
             StepKind::Lanes { by, lanes } => write!(f, "SHARD BY {} INTO {lanes}", by.join(", ")),
             StepKind::Arms { by, delete_when, .. } => {
                 write!(f, "SHARD BY {}", by.join(", "))?;
@@ -174,8 +197,51 @@ impl Display for Line<'_> {
                 write!(f, "EXPECT {predicate} ON VIOLATION {word}{}", clears(*groups))
             }
             StepKind::Tee { .. } => f.write_str("TEE"),
+            StepKind::Fork { .. } => f.write_str("FORK"),
+            StepKind::Union { .. } => f.write_str("UNION ALL"),
+            StepKind::Join(join) => {
+                let word = if join.left { "LEFT JOIN" } else { "JOIN" };
+                write!(f, "{word} {} AS {}{}", join.table.place.text, join.alias, clears(join.groups))
+            }
             StepKind::Group { per } => write!(f, "group by {}", per.join(", ")),
             StepKind::Sink(sink) => write!(f, "{}", Sink(sink)),
+        }
+    }
+}
+
+fn aggregate(
+    f: &mut Formatter<'_>,
+    keys: &[(String, String)],
+    window: Option<&WindowPlan>,
+    calls: &[(String, String)],
+) -> fmt::Result {
+    let named = |(name, sql): &(String, String)| if name == sql { sql.clone() } else { format!("{sql} AS {name}") };
+    write!(f, "AGGREGATE {}", listed(&calls.iter().map(named).collect::<Vec<_>>()))?;
+    let key = |key: &(String, String)| match window.filter(|_| key.1.is_empty()) {
+        Some(window) => format!("{} AS {}", Window(window), key.0),
+        None => named(key),
+    };
+    if !keys.is_empty() {
+        write!(f, " GROUP BY {}", keys.iter().map(key).collect::<Vec<_>>().join(", "))?;
+    }
+    match window {
+        Some(window) if !window.by_record_time => f.write_str(" · complete at the end"),
+        None => f.write_str(" · complete at the end"),
+        Some(_) => Ok(()),
+    }
+}
+
+struct Window<'a>(&'a WindowPlan);
+
+impl Display for Window<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let time = &self.0.time;
+        match self.0.kind {
+            WindowKind::Tumble { size } => write!(f, "tumble({time}, {})", duration::shown(size)),
+            WindowKind::Hop { slide, size } => {
+                write!(f, "hop({time}, {}, {})", duration::shown(slide), duration::shown(size))
+            }
+            WindowKind::Session { gap } => write!(f, "session({time}, {})", duration::shown(gap)),
         }
     }
 }

@@ -81,7 +81,33 @@ pub(crate) struct Scope {
     pub open: Option<Open>,
     /// A step before this one did not compile, so that any name may be right.
     pub lost: bool,
+    /// Rows carry the watermark of their partition: they have a time of their own.
+    pub marked: bool,
     pub gone: Vec<Gone>,
+    /// The ways into the pipeline that the open record came by.
+    pub intakes: Vec<usize>,
+    /// Tables whose columns can be read.
+    pub tables: Vec<Joined>,
+}
+
+/// A table that was joined: its columns are `alias.column`, hidden, until a `SELECT` takes them.
+#[derive(Clone, Debug)]
+pub(crate) struct Joined {
+    pub alias: String,
+    pub intake: usize,
+    /// It has no schema: any field may be read.
+    pub open: bool,
+}
+
+impl Joined {
+    pub fn column(&self, name: &str) -> String {
+        format!("{}.{name}", self.alias)
+    }
+
+    /// The table's own name of a column of the batch, if it is one of its.
+    pub fn bare<'c>(&self, column: &'c str) -> Option<&'c str> {
+        column.strip_prefix(self.alias.as_str())?.strip_prefix('.')
+    }
 }
 
 pub(crate) enum Found<'a> {
@@ -113,6 +139,11 @@ impl Scope {
         if let Some(gone) = self.gone.iter().rev().find(|gone| self.names(&gone.name, name)) {
             return Found::Gone(gone);
         }
+        if self.open.is_none()
+            && let Some(column) = self.of_tables(name)
+        {
+            return Found::Column(column);
+        }
         match (self.lost, &self.open) {
             (true, _) => Found::Lost,
             (false, Some(_)) => Found::Undeclared,
@@ -127,6 +158,24 @@ impl Scope {
 
     pub fn is_alias(&self, name: &str) -> bool {
         self.alias.as_deref().is_some_and(|alias| same_name(alias, name))
+    }
+
+    /// The table of this alias.
+    pub fn joined(&self, alias: &str) -> Option<&Joined> {
+        self.tables.iter().find(|table| same_name(&table.alias, alias))
+    }
+
+    /// A column of a joined table by its bare name, where nothing else has that name and one table only.
+    fn of_tables(&self, name: &str) -> Option<&ScopeColumn> {
+        let bare = |column: &str| self.tables.iter().find_map(|table| table.bare(column).map(str::to_owned));
+        let mut found =
+            self.columns.iter().filter(|column| bare(column.name()).is_some_and(|bare| same_name(&bare, name)));
+        found.next().filter(|_| found.next().is_none())
+    }
+
+    /// The name that a column has without the alias of a joined table.
+    pub fn bare<'c>(&self, column: &'c str) -> &'c str {
+        self.tables.iter().find_map(|table| table.bare(column)).unwrap_or(column)
     }
 
     pub fn visible(&self) -> impl Iterator<Item = &ScopeColumn> {

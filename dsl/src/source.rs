@@ -13,28 +13,35 @@ use crate::{
     plan::{FieldPlan, Open, Place, SourcePlan, TypePlan},
     scope::{Scope, ScopeColumn, same_name},
     types::{METADATA, metadata_field},
-    walk::Walk,
+    walk::{Intake, Walk},
 };
 
 /// A source as the walk begins with it. `place` is `None` when it did not resolve.
 pub(crate) struct Source {
-    place: Option<Place>,
+    pub place: Option<Place>,
     follow: bool,
-    endless: bool,
+    /// Where it says that it never ends.
+    pub endless: Option<Span>,
     format: Format,
-    schema: Option<SchemaFacts>,
+    pub schema: Option<SchemaFacts>,
+    pub intake: usize,
 }
 
 impl<'a> Walk<'a> {
-    pub fn source(&mut self, flow: &'a ast::Flow) -> (Source, Scope) {
-        let written = &flow.source;
-        for more in &flow.more {
-            let span = match more {
-                ast::MoreSource::Comma(source) => source.span,
-                ast::MoreSource::Join(join) => join.span,
-            };
-            self.say(say::join(span));
+    /// The source of the pipeline. Tables that are joined behind it are steps: see `flow::join`.
+    pub fn source(&mut self, flow: &ast::Flow) -> (Source, Scope) {
+        let (source, scope) = self.intake(&flow.source);
+        if let Some(refresh) = &flow.source.refresh {
+            self.say(say::refresh(refresh.span));
         }
+        self.endless = source.endless;
+        self.event_time = source.schema.as_ref().and_then(|schema| Some(schema.event_time.as_ref()?.column.clone()));
+        (source, scope)
+    }
+
+    /// One way into the pipeline, and the columns that are there.
+    pub fn intake(&mut self, written: &ast::Source) -> (Source, Scope) {
+        let intake = self.meet();
         let place = self.place_of_source(written);
         let follow = written.follow.is_some();
         if let (Some(span), Some(resolved)) = (written.follow, &place)
@@ -53,18 +60,18 @@ impl<'a> Walk<'a> {
             let facts = resolved.connector.source.as_ref();
             facts.is_some_and(|source| source.endless || follow && source.follow)
         });
-        self.endless =
+        let endless =
             endless.then(|| written.follow.map_or(kind_span(written), |follow| kind_span(written).to(follow)));
         let schema = self.schema(written);
-        self.event_time = schema.as_ref().and_then(|schema| Some(schema.event_time.as_ref()?.column.clone()));
-        let mut scope = self.first_scope(&schema, written);
+        self.intakes[intake].declared = schema.is_some();
+        let mut scope = self.first_scope(&schema, written, intake);
         scope.alias = written.alias.as_ref().map(|alias| alias.text.clone());
         // A schema says the columns even where the source is not known; otherwise any name may be one.
         scope.lost = schema.is_none() && (place.is_none() || written.schema.is_some());
         if scope.lost {
             scope.open = None;
         }
-        (Source { place: place.map(|resolved| resolved.place), follow, endless, format, schema }, scope)
+        (Source { place: place.map(|resolved| resolved.place), follow, endless, format, schema, intake }, scope)
     }
 
     fn place_of_source(&mut self, written: &ast::Source) -> Option<Resolved<'a>> {
@@ -117,8 +124,8 @@ impl<'a> Walk<'a> {
         (!schema.broken).then(|| schema.clone())
     }
 
-    fn first_scope(&mut self, schema: &Option<SchemaFacts>, written: &ast::Source) -> Scope {
-        let mut scope = Scope::default();
+    fn first_scope(&mut self, schema: &Option<SchemaFacts>, written: &ast::Source, intake: usize) -> Scope {
+        let mut scope = Scope { marked: self.event_time.is_some(), intakes: vec![intake], ..Scope::default() };
         match schema {
             Some(schema) => {
                 let fields = schema.fields.iter().filter_map(FieldPlan::field);
@@ -127,7 +134,9 @@ impl<'a> Walk<'a> {
             None => {
                 scope.open = Some(Open::default());
                 if written.schema.is_none() {
-                    scope.columns.extend(self.fields.iter().map(|field| ScopeColumn::undeclared(&field.name)));
+                    scope
+                        .columns
+                        .extend(self.intakes[intake].fields.iter().map(|field| ScopeColumn::undeclared(&field.name)));
                 }
             }
         }
@@ -139,29 +148,34 @@ impl<'a> Walk<'a> {
 
     /// The source of the plan, now that it is known what the steps read.
     pub fn source_plan(&self, source: Source, metadata: Vec<String>) -> Option<SourcePlan> {
-        let json = |name: &str| FieldPlan { name: name.to_owned(), kind: TypePlan::json(), not_null: false };
         let declared = source.schema.is_some();
         let (fields, reject_unknown, event_time) = match source.schema {
             Some(schema) => (schema.fields, schema.reject_unknown, schema.event_time),
-            None => (self.fields.iter().map(|field| json(&field.name)).collect(), false, None),
+            None => (undeclared(&self.intakes[source.intake]), false, None),
         };
         Some(SourcePlan {
             place: source.place?,
             follow: source.follow,
-            endless: source.endless,
+            endless: source.endless.is_some(),
             format: source.format.name(),
             csv: source.format.csv,
             declared,
             fields,
             reject_unknown,
-            whole_record: self.whole_record,
+            whole_record: self.intakes[source.intake].whole_record,
             metadata,
             event_time,
         })
     }
 }
 
-fn kind_span(source: &ast::Source) -> Span {
+/// The fields that are read of an open record.
+pub(crate) fn undeclared(intake: &Intake) -> Vec<FieldPlan> {
+    let json = |name: &str| FieldPlan { name: name.to_owned(), kind: TypePlan::json(), not_null: false };
+    intake.fields.iter().map(|field| json(&field.name)).collect()
+}
+
+pub(crate) fn kind_span(source: &ast::Source) -> Span {
     match &source.kind {
         ast::SourceKind::Object(name) => name.span,
         ast::SourceKind::Call(call) => call.span,

@@ -15,6 +15,9 @@ use crate::{
 /// Fates that count as dropped.
 const DROPPED: [Fate; 5] = [Fate::Duplicate, Fate::Filtered, Fate::Late, Fate::Stale, Fate::Dead];
 
+/// The reason of a row that a JOIN found nothing for.
+const UNMATCHED: &str = "unmatched";
+
 /// The plan of a test; `None` when its pipeline did not compile or it has a mistake, which is in `said`.
 pub(crate) fn compile(
     test: &ast::Test,
@@ -33,14 +36,16 @@ pub(crate) fn compile(
     let mut constants = Constants { world, said };
     let rows = constants.all(test);
     let plan = plan?;
-    let input = input(test, plan, world, said);
+    let inputs = inputs(test, plan, world, said);
     let expectations = expectations(test, plan, world, rows, said);
     (said.len() == before).then_some(())?;
+    let (input, more) = inputs?;
     Some(TestPlan {
         name: test.name.text.clone(),
         pipeline: plan.pipeline.clone(),
         span: (test.span.start, test.span.end),
-        input: input?,
+        input,
+        more,
         clock_at,
         checkpoint_every_rows: test.checkpoint_every.map(|count| count.value),
         crash_at_checkpoint: test.crash_at.map(|count| count.value),
@@ -61,35 +66,52 @@ fn instant(clock: &ast::SqlExpr) -> Option<i64> {
     }
 }
 
-fn input(test: &ast::Test, plan: &Plan, world: &World, said: &mut Vec<Diagnostic>) -> Option<TestInput> {
-    let (first, more) = match test.inputs.split_first() {
-        Some(inputs) => inputs,
-        None => {
-            said.push(say::no_input(test.name.span));
-            return None;
+/// What comes in at the source, and at the other places that the pipeline reads. A place without an input is empty.
+fn inputs(
+    test: &ast::Test,
+    plan: &Plan,
+    world: &World,
+    said: &mut Vec<Diagnostic>,
+) -> Option<(TestInput, Vec<(String, TestInput)>)> {
+    if test.inputs.is_empty() {
+        said.push(say::no_input(test.name.span));
+        return None;
+    }
+    let mut places: Vec<&str> = Vec::new();
+    for source in plan.sources().into_iter().chain(plan.tables()) {
+        if !places.contains(&source.place.text.as_str()) {
+            places.push(&source.place.text);
         }
-    };
-    let source = &plan.source.place.text;
+    }
+    let mut given: Vec<Vec<&ast::TestInput>> = vec![Vec::new(); places.len()];
     for input in &test.inputs {
-        if let Some(target) = &input.source
-            && squeezed(target.span().of(world.source)) != squeezed(source)
-        {
-            said.push(say::no_such_input(target.span(), source));
+        let place = input.source.as_ref().map(|target| squeezed(target.span().of(world.source)));
+        let index = place.as_ref().map_or(Some(0), |text| places.iter().position(|known| squeezed(known) == *text));
+        match (index, &input.source) {
+            (Some(index), _) => given[index].push(input),
+            (None, Some(target)) => said.push(say::no_such_input(target.span(), &places)),
+            (None, None) => {}
         }
+    }
+    let mut given = given.into_iter().map(|inputs| rows_of(&inputs, said));
+    let first = given.next()?;
+    let more = places.iter().skip(1).map(|place| (*place).to_owned()).zip(given).collect();
+    Some((first, more))
+}
+
+/// The rows of one place, or the file that has them.
+fn rows_of(inputs: &[&ast::TestInput], said: &mut Vec<Diagnostic>) -> TestInput {
+    if let [ast::TestInput { rows: ast::InputRows::File(path), .. }] = inputs {
+        return TestInput::File(path.text.clone());
     }
     let mut rows = Vec::new();
-    match (&first.rows, more) {
-        (ast::InputRows::File(path), []) => return Some(TestInput::File(path.text.clone())),
-        (ast::InputRows::Rows(_), _) | (ast::InputRows::File(_), _) => {
-            for input in &test.inputs {
-                match &input.rows {
-                    ast::InputRows::Rows(texts) => rows.extend(texts.iter().map(|text| text.text.clone())),
-                    ast::InputRows::File(path) => said.push(say::rows_or_file(path.span)),
-                }
-            }
+    for input in inputs {
+        match &input.rows {
+            ast::InputRows::Rows(texts) => rows.extend(texts.iter().map(|text| text.text.clone())),
+            ast::InputRows::File(path) => said.push(say::rows_or_file(path.span)),
         }
     }
-    Some(TestInput::Rows(rows))
+    TestInput::Rows(rows)
 }
 
 /// Evaluates nothing: only sees that a row's values are constants, and writes them as SQL.
@@ -178,10 +200,12 @@ fn dropped(count: &ast::Dropped, plan: &Plan, said: &mut Vec<Diagnostic>) -> Opt
         return None;
     };
     let mut reasons: Vec<String> = DROPPED.iter().map(|fate| fate.as_str().to_owned()).collect();
-    plan.each_step(&mut |step| {
-        if let StepKind::Expect { name, .. } = &step.kind {
-            reasons.push(name.clone());
+    plan.each_step(&mut |step| match &step.kind {
+        StepKind::Expect { name, .. } => reasons.push(name.clone()),
+        StepKind::Join(join) if !join.left && !reasons.iter().any(|known| known == UNMATCHED) => {
+            reasons.push(UNMATCHED.to_owned());
         }
+        _ => {}
     });
     if !reasons.contains(&because.text) {
         said.push(say::no_such_reason(because.span, &because.text, &reasons));
@@ -222,6 +246,7 @@ fn last_sink(flow: &[Step]) -> Option<(&Step, &SinkPlan)> {
     match &last.kind {
         StepKind::Sink(sink) => Some((last, sink)),
         StepKind::Tee { flow } => last_sink(flow),
+        StepKind::Fork { flows } => last_sink(flows.last()?),
         StepKind::Arms { arms, .. } => last_sink(&arms.iter().find(|arm| arm.primary)?.flow),
         _ => None,
     }

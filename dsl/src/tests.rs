@@ -1,7 +1,9 @@
 //! The compiler from the outside: a file in, its plan or its messages out, compared whole.
 
+mod aggregates;
 mod diagnostics;
 mod formats;
+mod joins;
 mod pages;
 mod plans;
 mod random;
@@ -42,7 +44,12 @@ pub(super) fn catalog() -> Catalog {
                 Some(SinkFacts { formats: formats(&["json", "csv"]), ..file_sink.clone() }),
                 vec![path.clone(), argument("compression", "text", false), argument("settle", "duration", false)],
             ),
-            connector("http", Some(SourceFacts { endless: true, follow: false, formats: formats(&["json"]) }), None, vec![path.clone()]),
+            connector(
+                "http",
+                Some(SourceFacts { endless: true, follow: false, formats: formats(&["json"]) }),
+                None,
+                vec![path.clone()],
+            ),
             connector(
                 "parquet",
                 None,

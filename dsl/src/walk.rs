@@ -12,7 +12,7 @@ use crate::{
     catalog::Catalog,
     message::names as say,
     names::Names,
-    scope::{Found, Scope},
+    scope::{Found, Joined, Scope, ScopeColumn, same_name},
 };
 
 /// What is the same for the whole file.
@@ -24,6 +24,9 @@ pub(crate) struct World<'a> {
     pub names: Names<'a>,
 }
 
+/// More sources than a pipeline can have.
+const MOST_SOURCES: usize = 16;
+
 /// A field of the open record, and where it is read first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ReadField {
@@ -31,12 +34,25 @@ pub(crate) struct ReadField {
     pub span: Span,
 }
 
+/// One way into the pipeline (its source, one more of a `UNION`, a table), and what is read of the records that come there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Intake {
+    /// Fields that steps read and nothing declares.
+    pub fields: Vec<ReadField>,
+    /// The flow hashes or writes whole records.
+    pub whole_record: bool,
+    /// A schema says the fields.
+    pub declared: bool,
+}
+
 pub(crate) struct Walk<'a> {
     pub world: &'a World<'a>,
     pub pipeline: &'a ast::Pipeline,
     pub said: Vec<Diagnostic>,
-    /// Fields that steps read and nothing declares.
-    pub fields: Vec<ReadField>,
+    /// In the order in which they are met.
+    pub intakes: Vec<Intake>,
+    /// How many of them were met so far.
+    pub met: usize,
     /// Ids of steps that are taken.
     pub ids: BTreeSet<String>,
     /// Names of `EXPECT`s, with their places.
@@ -45,24 +61,23 @@ pub(crate) struct Walk<'a> {
     pub endless: Option<Span>,
     /// The column that is a record's time, where the schema says so.
     pub event_time: Option<String>,
-    /// The flow hashes or writes whole records.
-    pub whole_record: bool,
     /// Something did not compile, whether this walk said so or who read the file.
     pub broken: bool,
 }
 
 impl<'a> Walk<'a> {
-    pub fn new(world: &'a World<'a>, pipeline: &'a ast::Pipeline, fields: Vec<ReadField>) -> Self {
+    pub fn new(world: &'a World<'a>, pipeline: &'a ast::Pipeline, fields: Vec<Vec<ReadField>>) -> Self {
         Self {
             world,
             pipeline,
             said: Vec::new(),
-            fields,
-            ids: BTreeSet::new(),
+            intakes: fields.into_iter().map(|fields| Intake { fields, ..Intake::default() }).collect(),
+            met: 0,
+            // The names of the sources in the books.
+            ids: (2..=MOST_SOURCES).map(|n| format!("source_{n}")).chain(["source".to_owned()]).collect(),
             expectations: Vec::new(),
             endless: None,
             event_time: None,
-            whole_record: false,
             broken: false,
         }
     }
@@ -79,9 +94,9 @@ impl<'a> Walk<'a> {
             Found::Column(column) => return Some(column.name().to_owned()),
             Found::Lost => return None,
             Found::Undeclared if name.starts_with("__") => say::reserved_field(span, name),
-            Found::Undeclared if !scope.is_alias(name) => {
+            Found::Undeclared if !scope.is_alias(name) && scope.joined(name).is_none() => {
                 scope.add_undeclared(name);
-                self.field_is_read(name, span);
+                self.field_is_read(name, span, &scope.intakes);
                 return Some(name.to_owned());
             }
             Found::Undeclared => say::alias_alone(span, name),
@@ -93,11 +108,55 @@ impl<'a> Walk<'a> {
         None
     }
 
-    fn field_is_read(&mut self, name: &str, span: Span) {
-        match self.fields.iter_mut().find(|field| field.name == name) {
-            Some(field) => field.span = field.span.min(span),
-            None => self.fields.push(ReadField { name: name.to_owned(), span }),
+    pub fn field_is_read(&mut self, name: &str, span: Span, intakes: &[usize]) {
+        for intake in intakes {
+            let fields = &mut self.intakes[*intake].fields;
+            match fields.iter_mut().find(|field| field.name == name) {
+                Some(field) => field.span = field.span.min(span),
+                None => fields.push(ReadField { name: name.to_owned(), span }),
+            }
         }
+    }
+
+    /// The next way into the pipeline.
+    pub fn meet(&mut self) -> usize {
+        if self.met == self.intakes.len() {
+            self.intakes.push(Intake::default());
+        }
+        self.met += 1;
+        self.met - 1
+    }
+
+    /// Whole records of a step are hashed or written.
+    pub fn takes_whole_records(&mut self, scope: &Scope) {
+        for intake in scope.intakes.iter().filter(|_| scope.open.is_some()) {
+            self.intakes[*intake].whole_record = true;
+        }
+    }
+
+    /// The column of a joined table, called `alias.column`. `None` when there is none; that has been said.
+    pub fn joined_column(&mut self, table: &Joined, name: &str, span: Span, scope: &mut Scope) -> Option<String> {
+        if name.starts_with("__") {
+            self.say(say::reserved_field(span, name));
+            return None;
+        }
+        let wanted = table.column(name);
+        let alike: Vec<String> = scope.columns.iter().map(|column| column.name().to_owned()).collect();
+        if alike.contains(&wanted) {
+            return Some(wanted);
+        }
+        if table.open {
+            scope.columns.push(ScopeColumn::hidden(syncline_functions::json_field(&wanted)));
+            self.field_is_read(name, span, &[table.intake]);
+            return Some(wanted);
+        }
+        let mut same = alike.iter().filter(|column| same_name(column, &wanted));
+        if let Some(found) = same.next() {
+            return Some(found.clone());
+        }
+        let known: Vec<&str> = alike.iter().filter_map(|column| table.bare(column)).collect();
+        self.say(say::no_such_joined(span, name, &table.alias, &known));
+        None
     }
 
     /// The id of the next step of this kind: `where`, `where_2`, ….

@@ -2,13 +2,14 @@
 //!
 //! Every step has its fixed place, so a batch moves by direct calls: no queue, no hand-over, nothing per record between steps.
 
-use syncline_record::StepId;
+use syncline_record::{Books, StepId};
 
 use crate::{
     operator::{Operator, Side},
     operators::{Decode, Present},
     sink::StagedSink,
     source::Source,
+    table::TableInput,
 };
 
 pub struct Graph {
@@ -16,6 +17,8 @@ pub struct Graph {
     pub inputs: Vec<Input>,
     /// Every edge goes from a step to a later one.
     pub nodes: Vec<Node>,
+    /// Bounded sides of joins, read whole before the first row.
+    pub tables: Vec<TableInput>,
 }
 
 /// A source with the step that makes rows of its records.
@@ -78,6 +81,12 @@ pub fn input_step(index: usize) -> StepId {
         0 => StepId::new(SOURCE),
         _ => StepId::new(format!("{SOURCE}_{}", index + 1)),
     }
+}
+
+/// Rows that came in, over all inputs.
+pub fn rows_in(books: &Books) -> u64 {
+    let pages = (0..MOST_INPUTS).filter_map(|index| books.steps.get(&input_step(index)));
+    pages.map(|page| page.rows_in).sum()
 }
 
 /// Inputs of one pipeline: more are a mistake, and every start looks at the cursors of each.

@@ -20,4 +20,5 @@ pub mod simulation;
 pub mod sink;
 pub mod source;
 pub mod store;
+pub mod table;
 pub mod witness;

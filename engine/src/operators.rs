@@ -1,5 +1,6 @@
 //! One file per operator; this list is all that the graph knows of them.
 
+pub mod aggregate;
 pub mod arms;
 pub mod decode;
 pub mod dedup;
@@ -7,9 +8,11 @@ pub mod dedup_last;
 pub mod expect;
 pub mod filter;
 pub mod group;
+pub mod join;
 pub mod lanes;
 pub mod present;
 pub mod project;
+pub mod union;
 
 pub use arms::Arms;
 pub use decode::Decode;
@@ -18,9 +21,11 @@ pub use dedup_last::DedupLast;
 pub use expect::{Expect, Violation};
 pub use filter::Filter;
 pub use group::Group;
+pub use join::TableJoin;
 pub use lanes::Lanes;
 pub use present::Present;
 pub use project::Project;
+pub use union::Union;
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,9 @@ pub mod restart;
 mod sinks;
 pub mod start;
 pub mod supervisor;
+mod tables;
+
+pub(crate) use job::letter;
 
 #[cfg(test)]
 mod tests;

@@ -81,7 +81,8 @@ pub enum SourceError {
     Log(#[from] LogError),
 }
 
-/// Called by one thread: `open` once, then `poll` until `Ended` or the stop.
+/// Called by one thread: `open` once, then `poll` until `Ended` or the stop. The source of a table that is joined is opened again for
+/// each reading, from its beginning.
 pub trait Source: Send {
     /// Goes to the committed cursors (empty at a first start). `now` is the instant of this start; a source that has no
     /// record times takes it for partitions that it meets for the first time, and keeps it in their cursors.

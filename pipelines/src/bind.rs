@@ -3,8 +3,10 @@
 //! `env()` and `secret()` are resolved here, and what they resolve to goes into connectors only. Binding touches nothing outside:
 //! connectors are made, not opened.
 
+mod aggregate;
 mod flow;
 pub mod formats;
+mod inputs;
 pub mod places;
 mod values;
 
@@ -130,17 +132,18 @@ pub fn bind(
     witness: Box<dyn Witness>,
 ) -> Result<Pipeline, BindError> {
     let decode = Decode::new(wanted(&plan.source)?);
-    let endless = plan.source.endless;
+    let endless = plan.endless();
     let mut flow = Flow::new(plan, planner, edges, endless);
     let first = flow.steps(&plan.flow, decode.schema(), flow::Branch::Main)?;
-    let Flow { nodes, sinks, .. } = flow;
+    let Flow { nodes, sinks, inputs: more, tables, .. } = flow;
     let input = Input { step: input_step(0), source: edges.source(&plan.source)?, decode, first };
+    let inputs = std::iter::once(input).chain(more).collect();
     let job = JobSpec {
         pipeline: plan.pipeline.clone(),
         plan: plan.digest(),
         checkpoint_every: Duration::from_micros(plan.options.checkpoint_every),
         keep_passed: plan.options.ledger_all,
-        graph: Graph { inputs: vec![input], nodes },
+        graph: Graph { inputs, nodes, tables },
         witness,
     };
     Ok(Pipeline { job, sinks })

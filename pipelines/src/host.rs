@@ -71,14 +71,14 @@ impl Host {
     /// A pipeline will run: the process is not ready before it does, and its path takes records.
     pub fn expect(&self, member: &Member) {
         self.state.live().starting(member.name());
-        if let Some(topic) = member.inlet() {
+        for topic in member.inlets() {
             self.state.ingest.open(&topic, member.name());
         }
     }
 
     /// A pipeline is not among the files any more: its path takes no more records for it.
     pub fn forget(&self, member: &Member) {
-        if let Some(topic) = member.inlet() {
+        for topic in member.inlets() {
             self.state.ingest.close(&topic, member.name());
         }
     }

@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use syncline_dsl::plan::{Plan, Value};
+use syncline_dsl::plan::{Place, Plan, Value};
 use syncline_syntax::{Span, ast};
 
 use crate::{
@@ -43,9 +43,12 @@ impl Member {
         same_place && self.plan.digest() == other.plan.digest() && self.plan.options == other.plan.options
     }
 
-    /// The topic that its `http` source reads.
-    pub fn inlet(&self) -> Option<String> {
-        let place = &self.plan.source.place;
+    /// The topics that its `http` sources read.
+    pub fn inlets(&self) -> Vec<String> {
+        self.plan.sources().into_iter().filter_map(|source| Self::inlet(&source.place)).collect()
+    }
+
+    fn inlet(place: &Place) -> Option<String> {
         let named = place.named.iter().find(|(name, _)| name == "path").map(|(_, value)| value);
         match place.positional.first().or(named) {
             Some(Value::Text(path)) if place.connector == "http" => Some(ingest_topic(path)),

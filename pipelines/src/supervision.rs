@@ -115,7 +115,7 @@ impl Supervision<'_> {
     ) {
         let name = member.name().to_owned();
         self.host.expect(&member);
-        if member.inlet().is_some() && !self.once && self.host.address().is_none() {
+        if !member.inlets().is_empty() && !self.once && self.host.address().is_none() {
             tracing::warn!(pipeline = name, "nobody can send it records: this process does not listen; start it again");
         }
         let stop = Arc::new(AtomicBool::new(crew.stopping));
@@ -164,7 +164,7 @@ impl Supervision<'_> {
             );
         }
         if let Some(next) = next {
-            if over.member.inlet() != next.inlet() {
+            if over.member.inlets() != next.inlets() {
                 self.host.forget(&over.member);
             }
             return self.begin(scope, crew, next, StartOptions::default(), tell);

@@ -15,7 +15,7 @@ use syncline_engine::{
         supervisor::{self, Ending, Look},
     },
 };
-use syncline_record::{Fate, StepId};
+use syncline_record::Fate;
 
 use crate::{
     api::Activity,
@@ -57,7 +57,7 @@ impl Task<'_> {
             let witness = witness::open(folder, &plan.pipeline);
             bind(plan, &all.planner, &edges, witness).map_err(|error| error.to_string())
         };
-        let bounded = !plan.source.endless || all.once;
+        let bounded = !plan.endless() || all.once;
         let mut bar = Bar::new(&plan.pipeline, bounded && all.bars);
         let mut watch = |look: &Look| {
             bar.show(look);
@@ -82,7 +82,7 @@ impl Task<'_> {
         let (name, store) = (self.member.name(), &*self.all.world.ground.store);
         let Ok(Some(run)) = checkpoint::last_run(store, name) else { return };
         let books = run.books(&checkpoint::delivered(store, name).unwrap_or_default());
-        let rows = books.steps.get(&StepId::new(syncline_engine::graph::SOURCE)).map_or(0, |page| page.rows_in);
+        let rows = syncline_engine::graph::rows_in(&books);
         let mut fates = String::new();
         for fate in Fate::ALL.into_iter().filter(|fate| ![Fate::Passed, Fate::Absorbed].contains(fate)) {
             let count: u64 = books.steps.values().map(|page| page.fate(fate)).sum();
@@ -127,7 +127,7 @@ fn restart(plan: &Plan, once: bool) -> Restart {
         Some(RestartWhen::Never) => When::Never,
         Some(RestartWhen::OnFailure) => When::OnFailure,
         Some(RestartWhen::Always) => When::Always,
-        None if plan.source.endless || asked => When::OnFailure,
+        None if plan.endless() || asked => When::OnFailure,
         None => When::Never,
     };
     Restart { when, delay: said.delay.map_or(RESTART_DELAY, Duration::from_micros), most: said.most }

@@ -9,7 +9,7 @@ mod table;
 
 use std::sync::{Arc, Mutex};
 
-use syncline_dsl::plan::{ExpectationKind, Place, Plan, SourcePlan, TestPlan};
+use syncline_dsl::plan::{ExpectationKind, Place, Plan, SourcePlan, TestInput, TestPlan};
 use syncline_engine::{
     clock::{SeededRng, VirtualClock},
     ledger::{self, SinkFrame},
@@ -57,44 +57,81 @@ pub struct Difference {
 
 /// Runs one test. `Err`: it could not be run at all.
 pub fn run(test: &TestPlan, plan: &Plan, planner: &Planner, folder: &std::path::Path) -> Result<Verdict, String> {
-    let (records, csv) = input::given(&test.input, plan, folder)?;
-    let plan = &Plan { source: SourcePlan { csv, ..plan.source.clone() }, ..plan.clone() };
+    let mut plan = plan.clone();
+    let mut rows: Given = vec![];
+    let first = plan.source.place.text.clone();
+    for (place, input) in
+        std::iter::once((&first, &test.input)).chain(test.more.iter().map(|(place, rows)| (place, rows)))
+    {
+        rows.push((place.clone(), Arc::new(given(input, place, &mut plan, folder)?)));
+    }
+    let plan = &plan;
     let now = match test.clock_at {
         Some(at) => at,
-        None => latest_time(plan, &records)?.unwrap_or(SOME_DAY),
+        None => latest_time(plan, &rows)?.unwrap_or(SOME_DAY),
     };
-    let every = test.checkpoint_every_rows.unwrap_or((records.bytes.len() as u64 / 4).max(1));
-    let edges = TestEdges { records: Arc::new(records), every: every as usize, now, tables: Mutex::default() };
+    let every = test.checkpoint_every_rows.unwrap_or((rows[0].1.bytes.len() as u64 / 4).max(1));
+    let edges = TestEdges { rows, every: every as usize, now, tables: Mutex::default() };
     let bench = Bench::new(now);
     bench.play(plan, planner, &edges, test.crash_at_checkpoint)?;
     let tables = edges.tables.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     judge(test, planner, &tables, &bench.ground, &plan.pipeline, folder)
 }
 
-/// The latest event time of the input; `None` when its records have no time of their own.
-fn latest_time(plan: &Plan, records: &Records) -> Result<Option<Micros>, String> {
-    if plan.source.event_time.is_none() {
-        return Ok(None);
-    }
-    let wanted = crate::bind::wanted(&plan.source).map_err(|error| error.to_string())?;
-    let delay = wanted.event_time.as_ref().map_or(0, |event| event.delay);
-    let mut decode = Decode::new(wanted);
-    let mut out = syncline_engine::operator::Output::new(StepId::new("source"), false);
-    decode.push(input::origin(records, 0, records.bytes.len(), Micros::MIN / 2), None, Micros::MAX / 2, &mut out);
-    Ok(decode.watermarks().values().max().map(|watermark| watermark.saturating_add(delay)).filter(|time| *time > 0))
+/// The records of one place, which the plan then reads as what they are.
+fn given(input: &TestInput, place: &str, plan: &mut Plan, folder: &std::path::Path) -> Result<Records, String> {
+    let mut said = None;
+    plan.each_intake(&mut |source| {
+        if source.place.text == place {
+            said = source.csv.clone();
+        }
+    });
+    let (records, csv) = input::given(input, said.as_ref(), folder)?;
+    plan.each_intake(&mut |source| {
+        if source.place.text == place {
+            source.csv = csv.clone();
+        }
+    });
+    Ok(records)
 }
 
-/// The source and the sinks of a test.
+/// The rows of a test, by the place that they come from.
+type Given = Vec<(String, Arc<Records>)>;
+
+fn rows_at(given: &Given, place: &str) -> Arc<Records> {
+    given.iter().find(|(known, _)| known == place).map(|(_, rows)| rows.clone()).unwrap_or_default()
+}
+
+/// The latest event time of the inputs; `None` when their records have no time of their own.
+fn latest_time(plan: &Plan, given: &Given) -> Result<Option<Micros>, String> {
+    let mut latest = None;
+    for source in plan.sources() {
+        if source.event_time.is_none() {
+            continue;
+        }
+        let rows = rows_at(given, &source.place.text);
+        let wanted = crate::bind::wanted(source).map_err(|error| error.to_string())?;
+        let delay = wanted.event_time.as_ref().map_or(0, |event| event.delay);
+        let mut decode = Decode::new(wanted);
+        let mut out = syncline_engine::operator::Output::new(StepId::new("source"), false);
+        decode.push(input::origin(&rows, 0, rows.bytes.len(), Micros::MIN / 2), None, Micros::MAX / 2, &mut out);
+        let times = decode.watermarks().values().map(|watermark| watermark.saturating_add(delay));
+        latest = latest.max(times.max().filter(|time| *time > 0));
+    }
+    Ok(latest)
+}
+
+/// The sources and the sinks of a test.
 struct TestEdges {
-    records: Arc<Records>,
+    rows: Given,
     every: usize,
     now: Micros,
     tables: Mutex<Vec<(StepId, Arc<Mutex<Table>>)>>,
 }
 
 impl Edges for TestEdges {
-    fn source(&self, _: &SourcePlan) -> Result<Box<dyn Source>, BindError> {
-        Ok(Box::new(RowsSource::new(self.records.clone(), self.every, self.now)))
+    fn source(&self, plan: &SourcePlan) -> Result<Box<dyn Source>, BindError> {
+        Ok(Box::new(RowsSource::new(rows_at(&self.rows, &plan.place.text), self.every, self.now)))
     }
 
     fn sink(&self, _: &str, _: &Place, edge: SinkEdge<'_>) -> Result<Sink, BindError> {

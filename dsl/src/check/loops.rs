@@ -14,7 +14,7 @@ type Thing = (String, Vec<(String, Value)>);
 struct Flow<'a> {
     plan: &'a Plan,
     at: usize,
-    reads: Thing,
+    reads: Vec<Thing>,
     writes: Vec<(&'a Step, Thing)>,
 }
 
@@ -25,7 +25,7 @@ pub(crate) fn feedback(plans: &[(usize, &Plan)], catalog: &Catalog) -> Vec<Charg
         .map(|&(at, plan)| Flow {
             plan,
             at,
-            reads: real(thing(&plan.source.place, catalog)),
+            reads: plan.sources().iter().map(|source| real(thing(&source.place, catalog))).collect(),
             writes: sinks(plan).into_iter().map(|(step, sink)| (step, real(thing(&sink.place, catalog)))).collect(),
         })
         .collect();
@@ -48,7 +48,7 @@ fn way_back(goal: &Flow<'_>, place: &Thing, flows: &[Flow<'_>]) -> Option<Vec<St
     let mut ways: Vec<(Vec<String>, &Thing)> = vec![(vec![goal.plan.pipeline.clone()], place)];
     let mut seen: Vec<&str> = Vec::new();
     while let Some((way, written)) = ways.pop() {
-        for reader in flows.iter().filter(|reader| feeds(written, &reader.reads)) {
+        for reader in flows.iter().filter(|reader| reader.reads.iter().any(|read| feeds(written, read))) {
             let mut way = way.clone();
             way.push(reader.plan.pipeline.clone());
             if reader.plan.pipeline == goal.plan.pipeline {

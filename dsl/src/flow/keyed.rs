@@ -53,7 +53,9 @@ impl Walk<'_> {
             order_by = self.record_time(step, scope);
         }
         let content = by.as_ref().is_some_and(Vec::is_empty) || keep == Keep::Last;
-        self.whole_record |= content && scope.open.is_some();
+        if content {
+            self.takes_whole_records(scope);
+        }
         let id = self.id(&branch.prefix, "dedup");
         match by.map(|by| if by.is_empty() { self.content(scope) } else { by }) {
             Some(by) if compiled => Made::step(StepKind::Dedup { by, within, keep, order_by }, id),

@@ -54,6 +54,7 @@ impl Walk<'_> {
         }
         let before = std::mem::take(scope);
         let open = before.open.clone().filter(|_| selected.all);
+        scope.marked = before.marked;
         for name in before.visible_names() {
             if !selected.outputs.iter().any(|output| output.column.name() == name) {
                 scope.gone.push(Gone { name, span: step.span, how: How::NotSelected });
@@ -66,6 +67,10 @@ impl Walk<'_> {
             scope.gone = before.gone.clone();
             scope.gone.extend(selected.excluded.iter().map(|name| gone(name, step.span)));
             scope.alias = before.alias.clone();
+            scope.tables = before.tables.clone();
+            scope.intakes = before.intakes.clone();
+        } else if let (None, Some(table)) = (&scope.ended_alias, before.tables.first()) {
+            scope.ended_alias = Some((table.alias.clone(), step.span));
         }
         scope.open = open.map(|open| changed(open, &selected.excluded, &selected.made));
         scope.lost = before.lost && selected.outputs.is_empty();

@@ -156,7 +156,8 @@ impl<'a> Walk<'a> {
             let Expr::Identifier(name) = part else { return ControlFlow::Continue(()) };
             let made = scope.columns.iter().any(|column| !column.undeclared && same_name(column.name(), &name.value));
             let known = matches!(at_shard.find(&name.value), Found::Column(_) | Found::Lost);
-            let read_before = self.fields.iter().any(|field| field.name == name.value);
+            let read_before =
+                self.intakes.iter().any(|intake| intake.fields.iter().any(|field| field.name == name.value));
             let passed = read_before && at_shard.open.is_some();
             if made && !known && !passed {
                 return ControlFlow::Break((name.value.clone(), self.place_of(name.span, when.span)));
@@ -185,7 +186,7 @@ impl<'a> Walk<'a> {
         if let (true, false, Some(resolved)) = (open, scope.lost, needs_columns) {
             self.say(say::needs_columns(step, resolved.connector, &scope.visible_names()));
         }
-        self.whole_record |= open;
+        self.takes_whole_records(scope);
         let (Some(resolved), Some(write)) = (resolved, write) else { return Made::Nothing };
         let columns = if open { Vec::new() } else { scope.visible_names() };
         Made::step(StepKind::Sink(SinkPlan { place: resolved.place, write, columns, csv: format.csv }), id)

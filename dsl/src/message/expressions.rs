@@ -19,7 +19,11 @@ pub(crate) fn not_repeatable(span: Span, function: &str) -> Diagnostic {
 pub(crate) fn not_here(span: Span, what: &str) -> Diagnostic {
     let said = Diagnostic::error(slug::NOT_YET, format!("{what} cannot be used here yet"))
         .at(span, "an expression is computed from one record alone");
-    if what.contains("aggregate") { said.help("AGGREGATE … GROUP BY is not part of this version") } else { said }
+    if what.contains("aggregate") {
+        said.help("|> AGGREGATE … GROUP BY … computes it for each group")
+    } else {
+        said
+    }
 }
 
 pub(crate) fn not_read_back(span: Span) -> Diagnostic {

@@ -159,3 +159,10 @@ pub(crate) fn watermark_form(span: Span, column: &str) -> Diagnostic {
         .at(span, "another expression")
         .fix("write how late a record can come", vec![Edit::replace(span, format!("{column} - INTERVAL '30 seconds'"))])
 }
+
+/// A name behind the alias of a joined table whose schema does not have it.
+pub(crate) fn no_such_joined(span: Span, name: &str, alias: &str, known: &[&str]) -> Diagnostic {
+    let said = Diagnostic::error(slug::NO_SUCH_COLUMN, format!("{alias} has no column {name}"));
+    with_nearest(said, span, name, known.iter().copied(), "no column of the table has this name")
+        .help(format!("columns of {alias}: {}", listed(known.iter().copied())))
+}

@@ -14,9 +14,16 @@ fn not_yet(title: impl Into<String>, span: Span, label: impl Into<String>) -> Di
     Diagnostic::error(slug::NOT_YET, title).at(span, label)
 }
 
-pub(crate) fn join(span: Span) -> Diagnostic {
-    not_yet("a pipeline reads one source in this version", span, "a second one")
-        .help("write a pipeline for each source")
+pub(crate) fn comma(span: Span) -> Diagnostic {
+    not_yet("a comma would join every row with every row", span, "a second source")
+        .help("FROM a JOIN b AS r ON r.key = key joins them by a key")
+        .help("FROM a |> UNION ALL (FROM b) takes the rows of both, one after the other")
+}
+
+pub(crate) fn refresh(span: Span) -> Diagnostic {
+    Diagnostic::error(slug::NO_SUCH_OPTION, "a source is read as its rows come")
+        .at(span, "REFRESH EVERY belongs to a table that is joined")
+        .help("|> JOIN file('repos.ndjson') REFRESH EVERY '5 minutes' AS r ON r.id = repo_id")
 }
 
 pub(crate) fn stream(name: &Ident, is_connection: bool, catalog: &Catalog) -> Diagnostic {

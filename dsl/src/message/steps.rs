@@ -24,14 +24,10 @@ pub(crate) fn no_sink(span: Span) -> Diagnostic {
 /// A step that is read and not understood yet.
 pub(crate) fn not_yet(kind: &StepKind, span: Span) -> Diagnostic {
     let (word, instead) = match kind {
-        StepKind::Aggregate(_) => ("AGGREGATE", Some("write the rows to a table and group them there")),
-        StepKind::Join(_) => ("JOIN", Some("write both to tables and join them there")),
         StepKind::OrderBy(_) => ("ORDER BY", Some("order holds per partition and key; sort where the rows are read")),
         StepKind::Limit { .. } => ("LIMIT", None),
-        StepKind::Union(_) => ("UNION", Some("write a pipeline for each source, into one target")),
         StepKind::Lookup(_) => ("LOOKUP", None),
         StepKind::Match(_) => ("MATCH", None),
-        StepKind::Fork(_) => ("FORK", Some("TEE sends a copy of every row to a second flow")),
         StepKind::Stream(_) => ("AS STREAM", Some("end the flow in a sink")),
         _ => ("this step", None),
     };
@@ -149,4 +145,91 @@ pub(crate) fn second_primary(other: &Ident, first: &Ident) -> Diagnostic {
         .at(other.span, "a second one")
         .also(first.span, "the first")
         .help(format!("write DERIVED {} AS (…)", other.text))
+}
+
+pub(crate) fn sink_in_union(span: Span) -> Diagnostic {
+    Diagnostic::error(slug::UNION, "the rows of a UNION go on behind it")
+        .at(span, "they would end here")
+        .help("|> TEE (|> INSERT INTO …) writes a copy of them and lets them pass")
+}
+
+pub(crate) fn union_distinct(span: Span) -> Diagnostic {
+    Diagnostic::error(slug::UNION, "UNION DISTINCT would have to remember every row for ever")
+        .at(span, "write ALL")
+        .help("UNION ALL (…) |> DEDUP BY … WITHIN '1 hour' drops rows that come twice")
+}
+
+pub(crate) fn union_open(span: Span, open: bool) -> Diagnostic {
+    let (this, other) = match open {
+        true => ("has whatever fields its records have", "the rows before the UNION have named columns"),
+        false => ("has named columns", "the rows before the UNION have whatever fields their records have"),
+    };
+    Diagnostic::error(slug::UNION, "whole records and named columns do not make one set of rows")
+        .at(span, this)
+        .help(format!("{other}: end both with a SELECT of the same columns"))
+}
+
+pub(crate) fn union_changed(span: Span) -> Diagnostic {
+    Diagnostic::error(slug::UNION, "the records of this UNION were changed in different ways")
+        .at(span, "EXTEND, SET, DROP or RENAME are not the same as before the UNION")
+        .help("change them behind the UNION, or end both with a SELECT of the same columns")
+}
+
+pub(crate) fn union_count(span: Span, here: &[String], there: &[String]) -> Diagnostic {
+    let count =
+        |names: &[String]| if names.len() == 1 { "1 column".to_owned() } else { format!("{} columns", names.len()) };
+    Diagnostic::error(slug::UNION, "a UNION takes as many columns from each of its flows")
+        .at(span, format!("has {}: {}", count(here), here.join(", ")))
+        .help(format!("before the UNION there are {}: {}", count(there), there.join(", ")))
+        .help("UNION ALL BY NAME puts columns together by name; others are NULL")
+}
+
+pub(crate) fn union_types(span: Span, name: &str, here: &str, there: &str) -> Diagnostic {
+    Diagnostic::error(slug::TYPE_MISMATCH, format!("{name} would have two types"))
+        .at(span, format!("is {here} here, and {there} before the UNION"))
+        .help(format!("CAST({name} AS {there}) AS {name} in the SELECT before it"))
+}
+
+pub(crate) fn join_kind(span: Span, word: &str) -> Diagnostic {
+    Diagnostic::error(slug::JOIN, format!("{word} JOIN would have to wait for rows that never come"))
+        .at(span, "JOIN and LEFT JOIN are there")
+        .help("put the side that must be kept whole on the left, and write LEFT JOIN")
+}
+
+pub(crate) fn join_alias(span: Span) -> Diagnostic {
+    Diagnostic::error(slug::JOIN, "a joined table needs a name")
+        .at(span, "its columns are read as name.column")
+        .fix("name it", vec![Edit::insert(span.end, " AS r")])
+}
+
+pub(crate) fn join_alias_twice(span: Span, name: &str) -> Diagnostic {
+    Diagnostic::error(slug::DUPLICATE_NAME, format!("there is a {name} already"))
+        .at(span, "a second one")
+        .help("give this table another name")
+}
+
+pub(crate) fn join_without_condition(span: Span) -> Diagnostic {
+    Diagnostic::error(slug::JOIN, "this JOIN does not say which rows belong together")
+        .at(span, "no ON, no USING")
+        .help("ON r.id = repo_id, or USING (id) where both call it so")
+}
+
+pub(crate) fn join_without_key(span: Span, alias: &str) -> Diagnostic {
+    Diagnostic::error(slug::JOIN, "a JOIN needs something that is equal on both sides")
+        .at(span, "no part of it is such an equality")
+        .help(format!("write {alias}.column = column, and other conditions behind AND"))
+}
+
+pub(crate) fn join_endless(span: Span, condition: Span) -> Diagnostic {
+    Diagnostic::error(slug::NEEDS_TIME_BOUND, "this JOIN would remember every row of both sides for ever")
+        .at(span, "never ends")
+        .also(condition, "says nothing about time")
+        .help("join a table that is read whole: file('…') without FOLLOW, with REFRESH EVERY '5 minutes'")
+}
+
+pub(crate) fn join_types(left: (Span, &str), right: (Span, &str)) -> Diagnostic {
+    Diagnostic::error(slug::TYPE_MISMATCH, format!("{} and {} are never equal", left.1, right.1))
+        .at(left.0, format!("is {}", left.1))
+        .also(right.0, format!("is {}", right.1))
+        .help("CAST(… AS type) on one side makes them one type")
 }

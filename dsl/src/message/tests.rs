@@ -24,10 +24,13 @@ pub(crate) fn no_input(span: Span) -> Diagnostic {
         .help("GIVEN INPUT ROWS '{\"id\": 1}', or FROM 'file.ndjson'")
 }
 
-pub(crate) fn no_such_input(span: Span, source: &str) -> Diagnostic {
-    Diagnostic::error(slug::NO_SUCH_NAME, "the pipeline does not read this")
-        .at(span, format!("it reads {source}"))
-        .fix("leave it out: there is one source", vec![Edit::delete(span)])
+pub(crate) fn no_such_input(span: Span, places: &[&str]) -> Diagnostic {
+    let said = Diagnostic::error(slug::NO_SUCH_NAME, "the pipeline does not read this")
+        .at(span, format!("it reads {}", super::listed(places.iter().copied())));
+    match places {
+        [_] => said.fix("leave it out: there is one source", vec![Edit::delete(span)]),
+        _ => said.help("write one of them as the pipeline does"),
+    }
 }
 
 pub(crate) fn rows_or_file(span: Span) -> Diagnostic {

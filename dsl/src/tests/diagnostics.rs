@@ -253,7 +253,7 @@ error: the aggregate count cannot be used here yet
 3 │ |> WHERE count(id) > 1
   │          ━━━━━ an expression is computed from one record alone
   ╰╴
-help: AGGREGATE … GROUP BY is not part of this version
+help: |> AGGREGATE … GROUP BY … computes it for each group
 "#;
     a_condition_is_a_number: steps("|> WHERE length(customer)\n|> INSERT INTO stdout()") => r#"
 error: WHERE needs a condition

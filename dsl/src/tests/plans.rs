@@ -320,8 +320,7 @@ fn when_to_restart_is_part_of_the_plan_and_not_of_its_digest() {
         said.options.restart,
         Restart { when: Some(RestartWhen::OnFailure), delay: Some(5_000_000), most: Some(10) }
     );
-    let head =
-        "pipeline p · checkpoint every 200 ms · restarts: on failure · first restart after 5 seconds · at most 10 restarts\n";
+    let head = "pipeline p · checkpoint every 200 ms · restarts: on failure · first restart after 5 seconds · at most 10 restarts\n";
     assert!(said.to_string().starts_with(head), "{said}");
     assert_eq!(said.digest(), plan(&source("")).digest());
 }

@@ -104,13 +104,14 @@ impl Brackets {
     }
 }
 
-/// `TEE (|> …)`, `DERIVED people AS (|> …)`: told by what stands behind the bracket, or before it.
+/// `TEE (|> …)`, `UNION ALL (FROM …)`, `DERIVED people AS (|> …)`: told by what stands behind the bracket, or before it.
 fn holds_steps(source: &str, tokens: &[Token], opening: usize) -> bool {
     let before = |back: usize, words: &[&str]| {
         opening.checked_sub(back).is_some_and(|at| words.iter().any(|word| is_word(source, &tokens[at], word)))
     };
     let arm = || before(1, &["AS"]) && before(3, &["PRIMARY", "DERIVED"]);
-    tokens.get(opening + 1).is_some_and(|next| next.kind == Kind::Pipe) || before(1, &["TEE", "FORK"]) || arm()
+    let first = |next: &Token| next.kind == Kind::Pipe || is_word(source, next, "FROM");
+    tokens.get(opening + 1).is_some_and(first) || before(1, &["TEE", "FORK"]) || arm()
 }
 
 fn is_word(source: &str, token: &Token, word: &str) -> bool {

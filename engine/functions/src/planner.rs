@@ -3,6 +3,8 @@
 //! Whatever can be known without data is known here: names, types, functions whose answer would differ from run to run, constants
 //! that cannot be computed. What remains can fail only on a row (`rows`).
 
+mod aggregate;
+
 use std::sync::Arc;
 
 use arrow::{
@@ -40,6 +42,8 @@ use crate::{
     sql_type, sql_type_of, syntax,
     typer::{Typer, is_text, json_to},
 };
+
+pub use aggregate::Call;
 
 /// Types and compiles expressions. Cheap to clone.
 #[derive(Clone, Debug)]

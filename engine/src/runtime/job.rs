@@ -10,7 +10,7 @@ use std::{
 
 use syncline_record::{Batch, DeadLetter, Epoch, StepBooks, StepId};
 
-use super::{Ground, Turn, frontier::Frontier};
+use super::{Ground, Turn, frontier::Frontier, tables::Reading};
 use crate::{
     checkpoint::{Checkpoint, ReadError, Run},
     graph::{Edge, Graph, Node, Work},
@@ -98,6 +98,8 @@ pub struct Job {
     pub(super) run: Run,
     pub(super) open: Open,
     pub(super) frontier: Frontier,
+    /// Of each table of the graph.
+    pub(super) readings: Vec<Reading>,
     /// Inputs that are at their end, by index.
     pub(super) over: BTreeSet<usize>,
     /// When quiet times were last looked into.
@@ -114,6 +116,9 @@ impl Job {
             return Ok(Turn::Ended);
         }
         self.follow_events()?;
+        if self.open.rows == 0 {
+            self.refresh_tables()?;
+        }
         // Once an epoch is enough: it holds a bounded number of rows.
         if self.open.rows == 0 && self.pushed_back()? {
             self.commit_if_due()?;
@@ -360,7 +365,7 @@ impl Job {
     }
 
     /// Books what a step had to say; returns what it puts out.
-    fn enter(&mut self, out: Output) -> Vec<Batch> {
+    pub(super) fn enter(&mut self, out: Output) -> Vec<Batch> {
         self.run.pages.step(out.step()).add(&out.books);
         if out.null_keys > 0 {
             *self.run.null_keys.entry(out.step().clone()).or_default() += out.null_keys;
@@ -371,7 +376,8 @@ impl Job {
     }
 }
 
-fn letter(step: &StepId, rejected: Rejected) -> DeadLetter {
+/// The dead letter of a record that is no row.
+pub(crate) fn letter(step: &StepId, rejected: Rejected) -> DeadLetter {
     DeadLetter {
         step: step.clone(),
         reason: rejected.reason,

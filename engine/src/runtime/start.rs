@@ -12,6 +12,7 @@ use super::{
     commit::own,
     frontier::Frontier,
     job::{Job, JobSpec, Open},
+    tables::{self, Reading},
 };
 use crate::{
     checkpoint::{self, CHECKPOINT_FORMAT, Checkpoint, ReadError, Run, RunState},
@@ -109,6 +110,8 @@ impl Job {
             input.source.open(&cursors, ground.clock.now())?;
         }
 
+        let told = tables::read_all(&mut spec, ground.clock.now())?;
+
         checkpoint.format = CHECKPOINT_FORMAT;
         checkpoint.fence += 1;
         checkpoint.plan = spec.plan.clone();
@@ -125,7 +128,9 @@ impl Job {
         spec.witness.enter(Window::Idle);
         let frontier = Frontier::new(ground.clock.elapsed());
         let (open, over) = (Open::default(), BTreeSet::new());
-        Ok(Job {
+        let now = ground.clock.elapsed();
+        let readings = spec.graph.tables.iter().map(|table| Reading::first(table, now)).collect();
+        let mut job = Job {
             ground,
             spec,
             segments,
@@ -133,11 +138,14 @@ impl Job {
             run,
             open,
             frontier,
+            readings,
             over,
             looked: Duration::ZERO,
             turn: 0,
             ended: false,
-        })
+        };
+        told.into_iter().for_each(|out| job.table_told(out));
+        Ok(job)
     }
 }
 
@@ -360,6 +368,9 @@ fn begin_run(
     for input in &spec.graph.inputs {
         pages.step(&input.step);
     }
+    for table in &spec.graph.tables {
+        pages.step(&table.step);
+    }
     Ok(Run {
         pipeline: spec.pipeline.clone(),
         run: last.map_or(0, |run| run.run) + 1,
@@ -374,6 +385,7 @@ fn begin_run(
         baseline,
         closed: None,
         order: (spec.graph.inputs.iter().map(|input| input.step.clone()))
+            .chain(spec.graph.tables.iter().map(|table| table.step.clone()))
             .chain(spec.graph.nodes.iter().map(|node| node.id.clone()))
             .collect(),
         killed: BTreeMap::new(),

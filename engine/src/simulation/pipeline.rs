@@ -101,6 +101,16 @@ pub fn predicate(planner: &Planner, sql: &str, schema: &Schema) -> Predicate {
     Predicate::new(planner, typed(planner, sql, schema), schema).expect("a condition")
 }
 
+/// Calls of aggregates over the columns of `schema`, by their names.
+#[cfg(test)]
+pub fn calls(planner: &Planner, calls: &[(&str, &str)], schema: &Schema) -> Vec<(String, syncline_functions::Call)> {
+    let call = |sql: &str| {
+        let parsed = planner.parse(sql).expect("a call of this file");
+        planner.aggregate(&parsed, &scope(schema)).expect("a call of this file")
+    };
+    calls.iter().map(|(name, sql)| ((*name).to_owned(), call(sql))).collect()
+}
+
 pub fn columns(planner: &Planner, names: &[&str], schema: &Schema) -> Projection {
     let named = names.iter().map(|name| (name.to_string(), typed(planner, name, schema))).collect();
     Projection::new(planner, named, schema).expect("columns of the schema")
@@ -130,7 +140,7 @@ pub fn graph(disk: &Arc<Mutex<Disk>>, source: Box<dyn Source>) -> Graph {
         outbox("groups", present(None, Deletes::Clear)),
     ];
     let input = Input { step: StepId::new(SOURCE), source, decode: Decode::new(wanted()), first: edges(&[0]) };
-    Graph { inputs: vec![input], nodes }
+    Graph { inputs: vec![input], nodes, tables: vec![] }
 }
 
 fn operator(id: &str, operator: impl Operator + 'static, next: &[usize], state: Option<u64>) -> Node {

@@ -153,7 +153,6 @@ fn committed(pipeline: String, checkpoint: &Checkpoint, run: Option<&Run>) -> Pi
         Some(RunState::Failed) => "failed",
         Some(RunState::Stopped) | None => "stopped",
     };
-    let source = run.and_then(|run| run.pages.steps.get(&syncline_engine::graph::SOURCE.into()));
     PipelineStatus {
         pipeline,
         state: state.to_owned(),
@@ -166,7 +165,7 @@ fn committed(pipeline: String, checkpoint: &Checkpoint, run: Option<&Run>) -> Pi
         reason: run.and_then(|run| run.reason.clone()),
         restarts: 0,
         next_start: None,
-        rows_in: source.map_or(0, |page| page.rows_in),
+        rows_in: run.map_or(0, |run| syncline_engine::graph::rows_in(&run.pages)),
         lag: None,
         waiting: 0,
         state_bytes: checkpoint.states.values().map(|state| state.stored).sum(),

@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use syncline_dsl::plan::{Arm, Column, Keep, Plan, SinkPlan, Step, StepKind, Violation as PlanViolation, WritePlan};
 use syncline_engine::{
-    graph::{Edge, Node, Work},
+    graph::{Edge, Input, Node, Work},
     ledger::outbox_topic,
     operator::Operator,
     operators::{
@@ -15,6 +15,7 @@ use syncline_engine::{
         present::{Deletes, OFFSET, ORIGIN, OUT, OpenRecord, Presentation},
     },
     sink::{SEQUENCE, Sink, Write},
+    table::TableInput,
 };
 use syncline_functions::{ExprError, Planner, Predicate, Projection, Typed, is_json, json_field};
 use syncline_record::{
@@ -22,7 +23,7 @@ use syncline_record::{
     batch::{GROUP, LANE, OP, RECORD},
 };
 
-use super::{BindError, Edges, OutboxSinks, SinkEdge, formats, state_digest};
+use super::{BindError, Edges, OutboxSinks, SinkEdge, aggregate, formats, state_digest};
 
 /// Where in the pipeline a flow is: it decides what a delete means at its sinks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,34 +33,52 @@ pub enum Branch {
 }
 
 pub struct Flow<'a> {
-    plan: &'a Plan,
-    planner: &'a Planner,
-    edges: &'a dyn Edges,
+    pub(super) plan: &'a Plan,
+    pub(super) planner: &'a Planner,
+    pub(super) edges: &'a dyn Edges,
     endless: bool,
     pub nodes: Vec<Node>,
     pub sinks: OutboxSinks,
+    /// Further sources: the first input is the pipeline's own.
+    pub inputs: Vec<Input>,
+    pub tables: Vec<TableInput>,
+}
+
+/// Steps that follow each other.
+pub(super) struct Chain {
+    pub first: Vec<Edge>,
+    pub last: Option<usize>,
+    /// The columns behind the last one.
+    pub schema: SchemaRef,
 }
 
 impl<'a> Flow<'a> {
     pub fn new(plan: &'a Plan, planner: &'a Planner, edges: &'a dyn Edges, endless: bool) -> Self {
-        Self { plan, planner, edges, endless, nodes: vec![], sinks: vec![] }
+        Self { plan, planner, edges, endless, nodes: vec![], sinks: vec![], inputs: vec![], tables: vec![] }
     }
 
     /// Adds the steps of a flow; returns where its rows go in.
-    pub fn steps(&mut self, steps: &[Step], mut schema: SchemaRef, branch: Branch) -> Result<Vec<Edge>, BindError> {
+    pub fn steps(&mut self, steps: &[Step], schema: SchemaRef, branch: Branch) -> Result<Vec<Edge>, BindError> {
+        Ok(self.chain(steps, schema, branch)?.first)
+    }
+
+    pub(super) fn chain(&mut self, steps: &[Step], mut schema: SchemaRef, branch: Branch) -> Result<Chain, BindError> {
         let mut first = vec![];
         let mut last: Option<usize> = None;
         let mut before: Vec<Column> = vec![];
         let mut open = true;
         for step in steps {
             let (index, after) = self.step(step, &schema, branch, &before, open)?;
+            // What is computed from the answers of an AGGREGATE is a node behind it.
+            let exit =
+                index + usize::from(matches!(&step.kind, StepKind::Aggregate { columns, .. } if !columns.is_empty()));
             match last {
                 None => first.push(index.into()),
                 Some(last) => self.nodes[last].next.push(index.into()),
             }
-            (last, schema, before, open) = (Some(index), after, step.columns.clone(), step.open.is_some());
+            (last, schema, before, open) = (Some(exit), after, step.columns.clone(), step.open.is_some());
         }
-        Ok(first)
+        Ok(Chain { first, last, schema })
     }
 
     fn step(
@@ -90,6 +109,20 @@ impl<'a> Flow<'a> {
                 };
                 (self.dedup(step, &by, *within, *keep, order_by.as_deref(), schema)?, same)
             }
+            StepKind::Aggregate { keys, window, calls, columns } => {
+                let (operator, after, digest) = aggregate::operator(self, step, keys, window.as_ref(), calls, schema)?;
+                let index = self.operator(step, operator, Some(digest));
+                if columns.is_empty() {
+                    return Ok((index, after));
+                }
+                let project = Project::new(self.projection(step, columns, &after)?, &after);
+                let after = project.schema();
+                let id = StepId::new(format!("{}/results", step.id));
+                let work = Work::Operator(Box::new(project));
+                self.nodes.push(Node { id, work, next: vec![], state: None });
+                self.nodes[index].next.push((index + 1).into());
+                (index, after)
+            }
             StepKind::Expect { predicate, name, violation, groups } => {
                 let predicate = self.predicate(step, predicate, schema)?;
                 let warned = metrics::counter!(
@@ -118,6 +151,16 @@ impl<'a> Flow<'a> {
                 self.nodes[index].next.extend(entry);
                 (index, same)
             }
+            StepKind::Fork { flows } => {
+                let index = self.node(step, Work::Fan, None);
+                for flow in flows {
+                    let entry = self.steps(flow, schema.clone(), branch)?;
+                    self.nodes[index].next.extend(entry);
+                }
+                (index, same)
+            }
+            StepKind::Union { arms } => self.union(step, arms, schema, branch)?,
+            StepKind::Join(join) => self.join(step, join, schema)?,
             StepKind::Arms { by, delete_when, arms } => {
                 (self.arms(step, by, delete_when.as_deref(), arms, schema)?, same)
             }
@@ -255,16 +298,16 @@ impl<'a> Flow<'a> {
         }
     }
 
-    fn operator(&mut self, step: &Step, operator: Box<dyn Operator>, state: Option<u64>) -> usize {
+    pub(super) fn operator(&mut self, step: &Step, operator: Box<dyn Operator>, state: Option<u64>) -> usize {
         self.node(step, Work::Operator(operator), state)
     }
 
-    fn node(&mut self, step: &Step, work: Work, state: Option<u64>) -> usize {
+    pub(super) fn node(&mut self, step: &Step, work: Work, state: Option<u64>) -> usize {
         self.nodes.push(Node { id: StepId::new(&step.id), work, next: vec![], state });
         self.nodes.len() - 1
     }
 
-    fn typed(&self, step: &Step, sql: &str, schema: &Schema) -> Result<Typed, BindError> {
+    pub(super) fn typed(&self, step: &Step, sql: &str, schema: &Schema) -> Result<Typed, BindError> {
         let typed = || {
             let scope =
                 DFSchema::try_from(schema.clone()).map_err(|error| ExprError::Other { message: error.to_string() })?;
@@ -273,7 +316,7 @@ impl<'a> Flow<'a> {
         typed().map_err(|error| expression(step, sql, error))
     }
 
-    fn predicate(&self, step: &Step, sql: &str, schema: &Schema) -> Result<Predicate, BindError> {
+    pub(super) fn predicate(&self, step: &Step, sql: &str, schema: &Schema) -> Result<Predicate, BindError> {
         let typed = self.typed(step, sql, schema)?;
         self.planner
             .cast(typed, &DataType::Boolean)
@@ -281,7 +324,12 @@ impl<'a> Flow<'a> {
             .map_err(|error| expression(step, sql, error))
     }
 
-    fn projection(&self, step: &Step, columns: &[(String, String)], schema: &Schema) -> Result<Projection, BindError> {
+    pub(super) fn projection(
+        &self,
+        step: &Step,
+        columns: &[(String, String)],
+        schema: &Schema,
+    ) -> Result<Projection, BindError> {
         let columns = columns
             .iter()
             .map(|(name, sql)| Ok((name.clone(), self.typed(step, sql, schema)?)))
@@ -290,13 +338,13 @@ impl<'a> Flow<'a> {
     }
 
     /// A projection of key expressions, named after their SQL.
-    fn key(&self, step: &Step, by: &[String], schema: &Schema) -> Result<Projection, BindError> {
+    pub(super) fn key(&self, step: &Step, by: &[String], schema: &Schema) -> Result<Projection, BindError> {
         let columns: Vec<(String, String)> = by.iter().map(|sql| (sql.clone(), sql.clone())).collect();
         self.projection(step, &columns, schema)
     }
 }
 
-fn expression(step: &Step, sql: &str, error: ExprError) -> BindError {
+pub(super) fn expression(step: &Step, sql: &str, error: ExprError) -> BindError {
     BindError::Expression { step: step.id.clone(), sql: sql.to_owned(), error }
 }
 
@@ -339,7 +387,7 @@ fn with_column(schema: &Schema, field: Field) -> SchemaRef {
 }
 
 /// After a step that lets dropped rows clear their group, every batch says what each row does.
-fn clearing(schema: &SchemaRef, groups: bool) -> SchemaRef {
+pub(super) fn clearing(schema: &SchemaRef, groups: bool) -> SchemaRef {
     if groups { with_column(schema, Field::new(OP, DataType::UInt8, true)) } else { schema.clone() }
 }
 

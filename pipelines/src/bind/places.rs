@@ -96,8 +96,10 @@ fn feedback(members: &[Member<'_>], written: &[Written<'_>], secrets: &Secrets<'
     for sink in written {
         by_file.entry(&sink.file).or_default().push(sink);
     }
-    for (plan, folder) in members.iter().filter(|(plan, _)| plan.source.place.connector == "file") {
-        let place = &plan.source.place;
+    let reads =
+        members.iter().flat_map(|(plan, folder)| plan.sources().into_iter().map(move |source| (plan, folder, source)));
+    for (plan, folder, source) in reads.filter(|(.., source)| source.place.connector == "file") {
+        let place = &source.place;
         let Some(wanted) = first_text(place, secrets).and_then(|path| Wanted::of(&folder.join(path))) else { continue };
         let sinks: Vec<&Written<'_>> = match &wanted {
             Wanted::File(file) => by_file.get(file.as_path()).cloned().unwrap_or_default(),

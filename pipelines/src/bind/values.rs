@@ -29,9 +29,7 @@ fn resolve(value: &Value, secrets: &Secrets<'_>) -> Result<Json, BindError> {
             (Err(_), Some(default)) => resolve(default, secrets)?,
             (Err(_), None) => return Err(BindError::Env { name: name.clone() }),
         },
-        Value::Secret { path } => {
-            Json::String(secrets(path).map_err(|detail| BindError::Secret { detail })?)
-        }
+        Value::Secret { path } => Json::String(secrets(path).map_err(|detail| BindError::Secret { detail })?),
         Value::List(values) => {
             Json::Array(values.iter().map(|value| resolve(value, secrets)).collect::<Result<_, _>>()?)
         }

@@ -72,7 +72,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     let world = World::open(&data)?;
     origin::check_steps(&world, &project.pipelines, &drop_state)?;
     origin::admit(&world, &project.pipelines)?;
-    let endless = project.pipelines.iter().any(|member| member.plan.source.endless) && !once;
+    let endless = project.pipelines.iter().any(|member| member.plan.endless()) && !once;
     let listen = listen.or_else(|| endless.then(|| SocketAddr::from(LISTEN)));
     let (news, told) = mpsc::channel();
     let host = Host::start(&world, listen, news.clone())?;

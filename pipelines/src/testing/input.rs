@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use arrow::buffer::Buffer;
 use syncline_connectors::Args;
-use syncline_dsl::plan::{CsvPlan, Plan, TestInput};
+use syncline_dsl::plan::{CsvPlan, TestInput};
 use syncline_engine::source::{Cursors, Polled, Progress, Rows, Source, SourceError};
 use syncline_record::{Headers, Micros, Origin, Partition};
 
@@ -31,7 +31,7 @@ impl RowsSource {
 
 /// The records of a test. Rows in the file are JSON, whatever the pipeline reads: one sees what belongs to what. A file is what its
 /// name says.
-pub fn given(input: &TestInput, plan: &Plan, folder: &Path) -> Result<(Records, Option<CsvPlan>), String> {
+pub fn given(input: &TestInput, said: Option<&CsvPlan>, folder: &Path) -> Result<(Records, Option<CsvPlan>), String> {
     let path = match input {
         TestInput::Rows(rows) => {
             let bytes = rows.iter().map(|row| row.clone().into_bytes()).collect();
@@ -39,7 +39,6 @@ pub fn given(input: &TestInput, plan: &Plan, folder: &Path) -> Result<(Records, 
         }
         TestInput::File(path) => path,
     };
-    let said = plan.source.csv.as_ref();
     let format = sample::format_of(path, said.map(formats::dialect));
     let records =
         sample::read(&Args::texts(&[path]), folder, &format, usize::MAX).map_err(|error| error.to_string())?;

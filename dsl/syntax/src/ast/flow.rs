@@ -34,6 +34,8 @@ pub struct Source {
     pub follow: Option<Span>,
     pub alias: Option<Ident>,
     pub cursor: Option<Ident>,
+    /// `REFRESH EVERY '5 minutes'`, of a table that is joined.
+    pub refresh: Option<Duration>,
     pub partitioned_by: Option<Columns>,
     pub span: Span,
 }
@@ -91,8 +93,7 @@ pub enum StepKind {
         count: SqlExpr,
         offset: Option<SqlExpr>,
     },
-    /// `UNION …`: what follows the word, unread.
-    Union(Unread),
+    Union(Union),
     /// `LOOKUP …`: what follows the word, unread.
     Lookup(Unread),
     /// `MATCH …`: what follows the word, unread.
@@ -270,6 +271,15 @@ pub struct Replace {
 pub struct Aggregate {
     pub items: Vec<NamedExpr>,
     pub group_by: Vec<NamedExpr>,
+}
+
+/// `UNION ALL [BY NAME] (FROM …), (FROM …)`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Union {
+    /// The span of the word DISTINCT, where it was written in place of ALL.
+    pub distinct: Option<Span>,
+    pub by_name: Option<Span>,
+    pub flows: Vec<Flow>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -1,7 +1,9 @@
 //! `FROM source, … JOIN … |> step |> step`, and the steps in brackets.
 
 use super::{Parser, Read, Said};
-use crate::ast::{Flow, FlowTail, Format, Join, JoinKind, JoinOn, MoreSource, Source, SourceKind, Step};
+use crate::ast::{
+    Duration, Flow, FlowTail, Format, Join, JoinKind, JoinOn, MoreSource, Source, SourceKind, Step, Union,
+};
 use crate::lexer::Kind;
 use crate::mistake;
 use crate::span::Span;
@@ -9,7 +11,7 @@ use crate::span::Span;
 /// TEE in TEE in TEE: more than this is nobody's pipeline, and each costs stack.
 const DEEPEST_FLOW: usize = 16;
 
-const SOURCE_CLAUSES: [&str; 7] = ["FORMAT", "SCHEMA", "FOLLOW", "AS", "CURSOR", "PARTITIONED", "JOIN"];
+const SOURCE_CLAUSES: [&str; 8] = ["FORMAT", "SCHEMA", "FOLLOW", "AS", "CURSOR", "REFRESH", "PARTITIONED", "JOIN"];
 
 /// The words before JOIN, longest first.
 const JOINS: [(&[&str], JoinKind); 9] = [
@@ -122,6 +124,10 @@ impl Parser<'_> {
         } else if let Some(word) = self.take(&["CURSOR"]) {
             let cursor = self.ident("a column", "CURSOR")?;
             self.once(&mut source.cursor, word, |first| first.span, cursor, "CURSOR");
+        } else if let Some(word) = self.take(&["REFRESH"]) {
+            self.need(&["EVERY"], "REFRESH")?;
+            let period = self.duration("REFRESH EVERY")?;
+            self.once(&mut source.refresh, word, |first: &Duration| first.span, period, "REFRESH EVERY");
         } else if let Some(word) = self.take(&["PARTITIONED"]) {
             self.need(&["BY"], "PARTITIONED")?;
             let columns = self.columns("PARTITIONED BY")?;
@@ -175,6 +181,34 @@ impl Parser<'_> {
     }
 }
 
+impl Parser<'_> {
+    /// What follows UNION: `ALL [BY NAME] (FROM …), (FROM …)`.
+    pub(super) fn union(&mut self) -> Read<Union> {
+        let distinct = self.take(&["DISTINCT"]);
+        if distinct.is_none() {
+            self.need(&["ALL"], "UNION")?;
+        }
+        let by_name = self.take(&["BY", "NAME"]);
+        let flows = self.some("UNION", |p| p.flow_in_brackets("UNION"))?;
+        Ok(Union { distinct, by_name, flows })
+    }
+
+    /// `(FROM source |> step)`.
+    fn flow_in_brackets(&mut self, place: &str) -> Read<Flow> {
+        let start = self.here();
+        if !self.is_sign(self.at, "(") {
+            return self.expected("a flow in brackets: (FROM …)", place);
+        }
+        if self.flows == DEEPEST_FLOW {
+            return self.report(mistake::flows_too_deep(start, DEEPEST_FLOW));
+        }
+        self.flows += 1;
+        let flow = self.bracket(|p| p.flow());
+        self.flows -= 1;
+        flow
+    }
+}
+
 impl Source {
     /// Stands where a source should.
     pub(super) fn broken(span: Span) -> Self {
@@ -185,6 +219,7 @@ impl Source {
             follow: None,
             alias: None,
             cursor: None,
+            refresh: None,
             partitioned_by: None,
             span,
         }

@@ -156,6 +156,7 @@ impl Parser<'_> {
             "INSERT" | "UPSERT" | "REPLACE" => self.is(at + 1, "INTO"),
             "SHARD" | "ORDER" => self.is(at + 1, "BY"),
             "TEE" | "FORK" => bracket,
+            "UNION" => self.is(at + 1, "ALL") || self.is(at + 1, "DISTINCT"),
             "WHERE" | "SELECT" | "DEDUP" | "EXTEND" | "AGGREGATE" => !bracket,
             "EXPECT" | "RENAME" | "DROP" | "LIMIT" => new_line && !bracket,
             "SET" => new_line && self.is_sign(at + 2, "="),

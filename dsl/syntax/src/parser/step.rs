@@ -99,7 +99,7 @@ impl Parser<'_> {
                 };
                 StepKind::Limit { count, offset }
             }
-            "UNION" => StepKind::Union(self.unread()),
+            "UNION" => StepKind::Union(self.union()?),
             "LOOKUP" => StepKind::Lookup(self.unread()),
             "MATCH" => StepKind::Match(self.unread()),
             _ => {
@@ -363,6 +363,8 @@ fn clauses(step: &str) -> &'static [&'static str] {
         "SHARD" => &["BY", "INTO"],
         "EXPECT" => &["AS", "ON"],
         "AGGREGATE" => &["GROUP"],
+        "JOIN" | "INNER" | "LEFT" | "RIGHT" | "FULL" | "CROSS" => &["ON", "USING", "AS", "FORMAT", "SCHEMA", "REFRESH"],
+        "UNION" => &["ALL", "BY"],
         _ => &[],
     }
 }

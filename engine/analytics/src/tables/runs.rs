@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use arrow::datatypes::SchemaRef;
 use syncline_engine::{
     checkpoint::{self, Run, RunState},
-    graph::SOURCE,
+    graph::rows_in,
 };
-use syncline_record::StepId;
 
 use super::before_number;
 use crate::{
@@ -41,7 +40,6 @@ impl Table for Runs {
         let delivered = checkpoint::delivered(&*reading.store, pipeline)?;
         for run in runs(reading, pipeline)? {
             let books = run.books(&delivered);
-            let source = books.steps.get(&StepId::new(SOURCE));
             let killed: BTreeMap<&str, u64> =
                 run.killed.iter().map(|(window, many)| (window.as_str(), *many)).collect();
             rows.row(&[
@@ -53,7 +51,7 @@ impl Table for Runs {
                 Cell::time(run.ended),
                 Cell::text(run.reason.as_deref()),
                 Cell::Number(run.epochs),
-                Cell::Number(source.map_or(0, |page| page.rows_in)),
+                Cell::Number(rows_in(&books)),
                 Cell::Flag(books.unbalanced().is_none()),
                 Cell::Text(&run.plan),
                 Cell::Text(&serde_json::to_string(&killed).unwrap_or_default()),

@@ -1,0 +1,288 @@
+//! JOIN with a table that is read whole: more columns for each row, from the rows of the table that belong to it.
+//!
+//! The condition is taken apart at its ANDs: an equality of the two sides is a key by which the table is kept, the rest is judged on
+//! each pair. The two sides of a key are made one type here, so that equal values are equal bytes.
+
+use datafusion::arrow::datatypes::Field;
+use sqlparser::ast::{BinaryOperator, Expr, Spanned};
+use syncline_functions::{is_json, sql_type_of};
+use syncline_syntax::{Span, ast};
+
+use super::{Branch, Made, finished};
+use crate::{
+    duration,
+    expression::{Reading, column_sql},
+    message::{source as say_source, steps as say, values as say_values},
+    plan::{JoinPlan, Step, StepKind},
+    scope::{Joined, Scope, ScopeColumn},
+    source::kind_span,
+    walk::Walk,
+};
+
+/// Types whose values are compared as decimals, when they stand beside one.
+const INTEGERS: [&str; 8] = [
+    "TINYINT",
+    "SMALLINT",
+    "INT",
+    "BIGINT",
+    "TINYINT UNSIGNED",
+    "SMALLINT UNSIGNED",
+    "INT UNSIGNED",
+    "BIGINT UNSIGNED",
+];
+
+/// What the parts of a condition came to.
+#[derive(Default)]
+struct Condition {
+    keys: Vec<(String, String)>,
+    rest: Vec<String>,
+    broken: bool,
+}
+
+impl Walk<'_> {
+    /// `FROM a JOIN b …`: the first steps.
+    pub(super) fn sources_joined(
+        &mut self,
+        more: &[ast::MoreSource],
+        scope: &mut Scope,
+        branch: &mut Branch,
+    ) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for more in more {
+            match more {
+                ast::MoreSource::Comma(source) => self.say(say_source::comma(source.span)),
+                ast::MoreSource::Join(join) => match self.join(join, join.span, scope, branch) {
+                    Made::Step(kind, id) => steps.push(finished(*kind, id, join.span, scope)),
+                    Made::Nothing => {}
+                    Made::Lost => scope.lost = true,
+                },
+            }
+        }
+        steps
+    }
+
+    pub(super) fn join(&mut self, join: &ast::Join, keyword: Span, scope: &mut Scope, branch: &Branch) -> Made {
+        let left = match join.kind {
+            ast::JoinKind::Inner => false,
+            ast::JoinKind::Left => true,
+            ast::JoinKind::Right => return self.no_such_join(keyword, "RIGHT"),
+            ast::JoinKind::Full => return self.no_such_join(keyword, "FULL"),
+            ast::JoinKind::Cross => return self.no_such_join(keyword, "CROSS"),
+        };
+        let id = self.id(&branch.prefix, "join");
+        let (source, table) = self.intake(&join.source);
+        let Some(alias) = &join.source.alias else {
+            self.say(say::join_alias(kind_span(&join.source)));
+            return Made::Lost;
+        };
+        if scope.is_alias(&alias.text) || scope.joined(&alias.text).is_some() {
+            self.say(say::join_alias_twice(alias.span, &alias.text));
+            return Made::Lost;
+        }
+        if let Some(endless) = source.endless {
+            let condition = match &join.on {
+                Some(ast::JoinOn::On(on)) => on.span,
+                Some(ast::JoinOn::Using(columns)) => columns.span,
+                None => keyword,
+            };
+            self.say(say::join_endless(endless, condition));
+            return Made::Lost;
+        }
+        let refresh = join.source.refresh.as_ref().and_then(|period| self.period(period));
+        let intake = source.intake;
+        let lost = table.lost;
+        let Some(plan) = self.source_plan(source, Vec::new()) else { return Made::Lost };
+        let joined = Joined { alias: alias.text.clone(), intake, open: table.open.is_some() };
+        scope.tables.push(joined.clone());
+        let columns: Vec<ScopeColumn> = table
+            .visible()
+            .map(|column| ScopeColumn {
+                visible: false,
+                undeclared: false,
+                ..column.renamed(&joined.column(column.name()))
+            })
+            .collect();
+        scope.columns.extend(columns);
+        let condition = self.join_condition(join, keyword, &joined, scope);
+        if condition.broken || lost {
+            return Made::Lost;
+        }
+        let residual = (!condition.rest.is_empty()).then(|| condition.rest.join(" AND "));
+        let of_table = |column: &&ScopeColumn| joined.bare(column.name()).is_some();
+        let columns = scope.columns.iter().filter(of_table).map(|column| column.name().to_owned()).collect();
+        let plan = JoinPlan {
+            intake,
+            table: plan,
+            alias: joined.alias,
+            left,
+            keys: condition.keys,
+            residual,
+            columns,
+            refresh,
+            groups: false,
+        };
+        Made::step(StepKind::Join(plan), id)
+    }
+
+    fn no_such_join(&mut self, keyword: Span, word: &str) -> Made {
+        self.say(say::join_kind(keyword, word));
+        // Its table was not met: what is read of it says nothing.
+        Made::Lost
+    }
+
+    fn period(&mut self, written: &ast::Duration) -> Option<u64> {
+        match duration::microseconds(&written.text) {
+            Ok(0) => self.say(say_values::no_length(written.span)),
+            Ok(micros) => return Some(micros),
+            Err(why) => self.say(say_values::not_a_duration(written.span, &why)),
+        }
+        None
+    }
+
+    fn join_condition(&mut self, join: &ast::Join, keyword: Span, table: &Joined, scope: &mut Scope) -> Condition {
+        let mut condition = Condition::default();
+        let span = match &join.on {
+            None => {
+                self.say(say::join_without_condition(keyword));
+                condition.broken = true;
+                return condition;
+            }
+            Some(ast::JoinOn::Using(columns)) => {
+                for name in &columns.names {
+                    self.using_column(name, table, scope, &mut condition);
+                }
+                columns.span
+            }
+            Some(ast::JoinOn::On(on)) => {
+                let mut parts = Vec::new();
+                conjuncts(&on.ast, &mut parts);
+                for part in parts {
+                    self.join_part(part, on, table, scope, &mut condition);
+                }
+                on.span
+            }
+        };
+        if condition.keys.is_empty() && !condition.broken {
+            self.say(say::join_without_key(span, &table.alias));
+            condition.broken = true;
+        }
+        condition
+    }
+
+    fn using_column(&mut self, name: &ast::Ident, table: &Joined, scope: &mut Scope, condition: &mut Condition) {
+        let left = self.column(&name.text, name.span, scope);
+        let right = self.joined_column(table, &name.text, name.span, scope);
+        let (Some(left), Some(right)) = (left, right) else {
+            condition.broken = true;
+            return;
+        };
+        let side = |name: &str| {
+            let field = scope.columns.iter().find(|column| column.name() == name).map(|column| column.field.clone());
+            field.map(|field| (column_sql(self.world.planner, name), field))
+        };
+        let (Some(left), Some(right)) = (side(&left), side(&right)) else { return };
+        self.key_pair((left.0, &left.1, name.span), (right.0, &right.1, name.span), condition);
+    }
+
+    /// One part of the condition: a key, or something to judge.
+    fn join_part(
+        &mut self,
+        part: &Expr,
+        whole: &ast::SqlExpr,
+        table: &Joined,
+        scope: &mut Scope,
+        condition: &mut Condition,
+    ) {
+        if let Expr::BinaryOp { left, op: BinaryOperator::Eq, right } = part {
+            let (left, right) = (self.part_of(left, whole), self.part_of(right, whole));
+            let readings = (self.read(&left, scope), self.read(&right, scope));
+            let (Some(one), Some(other)) = readings else {
+                condition.broken = true;
+                return;
+            };
+            let key = match (self.side_of(&one, table), self.side_of(&other, table)) {
+                (Some(false), Some(true)) => Some(((one, left.span), (other, right.span))),
+                (Some(true), Some(false)) => Some(((other, right.span), (one, left.span))),
+                _ => None,
+            };
+            if let Some(((own, at), (its, there))) = key {
+                self.key_pair((own.sql, own.typed.field(), at), (its.sql, its.typed.field(), there), condition);
+                return;
+            }
+        }
+        let part = self.part_of(part, whole);
+        match self.condition(&part, scope, "ON") {
+            Some(sql) => condition.rest.push(format!("({sql})")),
+            None => condition.broken = true,
+        }
+    }
+
+    fn part_of(&self, part: &Expr, whole: &ast::SqlExpr) -> ast::SqlExpr {
+        let span = self.place_of(part.span(), whole.span);
+        ast::SqlExpr { ast: part.clone(), span, text: span.of(self.world.source).to_owned() }
+    }
+
+    /// Whether an expression reads the table alone (`true`) or the row alone; `None` for both, and for constants.
+    fn side_of(&self, reading: &Reading, table: &Joined) -> Option<bool> {
+        let columns = reading.typed.columns();
+        let of_table = columns.iter().filter(|column| table.bare(column).is_some()).count();
+        match of_table {
+            0 if columns.is_empty() => None,
+            0 => Some(false),
+            count if count == columns.len() => Some(true),
+            _ => None,
+        }
+    }
+
+    /// Two expressions as a key, made one type.
+    fn key_pair(&mut self, own: (String, &Field, Span), its: (String, &Field, Span), condition: &mut Condition) {
+        let kinds = (sql_type_of(own.1), sql_type_of(its.1));
+        let to = |sql: String, from: &str, kind: &str| match from == kind {
+            true => sql,
+            false => format!("CAST({sql} AS {kind})"),
+        };
+        match common_type((own.1, &kinds.0), (its.1, &kinds.1)) {
+            Some(None) => condition.keys.push((own.0, its.0)),
+            Some(Some(kind)) => condition.keys.push((to(own.0, &kinds.0, &kind), to(its.0, &kinds.1, &kind))),
+            None => {
+                self.say(say::join_types((own.2, &kinds.0), (its.2, &kinds.1)));
+                condition.broken = true;
+            }
+        }
+    }
+}
+
+/// The type as which two values are compared; `Some(None)`: as they are. `None`: they are never equal.
+fn common_type(own: (&Field, &str), its: (&Field, &str)) -> Option<Option<String>> {
+    let decimal = |kind: &str| kind.starts_with("DECIMAL");
+    let integer = |kind: &str| INTEGERS.contains(&kind);
+    let float = |kind: &str| matches!(kind, "DOUBLE" | "REAL");
+    let number = |kind: &str| decimal(kind) || integer(kind) || float(kind);
+    match (is_json(own.0), is_json(its.0)) {
+        (true, true) => return Some(None),
+        (true, false) => return Some(Some(its.1.to_owned())),
+        (false, true) => return Some(Some(own.1.to_owned())),
+        (false, false) => {}
+    }
+    match (own.1, its.1) {
+        (one, other) if one == other => Some(None),
+        (one, other) if integer(one) && integer(other) || decimal(one) && decimal(other) => Some(None),
+        (one, other) if number(one) && number(other) => {
+            Some(Some(if float(one) || float(other) { "DOUBLE" } else { "DECIMAL(38, 0)" }.to_owned()))
+        }
+        ("DATE", "TIMESTAMP") | ("TIMESTAMP", "DATE") => Some(Some("TIMESTAMP".to_owned())),
+        _ => None,
+    }
+}
+
+/// The parts of a condition between its ANDs.
+fn conjuncts<'e>(expr: &'e Expr, parts: &mut Vec<&'e Expr>) {
+    match expr {
+        Expr::Nested(inner) => conjuncts(inner, parts),
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+            conjuncts(left, parts);
+            conjuncts(right, parts);
+        }
+        part => parts.push(part),
+    }
+}

@@ -1,0 +1,155 @@
+//! Groups of all rows there are: they go out at the end of all inputs.
+//!
+//! What was settled at an earlier end, and what came since, are generations of their own. At an end the groups that something came
+//! to since the last go out with their new totals.
+
+use arrow::array::RecordBatch;
+use syncline_functions::{ExprError, Groups};
+use syncline_record::{Batch, Epoch, Fate, Generation, Micros, time::NO_WATERMARK};
+
+use super::{
+    Ledgered, Recipe,
+    body::{self, NOTES, Notes},
+    broken, changes, filtered, merged,
+    release::{self, Moment, Shape},
+};
+use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows};
+
+/// Groups as of the last end of all inputs, and what came since.
+const SETTLED: Generation = 0;
+const SINCE: Generation = 1;
+
+pub struct Whole {
+    recipe: Recipe,
+    shape: Shape,
+    settled: Ledgered,
+    since: Ledgered,
+    /// Parts that an end has moved to what is settled.
+    moved: Vec<Vec<u8>>,
+    notes: Notes,
+    noted: Notes,
+    problem: Option<String>,
+}
+
+impl Whole {
+    pub fn new(recipe: Recipe) -> Self {
+        let shape = Shape::new(&recipe.aggregates.schema(), None, false);
+        Self {
+            recipe,
+            shape,
+            settled: Ledgered::default(),
+            since: Ledgered::default(),
+            moved: vec![],
+            notes: Notes::default(),
+            noted: Notes::default(),
+            problem: None,
+        }
+    }
+
+    /// Columns of what comes out.
+    pub fn schema(&self) -> arrow::datatypes::SchemaRef {
+        self.shape.schema()
+    }
+
+    fn add(&mut self, rows: &RecordBatch, keep: &[bool]) -> Result<(), ExprError> {
+        let rows = filtered(rows, keep.iter().copied())?;
+        self.since.fresh(&self.recipe.aggregates)?.update(rows.columns(), rows.num_rows())
+    }
+
+    /// The answers for the groups that something came to, all of their rows counted; what came is settled.
+    fn settle(&mut self) -> Result<Option<RecordBatch>, ExprError> {
+        let aggregates = &self.recipe.aggregates;
+        let mut since = std::mem::take(&mut self.since).whole(aggregates)?;
+        let first = self.notes.ended_to == Micros::MIN;
+        if since.is_empty() {
+            // Without keys the first answer is about all rows, even when there are none.
+            return if first && aggregates.keys() == 0 { since.evaluate().map(Some) } else { Ok(None) };
+        }
+        let came = since.states()?;
+        self.moved = body::bodies(&came).map_err(ExprError::other)?;
+        let mut touched: Groups = aggregates.groups()?;
+        if let Some(settled) = self.settled.total.as_mut().filter(|settled| !settled.is_empty()) {
+            let all = settled.look()?;
+            let known = aggregates.counterparts(&all, &came)?;
+            touched.merge(&filtered(&all, known.iter().map(Option::is_some))?)?;
+        }
+        touched.merge(&came)?;
+        self.settled.total(aggregates)?.merge(&came)?;
+        touched.evaluate().map(Some)
+    }
+}
+
+impl Operator for Whole {
+    fn push(&mut self, batch: Batch, out: &mut Output) -> Result<(), Halt> {
+        if let Some(detail) = self.problem.take() {
+            return Err(Halt::Broken { step: out.step().clone(), detail });
+        }
+        let taken = self.recipe.taken.apply(&batch.rows);
+        let failed = merged(of_rows(&batch, taken.failed), changes(&batch));
+        let ops = batch.operations();
+        let mut keep: Vec<bool> = (0..batch.len()).map(|row| !ops.is_clear(row)).collect();
+        failed.iter().for_each(|failure| keep[failure.row as usize] = false);
+        let rows: Vec<usize> = (0..batch.len()).filter(|row| keep[*row]).collect();
+        if !rows.is_empty() {
+            self.add(&taken.rows, &keep).map_err(broken(out))?;
+            let latest = rows.iter().map(|row| batch.time(*row)).max().unwrap_or(NO_WATERMARK);
+            self.notes.latest = self.notes.latest.max(latest);
+        }
+        out.dead(&batch, &failed);
+        out.stop(&batch, &rows, Fate::Absorbed, "absorbed");
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Output) -> Result<(), Halt> {
+        let answers = self.settle().map_err(broken(out))?;
+        self.notes.ended_to = self.notes.ended_to.max(0);
+        let Some(answers) = answers else { return Ok(()) };
+        let time = self.notes.latest.max(0);
+        let at = Moment { start: time, time, mark: NO_WATERMARK, watermark: NO_WATERMARK };
+        let step = out.step().clone();
+        let batches = release::batches(&self.shape, &step, (&answers).into(), at, &mut self.notes.next)
+            .map_err(|detail| Halt::Broken { step, detail })?;
+        batches.into_iter().for_each(|batch| out.release(batch));
+        Ok(())
+    }
+
+    fn close(&mut self, _epoch: Epoch) -> Delta {
+        let mut delta = Delta::default();
+        if !self.moved.is_empty() {
+            delta.expired.push(SINCE);
+            delta.appended.extend(std::mem::take(&mut self.moved).into_iter().map(|body| (SETTLED, body)));
+        }
+        let states = self.since.settle(&self.recipe.aggregates).map_err(|error| error.to_string());
+        match states.and_then(|states| states.as_ref().map_or(Ok(vec![]), body::bodies)) {
+            Ok(bodies) => delta.appended.extend(bodies.into_iter().map(|body| (SINCE, body))),
+            Err(detail) => self.problem = Some(detail),
+        }
+        if self.notes != self.noted {
+            self.noted = self.notes;
+            delta.expired.push(NOTES);
+            delta.appended.push((NOTES, self.notes.body()));
+        }
+        delta
+    }
+
+    fn restore(&mut self, generation: Generation, body: &[u8]) -> Result<(), Damaged> {
+        let damaged = |error: ExprError| Damaged(error.to_string());
+        let aggregates = &self.recipe.aggregates;
+        let groups = match generation {
+            NOTES => {
+                self.notes = Notes::read(body)?;
+                self.noted = self.notes;
+                return Ok(());
+            }
+            SETTLED => &mut self.settled,
+            SINCE => &mut self.since,
+            other => return Err(Damaged(format!("an AGGREGATE without a window has no generation {other}"))),
+        };
+        body::read(body, &mut |states| groups.total(aggregates).and_then(|total| total.merge(states)).map_err(damaged))
+    }
+
+    fn size(&self) -> StateSize {
+        let (settled, since) = (self.settled.size(), self.since.size());
+        StateSize { keys: settled.keys + since.keys, bytes: settled.bytes + since.bytes }
+    }
+}

@@ -1,0 +1,289 @@
+//! Groups in windows of time: of a fixed size, and the buckets of sessions.
+
+use std::collections::BTreeMap;
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, Int64Array, TimestampMicrosecondArray, UInt32Array},
+    compute::{max, min, take_arrays},
+    datatypes::{Int64Type, TimestampMicrosecondType},
+};
+use syncline_functions::ExprError;
+use syncline_record::{Batch, Epoch, Fate, Generation, Micros, Reason, RowFailure, batch::MARK, time::NO_WATERMARK};
+
+use super::{
+    Ledgered, Recipe, Window,
+    body::{self, NOTES, Notes},
+    broken, changes, merged,
+    release::{self, Moment, Shape},
+    sessions,
+};
+use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows};
+
+const LATE: &str = "late";
+const LATE_IDLE: &str = "late-idle";
+const LATE_ENDED: &str = "late-ended";
+const ABSORBED: &str = "absorbed";
+
+/// `GROUP BY tumble(…)`, `hop(…)` and `session(…)`.
+pub struct Windows {
+    pub(super) recipe: Recipe,
+    /// Of a session: its buckets, which are as wide as its gap.
+    pub(super) window: Window,
+    pub(super) sessions: bool,
+    pub(super) shape: Shape,
+    /// The time is the record's own: watermarks close windows. Else only the end does.
+    by_record_time: bool,
+    pub(super) open: BTreeMap<Micros, Ledgered>,
+    pub(super) lowest: Micros,
+    pub(super) notes: Notes,
+    noted: Notes,
+    pub(super) expired: Vec<Generation>,
+    /// Bodies that could not be made: told at the next call, since `close` cannot.
+    problem: Option<String>,
+}
+
+impl Windows {
+    /// `name` and `at`: the column of the window's start, and its place among the keys.
+    pub fn new(recipe: Recipe, window: Window, (name, at): (&str, usize), by_record_time: bool) -> Self {
+        let shape = Shape::new(&recipe.aggregates.schema(), Some((name, at)), by_record_time);
+        Self::of(recipe, window, false, shape, by_record_time)
+    }
+
+    /// `GROUP BY session(time, gap)`. The first two calls of the recipe are the first and the last time of a group.
+    pub fn sessions(recipe: Recipe, gap: Micros, (name, at): (&str, usize), by_record_time: bool) -> Self {
+        let shape = sessions::shape(&recipe.aggregates, name, at);
+        Self::of(recipe, Window::tumble(gap), true, shape, by_record_time)
+    }
+
+    fn of(recipe: Recipe, window: Window, sessions: bool, shape: Shape, by_record_time: bool) -> Self {
+        Self {
+            recipe,
+            window,
+            sessions,
+            shape,
+            by_record_time,
+            open: BTreeMap::new(),
+            lowest: NO_WATERMARK,
+            notes: Notes::default(),
+            noted: Notes::default(),
+            expired: vec![],
+            problem: None,
+        }
+    }
+
+    /// Columns of what comes out.
+    pub fn schema(&self) -> arrow::datatypes::SchemaRef {
+        self.shape.schema()
+    }
+
+    /// The watermark at which a row is late: the end of its window; for a session the time at which the row itself is over, since
+    /// nobody knows yet what it belongs to.
+    fn limit(&self, start: Micros, time: Micros) -> Micros {
+        self.window.end(if self.sessions { time } else { start })
+    }
+
+    /// Why a row with this limit comes too late for everybody, if it does.
+    fn closed(&self, limit: Micros) -> Option<&'static str> {
+        if limit <= self.notes.ended_to {
+            return Some(LATE_ENDED);
+        }
+        (self.by_record_time && limit <= self.lowest).then_some(LATE_IDLE)
+    }
+
+    /// The start of the window that holds every row of a batch, if none of them is late and there is such a window.
+    fn common(&self, times: &TimestampMicrosecondArray, marks: Option<&Int64Array>) -> Option<Micros> {
+        if self.window.slide != self.window.size || times.null_count() > 0 {
+            return None;
+        }
+        let (first, last) = (min(times)?, max(times)?);
+        let start = self.window.last_start(first)?;
+        let end = start.checked_add(self.window.size)?;
+        let limit = self.limit(start, first);
+        // Watermarks never go back, so the last is the highest.
+        let passed = marks.is_some_and(|marks| marks.value(marks.len() - 1) >= limit);
+        (last < end && !passed && self.closed(limit).is_none()).then_some(start)
+    }
+
+    fn add(&mut self, start: Micros, columns: &[ArrayRef], rows: usize) -> Result<(), ExprError> {
+        let aggregates = &self.recipe.aggregates;
+        self.open.entry(start).or_default().fresh(aggregates)?.update(columns, rows)
+    }
+
+    /// Sets the windows free that end at or before this.
+    fn release(&mut self, to: Micros, mark: Micros, watermark: Micros, out: &mut Output) -> Result<(), Halt> {
+        if self.sessions {
+            return self.release_sessions(to, out);
+        }
+        let broken = broken(out);
+        while let Some(first) = self.open.first_entry() {
+            let start = *first.key();
+            let end = self.window.end(start);
+            if end > to {
+                break;
+            }
+            let groups = first.remove();
+            self.expired.push(body::generation(start));
+            let answers = groups.whole(&self.recipe.aggregates).and_then(|mut all| all.evaluate()).map_err(&broken)?;
+            let at = Moment { start, time: end - 1, mark, watermark };
+            let step = out.step().clone();
+            let batches = release::batches(&self.shape, &step, (&answers).into(), at, &mut self.notes.next)
+                .map_err(|detail| Halt::Broken { step, detail })?;
+            batches.into_iter().for_each(|batch| out.release(batch));
+        }
+        Ok(())
+    }
+}
+
+/// Where the rows of a batch go.
+#[derive(Default)]
+struct Sorted {
+    into: BTreeMap<Micros, Vec<u32>>,
+    absorbed: Vec<usize>,
+    late: Vec<usize>,
+    idle: Vec<usize>,
+    ended: Vec<usize>,
+}
+
+impl Windows {
+    fn sorted(
+        &self,
+        times: &TimestampMicrosecondArray,
+        marks: Option<&Int64Array>,
+        takes: impl Fn(usize) -> bool,
+        failed: &mut Vec<RowFailure>,
+    ) -> Sorted {
+        let mut sorted = Sorted::default();
+        for row in (0..times.len()).filter(|row| takes(*row)) {
+            let starts = times.is_valid(row).then(|| self.window.starts(times.value(row))).flatten();
+            let Some(starts) = starts else {
+                failed.push(RowFailure { row: row as u32, reason: no_time(times, row) });
+                continue;
+            };
+            let mark = marks.map_or(NO_WATERMARK, |marks| marks.value(row));
+            let (mut counts, mut why) = (false, LATE);
+            for start in starts {
+                let limit = self.limit(start, times.value(row));
+                if mark >= limit && marks.is_some() {
+                    continue;
+                }
+                match self.closed(limit) {
+                    Some(closed) => why = closed,
+                    None => {
+                        counts = true;
+                        sorted.into.entry(start).or_default().push(row as u32);
+                    }
+                }
+            }
+            match (counts, why) {
+                (true, _) => sorted.absorbed.push(row),
+                (false, LATE_IDLE) => sorted.idle.push(row),
+                (false, LATE_ENDED) => sorted.ended.push(row),
+                (false, _) => sorted.late.push(row),
+            }
+        }
+        sorted
+    }
+}
+
+fn no_time(times: &TimestampMicrosecondArray, row: usize) -> Reason {
+    match times.is_null(row) {
+        true => Reason::new("null-time", "the time of its window is NULL"),
+        false => Reason::new("time-range", format!("no window holds the time {} µs", times.value(row))),
+    }
+}
+
+impl Operator for Windows {
+    fn push(&mut self, batch: Batch, out: &mut Output) -> Result<(), Halt> {
+        if let Some(detail) = self.problem.take() {
+            return Err(Halt::Broken { step: out.step().clone(), detail });
+        }
+        let broken = broken(out);
+        let taken = self.recipe.taken.apply(&batch.rows);
+        let mut failed = merged(of_rows(&batch, taken.failed), changes(&batch));
+        let times = taken.rows.column(0).as_primitive::<TimestampMicrosecondType>();
+        let columns = &taken.rows.columns()[1..];
+        let marks = batch.rows.column_by_name(MARK).map(|marks| marks.as_primitive::<Int64Type>());
+        let marks = marks.filter(|_| self.by_record_time);
+        let plain = failed.is_empty() && batch.ops().is_none();
+        if let Some(start) = self.common(times, marks).filter(|_| plain) {
+            self.add(start, columns, batch.len()).map_err(&broken)?;
+            let all: Vec<usize> = (0..batch.len()).collect();
+            out.stop(&batch, &all, Fate::Absorbed, ABSORBED);
+            return Ok(());
+        }
+        let ops = batch.operations();
+        let dead: Vec<usize> = failed.iter().map(|failure| failure.row as usize).collect();
+        let takes = |row: usize| dead.binary_search(&row).is_err() && !ops.is_clear(row);
+        let sorted = self.sorted(times, marks, takes, &mut failed);
+        for (start, rows) in sorted.into {
+            let count = rows.len();
+            let columns = take_arrays(columns, &UInt32Array::from(rows), None)
+                .map_err(|error| broken(ExprError::other(error.to_string())))?;
+            self.add(start, &columns, count).map_err(&broken)?;
+        }
+        failed.sort_by_key(|failure| failure.row);
+        out.dead(&batch, &failed);
+        out.stop(&batch, &sorted.absorbed, Fate::Absorbed, ABSORBED);
+        out.stop(&batch, &sorted.late, Fate::Late, LATE);
+        out.stop(&batch, &sorted.idle, Fate::Late, LATE_IDLE);
+        out.stop(&batch, &sorted.ended, Fate::Late, LATE_ENDED);
+        Ok(())
+    }
+
+    fn advance(&mut self, lowest: Micros, out: &mut Output) -> Result<(), Halt> {
+        let before = self.lowest;
+        self.lowest = before.max(lowest);
+        if !self.by_record_time {
+            return Ok(());
+        }
+        self.release(self.lowest, before, self.lowest, out)
+    }
+
+    fn finish(&mut self, out: &mut Output) -> Result<(), Halt> {
+        if let Some((last, _)) = self.open.last_key_value().filter(|_| !self.sessions) {
+            self.notes.ended_to = self.notes.ended_to.max(self.window.end(*last));
+        }
+        self.release(Micros::MAX, self.lowest, self.lowest, out)
+    }
+
+    fn close(&mut self, _epoch: Epoch) -> Delta {
+        let mut delta = Delta { appended: vec![], expired: std::mem::take(&mut self.expired) };
+        for (start, groups) in &mut self.open {
+            let states = groups.settle(&self.recipe.aggregates).map_err(|error| error.to_string());
+            let bodies = states.and_then(|states| states.as_ref().map_or(Ok(vec![]), body::bodies));
+            match bodies {
+                Ok(bodies) => {
+                    delta.appended.extend(bodies.into_iter().map(|body| (body::generation(*start), body)));
+                }
+                Err(detail) => self.problem = Some(detail),
+            }
+        }
+        if self.notes != self.noted {
+            self.noted = self.notes;
+            delta.expired.push(NOTES);
+            delta.appended.push((NOTES, self.notes.body()));
+        }
+        delta
+    }
+
+    fn restore(&mut self, generation: Generation, body: &[u8]) -> Result<(), Damaged> {
+        if generation == NOTES {
+            self.notes = Notes::read(body)?;
+            self.noted = self.notes;
+            return Ok(());
+        }
+        let groups = self.open.entry(body::start_of(generation)).or_default();
+        let aggregates = &self.recipe.aggregates;
+        body::read(body, &mut |states| {
+            let total = groups.total(aggregates).map_err(|error| Damaged(error.to_string()))?;
+            total.merge(states).map_err(|error| Damaged(error.to_string()))
+        })
+    }
+
+    fn size(&self) -> StateSize {
+        self.open.values().map(Ledgered::size).fold(StateSize::default(), |sum, one| StateSize {
+            keys: sum.keys + one.keys,
+            bytes: sum.bytes + one.bytes,
+        })
+    }
+}

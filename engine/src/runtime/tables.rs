@@ -1,0 +1,69 @@
+//! Tables that are joined: read before the first row, and again between two epochs when their time has come.
+//!
+//! A first reading that fails stops the start. A later one that fails leaves the table as it is; it is told, tried again, and its age
+//! can be watched (`syncline_table_age_seconds`).
+
+use std::time::Duration;
+
+use super::job::{Job, JobError, JobSpec};
+use crate::{operator::Output, source::SourceError, table::TableInput};
+use syncline_record::Micros;
+
+/// When a table was read last, and when it is read next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    at: Duration,
+    next: Option<Duration>,
+}
+
+impl Reading {
+    pub fn first(table: &TableInput, now: Duration) -> Self {
+        Self { at: now, next: table.refresh.map(|refresh| now + refresh) }
+    }
+}
+
+/// The first reading of every table; what is to be said of each.
+pub(super) fn read_all(spec: &mut JobSpec, now: Micros) -> Result<Vec<Output>, SourceError> {
+    spec.graph.tables.iter_mut().map(|table| table.read(now)).collect()
+}
+
+impl Job {
+    /// Books what a reading had to say: it belongs to the epoch that is open now.
+    pub(super) fn table_told(&mut self, out: Output) {
+        if !out.dead.is_empty() {
+            self.open.since.get_or_insert(self.ground.clock.elapsed());
+            self.open.touched = true;
+        }
+        self.enter(out);
+    }
+
+    /// Between two epochs: reads tables whose time has come.
+    pub(super) fn refresh_tables(&mut self) -> Result<(), JobError> {
+        let now = self.ground.clock.elapsed();
+        for index in 0..self.readings.len() {
+            let reading = self.readings[index];
+            let table = &mut self.spec.graph.tables[index];
+            let age = now.saturating_sub(reading.at).as_secs_f64();
+            metrics::gauge!(
+                "syncline_table_age_seconds",
+                "pipeline" => self.spec.pipeline.clone(), "step" => table.step.to_string()
+            )
+            .set(age);
+            if reading.next.is_none_or(|next| next > now) {
+                continue;
+            }
+            self.readings[index].next = table.refresh.map(|refresh| now + refresh);
+            match table.read(self.ground.clock.now()) {
+                Ok(out) => {
+                    self.readings[index].at = now;
+                    self.table_told(out);
+                }
+                Err(error) => {
+                    let step = &table.step;
+                    tracing::warn!(pipeline = self.spec.pipeline, %step, "the table stays as it is: {error}");
+                }
+            }
+        }
+        Ok(())
+    }
+}
