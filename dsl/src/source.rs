@@ -125,7 +125,11 @@ impl<'a> Walk<'a> {
     }
 
     fn first_scope(&mut self, schema: &Option<SchemaFacts>, written: &ast::Source, intake: usize) -> Scope {
-        let mut scope = Scope { marked: self.event_time.is_some(), intakes: vec![intake], ..Scope::default() };
+        let mut scope = Scope {
+            marked: schema.as_ref().is_some_and(|schema| schema.event_time.is_some()),
+            intakes: vec![intake],
+            ..Scope::default()
+        };
         match schema {
             Some(schema) => {
                 let fields = schema.fields.iter().filter_map(FieldPlan::field);

@@ -46,7 +46,7 @@ fn what_is_computed_from_calls_is_told_apart() {
         ending("|> AGGREGATE SUM(total) / COUNT(*) AS mean, COUNT(*) AS n, upper(kind) AS k GROUP BY upper(kind)");
     let expected = r#"  aggregate: AGGREGATE SUM(total), COUNT(*) GROUP BY upper(kind) · complete at the end
     upper(kind) STRING = "upper(kind)"
-    mean DECIMAL(38, 10) = CAST("SUM(total)" AS DECIMAL(38,10)) / "COUNT(*)"
+    mean DECIMAL(38, 14) = CAST("SUM(total)" AS DECIMAL(38,10)) / "COUNT(*)"
     n BIGINT = "COUNT(*)"
     k STRING = "upper(kind)"
   insert: INSERT INTO stdout() · upper(kind), mean, n, k
