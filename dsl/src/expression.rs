@@ -78,10 +78,19 @@ impl Walk<'_> {
         };
         match (byte(part.start), byte(part.end)) {
             (Some(start), Some(end)) if start < end && whole.start <= start && end <= whole.end => {
-                Span::new(start, end)
+                Span::new(start, self.closed(start, end, whole.end))
             }
             _ => whole,
         }
+    }
+
+    /// The end of a part with the brackets that it opens: the parser's place of a call ends before its last one.
+    fn closed(&self, start: usize, end: usize, most: usize) -> usize {
+        let (Some(part), Some(rest)) = (self.world.source.get(start..end), self.world.source.get(end..most)) else {
+            return end;
+        };
+        let open = part.matches('(').count().saturating_sub(part.matches(')').count());
+        end + rest.bytes().take(open).take_while(|byte| *byte == b')').count()
     }
 
     pub(crate) fn refuse(&mut self, error: ExprError, written: &SqlExpr, resolved: &Expr, schema: &DFSchema) {

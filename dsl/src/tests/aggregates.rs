@@ -28,7 +28,7 @@ fn plain_calls_are_the_columns_behind_their_keys() {
     let source = endless(
         "|> AGGREGATE SUM(amount) AS revenue, COUNT(*) AS orders GROUP BY tumble(at, INTERVAL '1 minute') AS minute, region",
     );
-    let expected = "  aggregate: AGGREGATE SUM(amount) AS revenue, COUNT(*) AS orders GROUP BY tumble(at, 1 minute) AS minute, region
+    let expected = "  aggregate: AGGREGATE SUM(amount) AS revenue, COUNT(*) AS orders GROUP BY tumble(\"at\", 1 minute) AS minute, region
   insert: INSERT INTO stdout() · minute, region, revenue, orders
 ";
     assert_eq!(steps_of(&source), expected);
