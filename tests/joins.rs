@@ -156,6 +156,11 @@ fn a_table_that_is_not_there_stops_the_start_and_nothing_is_done() {
     assert_eq!(look::sqlite(&desk.path("events.db"), "SELECT id, name FROM events"), [["1", "a"]]);
 }
 
+/// The sink makes its database and its table one after the other.
+fn is_table(file: &std::path::Path, table: &str) -> bool {
+    file.exists() && !look::sqlite(file, &format!("SELECT name FROM sqlite_master WHERE name = '{table}'")).is_empty()
+}
+
 #[test]
 fn a_table_is_read_again_while_the_pipeline_runs() {
     let desk = Desk::with(
@@ -170,7 +175,7 @@ FROM file('events.ndjson') FOLLOW
     desk.write("events.ndjson", "{\"id\": 0, \"repo\": 7}\n");
     let mut running = desk.start(&["run", "orders.sync", "--listen", "127.0.0.1:0"]);
     let names = || look::sqlite(&desk.path("events.db"), "SELECT name FROM events ORDER BY id");
-    running.until("the first row is there", |_| desk.path("events.db").exists() && !names().is_empty());
+    running.until("the first row is there", |_| is_table(&desk.path("events.db"), "events") && !names().is_empty());
     // A table is replaced as a whole: a reader sees the old one or the new one.
     desk.write("repos.next", "{\"id\": 7, \"name\": \"new\"}\nbad\n");
     std::fs::rename(desk.path("repos.next"), desk.path("repos.ndjson")).expect("the new table");

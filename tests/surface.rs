@@ -45,9 +45,7 @@ fn a_wrong_file_ends_with_2_and_every_mistake_has_its_place() {
 
 #[test]
 fn what_later_versions_will_do_is_named_with_its_place() {
-    let desk = Desk::with(
-        "PIPELINE a AS\nFROM file('a.ndjson')\n|> MATCH BY kind\n|> INSERT INTO stdout();\n",
-    );
+    let desk = Desk::with("PIPELINE a AS\nFROM file('a.ndjson')\n|> MATCH BY kind\n|> INSERT INTO stdout();\n");
     let said = desk.say(&["check", "orders.sync"]).expect(2);
     assert!(said.err.contains("orders.sync:3"), "{}", said.err);
 }

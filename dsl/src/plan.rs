@@ -5,6 +5,8 @@
 //! lists the columns that it leaves. Values may still hold `env()` and `secret()`: they are resolved when the plan is bound, and a
 //! plan never contains what they resolve to.
 
+mod intakes;
+
 use serde::{Deserialize, Serialize};
 
 /// Grows when the meaning of a stored plan changes.
@@ -463,29 +465,6 @@ impl Plan {
             }
         });
         all
-    }
-
-    /// Calls `each` for every source and every table.
-    pub fn each_intake(&mut self, each: &mut dyn FnMut(&mut SourcePlan)) {
-        fn walk(flow: &mut [Step], each: &mut dyn FnMut(&mut SourcePlan)) {
-            for step in flow {
-                match &mut step.kind {
-                    StepKind::Tee { flow } => walk(flow, each),
-                    StepKind::Fork { flows } => flows.iter_mut().for_each(|flow| walk(flow, each)),
-                    StepKind::Arms { arms, .. } => arms.iter_mut().for_each(|arm| walk(&mut arm.flow, each)),
-                    StepKind::Join(join) => each(&mut join.table),
-                    StepKind::Union { arms } => {
-                        for arm in arms {
-                            each(&mut arm.source);
-                            walk(&mut arm.flow, each);
-                        }
-                    }
-                    _ => {}
-                }
-            }
-        }
-        each(&mut self.source);
-        walk(&mut self.flow, each);
     }
 
     /// Tables that are joined.

@@ -207,10 +207,10 @@ impl TableInput {
             let fields: Vec<_> = schema.fields().iter().map(|field| field.as_ref()).collect();
             let mut prints = vec![];
             let valid = fingerprints(made.rows.columns(), &fields, &mut prints);
-            for row in 0..batch.len() {
+            for (row, print) in prints.iter().enumerate() {
                 if alive.value(row) {
                     let whole = valid.as_ref().is_none_or(|valid| valid.is_valid(row));
-                    keys.push(whole.then_some(prints[row]));
+                    keys.push(whole.then_some(*print));
                 }
             }
             let taken = self.columns.iter().map(|index| named.column(*index).clone()).collect();

@@ -76,6 +76,8 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     let listen = listen.or_else(|| endless.then(|| SocketAddr::from(LISTEN)));
     let (news, told) = mpsc::channel();
     let host = Host::start(&world, listen, news.clone())?;
+    // Before anyone is told where: a path whose pipeline is about to start takes records, and is no 404.
+    project.pipelines.iter().for_each(|member| host.expect(member));
     if let Some(address) = host.address() {
         tell!(address = address.to_string(), "listening on http://{address}");
     }

@@ -1,0 +1,28 @@
+//! The ways into a plan, for who changes where its rows come from (a `TEST`).
+
+use super::{Plan, SourcePlan, Step, StepKind};
+
+impl Plan {
+    /// Calls `each` for every source and every table.
+    pub fn each_intake(&mut self, each: &mut dyn FnMut(&mut SourcePlan)) {
+        fn walk(flow: &mut [Step], each: &mut dyn FnMut(&mut SourcePlan)) {
+            for step in flow {
+                match &mut step.kind {
+                    StepKind::Tee { flow } => walk(flow, each),
+                    StepKind::Fork { flows } => flows.iter_mut().for_each(|flow| walk(flow, each)),
+                    StepKind::Arms { arms, .. } => arms.iter_mut().for_each(|arm| walk(&mut arm.flow, each)),
+                    StepKind::Join(join) => each(&mut join.table),
+                    StepKind::Union { arms } => {
+                        for arm in arms {
+                            each(&mut arm.source);
+                            walk(&mut arm.flow, each);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        each(&mut self.source);
+        walk(&mut self.flow, each);
+    }
+}
