@@ -83,7 +83,8 @@ pub fn columns(batch: &Batch, metadata: &mut HashMap<String, String>) -> Vec<(Fi
 }
 
 fn bytes(origin: &Origin, rows: &[usize], out: Option<&StringViewArray>) -> ArrayRef {
-    let mut builder = LargeBinaryBuilder::with_capacity(rows.len(), 0);
+    let length = rows.iter().map(|row| origin.bytes_of(*row).len().min(DeadLetter::KEPT)).sum();
+    let mut builder = LargeBinaryBuilder::with_capacity(rows.len(), if out.is_some() { 0 } else { length });
     for (index, row) in rows.iter().enumerate() {
         let bytes = origin.bytes_of(*row);
         match out {
