@@ -108,6 +108,35 @@ fn bad_lines_of_a_request_are_dead_letters_and_the_rest_is_taken() {
     assert_eq!(look::lines(&desk.path("out")), good_out());
 }
 
+/// Such a row was kept as JSON: what had come in was gone once it waited for its sink.
+#[test]
+fn a_row_that_the_table_refuses_is_a_dead_letter_with_the_bytes_and_headers_that_came() {
+    const TABLE: &str = "CREATE TABLE orders (id INTEGER PRIMARY KEY, customer TEXT CHECK (customer <> 'nobody'))";
+    let desk = Desk::with(
+        "PIPELINE orders AS FROM http('/orders')
+         |> SELECT CAST(id AS BIGINT) AS id, lower(customer) AS customer
+         |> UPSERT INTO sqlite('shop.db', 'orders') KEY (id);",
+    );
+    rusqlite::Connection::open(desk.path("shop.db")).and_then(|shop| shop.execute_batch(TABLE)).expect("a table");
+    let mut server = desk.start(&["run", "orders.sync", "--listen", "127.0.0.1:0"]);
+    let mut client = Client::to(server.address());
+    let bad = br#"{"id":  2, "customer": "Nobody",   "seen": [1.0, 2]}"#;
+    for (delivery, body) in [("one", br#"{"id": 1, "customer": "Ada"}"#.as_slice()), ("two", bad)] {
+        let headers = [("Content-Type", "application/json"), ("X-Delivery", delivery)];
+        assert_eq!(client.post("/in/orders", &headers, body).status, 202);
+    }
+    server.until("all is decided", |_| {
+        desk.value("SELECT sum(passed + dead) AS n FROM steps WHERE step = 'upsert'") == 2
+    });
+    server.stop().expect(0);
+    assert_eq!(look::sqlite(&desk.path("shop.db"), "SELECT * FROM orders"), [["1", "ada"]]);
+    assert_eq!(letters(&desk), [("constraint".to_owned(), 1, bad.to_vec())]);
+    let letter = &desk.query("SELECT length, headers FROM dead_letters")[0];
+    assert_eq!(letter["length"].as_u64(), Some(bad.len() as u64));
+    let headers: Value = serde_json::from_str(letter["headers"].as_str().expect("headers")).expect("JSON");
+    assert_eq!(headers["x-delivery"], "two");
+}
+
 const LONG: usize = 200_000_000;
 /// Less than the line itself by far: it is read through and never held.
 const MEMORY: u64 = 150 << 20;

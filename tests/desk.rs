@@ -6,7 +6,7 @@ use std::{
     ffi::OsStr,
     fs,
     io::{Read, Write},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -40,6 +40,11 @@ pub fn binary() -> PathBuf {
         binary.display()
     );
     binary
+}
+
+/// An address that was free a moment ago, and that a server gets back each time it is started again.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
 /// A fresh folder to work in.

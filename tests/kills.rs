@@ -8,7 +8,7 @@
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Write},
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::Stdio,
@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::{
     chance::{Chance, soak},
-    desk::{Desk, PATIENCE, Running, house, python, python_reads},
+    desk::{Desk, PATIENCE, Running, free_address, house, python, python_reads},
     look,
 };
 
@@ -65,7 +65,7 @@ const FIRST_WINDOWS: u64 = 3;
 /// After so many a kill may come too late.
 const MANY_WINDOWS: u64 = 40;
 /// What a signal takes to another core.
-const SIGNAL: Duration = Duration::from_micros(30);
+const SIGNAL: Duration = Duration::from_micros(15);
 
 /// When a process is killed.
 #[derive(Debug)]
@@ -165,7 +165,8 @@ fn soak_a_file_is_read_once_whenever_the_process_is_killed() {
     eprintln!("file: {fell} kills; {ended} processes ended before theirs");
     expect_outputs(&desk, &orders);
     assert_eq!(rows_in(&desk), size.orders as u64, "every line was taken, and taken once");
-    report_windows(&desk, fell);
+    // A name that is given is over in 50 microseconds.
+    report_windows(&desk, fell, &[1, 2, 3, 4]);
 }
 
 /// A producer feeds over HTTP, and sends again what was not acknowledged.
@@ -195,7 +196,8 @@ fn soak_http_loses_nothing_that_it_acknowledged_whenever_it_is_killed() {
     eprint!("http: {} kills while it was fed, 1 after; {}", size.kills, fed.out());
     expect_outputs(&desk, &orders);
     assert!(rows_in(&desk) >= size.orders as u64, "what was acknowledged was kept: {}", rows_in(&desk));
-    report_windows(&desk, size.kills + 1);
+    // Here files of the log go away, too.
+    report_windows(&desk, size.kills + 1, &[1, 2, 3, 4, REVEALING]);
 }
 
 fn made(desk: &Desk, size: &Size, seed: u64) -> PathBuf {
@@ -224,11 +226,6 @@ fn feed(desk: &Desk, orders: &Path, address: SocketAddr) -> std::process::Comman
     command.arg(house().join("tests/feed.py")).arg(orders).arg(format!("http://{address}/in/orders"));
     command.stdin(Stdio::null());
     command
-}
-
-/// An address that was free a moment ago, and that the server gets back after each kill.
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
 fn rows_in(desk: &Desk) -> u64 {
@@ -260,8 +257,9 @@ fn same(what: &str, found: Vec<Vec<String>>, expected: &[String]) {
     look::same(what, &found, expected);
 }
 
-/// The counters that show in which windows of a commit the kills fell. Those between two epochs are in none.
-fn report_windows(desk: &Desk, kills: usize) {
+/// The counters that show in which windows of a commit the kills fell. Those between two epochs are in none. The soak must meet the
+/// windows that are `sure` to last as long as a signal takes; the simulation meets all of them.
+fn report_windows(desk: &Desk, kills: usize, sure: &[usize]) {
     let runs: Vec<Value> = desk
         .query("SELECT killed FROM runs")
         .iter()
@@ -271,7 +269,7 @@ fn report_windows(desk: &Desk, kills: usize) {
     let told: Vec<String> = WINDOWS.iter().map(|window| format!("{window} {}", fell(window))).collect();
     eprintln!("killed in: {}", told.join(", "));
     assert!(WINDOWS.iter().map(|window| fell(window)).sum::<u64>() <= kills as u64, "{kills} kills: {told:?}");
-    let missed: Vec<_> = WINDOWS[1..].iter().filter(|window| fell(window) == 0).collect();
-    assert!(missed.is_empty() || !soak(), "no kill fell into {missed:?}: {told:?}");
-    assert!(missed.len() < WINDOWS.len() - 2, "the kills of a window miss it: {told:?}");
+    let missed: Vec<_> = sure.iter().map(|window| WINDOWS[*window]).filter(|window| fell(window) == 0).collect();
+    let allowed = if soak() { 0 } else { sure.len() - 1 };
+    assert!(missed.len() <= allowed, "no kill fell into {missed:?}: {told:?}");
 }

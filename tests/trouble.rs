@@ -112,6 +112,7 @@ fn a_damaged_log_is_named_and_the_rest_is_left_alone() {
         bytes[middle] ^= 0x55;
         fs::write(&file, bytes).expect("damage the log");
     }
+    expect(desk.say(&dropped), 3, &["ledger", "damaged"]);
     expect(desk.say(&["run", "orders.sync"]), 3, &["ledger", "damaged", "--fresh"]);
     expect_out(&desk, 1_000);
 }

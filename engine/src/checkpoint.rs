@@ -46,9 +46,9 @@ pub struct Checkpoint {
     pub fence: u64,
     pub time: Micros,
     /// In memory all of them; in the store each has a key of its own, so that an epoch writes what it moved and nothing else.
-    #[serde(default)]
+    #[serde(default, skip_serializing)]
     pub cursors: Cursors,
-    #[serde(default)]
+    #[serde(default, skip_serializing)]
     pub watermarks: BTreeMap<String, Micros>,
     /// Up to here steps may have forgotten what they kept; never goes back.
     #[serde(default = "no_watermark")]
@@ -308,8 +308,7 @@ pub fn put_checkpoint<'a>(
         let note = PartitionNote { partition: partition.clone(), cursor: cursor.clone(), watermark };
         put(changes, [&partition_prefix(pipeline), partition.as_bytes()].concat(), &note);
     }
-    let slim = Checkpoint { cursors: Cursors::new(), watermarks: BTreeMap::new(), ..checkpoint.clone() };
-    put(changes, checkpoint_key(pipeline), &slim);
+    put(changes, checkpoint_key(pipeline), checkpoint);
 }
 
 /// The lowest cursor of a partition of numbered records over all pipelines that have read it.

@@ -1,5 +1,7 @@
 //! Rows on their way to a sink that works at its own pace: one frame per batch, as an Arrow IPC stream.
 
+pub mod original;
+
 use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
@@ -21,9 +23,13 @@ pub fn encode(batch: &Batch) -> Result<Vec<u8>, String> {
     let kept: Vec<usize> = (0..schema.fields().len())
         .filter(|index| ![ROW, RECORD].contains(&schema.field(*index).name().as_str()))
         .collect();
-    let metadata = HashMap::from([(PARTITION.to_owned(), batch.origin.partition.to_string())]);
-    let fields: Vec<_> = kept.iter().map(|index| schema.fields()[*index].clone()).collect();
-    let columns = kept.iter().map(|index| batch.rows.column(*index).clone()).collect();
+    let mut metadata = HashMap::from([(PARTITION.to_owned(), batch.origin.partition.to_string())]);
+    let mut fields: Vec<_> = kept.iter().map(|index| schema.fields()[*index].clone()).collect();
+    let mut columns: Vec<_> = kept.iter().map(|index| batch.rows.column(*index).clone()).collect();
+    for (field, column) in original::columns(batch, &mut metadata) {
+        fields.push(Arc::new(field));
+        columns.push(column);
+    }
     let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
     let rows = RecordBatch::try_new(schema.clone(), columns).map_err(|error| error.to_string())?;
     // Views would drag the whole payload along: only what the rows show is written.
@@ -83,16 +89,16 @@ mod tests {
         let batch = batch(&[r#"{"id":1,"name":"a name that is longer than a view"}"#.into(), "{}".into()]);
         let (rows, partition) = decode(&encode(&batch).unwrap()).unwrap();
         let names: Vec<&str> = rows.schema_ref().fields().iter().map(|field| field.name().as_str()).collect();
-        assert_eq!((partition.as_str(), names), ("in/ä", vec!["id", "name"]));
+        assert_eq!((partition.as_str(), names), ("in/ä", vec!["id", "name", "__original"]));
         let read = Batch { origin: Arc::new(origin("x", 1, &[])), rows, watermark: 0 };
         assert_eq!(shown(&read), shown(&batch));
     }
 
     /// A view of one short value kept the payload of the whole poll in the frame.
     #[test]
-    fn a_frame_is_not_larger_than_what_it_shows() {
-        let filler = "x".repeat(100_000);
-        let wide = batch(&[format!(r#"{{"id":1,"filler":"{filler}","name":"a name that is longer than a view"}}"#)]);
+    fn a_frame_is_not_larger_than_its_rows_and_their_records() {
+        let record = |id, filler: &str| format!(r#"{{"id":{id},"filler":"{filler}","name":"longer than a view is"}}"#);
+        let wide = batch(&[record(1, "x"), record(2, &"x".repeat(100_000))]).keep(&vec![true, false].into());
         let body = encode(&wide).unwrap();
         assert!(body.len() < 2_000, "{} bytes", body.len());
         assert_eq!(decode(&body).unwrap().0.column(0).as_string_view().value(0), "1");

@@ -17,7 +17,7 @@ use arrow::{
 };
 use hashbrown::HashTable;
 use syncline_functions::{Projection, keys::fingerprints};
-use syncline_record::{Batch, Epoch, Fate, Generation, Micros, batch::MARK, time::NO_WATERMARK};
+use syncline_record::{Batch, Epoch, Fate, Generation, Micros, RowFailure, batch::MARK, time::NO_WATERMARK};
 
 use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows};
 use crate::segment::Bodies;
@@ -158,6 +158,44 @@ pub const LATE: &str = "late";
 /// Behind what state still knows, because its partition was idle and not waited for.
 pub const LATE_IDLE: &str = "late-idle";
 
+/// What a DEDUP says of the rows of a batch. A row of which nothing is said has failed.
+pub struct Verdicts {
+    passed: Vec<bool>,
+    pub duplicates: Vec<usize>,
+    pub stale: Vec<usize>,
+    late: Vec<usize>,
+    late_idle: Vec<usize>,
+    /// Rows that passed because their key is NULL.
+    pub nulls: u64,
+}
+
+impl Verdicts {
+    pub fn of(rows: usize) -> Self {
+        let (duplicates, stale, late, late_idle) = (vec![], vec![], vec![], vec![]);
+        Self { passed: vec![false; rows], duplicates, stale, late, late_idle, nulls: 0 }
+    }
+
+    pub fn pass(&mut self, row: usize) {
+        self.passed[row] = true;
+    }
+
+    /// `reason`: as [`Lateness::of`] gave it.
+    pub fn late(&mut self, row: usize, reason: &'static str) {
+        if reason == LATE { self.late.push(row) } else { self.late_idle.push(row) }
+    }
+
+    /// Books every row, and hands on those that passed.
+    pub fn settle(self, batch: &Batch, failed: &[RowFailure], out: &mut Output) {
+        out.dead(batch, failed);
+        out.stop(batch, &self.duplicates, Fate::Duplicate, "duplicate");
+        out.stop(batch, &self.stale, Fate::Stale, "stale");
+        out.stop(batch, &self.late, Fate::Late, LATE);
+        out.stop(batch, &self.late_idle, Fate::Late, LATE_IDLE);
+        out.null_keys(self.nulls);
+        out.emit(batch.keep(&BooleanArray::from(self.passed)));
+    }
+}
+
 /// Generations are numbered upwards with time; the sign bit is flipped so that their order as unsigned keys is the order of time.
 pub fn generation_of(time: Micros, within: Micros) -> Generation {
     (time.div_euclid((within / GENERATIONS).max(1)) as u64) ^ (1 << 63)
@@ -178,8 +216,7 @@ impl Operator for Dedup {
         prints.clear();
         let valid = fingerprints(key.rows.columns(), &fields, &mut prints);
         let lateness = self.horizon.over(&batch, self.within);
-        let (mut passed, mut duplicates, mut nulls) = (vec![false; batch.len()], vec![], 0u64);
-        let (mut late, mut late_idle) = (vec![], vec![]);
+        let mut verdicts = Verdicts::of(batch.len());
         let (ids, ops) = (batch.row_ids(), batch.operations());
         let mut next_failed = failed.iter().map(|failure| failure.row as usize).peekable();
         self.kept.reserve(batch.len(), |kept| kept.fingerprint[0]);
@@ -189,36 +226,27 @@ impl Operator for Dedup {
                 continue;
             }
             if ops.is_clear(row) || valid.as_ref().is_some_and(|valid| valid.is_null(row)) {
-                nulls += u64::from(!ops.is_clear(row));
-                passed[row] = true;
+                verdicts.nulls += u64::from(!ops.is_clear(row));
+                verdicts.pass(row);
                 continue;
             }
             let time = batch.origin.times[ids.value(row) as usize];
             if let Some(reason) = lateness.of(time, row) {
-                if reason == LATE {
-                    late.push(row)
-                } else {
-                    late_idle.push(row)
-                }
+                verdicts.late(row, reason);
                 continue;
             }
             let fingerprint = [prints[row] as u64, (prints[row] >> 64) as u64];
             if self.seen(fingerprint, time) {
-                duplicates.push(row);
+                verdicts.duplicates.push(row);
                 continue;
             }
             let kept = Kept { fingerprint, time };
             self.keep(kept);
             self.fresh.push(kept);
-            passed[row] = true;
+            verdicts.pass(row);
         }
         self.fingerprints = prints;
-        out.dead(&batch, &failed);
-        out.stop(&batch, &duplicates, Fate::Duplicate, "duplicate");
-        out.stop(&batch, &late, Fate::Late, LATE);
-        out.stop(&batch, &late_idle, Fate::Late, LATE_IDLE);
-        out.null_keys(nulls);
-        out.emit(batch.keep(&BooleanArray::from(passed)));
+        verdicts.settle(&batch, &failed, out);
         Ok(())
     }
 

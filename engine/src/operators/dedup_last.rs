@@ -9,14 +9,14 @@
 use std::{cmp::Ordering, collections::BTreeSet};
 
 use arrow::{
-    array::{Array, BooleanArray},
+    array::Array,
     row::{RowConverter, SortField},
 };
 use hashbrown::HashMap;
 use syncline_functions::{Projection, keys::fingerprints};
 use syncline_record::{Batch, Epoch, Fate, Generation, Micros, Reason, RowFailure, keys::content_hash};
 
-use super::dedup::{Horizon, LATE, LATE_IDLE, generation_of};
+use super::dedup::{Horizon, Verdicts, generation_of};
 use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows};
 use crate::segment::Bodies;
 
@@ -113,26 +113,20 @@ impl Operator for DedupLast {
         let mut prints = vec![];
         let valid = fingerprints(key.rows.columns(), &fields, &mut prints);
         let lateness = self.horizon.over(&batch, self.within);
-        let mut passed = vec![false; batch.len()];
-        let (mut duplicates, mut stale, mut nulls) = (vec![], vec![], 0u64);
-        let (mut late, mut late_idle) = (vec![], vec![]);
+        let mut verdicts = Verdicts::of(batch.len());
         for row in 0..batch.len() {
             if failed.binary_search_by_key(&(row as u32), |failure| failure.row).is_ok() {
                 continue;
             }
             if ops.is_clear(row) || valid.as_ref().is_some_and(|valid| valid.is_null(row)) {
-                nulls += u64::from(!ops.is_clear(row));
-                passed[row] = true;
+                verdicts.nulls += u64::from(!ops.is_clear(row));
+                verdicts.pass(row);
                 continue;
             }
             let id = batch.row_ids().value(row) as usize;
             let time = batch.origin.times[id];
             if let Some(reason) = lateness.of(time, row) {
-                if reason == LATE {
-                    late.push(row)
-                } else {
-                    late_idle.push(row)
-                }
+                verdicts.late(row, reason);
                 continue;
             }
             let before = self.last.get(&prints[row]).map_or(0, |last| last.generation);
@@ -143,23 +137,17 @@ impl Operator for DedupLast {
                 version: encoded.row(row).data().into(),
             };
             match self.judge(prints[row], &new) {
-                Fate::Stale => stale.push(row),
-                Fate::Duplicate => duplicates.push(row),
+                Fate::Stale => verdicts.stale.push(row),
+                Fate::Duplicate => verdicts.duplicates.push(row),
                 _ => {
                     self.generations.insert(new.generation);
                     self.fresh.push((prints[row], new.clone()));
                     self.last.insert(prints[row], new);
-                    passed[row] = true;
+                    verdicts.pass(row);
                 }
             }
         }
-        out.dead(&batch, &failed);
-        out.stop(&batch, &duplicates, Fate::Duplicate, "duplicate");
-        out.stop(&batch, &stale, Fate::Stale, "stale");
-        out.stop(&batch, &late, Fate::Late, LATE);
-        out.stop(&batch, &late_idle, Fate::Late, LATE_IDLE);
-        out.null_keys(nulls);
-        out.emit(batch.keep(&BooleanArray::from(passed)));
+        verdicts.settle(&batch, &failed, out);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{UInt8Type, UInt64Type};
 use syncline_functions::JsonWriter;
-use syncline_record::{DeadLetter, Fate, Op, Partition, Place, Reason, StepId, batch::OP, keys};
+use syncline_record::{DeadLetter, Fate, Op, Partition, Place, Reason, StepId, batch::OP};
 
 use super::{Ground, Turn};
 use crate::{
@@ -17,7 +17,10 @@ use crate::{
     log::{LogError, NewFrame},
     metrics,
     operators::present::OFFSET,
-    outbox,
+    outbox::{
+        self,
+        original::{self, Original},
+    },
     sink::{Applied, Delivered, OutboxRows, OutboxSink, SinkError, Stream},
     store::{Changes, StoreError},
 };
@@ -238,13 +241,13 @@ impl Delivery {
         frame
     }
 
-    /// The original bytes are behind the outbox: the row as JSON takes their place.
+    /// A row that has no record, or none any more, is kept as JSON.
     fn letter(&self, rows: &RecordBatch, row: usize, partition: &str, reason: &Reason) -> DeadLetter {
-        let mut bytes = vec![];
-        JsonWriter::new(&rows.schema()).write_row(rows, row, &mut bytes);
-        let length = bytes.len() as u64;
-        let hash = keys::hex128(keys::content_hash(&bytes));
-        bytes.truncate(DeadLetter::KEPT);
+        let Original { bytes, length, hash, headers } = original::of(rows, row).unwrap_or_else(|| {
+            let mut text = vec![];
+            JsonWriter::new(&rows.schema()).write_row(rows, row, &mut text);
+            Original::whole(text, None)
+        });
         let partition = Partition { name: Arc::from(partition), number: 0 };
         DeadLetter {
             step: self.stream.step.clone(),
@@ -255,7 +258,7 @@ impl Delivery {
             bytes,
             length,
             hash,
-            headers: None,
+            headers,
         }
     }
 

@@ -74,8 +74,6 @@ fn an_edit_that_would_lose_state_is_refused_and_changes_nothing() {
     assert_eq!(again.checkpoint().states[&StepId::new("dedup")].size.keys, keys);
 }
 
-/// The note of dropped state stayed until the first commit: a start that died before it asked for permission again, and one with
-/// the old file believed in state that was gone.
 #[test]
 fn rows_that_wait_for_a_sink_that_an_edit_took_away_are_told() {
     let world = world();
@@ -95,6 +93,8 @@ fn rows_that_wait_for_a_sink_that_an_edit_took_away_are_told() {
     assert!(edited(vec![step.clone()]).is_ok());
 }
 
+/// The note of dropped state stayed until the first commit: a start that died before it asked for permission again, and one with
+/// the old file believed in state that was gone.
 #[test]
 fn dropped_state_is_dropped_with_the_start_that_was_allowed_to() {
     let world = world();
