@@ -37,12 +37,12 @@ FROM http('/github')
    );
 ";
 
-const PAYLOADS: usize = 329;
+pub const PAYLOADS: usize = 329;
 
-struct Delivery {
-    guid: String,
-    event: String,
-    body: Vec<u8>,
+pub struct Delivery {
+    pub guid: String,
+    pub event: String,
+    pub body: Vec<u8>,
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn run(desk: &Desk, posted: &[&Delivery]) {
 }
 
 /// The payloads with an id each: drawn once, as GitHub draws them, and the same for both postings.
-fn deliveries(chance: &mut Chance) -> Vec<Delivery> {
+pub fn deliveries(chance: &mut Chance) -> Vec<Delivery> {
     #[derive(Debug)]
     struct Group(String, Vec<Box<RawValue>>);
     let folder = std::env::var_os("SYNCLINE_PAYLOADS").map(PathBuf::from).unwrap_or_else(|| {

@@ -17,4 +17,5 @@ mod rooms;
 mod surface;
 mod trouble;
 mod web;
+mod webhooks;
 mod windows;

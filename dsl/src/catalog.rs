@@ -43,12 +43,44 @@ pub struct SinkFacts {
 #[derive(Clone, Debug, Default)]
 pub struct ArgumentFacts {
     pub name: String,
-    /// `text`, `number`, `boolean`, `duration`.
+    /// `text`, `number`, `boolean`, `duration`, `size`, `rate`, `choice`, `secret`, `call`.
     pub kind: String,
     pub required: bool,
     /// May be given by position.
     pub positional: bool,
     pub help: String,
+    /// The words of a `choice`.
+    pub choices: Vec<String>,
+    /// What a `call` may name.
+    pub calls: Vec<CallFacts>,
+}
+
+/// What an argument may call, with arguments of its own: `github(secret('a/b'))`.
+#[derive(Clone, Debug, Default)]
+pub struct CallFacts {
+    pub name: String,
+    pub example: String,
+    pub arguments: Vec<ArgumentFacts>,
+}
+
+/// Whatever takes arguments.
+#[derive(Clone, Copy)]
+pub struct Callee<'c> {
+    pub name: &'c str,
+    pub example: &'c str,
+    pub arguments: &'c [ArgumentFacts],
+}
+
+impl ConnectorFacts {
+    pub fn callee(&self) -> Callee<'_> {
+        Callee { name: &self.name, example: &self.example, arguments: &self.arguments }
+    }
+}
+
+impl CallFacts {
+    pub fn callee(&self) -> Callee<'_> {
+        Callee { name: &self.name, example: &self.example, arguments: &self.arguments }
+    }
 }
 
 impl Catalog {

@@ -1,6 +1,7 @@
 //! What is wrong with a plan as a whole, though each of its steps is right.
 
 mod loops;
+mod paths;
 mod sample;
 pub(crate) mod secret;
 mod writers;
@@ -16,6 +17,7 @@ use crate::{
 };
 
 pub(crate) use loops::feedback;
+pub(crate) use paths::same_path;
 pub(crate) use sample::not_in_sample;
 pub(crate) use writers::two_writers;
 

@@ -51,6 +51,7 @@ pages! {
     OPTION_TWICE = "option-twice";
     OPTION_VALUE = "option-value";
     QUOTES = "quotes";
+    SAME_PATH = "same-path";
     SECRET_IN_TEXT = "secret-in-text";
     SHARD_ARMS = "shard-arms";
     SINK_CANNOT = "sink-cannot";

@@ -113,6 +113,7 @@ fn pipelines(
         plans.iter().enumerate().filter_map(|(index, plan)| Some((index, plan.as_ref()?))).collect();
     let mut charges = check::two_writers(&whole, world.catalog);
     charges.extend(check::feedback(&whole, world.catalog));
+    charges.extend(check::same_path(&whole, &world.names, world.catalog));
     for (index, charge) in charges {
         plans[index] = None;
         said.push(charge);

@@ -113,9 +113,15 @@ fn connected<'a>(
         }
         Some(connector) => {
             for option in &connection.options {
-                match checked_option(option, connector) {
-                    Ok(given) => options.push(given),
-                    Err(wrong) => said.push(wrong),
+                match values::argument(&connector.arguments, &option.name.text) {
+                    Some(facts) => {
+                        let given = values::of_argument(&option.value, facts, said);
+                        options.extend(given.map(|value| (facts.name.clone(), value)));
+                    }
+                    None => {
+                        let name = &option.name;
+                        said.push(say_values::no_such_argument(name.span, &name.text, connector.callee()));
+                    }
                 }
             }
         }
@@ -125,14 +131,6 @@ fn connected<'a>(
 
 fn secret_only(value: &ast::Value) -> Option<Diagnostic> {
     values::value(value).err().filter(|wrong| wrong.slug == crate::explain::slug::SECRET_IN_TEXT)
-}
-
-fn checked_option(option: &ast::Opt, connector: &ConnectorFacts) -> Result<(String, Value), Diagnostic> {
-    let facts = values::argument(connector, &option.name.text)
-        .ok_or_else(|| say_values::no_such_argument(option.name.span, &option.name.text, connector))?;
-    let value = values::value(&option.value)?;
-    values::fits(&value, facts, option.value.span)?;
-    Ok((facts.name.clone(), value))
 }
 
 fn contract(schema: &ast::Schema, source: &str, said: &mut Vec<Diagnostic>) -> SchemaFacts {

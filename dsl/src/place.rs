@@ -54,7 +54,7 @@ pub(crate) fn of_call<'a>(
         said.push(say::cannot_be_used(call.span, connector, uses, catalog));
         return None;
     }
-    let given = values::arguments(call, connector, said)?;
+    let given = values::arguments(call, connector.callee(), said)?;
     Some(Resolved { connector, place: place(connector, given, call.span, source) })
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn identity(place: &Place, catalog: &Catalog) -> (String, Vec<(String
 pub(crate) fn thing(place: &Place, catalog: &Catalog) -> (String, Vec<(String, Value)>) {
     let (connector, mut all) = identity(place, catalog);
     if let Some(facts) = catalog.connector(&connector) {
-        all.retain(|(name, _)| values::argument(facts, name).is_some_and(|argument| argument.required));
+        all.retain(|(name, _)| values::argument(&facts.arguments, name).is_some_and(|argument| argument.required));
     }
     (connector, all)
 }

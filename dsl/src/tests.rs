@@ -13,7 +13,7 @@ use syncline_syntax::render;
 
 use crate::{
     Checked, Samples,
-    catalog::{ArgumentFacts, Catalog, ConnectorFacts, SinkFacts, SourceFacts},
+    catalog::{ArgumentFacts, CallFacts, Catalog, ConnectorFacts, SinkFacts, SourceFacts},
     compile,
 };
 
@@ -24,7 +24,19 @@ pub(super) fn catalog() -> Catalog {
         kind: kind.into(),
         required,
         positional: required,
-        help: String::new(),
+        ..ArgumentFacts::default()
+    };
+    let verify = ArgumentFacts {
+        calls: vec![CallFacts {
+            name: "github".into(),
+            example: "verify => github(secret('github/webhook'))".into(),
+            arguments: vec![
+                argument("secret", "secret", true),
+                argument("tolerance", "duration", false),
+                ArgumentFacts { choices: vec!["hex".into(), "base64".into()], ..argument("encoding", "choice", false) },
+            ],
+        }],
+        ..argument("verify", "call", false)
     };
     let file_sink = SinkFacts { insert: true, delivery: "exactly once".into(), ..SinkFacts::default() };
     let formats = |formats: &[&str]| formats.iter().map(|format| (*format).to_owned()).collect::<Vec<_>>();
@@ -48,7 +60,7 @@ pub(super) fn catalog() -> Catalog {
                 "http",
                 Some(SourceFacts { endless: true, follow: false, formats: formats(&["json"]) }),
                 None,
-                vec![path.clone()],
+                vec![path.clone(), verify, argument("max_body", "size", false), argument("rate_limit", "rate", false)],
             ),
             connector(
                 "parquet",

@@ -4,10 +4,11 @@
 //! refused here.
 
 use sqlparser::ast::{Expr, Interval, Value as SqlValue};
+use syncline_record::amount;
 use syncline_syntax::{Diagnostic, Span, ast};
 
 use crate::{
-    catalog::{ArgumentFacts, ConnectorFacts},
+    catalog::{ArgumentFacts, Callee, ConnectorFacts},
     check::secret,
     duration,
     message::values as say,
@@ -96,35 +97,35 @@ impl Given {
     pub fn get<'a>(&'a self, connector: &ConnectorFacts, argument: &str) -> Option<&'a Value> {
         let named = self.named.iter().find(|(name, _)| name == argument).map(|(_, value)| value);
         named.or_else(|| {
-            let place = positional(connector).position(|facts| facts.name == argument)?;
+            let place = positional(&connector.arguments).position(|facts| facts.name == argument)?;
             self.positional.get(place)
         })
     }
 }
 
-fn positional(connector: &ConnectorFacts) -> impl Iterator<Item = &ArgumentFacts> {
-    connector.arguments.iter().filter(|argument| argument.positional)
+fn positional(arguments: &[ArgumentFacts]) -> impl Iterator<Item = &ArgumentFacts> {
+    arguments.iter().filter(|argument| argument.positional)
 }
 
 /// The arguments of a call, each checked; every mistake is said.
-pub(crate) fn arguments(call: &ast::Call, connector: &ConnectorFacts, said: &mut Vec<Diagnostic>) -> Option<Given> {
+pub(crate) fn arguments(call: &ast::Call, callee: Callee, said: &mut Vec<Diagnostic>) -> Option<Given> {
     let before = said.len();
     let mut given = Given::default();
     let mut places: Vec<(&str, Span)> = Vec::new();
-    let mut in_order = positional(connector);
+    let mut in_order = positional(callee.arguments);
     for arg in &call.args {
         let facts = match &arg.name {
             None => match in_order.next() {
                 Some(facts) => facts,
                 None => {
-                    said.push(say::too_many(arg.span, connector));
+                    said.push(say::too_many(arg.span, callee));
                     continue;
                 }
             },
-            Some(name) => match argument(connector, &name.text) {
+            Some(name) => match argument(callee.arguments, &name.text) {
                 Some(facts) => facts,
                 None => {
-                    said.push(say::no_such_argument(name.span, &name.text, connector));
+                    said.push(say::no_such_argument(name.span, &name.text, callee));
                     continue;
                 }
             },
@@ -134,30 +135,80 @@ pub(crate) fn arguments(call: &ast::Call, connector: &ConnectorFacts, said: &mut
             continue;
         }
         places.push((&facts.name, arg.span));
-        match value(&arg.value).and_then(|value| fits(&value, facts, arg.value.span).map(|()| value)) {
-            Ok(value) if arg.name.is_some() => given.named.push((facts.name.clone(), value)),
-            Ok(value) => given.positional.push(value),
-            Err(wrong) => said.push(wrong),
+        match of_argument(&arg.value, facts, said) {
+            Some(value) if arg.name.is_some() => given.named.push((facts.name.clone(), value)),
+            Some(value) => given.positional.push(value),
+            None => {}
         }
     }
     // A misspelt argument is probably the one that is missing.
     let named = said.len() == before;
-    for facts in connector.arguments.iter().filter(|facts| facts.required) {
+    for facts in callee.arguments.iter().filter(|facts| facts.required) {
         if named && !places.iter().any(|(name, _)| *name == facts.name) {
-            said.push(say::missing_argument(call.span, facts, connector));
+            said.push(say::missing_argument(call.span, facts, callee));
         }
     }
     (said.len() == before).then_some(given)
 }
 
 /// The argument of this name, without regard to case.
-pub(crate) fn argument<'c>(connector: &'c ConnectorFacts, name: &str) -> Option<&'c ArgumentFacts> {
-    connector.arguments.iter().find(|argument| argument.name.eq_ignore_ascii_case(name))
+pub(crate) fn argument<'c>(arguments: &'c [ArgumentFacts], name: &str) -> Option<&'c ArgumentFacts> {
+    arguments.iter().find(|argument| argument.name.eq_ignore_ascii_case(name))
+}
+
+/// The value that is given for an argument; what is wrong with it is said.
+pub(crate) fn of_argument(written: &ast::Value, facts: &ArgumentFacts, said: &mut Vec<Diagnostic>) -> Option<Value> {
+    if facts.kind == "call" {
+        return called_argument(written, facts, said);
+    }
+    if facts.kind == "secret"
+        && let Some(span) = literal(written)
+    {
+        said.push(say::secret_wanted(span, &facts.name));
+        return None;
+    }
+    match value(written).and_then(|value| fits(&value, facts, written.span).map(|()| value)) {
+        Ok(value) => Some(value),
+        Err(wrong) => {
+            said.push(wrong);
+            None
+        }
+    }
+}
+
+/// A call of one of those that the argument takes, with its own arguments checked.
+fn called_argument(written: &ast::Value, facts: &ArgumentFacts, said: &mut Vec<Diagnostic>) -> Option<Value> {
+    let ast::ValueKind::Call(call) = &written.kind else {
+        said.push(say::call_wanted(written, facts));
+        return None;
+    };
+    let Some(found) = facts.calls.iter().find(|known| known.name.eq_ignore_ascii_case(&call.name.text)) else {
+        said.push(say::no_such_call(&call.name, facts));
+        return None;
+    };
+    let Given { positional, named } = arguments(call, found.callee(), said)?;
+    Some(Value::Call { function: found.name.clone(), positional, named })
+}
+
+/// A text of the file, where a secret belongs: itself, in a list, or as what stands in for a variable.
+fn literal(written: &ast::Value) -> Option<Span> {
+    match &written.kind {
+        ast::ValueKind::Text(_) => Some(written.span),
+        ast::ValueKind::List(items) => items.iter().find_map(literal),
+        ast::ValueKind::Call(call) if call.name.text.eq_ignore_ascii_case("env") => {
+            call.args.get(1).and_then(|default| literal(&default.value))
+        }
+        _ => None,
+    }
 }
 
 /// Whether a value can be given for an argument. What `env` and `secret` give is seen when the plan is bound.
 pub(crate) fn fits(value: &Value, facts: &ArgumentFacts, span: Span) -> Result<(), Diagnostic> {
     let fit = match (facts.kind.as_str(), value) {
+        ("secret", Value::List(items)) => {
+            let secret = |item: &Value| matches!(item, Value::Secret { .. } | Value::Env { .. });
+            !items.is_empty() && items.iter().all(secret)
+        }
         (_, Value::Secret { .. } | Value::Env { default: None, .. }) => true,
         (_, Value::Env { default: Some(default), .. }) => return fits(default, facts, span),
         ("text", value) => matches!(value, Value::Text(_)),
@@ -167,7 +218,14 @@ pub(crate) fn fits(value: &Value, facts: &ArgumentFacts, span: Span) -> Result<(
             duration::microseconds(text).map_err(|why| say::not_a_duration(span, &why))?;
             true
         }
-        ("duration", _) => false,
+        ("size", Value::Text(text)) => amount::bytes(text).map(|_| true).map_err(|why| say::not_a_size(span, &why))?,
+        ("rate", Value::Text(text)) => amount::rate(text).map(|_| true).map_err(|why| say::not_a_rate(span, &why))?,
+        ("choice", Value::Text(text)) if !facts.choices.contains(text) => {
+            let words: Vec<&str> = facts.choices.iter().map(String::as_str).collect();
+            return Err(say::one_of(span, &facts.name, text, &words));
+        }
+        ("choice", Value::Text(_)) => true,
+        ("duration" | "size" | "rate" | "choice" | "secret" | "call", _) => false,
         _ => true,
     };
     if fit { Ok(()) } else { Err(say::wrong_kind(span, &facts.name, &facts.kind)) }

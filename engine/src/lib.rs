@@ -7,12 +7,14 @@ pub mod checkpoint;
 pub mod clock;
 pub mod folder;
 pub mod graph;
+pub mod intake;
 pub mod ledger;
 pub mod log;
 pub mod metrics;
 pub mod operator;
 pub mod operators;
 pub mod outbox;
+pub mod pace;
 pub mod runtime;
 pub mod segment;
 #[doc(hidden)]

@@ -10,6 +10,9 @@
 //!
 //! The same routes answer on a TCP address and on the data folder's control socket. There is no authentication, so the address is
 //! a loopback one, and what a browser sends on behalf of another site is refused. Every refusal is problem+json.
+//!
+//! A second door takes records and nothing else (`run --ingest`); it may be open to other machines when every path verifies who
+//! sends.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,6 +28,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use syncline_engine::{clock::Clock, log::Log, runtime::Ground, store::StateStore};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+pub mod body;
 pub mod dead_letters;
 pub mod frames;
 pub mod headers;
@@ -39,8 +43,8 @@ pub mod query;
 pub mod records;
 pub mod status;
 
-pub use intake::Ingest;
-pub use listen::{Server, serve};
+pub use intake::{Ingest, KEEP_EVERY};
+pub use listen::{Doors, Server};
 pub use live::{Activity, Live};
 
 use problem::Problem;
@@ -80,10 +84,9 @@ impl ApiState {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Memory for a body; `None` when there is none for too long.
-    async fn room_for(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let kib = (bytes.min(ingest::BODY) >> 10) as u32 + 1;
-        let room = self.bodies.clone().acquire_many_owned(kib);
+    /// Memory for so much of a body; `None` when there is none for too long.
+    async fn room_for(&self, kib: usize) -> Option<OwnedSemaphorePermit> {
+        let room = self.bodies.clone().acquire_many_owned(kib.min(BODIES_KIB) as u32);
         tokio::time::timeout(PATIENCE, room).await.ok()?.ok()
     }
 }
@@ -103,7 +106,18 @@ pub fn router(state: Arc<ApiState>) -> Router {
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(middleware::from_fn_with_state(state.clone(), as_problems))
-        .layer(middleware::from_fn(same_site))
+        .layer(middleware::from_fn(from_here))
+        .with_state(state)
+}
+
+/// What the door for records serves: paths under `/in/`, and a word for everything else.
+pub fn outer_router(state: Arc<ApiState>) -> Router {
+    let nothing = || async { Problem::refused(StatusCode::NOT_FOUND, "no-such-route", "there is nothing here") };
+    Router::new()
+        .route("/in/{*path}", post(ingest::post_outside))
+        .fallback(nothing)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn_with_state(state.clone(), as_problems))
         .with_state(state)
 }
 
@@ -132,15 +146,28 @@ async fn as_problems(State(_): State<Arc<ApiState>>, request: Request, next: Nex
 
 /// A page of another site that is open in a browser on this machine can reach a loopback address. It cannot hide its origin, and
 /// a name that it made point here is not a loopback name.
-async fn same_site(request: Request, next: Next) -> Response {
-    let headers = request.headers();
+fn same_site(headers: &HeaderMap) -> Result<(), Problem> {
     let foreign = text(headers, header::ORIGIN).filter(|origin| !is_loopback(origin.split("://").last().unwrap_or("")));
-    if let Some(origin) = foreign {
-        let title = format!("requests on behalf of {origin} are refused");
-        return Problem::refused(StatusCode::FORBIDDEN, "foreign-origin", title).into_response();
+    match foreign {
+        None => Ok(()),
+        Some(origin) => {
+            let title = format!("requests on behalf of {origin} are refused");
+            Err(Problem::refused(StatusCode::FORBIDDEN, "foreign-origin", title))
+        }
+    }
+}
+
+/// A path that verifies its senders asks for more than their origin, so `ingest` asks for that of the others itself.
+async fn from_here(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let path = request.uri().path();
+    if !path.starts_with("/in/")
+        && let Err(problem) = same_site(headers)
+    {
+        return problem.into_response();
     }
     // Records may come through a tunnel under another name; answers may not go out that way.
-    let looks = request.method() != Method::OPTIONS && request.uri().path().starts_with("/api/");
+    let looks = request.method() != Method::OPTIONS && path.starts_with("/api/");
     if let Some(host) = text(headers, header::HOST).filter(|host| looks && !is_loopback(host)) {
         let title = format!("{host} is not a name of this machine's loopback address");
         return Problem::refused(StatusCode::FORBIDDEN, "foreign-host", title)

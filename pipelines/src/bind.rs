@@ -18,8 +18,9 @@ use syncline_connectors::{
 };
 use syncline_dsl::plan::{Plan, SourcePlan};
 use syncline_engine::{
-    checkpoint,
+    checkpoint::{self, ReadError},
     graph::{Graph, Input, input_step},
+    intake,
     log::Log,
     operators::decode::{CsvRecords, Decode, EventTime, Wanted},
     runtime::{job::JobSpec, supervisor::Pipeline},
@@ -91,6 +92,16 @@ pub fn ingest_topic(path: &str) -> String {
     format!("in/{}", path.trim_matches('/'))
 }
 
+/// From where on a path's topic is still needed: by the slowest pipeline that reads it, and by what knows its deliveries.
+fn needed(store: &dyn StateStore, topic: &str, verified: bool) -> Result<Option<u64>, ReadError> {
+    let cursor = checkpoint::lowest_cursor(store, topic)?;
+    if !verified {
+        return Ok(cursor);
+    }
+    let known = intake::read_remembered(store, topic)?.unwrap_or_default().next;
+    Ok(Some(cursor.map_or(known, |cursor| cursor.min(known))))
+}
+
 impl Edges for RealEdges<'_> {
     fn source(&self, plan: &SourcePlan) -> Result<Box<dyn Source>, BindError> {
         let place = &plan.place;
@@ -100,8 +111,9 @@ impl Edges for RealEdges<'_> {
             let topic = ingest_topic(path);
             let log = self.log.clone();
             let (store, partition) = (self.store.clone(), topic.clone());
+            let verified = args.named.contains_key("verify");
             // A cursor that cannot be read keeps everything: a log that is too long does no harm.
-            let readers = move || checkpoint::lowest_cursor(&*store, &partition).unwrap_or(Some(0));
+            let readers = move || needed(&*store, &partition, verified).unwrap_or(Some(0));
             let source = match self.once {
                 true => LogSource::bounded(log, topic.clone(), topic, None),
                 false => LogSource::new(log, topic.clone(), topic),

@@ -1,8 +1,9 @@
 //! What a running process is to the outside: its signals, its HTTP server, its control socket.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, mpsc::Sender},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Sender},
     time::{Duration, Instant},
 };
 
@@ -16,7 +17,8 @@ use tokio::{
 };
 
 use crate::{
-    api::{Activity, ApiState, Server, metrics},
+    api::{Activity, ApiState, Doors, Server, metrics},
+    inlets::{Inlet, Inlets, may_open},
     outcome::Failure,
     project::Member,
     supervision::News,
@@ -35,13 +37,28 @@ pub struct Host {
     runtime: Runtime,
     state: Arc<ApiState>,
     address: Option<SocketAddr>,
+    ingest: Option<SocketAddr>,
+    paths: Mutex<Paths>,
     closing: Arc<Notify>,
     server: JoinHandle<()>,
 }
 
+/// Which paths pipelines read.
+#[derive(Default)]
+struct Paths {
+    /// As their files declare them.
+    declared: Inlets,
+    /// Pipeline → paths that are open for it.
+    open: BTreeMap<String, Vec<String>>,
+}
+
 impl Host {
-    /// Listens on `listen`, if given, and on the control socket of the data folder; tells `news` of signals.
-    pub fn start(world: &World, listen: Option<SocketAddr>, news: Sender<News>) -> Result<Host, Failure> {
+    /// Opens `doors` and the control socket of the data folder; tells `news` of signals. `declared`: the paths of the pipelines
+    /// that will run.
+    pub fn start(world: &World, doors: Doors, declared: Inlets, news: Sender<News>) -> Result<Host, Failure> {
+        if let Some(address) = doors.ingest {
+            may_open(address, &declared)?;
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -54,32 +71,66 @@ impl Host {
         }
         let metrics = metrics::install()?;
         let state = ApiState::new(&world.ground, Some(metrics.clone()));
-        let server = runtime.block_on(Server::bind(listen, &world.folder.control_socket()))?;
-        let address = server.address();
+        let server = runtime.block_on(Server::bind(doors, &world.folder.control_socket()))?;
+        let (address, ingest) = (server.address(), server.ingest());
+        // Before anybody can send: a provider that does not send again must not meet a path that is not there yet.
+        for Inlet { path, pipeline, .. } in declared.all() {
+            state.ingest.open(path.clone(), pipeline);
+        }
         let closing = Arc::new(Notify::new());
         let closed = closing.clone();
         let server = runtime.spawn(server.run(state.clone(), async move { closed.notified().await }));
         runtime.spawn(follow_signals(news, state.clone()));
         runtime.spawn(fold(metrics));
-        Ok(Host { runtime, state, address, closing, server })
+        let paths = Mutex::new(Paths { declared, open: BTreeMap::new() });
+        Ok(Host { runtime, state, address, ingest, paths, closing, server })
     }
 
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
-    /// A pipeline will run: the process is not ready before it does, and its path takes records.
+    /// Where records are taken and nothing else.
+    pub fn ingest(&self) -> Option<SocketAddr> {
+        self.ingest
+    }
+
+    /// Whether anybody can send records.
+    pub fn takes_records(&self) -> bool {
+        self.address.is_some() || self.ingest.is_some()
+    }
+
+    fn paths(&self) -> MutexGuard<'_, Paths> {
+        self.paths.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The files were read again: who may send, and how much, holds from now on as they say, with secrets as they are now.
+    pub fn declare(&self, declared: Inlets) -> Result<(), Failure> {
+        if let Some(address) = self.ingest.filter(|_| !declared.is_empty()) {
+            may_open(address, &declared)?;
+        }
+        for inlet in declared.all() {
+            self.state.ingest.change(inlet.path.clone());
+        }
+        self.paths().declared = declared;
+        Ok(())
+    }
+
+    /// A pipeline will run: the process is not ready before it does, and its paths take records.
     pub fn expect(&self, member: &Member) {
         self.state.live().starting(member.name());
-        for topic in member.inlets() {
-            self.state.ingest.open(&topic, member.name());
+        let mut paths = self.paths();
+        let declared = paths.declared.of(member.name());
+        paths.open.insert(member.name().to_owned(), declared.iter().map(|path| path.path.clone()).collect());
+        for path in declared {
+            self.state.ingest.open(path, member.name());
         }
     }
 
-    /// A pipeline is not among the files any more: its path takes no more records for it.
+    /// A pipeline does not read its paths any more: they take no more records for it.
     pub fn forget(&self, member: &Member) {
-        for topic in member.inlets() {
-            self.state.ingest.close(&topic, member.name());
+        for path in self.paths().open.remove(member.name()).unwrap_or_default() {
+            self.state.ingest.close(&path, member.name());
         }
     }
 

@@ -6,6 +6,7 @@ pub mod bind;
 pub mod command;
 pub mod control;
 pub mod host;
+pub mod inlets;
 pub mod log_lines;
 pub mod origin;
 pub mod outcome;

@@ -6,10 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use syncline_connectors::registry;
+use syncline_connectors::{Argument, ArgumentKind, registry, spec::Callable};
 use syncline_dsl::{
     Checked, Samples,
-    catalog::{ArgumentFacts, Catalog, ConnectorFacts, SinkFacts, SourceFacts},
+    catalog::{ArgumentFacts, CallFacts, Catalog, ConnectorFacts, SinkFacts, SourceFacts},
     compile,
     plan::{Plan, Value},
 };
@@ -142,19 +142,33 @@ pub fn catalog() -> Catalog {
             delivery: word(sink.delivery).to_owned(),
             formats: words(sink.formats),
         }),
-        arguments: connector
-            .arguments
-            .iter()
-            .map(|argument| ArgumentFacts {
-                name: argument.name.to_owned(),
-                kind: argument.kind.as_str().to_owned(),
-                required: argument.required,
-                positional: argument.positional,
-                help: argument.help.to_owned(),
-            })
-            .collect(),
+        arguments: arguments(connector.arguments),
     });
     Catalog { connectors: connectors.collect() }
+}
+
+fn arguments(arguments: &[Argument]) -> Vec<ArgumentFacts> {
+    let facts = |argument: &Argument| ArgumentFacts {
+        name: argument.name.to_owned(),
+        kind: argument.kind.as_str().to_owned(),
+        required: argument.required,
+        positional: argument.positional,
+        help: argument.help.to_owned(),
+        choices: match argument.kind {
+            ArgumentKind::Choice(words) => words.iter().map(|word| word.to_string()).collect(),
+            _ => vec![],
+        },
+        calls: match argument.kind {
+            ArgumentKind::Call(callables) => callables.iter().map(call).collect(),
+            _ => vec![],
+        },
+    };
+    arguments.iter().map(facts).collect()
+}
+
+fn call(callable: &Callable) -> CallFacts {
+    let (name, example) = (callable.name.to_owned(), callable.example.to_owned());
+    CallFacts { name, example, arguments: arguments(callable.arguments) }
 }
 
 fn word(delivery: syncline_engine::sink::Delivery) -> &'static str {

@@ -23,6 +23,7 @@ use syncline_functions::Planner;
 use crate::{
     command::Format,
     host::Host,
+    inlets::inlets,
     origin,
     outcome::{Failure, Outcome},
     project::{Member, Project},
@@ -115,7 +116,7 @@ impl Supervision<'_> {
     ) {
         let name = member.name().to_owned();
         self.host.expect(&member);
-        if !member.inlets().is_empty() && !self.once && self.host.address().is_none() {
+        if !member.inlets().is_empty() && !self.once && !self.host.takes_records() {
             tracing::warn!(pipeline = name, "nobody can send it records: this process does not listen; start it again");
         }
         let stop = Arc::new(AtomicBool::new(crew.stopping));
@@ -203,8 +204,13 @@ impl Supervision<'_> {
         if crew.stopping {
             return;
         }
-        let read = Project::read(&self.paths, &self.only, self.output);
-        let project = match read.and_then(|read| origin::admit(self.world, &read.pipelines).map(|()| read)) {
+        let read = Project::read(&self.paths, &self.only, self.output).and_then(|project| {
+            let inlets = inlets(&project, self.world.folder.path())?;
+            origin::admit(self.world, &project.pipelines)?;
+            self.host.declare(inlets)?;
+            Ok(project)
+        });
+        let project = match read {
             Ok(project) => project,
             Err(failure) => {
                 let (slug, detail) = (failure.slug, failure.detail_line());

@@ -184,7 +184,12 @@ impl Inbox {
         for (time, headers, records) in requests {
             let base = inbox.frames.last().map_or(0, Frame::next);
             let bytes: Vec<&[u8]> = records.iter().map(|record| record.as_bytes()).collect();
-            inbox.frames.push(Frame { base, count: records.len() as u32, time, body: ingest::encode(&bytes, headers) });
+            inbox.frames.push(Frame {
+                base,
+                count: records.len() as u32,
+                time,
+                body: ingest::encode(&bytes, headers, ingest::Sent::Open),
+            });
         }
         inbox
     }

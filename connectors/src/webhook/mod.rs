@@ -44,6 +44,11 @@ pub trait Scheme: Send + Sync {
     /// Headers, in lower case, that hold a signature: whoever can read what is kept must not be able to send it again.
     fn signature_headers(&self) -> Vec<&str>;
 
+    /// Whether the provider shows the body of an answer to a person, so that there had better be none.
+    fn is_quiet(&self) -> bool {
+        false
+    }
+
     /// Whether the holder of the secret sent this, at about this time.
     fn verify(&self, request: &Request<'_>, now: Micros) -> Result<Verified, Refusal>;
 }

@@ -46,6 +46,11 @@ impl Scheme for Slack {
         vec![SIGNATURE]
     }
 
+    /// What a command is answered is said in the channel.
+    fn is_quiet(&self) -> bool {
+        true
+    }
+
     fn verify(&self, request: &Request<'_>, now: Micros) -> Result<Verified, Refusal> {
         let signature =
             request.required(SIGNATURE)?.strip_prefix(PREFIX).and_then(hex_tag).ok_or(Refusal::Malformed)?;

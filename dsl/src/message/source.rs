@@ -101,6 +101,13 @@ pub(crate) fn partitioned_by(span: Span) -> Diagnostic {
         .help("leave it out: keyed steps see all records of a key")
 }
 
+pub(crate) fn same_path(span: Span, first: Span, written: &str) -> Diagnostic {
+    Diagnostic::error(slug::SAME_PATH, "two pipelines read one path, and say different things about it")
+        .at(span, "what is sent is taken once, for both")
+        .also(first, "the other one")
+        .help(format!("write the same in both: {written}"))
+}
+
 pub(crate) fn not_in_sample(span: Span, name: &str, known: &BTreeSet<String>, count: usize) -> Diagnostic {
     let looked = if count == 1 { "the one record".to_owned() } else { format!("any of the {count} records") };
     let said = Diagnostic::warning(slug::NOT_IN_SAMPLE, format!("{name} is not in {looked} that could be looked at"));

@@ -1,10 +1,14 @@
 //! Options and arguments.
 
-use syncline_syntax::{Diagnostic, Edit, Span, ast::Name};
+use syncline_record::amount::{NotARate, NotASize};
+use syncline_syntax::{
+    Diagnostic, Edit, Span,
+    ast::{self, Ident, Name},
+};
 
 use super::{listed, with_nearest};
 use crate::{
-    catalog::{ArgumentFacts, ConnectorFacts},
+    catalog::{ArgumentFacts, Callee},
     duration::NotADuration,
     explain::slug,
 };
@@ -41,29 +45,30 @@ pub(crate) fn secret_form(span: Span) -> Diagnostic {
     value("secret takes a path").at(span, "not of this form").help("secret('service/name')")
 }
 
-fn signature(connector: &ConnectorFacts) -> String {
-    let arguments: Vec<String> = connector
+fn signature(callee: Callee) -> String {
+    let arguments: Vec<String> = callee
         .arguments
         .iter()
         .map(|argument| match (argument.positional, argument.required) {
             (true, true) => argument.name.clone(),
             (true, false) => format!("[{}]", argument.name),
-            (false, _) => format!("[{} => …]", argument.name),
+            (false, true) => format!("{} => …", argument.name),
+            (false, false) => format!("[{} => …]", argument.name),
         })
         .collect();
-    format!("{}({})", connector.name, arguments.join(", "))
+    format!("{}({})", callee.name, arguments.join(", "))
 }
 
-pub(crate) fn too_many(span: Span, connector: &ConnectorFacts) -> Diagnostic {
-    Diagnostic::error(slug::NO_SUCH_OPTION, format!("{} takes no further value", connector.name))
+pub(crate) fn too_many(span: Span, callee: Callee) -> Diagnostic {
+    Diagnostic::error(slug::NO_SUCH_OPTION, format!("{} takes no further value", callee.name))
         .at(span, "one too many")
-        .help(signature(connector))
+        .help(signature(callee))
 }
 
-pub(crate) fn no_such_argument(span: Span, name: &str, connector: &ConnectorFacts) -> Diagnostic {
-    let said = Diagnostic::error(slug::NO_SUCH_OPTION, format!("{} has no argument {name}", connector.name));
-    let names = connector.arguments.iter().map(|argument| argument.name.as_str());
-    with_nearest(said, span, name, names, "no argument has this name").help(signature(connector))
+pub(crate) fn no_such_argument(span: Span, name: &str, callee: Callee) -> Diagnostic {
+    let said = Diagnostic::error(slug::NO_SUCH_OPTION, format!("{} has no argument {name}", callee.name));
+    let names = callee.arguments.iter().map(|argument| argument.name.as_str());
+    with_nearest(said, span, name, names, "no argument has this name").help(signature(callee))
 }
 
 pub(crate) fn argument_twice(second: Span, first: Span, name: &str) -> Diagnostic {
@@ -72,11 +77,45 @@ pub(crate) fn argument_twice(second: Span, first: Span, name: &str) -> Diagnosti
         .also(first, "first here")
 }
 
-pub(crate) fn missing_argument(span: Span, argument: &ArgumentFacts, connector: &ConnectorFacts) -> Diagnostic {
+pub(crate) fn missing_argument(span: Span, argument: &ArgumentFacts, callee: Callee) -> Diagnostic {
     let about = if argument.help.is_empty() { String::new() } else { format!(": {}", argument.help) };
-    let said = Diagnostic::error(slug::MISSING_ARGUMENT, format!("{} needs its {}", connector.name, argument.name))
+    let said = Diagnostic::error(slug::MISSING_ARGUMENT, format!("{} needs its {}", callee.name, argument.name))
         .at(span, format!("no {}{about}", argument.name));
-    if connector.example.is_empty() { said.help(signature(connector)) } else { said.help(connector.example.clone()) }
+    if callee.example.is_empty() { said.help(signature(callee)) } else { said.help(callee.example) }
+}
+
+/// A text where only a secret may stand, whatever the text looks like.
+pub(crate) fn secret_wanted(span: Span, name: &str) -> Diagnostic {
+    Diagnostic::error(slug::SECRET_IN_TEXT, format!("the {name} stands in the file, where everybody can read it"))
+        .at(span, "a text of the file")
+        .help("store it: syncline secret set service/name, which reads it from the terminal")
+        .fix("and name it here", vec![Edit::replace(span, "secret('service/name')")])
+}
+
+/// The calls that an argument takes, as examples of each.
+fn calls(facts: &ArgumentFacts) -> String {
+    listed(facts.calls.iter().map(|call| call.name.as_str()))
+}
+
+pub(crate) fn call_wanted(written: &ast::Value, facts: &ArgumentFacts) -> Diagnostic {
+    let named = match &written.kind {
+        ast::ValueKind::Name(name) => name.parts.first().map(|part| part.text.as_str()),
+        ast::ValueKind::Text(text) => Some(text.as_str()),
+        _ => None,
+    };
+    let known = named.and_then(|name| facts.calls.iter().find(|call| call.name.eq_ignore_ascii_case(name)));
+    let said = value(format!("{} takes one of its schemes, with what that needs", facts.name));
+    match known {
+        Some(call) => said.at(written.span, format!("{} has arguments", call.name)).help(call.example.clone()),
+        None => said.at(written.span, "no scheme").help(format!("it takes: {}", calls(facts))),
+    }
+}
+
+pub(crate) fn no_such_call(name: &Ident, facts: &ArgumentFacts) -> Diagnostic {
+    let said = Diagnostic::error(slug::NO_SUCH_FUNCTION, format!("{} has no scheme called {}", facts.name, name.text));
+    let names = facts.calls.iter().map(|call| call.name.as_str());
+    with_nearest(said, name.span, &name.text, names, "no scheme has this name")
+        .help(format!("it takes: {}", calls(facts)))
 }
 
 pub(crate) fn wrong_kind(span: Span, name: &str, kind: &str) -> Diagnostic {
@@ -86,6 +125,10 @@ pub(crate) fn wrong_kind(span: Span, name: &str, kind: &str) -> Diagnostic {
         "count" => "a whole number, without quotes: 10",
         "boolean" => "true or false",
         "duration" => "a length of time: '1 hour', '200 ms'",
+        "size" => "a number of bytes: '25 MB', '512 KiB'",
+        "rate" => "a number in a time: '100 per second'",
+        "secret" => "secret('service/name'), or a list of two while one replaces the other",
+        "choice" => "one of its words, in single quotes",
         _ => "a value",
     };
     value(format!("{name} is a {kind}")).at(span, "something else").help(format!("write {example}"))
@@ -103,6 +146,26 @@ pub(crate) fn not_a_duration(span: Span, why: &NotADuration) -> Diagnostic {
     value("this is no length of time")
         .at(span, label)
         .help("write a number and a unit: '200 ms', '30 seconds', '5 minutes', '1 hour', '7 days'")
+}
+
+pub(crate) fn not_a_size(span: Span, why: &NotASize) -> Diagnostic {
+    let label = match why {
+        NotASize::NoSuchUnit(unit) => format!("{unit} is no unit of size"),
+        NotASize::NoUnit => "a number without a unit".to_owned(),
+        NotASize::TooFine => "not a whole number of bytes".to_owned(),
+        NotASize::TooLarge => "larger than anything".to_owned(),
+        NotASize::Shape => "not of this form".to_owned(),
+    };
+    value("this is no size").at(span, label).help("write a number and a unit: '512 KiB', '25 MB', '1.5 GB'")
+}
+
+pub(crate) fn not_a_rate(span: Span, why: &NotARate) -> Diagnostic {
+    let label = match why {
+        NotARate::Nothing => "nothing would ever pass",
+        NotARate::Time(_) => "what stands behind `per` is no length of time",
+        NotARate::Shape => "not of this form",
+    };
+    value("this is no rate").at(span, label).help("write a number and a time: '100 per second', '5000 per 2 hours'")
 }
 
 pub(crate) fn no_length(span: Span) -> Diagnostic {

@@ -7,6 +7,11 @@ fn steps(steps: &str) -> String {
     format!("PIPELINE orders AS\nFROM file('orders.ndjson')\n{steps};")
 }
 
+/// A pipeline over one path, with this beside it.
+fn taking(arguments: &str) -> String {
+    format!("PIPELINE orders AS\nFROM http('/in', {arguments})\n|> INSERT INTO stdout();")
+}
+
 fn check(source: &str, expected: &str) {
     let found = said(&checked(source), source);
     assert!(found == expected.trim_start_matches('\n'), "{found}");
@@ -19,6 +24,125 @@ macro_rules! mistakes {
 }
 
 mistakes! {
+    a_secret_stands_in_the_file: taking("verify => github('hunter2')") => r#"
+error: the secret stands in the file, where everybody can read it
+  ╭▸ orders.sync:2:35
+  │
+2 │ FROM http('/in', verify => github('hunter2'))
+  │                                   ━━━━━━━━━ a text of the file
+  ╰╴
+help: store it: syncline secret set service/name, which reads it from the terminal
+help: and name it here
+  ╭╴
+2 - FROM http('/in', verify => github('hunter2'))
+2 + FROM http('/in', verify => github(secret('service/name')))
+  ╰╴
+"#;
+    a_secret_of_a_list_stands_in_the_file: taking("verify => github([secret('a'), env('B', 'hunter2')])") => r#"
+error: the secret stands in the file, where everybody can read it
+  ╭▸ orders.sync:2:58
+  │
+2 │ FROM http('/in', verify => github([secret('a'), env('B', 'hunter2')]))
+  │                                                          ━━━━━━━━━ a text of the file
+  ╰╴
+help: store it: syncline secret set service/name, which reads it from the terminal
+help: and name it here
+  ╭╴
+2 - FROM http('/in', verify => github([secret('a'), env('B', 'hunter2')]))
+2 + FROM http('/in', verify => github([secret('a'), env('B', secret('service/name'))]))
+  ╰╴
+"#;
+    a_scheme_is_misspelt: taking("verify => githup(secret('a'))") => r#"
+error: verify has no scheme called githup
+  ╭▸ orders.sync:2:28
+  │
+2 │ FROM http('/in', verify => githup(secret('a')))
+  │                            ━━━━━━ github?
+  ╰╴
+help: it takes: github
+help: write github
+  ╭╴
+2 - FROM http('/in', verify => githup(secret('a')))
+2 + FROM http('/in', verify => github(secret('a')))
+  ╰╴
+"#;
+    a_scheme_is_named_and_not_called: taking("verify => github") => r#"
+error: verify takes one of its schemes, with what that needs
+  ╭▸ orders.sync:2:28
+  │
+2 │ FROM http('/in', verify => github)
+  │                            ━━━━━━ github has arguments
+  ╰╴
+help: verify => github(secret('github/webhook'))
+"#;
+    a_scheme_lacks_its_secret: taking("verify => github()") => r#"
+error: github needs its secret
+  ╭▸ orders.sync:2:28
+  │
+2 │ FROM http('/in', verify => github())
+  │                            ━━━━━━━━ no secret
+  ╰╴
+help: verify => github(secret('github/webhook'))
+"#;
+    a_scheme_has_no_such_argument: taking("verify => github(secret('a'), tolerence => '1 minute')") => r#"
+error: github has no argument tolerence
+  ╭▸ orders.sync:2:48
+  │
+2 │ FROM http('/in', verify => github(secret('a'), tolerence => '1 minute'))
+  │                                                ━━━━━━━━━ tolerance?
+  ╰╴
+help: github(secret, [tolerance => …], [encoding => …])
+help: write tolerance
+  ╭╴
+2 - FROM http('/in', verify => github(secret('a'), tolerence => '1 minute'))
+2 + FROM http('/in', verify => github(secret('a'), tolerance => '1 minute'))
+  ╰╴
+"#;
+    a_choice_is_none_of_its_words: taking("verify => github(secret('a'), encoding => 'hexa')") => r#"
+error: encoding has no value 'hexa'
+  ╭▸ orders.sync:2:60
+  │
+2 │ FROM http('/in', verify => github(secret('a'), encoding => 'hexa'))
+  │                                                            ━━━━━━ 'hex'?
+  ╰╴
+help: it takes: hex, base64
+help: write 'hex'
+  ╭╴
+2 - FROM http('/in', verify => github(secret('a'), encoding => 'hexa'))
+2 + FROM http('/in', verify => github(secret('a'), encoding => 'hex'))
+  ╰╴
+"#;
+    a_size_has_no_unit: taking("max_body => '25'") => r#"
+error: this is no size
+  ╭▸ orders.sync:2:30
+  │
+2 │ FROM http('/in', max_body => '25')
+  │                              ━━━━ a number without a unit
+  ╰╴
+help: write a number and a unit: '512 KiB', '25 MB', '1.5 GB'
+"#;
+    a_rate_is_no_rate: taking("rate_limit => '100'") => r#"
+error: this is no rate
+  ╭▸ orders.sync:2:32
+  │
+2 │ FROM http('/in', rate_limit => '100')
+  │                                ━━━━━ not of this form
+  ╰╴
+help: write a number and a time: '100 per second', '5000 per 2 hours'
+"#;
+    one_path_is_declared_in_two_ways:
+        format!("{}\n{}", taking("max_body => '1 MB'"), taking("max_body => '2 MB'").replacen("orders", "more", 1)) => r#"
+error: two pipelines read one path, and say different things about it
+  ╭▸ orders.sync:5:6
+  │
+2 │ FROM http('/in', max_body => '1 MB')
+  │      ─────────────────────────────── the other one
+  ┆
+5 │ FROM http('/in', max_body => '2 MB')
+  │      ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━ what is sent is taken once, for both
+  ╰╴
+help: write the same in both: http('/in', max_body => '1 MB')
+"#;
     a_dropped_column_is_read: steps("|> DROP total\n|> WHERE total > 10\n|> INSERT INTO stdout()") => r#"
 error: total is used after it was dropped
   ╭▸ orders.sync:4:10

@@ -220,7 +220,7 @@ impl Operator for Dedup {
         let (ids, ops) = (batch.row_ids(), batch.operations());
         let mut next_failed = failed.iter().map(|failure| failure.row as usize).peekable();
         self.kept.reserve(batch.len(), |kept| kept.fingerprint[0]);
-        for row in 0..batch.len() {
+        for (row, &print) in prints.iter().enumerate() {
             if next_failed.peek() == Some(&row) {
                 next_failed.next();
                 continue;
@@ -235,7 +235,7 @@ impl Operator for Dedup {
                 verdicts.late(row, reason);
                 continue;
             }
-            let fingerprint = [prints[row] as u64, (prints[row] >> 64) as u64];
+            let fingerprint = [print as u64, (print >> 64) as u64];
             if self.seen(fingerprint, time) {
                 verdicts.duplicates.push(row);
                 continue;

@@ -114,7 +114,7 @@ impl Operator for DedupLast {
         let valid = fingerprints(key.rows.columns(), &fields, &mut prints);
         let lateness = self.horizon.over(&batch, self.within);
         let mut verdicts = Verdicts::of(batch.len());
-        for row in 0..batch.len() {
+        for (row, &print) in prints.iter().enumerate() {
             if failed.binary_search_by_key(&(row as u32), |failure| failure.row).is_ok() {
                 continue;
             }
@@ -129,20 +129,20 @@ impl Operator for DedupLast {
                 verdicts.late(row, reason);
                 continue;
             }
-            let before = self.last.get(&prints[row]).map_or(0, |last| last.generation);
+            let before = self.last.get(&print).map_or(0, |last| last.generation);
             let new = Last {
                 generation: self.generation(time).max(before),
                 time,
                 content: content_hash(&batch.origin.bytes_of(id)),
                 version: encoded.row(row).data().into(),
             };
-            match self.judge(prints[row], &new) {
+            match self.judge(print, &new) {
                 Fate::Stale => verdicts.stale.push(row),
                 Fate::Duplicate => verdicts.duplicates.push(row),
                 _ => {
                     self.generations.insert(new.generation);
-                    self.fresh.push((prints[row], new.clone()));
-                    self.last.insert(prints[row], new);
+                    self.fresh.push((print, new.clone()));
+                    self.last.insert(print, new);
                     verdicts.pass(row);
                 }
             }

@@ -31,8 +31,9 @@ const OF_THE_CONNECTION: [&str; 11] = [
     "http2-settings",
 ];
 
-/// The JSON text, with names in lower case and in order; several headers of one name are joined as HTTP joins them.
-pub fn text(headers: &HeaderMap) -> String {
+/// The JSON text, with names in lower case and in order; several headers of one name are joined as HTTP joins them. `without`:
+/// names that are left out too.
+pub fn text(headers: &HeaderMap, without: &[&str]) -> String {
     let listed: Vec<String> = headers
         .get_all("connection")
         .iter()
@@ -43,7 +44,8 @@ pub fn text(headers: &HeaderMap) -> String {
     let mut kept = Map::new();
     for name in headers.keys() {
         let name = name.as_str();
-        if CREDENTIALS.contains(&name) || OF_THE_CONNECTION.contains(&name) || listed.iter().any(|hop| hop == name) {
+        let left_out = [&CREDENTIALS[..], &OF_THE_CONNECTION, without].iter().any(|names| names.contains(&name));
+        if left_out || listed.iter().any(|hop| hop == name) {
             continue;
         }
         let values: Vec<String> = headers.get_all(name).iter().map(|value| latin1(value.as_bytes())).collect();
@@ -76,9 +78,13 @@ mod tests {
             ("x-odd", b"\xe9"),
             ("x-utf8", "ü".as_bytes()),
             ("content-length", b"7"),
+            ("x-signature", b"s3cret"),
         ] {
             headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_bytes(value).unwrap());
         }
-        assert_eq!(text(&headers), r#"{"x-github-delivery":"d-1","x-odd":"é","x-tag":"a, b \"c\"","x-utf8":"ü"}"#);
+        assert_eq!(
+            text(&headers, &["x-signature"]),
+            r#"{"x-github-delivery":"d-1","x-odd":"é","x-tag":"a, b \"c\"","x-utf8":"ü"}"#
+        );
     }
 }

@@ -1,9 +1,10 @@
 //! `POST /in/{path}`: records for a pipeline.
 //!
-//! 202 only when they are durable. Whatever is refused says whether the same request may work later (429, 503) or not (4xx), and
-//! what is refused is not kept.
+//! 202 only when they are durable; 200 when they were already, for a delivery that comes again. Where the path verifies its
+//! senders, that comes first: whoever is not one of them learns nothing, and nothing of what he sent is kept. Whatever else is
+//! refused says whether the same request may work later (429, 503) or not (4xx), and is not kept either.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc};
 
 use axum::{
     body::Bytes,
@@ -11,83 +12,137 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use syncline_connectors::ingest::encode;
-use syncline_engine::log::{LogError, NewFrame};
-use tokio::sync::OwnedSemaphorePermit;
+use syncline_connectors::{
+    http::HttpPath,
+    ingest::{Sent, encode},
+    webhook::{self, Answer, HeaderValues, Refusal as Unverified, Verified},
+};
+use syncline_engine::{intake::Outcome, log::NewFrame};
+use syncline_record::Micros;
 
 use super::{
-    ApiState, headers,
-    intake::{BACKLOG_BYTES, BACKLOG_RECORDS, Inlet, IntakeError},
-    problem::{self, Problem},
+    ApiState,
+    body::{PATIENCE, check_length, receive},
+    headers,
+    intake::{BACKLOG_BYTES, BACKLOG_RECORDS, Inlet, IntakeError, Receipt},
+    problem::Problem,
     records::{self, Refusal, Shape},
 };
-use crate::world::{log_failure, store_failure};
 
-/// The longest body. Larger loads are better sent as several requests: each is kept whole or not at all.
-pub const BODY: usize = 16 << 20;
-/// A body that takes longer than this to arrive holds memory that others need.
-const ARRIVAL: Duration = Duration::from_secs(60);
-/// Bodies up to this size are split where they are; larger ones where they hold nobody up.
+mod answer;
+
+use answer::{Refused, Taken, not_kept, stopping, unprocessable, unverified};
+
+/// Bodies up to this size are judged where they are; larger ones where they hold nobody up.
 const SMALL: usize = 32 << 10;
-/// Payload of one frame: what a reader takes at once.
+/// Payload of one frame: what a reader takes at once. A verified request is one frame, whatever its size.
 const FRAME_BYTES: usize = 1 << 20;
 /// Records of one frame, whose lengths take four bytes each.
 const FRAME_RECORDS: usize = 16 << 10;
 /// A pipeline that is behind works off this much in about a second.
 const LATER: u32 = 1;
-/// A restart takes a moment.
-const AFTER_RESTART: u32 = 2;
-/// Somebody has to make room.
-const AFTER_CLEANING: u32 = 30;
 
-#[derive(serde::Serialize)]
-struct Taken {
-    accepted: u64,
-    /// Records that are kept but are no JSON objects: they become dead letters.
-    rejected: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    first_offset: Option<u64>,
+/// Which door a request came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The one of this machine, and the data folder's socket.
+    Inner,
+    /// The one that `--ingest` opened: strangers are not told which paths there are.
+    Outer,
 }
 
-pub async fn post(State(state): State<Arc<ApiState>>, Path(path): Path<String>, request: Request) -> Response {
-    let (response, records) = match take(&state, &path, request).await {
-        Ok(taken) => (problem::json(StatusCode::ACCEPTED, &taken), taken.accepted + taken.rejected),
-        Err(problem) => (problem.into_response(), 0),
+pub async fn post(state: State<Arc<ApiState>>, path: Path<String>, request: Request) -> Response {
+    respond(&state, &path, Door::Inner, request).await
+}
+
+pub async fn post_outside(state: State<Arc<ApiState>>, path: Path<String>, request: Request) -> Response {
+    respond(&state, &path, Door::Outer, request).await
+}
+
+async fn respond(state: &ApiState, path: &str, door: Door, request: Request) -> Response {
+    let inlet = match inlet(state, path, door) {
+        Ok(inlet) => inlet,
+        Err(problem) => return counted("", 0, problem.into_response()),
     };
-    let known = if response.status() == StatusCode::NOT_FOUND { "" } else { path.trim_matches('/') }.to_owned();
+    let taken = take(state, &inlet, request).await;
+    let records = taken.as_ref().map_or(0, Taken::records);
+    let response = match taken {
+        Ok(taken) => {
+            if let Some(outcome) = taken.outcome() {
+                inlet.count(outcome, "");
+            }
+            taken.response(inlet.path().verify.as_ref().is_some_and(|scheme| scheme.is_quiet()))
+        }
+        Err(Refused { problem, reason }) => {
+            inlet.count(Outcome::Refused, reason);
+            problem.into_response()
+        }
+    };
+    counted(&inlet.path().path, records, response)
+}
+
+fn counted(path: &str, records: u64, response: Response) -> Response {
     let status = response.status().as_u16().to_string();
-    metrics::counter!("syncline_ingest_requests_total", "path" => known.clone(), "status" => status).increment(1);
-    metrics::counter!("syncline_ingest_records_total", "path" => known).increment(records);
+    let path = path.to_owned();
+    metrics::counter!("syncline_ingest_requests_total", "path" => path.clone(), "status" => status).increment(1);
+    metrics::counter!("syncline_ingest_records_total", "path" => path).increment(records);
     response
 }
 
-async fn take(state: &ApiState, path: &str, request: Request) -> Result<Taken, Problem> {
-    let inlet = inlet(state, path)?;
-    let shape = shape(request.headers())?;
-    check_length(request.headers())?;
-    check_backlog(&inlet).await?;
-    let headers = headers::text(request.headers());
-    let (body, _room) = receive(state, request).await?;
-    let now = state.clock.now();
-    let small = body.len() <= SMALL;
-    let split = move || framed(&body, shape, &headers, now);
-    let framed = if small { split() } else { blocking(split).await? }.map_err(unprocessable)?;
-    let mut taken = Taken { accepted: framed.good, rejected: framed.bad, first_offset: None };
-    if !framed.frames.is_empty() {
-        taken.first_offset = Some(inlet.take(framed.frames).await.map_err(not_kept)?);
+async fn take(state: &ApiState, inlet: &Arc<Inlet>, request: Request) -> Result<Taken, Refused> {
+    let (parts, body) = request.into_parts();
+    let path = inlet.path();
+    let verifies = path.verify.is_some();
+    if !verifies {
+        super::same_site(&parts.headers)?;
+        // Who is verified is told later: a stranger need not know how far behind we are.
+        shape(&parts.headers, false)?;
+        check_backlog(inlet).await?;
     }
-    Ok(taken)
+    check_length(&parts.headers, path.max_body)?;
+    let (body, _room) = receive(state, body, path.max_body, PATIENCE).await?;
+    let headers = Arc::new(parts.headers);
+    let verified = verify(&path, inlet.now(), &headers, &body).await?;
+    if let Some(Verified { answer: Answer::Reply(text), .. }) = verified {
+        return Ok(Taken::Answered(text));
+    }
+    let shape = shape(&headers, verifies)?;
+    if verifies {
+        check_backlog(inlet).await?;
+    }
+    inlet.pace().map_err(|wait| {
+        let seconds = wait.as_secs_f64().ceil().clamp(1.0, f64::from(u32::MAX)) as u32;
+        Problem::refused(StatusCode::TOO_MANY_REQUESTS, "rate-limit", "this path takes no more at the moment")
+            .retry_after(seconds)
+    })?;
+    let delivery = verified.as_ref().and_then(|verified| verified.delivery);
+    let (sent, small, now) =
+        (verified.map_or(Sent::Open, |_| Sent::Verified(delivery)), body.len() <= SMALL, inlet.now());
+    let split = move || framed(&body, shape, &kept_headers(&path, &headers), sent, now);
+    let framed = if small { split() } else { blocking(split).await? }.map_err(unprocessable)?;
+    if framed.frames.is_empty() {
+        return Ok(Taken::Nothing);
+    }
+    match inlet.take(framed.frames, delivery).await {
+        Ok(Receipt::Kept { first }) => Ok(Taken::Kept { accepted: framed.good, rejected: framed.bad, first }),
+        Ok(Receipt::Duplicate) => Ok(Taken::Duplicate),
+        Err(IntakeError::Replayed) => Err(unverified(Unverified::Replayed)),
+        Err(error) => Err(not_kept(error).into()),
+    }
 }
 
-fn inlet(state: &ApiState, path: &str) -> Result<Arc<Inlet>, Problem> {
+fn inlet(state: &ApiState, path: &str, door: Door) -> Result<Arc<Inlet>, Problem> {
     if state.ingest.is_stopping() {
         return Err(stopping());
     }
     state.ingest.inlet(path).ok_or_else(|| {
-        let paths: Vec<String> = state.ingest.paths().iter().map(|path| format!("/in/{path}")).collect();
         let title = format!("no running pipeline reads /in/{}", path.trim_matches('/'));
-        let problem = Problem::refused(StatusCode::NOT_FOUND, "no-such-path", title).member("paths", paths.clone());
+        let problem = Problem::refused(StatusCode::NOT_FOUND, "no-such-path", title);
+        if door == Door::Outer {
+            return problem;
+        }
+        let paths: Vec<String> = state.ingest.paths().iter().map(|path| format!("/in/{path}")).collect();
+        let problem = problem.member("paths", paths.clone());
         match paths.is_empty() {
             true => problem.help("no pipeline of this process reads from http(…)"),
             false => problem.help(format!("paths that are read: {}", paths.join(", "))),
@@ -95,7 +150,42 @@ fn inlet(state: &ApiState, path: &str) -> Result<Arc<Inlet>, Problem> {
     })
 }
 
-fn shape(headers: &HeaderMap) -> Result<Shape, Problem> {
+/// A request's headers as a scheme reads them.
+struct Received<'h>(&'h HeaderMap);
+
+impl HeaderValues for Received<'_> {
+    fn value(&self, name: &str) -> webhook::Value<'_> {
+        let mut values = self.0.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (None, _) => webhook::Value::Absent,
+            (Some(value), None) => webhook::Value::Once(value.as_bytes()),
+            (Some(_), Some(_)) => webhook::Value::Repeated,
+        }
+    }
+}
+
+/// Whether the path's provider sent this; `None` where the path does not ask.
+async fn verify(
+    path: &HttpPath,
+    now: Micros,
+    headers: &Arc<HeaderMap>,
+    body: &Bytes,
+) -> Result<Option<Verified>, Refused> {
+    let Some(scheme) = path.verify.clone() else { return Ok(None) };
+    let (headers, body) = (headers.clone(), body.clone());
+    let small = body.len() <= SMALL;
+    let judge = move || scheme.verify(&webhook::Request { headers: &Received(&headers), body: &body }, now);
+    let judged = if small { judge() } else { blocking(judge).await? };
+    judged.map(Some).map_err(unverified)
+}
+
+/// What is kept of the headers: not the signature, with which a reader could send the body once more.
+fn kept_headers(path: &HttpPath, headers: &HeaderMap) -> String {
+    let signatures = path.verify.as_ref().map(|scheme| scheme.signature_headers()).unwrap_or_default();
+    headers::text(headers, &signatures)
+}
+
+fn shape(headers: &HeaderMap, verified: bool) -> Result<Shape, Problem> {
     let text = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).to_lowercase());
     if let Some(encoding) = text(header::CONTENT_ENCODING).filter(|encoding| encoding.trim() != "identity") {
         let title = format!("a body in the encoding `{encoding}` is not read");
@@ -116,6 +206,7 @@ fn shape(headers: &HeaderMap) -> Result<Shape, Problem> {
             Ok(Shape::Lines)
         }
         "" | "application/json" | "text/json" | "text/plain" => Ok(Shape::Any),
+        "application/x-www-form-urlencoded" if verified => Ok(Shape::Form),
         structured if structured.starts_with("application/") && structured.ends_with("+json") => Ok(Shape::Any),
         other => {
             let title = format!("a body of type `{other}` is not read");
@@ -123,11 +214,6 @@ fn shape(headers: &HeaderMap) -> Result<Shape, Problem> {
                 .help("send application/json or application/x-ndjson (curl: -H 'content-type: application/json')"))
         }
     }
-}
-
-fn check_length(headers: &HeaderMap) -> Result<(), Problem> {
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > BODY as u64) { Err(too_large()) } else { Ok(()) }
 }
 
 async fn check_backlog(inlet: &Arc<Inlet>) -> Result<(), Problem> {
@@ -149,25 +235,6 @@ async fn check_backlog(inlet: &Arc<Inlet>) -> Result<(), Problem> {
         .help("send the same request again later; `syncline status` shows what the pipeline waits for"))
 }
 
-/// The body, and the memory that is set aside for it.
-async fn receive(state: &ApiState, request: Request) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let room = state.room_for(announced.unwrap_or(BODY)).await.ok_or_else(busy)?;
-    let body = Limited::new(request.into_body(), BODY);
-    let arrived = tokio::time::timeout(ARRIVAL, body.collect()).await;
-    let collected = arrived.map_err(|_| {
-        let title = format!("the body did not arrive within {} seconds", ARRIVAL.as_secs());
-        Problem::refused(StatusCode::REQUEST_TIMEOUT, "slow-body", title)
-    })?;
-    match collected {
-        Ok(body) => Ok((body.to_bytes(), room)),
-        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
-        Err(error) => {
-            Err(Problem::refused(StatusCode::BAD_REQUEST, "broken-body", "the body broke off").seen(error.to_string()))
-        }
-    }
-}
-
 /// A body as frames of the log.
 struct Framed {
     frames: Vec<NewFrame>,
@@ -175,17 +242,18 @@ struct Framed {
     bad: u64,
 }
 
-fn framed(body: &[u8], shape: Shape, headers: &str, time: i64) -> Result<Framed, Refusal> {
+fn framed(body: &[u8], shape: Shape, headers: &str, sent: Sent, time: i64) -> Result<Framed, Refusal> {
+    let body = &*records::text(body, shape)?;
     let records = records::split(body, shape)?;
     let bad = records.bad;
     let good = records.spans.len() as u64 - bad;
     let mut frames = vec![];
     let mut rest = records.spans.as_slice();
     while !rest.is_empty() {
-        let many = fitting(rest);
+        let many = if sent == Sent::Open { fitting(rest) } else { rest.len() };
         let (head, tail) = rest.split_at(many);
         let slices: Vec<&[u8]> = head.iter().map(|span| &body[span.clone()]).collect();
-        frames.push(NewFrame { count: many as u32, time, body: encode(&slices, Some(headers)) });
+        frames.push(NewFrame { count: many as u32, time, body: encode(&slices, Some(headers), sent) });
         rest = tail;
     }
     Ok(Framed { frames, good, bad })
@@ -203,47 +271,4 @@ fn fitting(spans: &[Range<usize>]) -> usize {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work).await.map_err(|_| stopping())
-}
-
-fn too_large() -> Problem {
-    let title = format!("the body is longer than {} MiB", BODY >> 20);
-    Problem::refused(StatusCode::PAYLOAD_TOO_LARGE, "too-large", title).help("send it as several requests")
-}
-
-fn busy() -> Problem {
-    Problem::refused(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many bodies are on their way at once")
-        .retry_after(LATER)
-}
-
-fn stopping() -> Problem {
-    Problem::refused(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the process is stopping")
-        .retry_after(AFTER_RESTART)
-        .help("nothing of this request was kept; send it again")
-}
-
-fn unprocessable(refusal: Refusal) -> Problem {
-    let problem = Problem::refused(StatusCode::UNPROCESSABLE_ENTITY, "no-record", "nothing in the body is a record")
-        .seen(refusal.to_string())
-        .help("nothing of it was kept; send a JSON object, an array of objects, or one object per line");
-    match refusal {
-        Refusal::Empty => problem,
-        Refusal::NotJson { line, column, .. } | Refusal::NotAnObject { line, column, .. } => {
-            problem.member("line", line).member("column", column)
-        }
-    }
-}
-
-/// The log did not take the records: nothing was kept, or, after a crash of the process, nobody knows.
-fn not_kept(error: IntakeError) -> Problem {
-    let failure = match error {
-        IntakeError::Stopping => return stopping(),
-        IntakeError::Log(error @ LogError::Full { .. }) => {
-            return Problem::new(StatusCode::SERVICE_UNAVAILABLE, log_failure(error)).retry_after(AFTER_CLEANING);
-        }
-        IntakeError::Log(error) => log_failure(error),
-        IntakeError::Read(syncline_engine::checkpoint::ReadError::Store(error)) => store_failure(error),
-        IntakeError::Read(error) => crate::outcome::Failure::environment("state-damaged", error.to_string()),
-    };
-    tracing::error!("records were not taken: {}", failure.title);
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, failure).retry_after(AFTER_CLEANING)
 }

@@ -1,7 +1,7 @@
 //! The way in: which paths running pipelines read, and the writer of each path's topic.
 //!
-//! Each path has one writer thread. It takes every request that waits and makes all of them durable with one sync, so that a
-//! hundred callers wait for one disk write and not for a hundred. A caller is answered only when its records are durable.
+//! Each path has one writer thread ([`writer`]), and knows which deliveries are here already ([`known`]). A caller is answered
+//! only when its records are durable.
 //!
 //! A path takes no more while its pipeline is too far behind: what waits lies on disk, and the bounds keep disk and lag sane.
 
@@ -15,14 +15,26 @@ use std::{
     time::Duration,
 };
 
+use syncline_connectors::{http::HttpPath, webhook::Delivery};
 use syncline_engine::{
     checkpoint::{self, ReadError},
     clock::Clock,
+    intake::{self, Intake, Outcome, Tally},
     log::{Log, LogError, NewFrame},
-    store::StateStore,
+    pace::Limit,
+    store::{StateStore, StoreError},
 };
-use syncline_record::Partition;
+use syncline_record::{Micros, Partition};
 use tokio::sync::{mpsc, oneshot};
+
+mod known;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use writer::Receipt;
+use writer::{Call, Work, Writer};
 
 /// What the topics of paths start with.
 pub const TOPICS: &str = "in/";
@@ -36,18 +48,35 @@ pub const BACKLOG_BYTES: u64 = 1 << 30;
 const POSITION_AGE: Duration = Duration::from_millis(50);
 /// Requests that wait for the writer of a path. Their bytes are bounded by the server, before they come here.
 const QUEUE: usize = 1024;
-/// Bytes that one sync takes. More would make the first of them wait for the last.
-const ROUND_BYTES: usize = 32 << 20;
+/// How often counts are written down.
+pub const KEEP_EVERY: Duration = Duration::from_secs(1);
+/// What is refused is told this often: a flood of forgeries must not become a flood of lines.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// Why records were not taken.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum IntakeError {
     #[error("the pipeline is stopping")]
     Stopping,
+    /// The id of another delivery.
+    #[error("the id of another delivery")]
+    Replayed,
     #[error(transparent)]
     Log(#[from] LogError),
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Read(Arc<ReadError>),
+}
+
+impl From<ReadError> for IntakeError {
+    fn from(error: ReadError) -> Self {
+        Self::Read(Arc::new(error))
+    }
+}
+
+impl From<StoreError> for IntakeError {
+    fn from(error: StoreError) -> Self {
+        ReadError::from(error).into()
+    }
 }
 
 /// How far the slowest reader of a path is behind.
@@ -77,20 +106,26 @@ impl Ingest {
         Self { store, log, clock, inlets: RwLock::default(), stopping: AtomicBool::new(false) }
     }
 
-    /// A pipeline reads this topic (`in/orders`) from now on.
-    pub fn open(&self, topic: &str, pipeline: &str) {
+    /// A pipeline reads this path from now on. Pipelines that read one path say the same about it.
+    pub fn open(&self, path: HttpPath, pipeline: &str) {
         let mut inlets = self.inlets.write().unwrap_or_else(PoisonError::into_inner);
-        let path = topic.strip_prefix(TOPICS).unwrap_or(topic).to_owned();
         let inlet = inlets
-            .entry(path)
-            .or_insert_with(|| Inlet::new(topic, self.store.clone(), self.log.clone(), self.clock.clone()));
+            .entry(path.path.clone())
+            .or_insert_with(|| Arc::new(Inlet::new(path, self.store.clone(), self.log.clone(), self.clock.clone())));
         inlet.state().readers.insert(pipeline.to_owned());
     }
 
+    /// Who may send to an open path, and how much, is another from now on.
+    pub fn change(&self, path: HttpPath) {
+        if let Some(inlet) = self.inlet(&path.path) {
+            inlet.declare(path);
+        }
+    }
+
     /// A pipeline has ended; a path that nobody reads takes no more.
-    pub fn close(&self, topic: &str, pipeline: &str) {
+    pub fn close(&self, path: &str, pipeline: &str) {
         let mut inlets = self.inlets.write().unwrap_or_else(PoisonError::into_inner);
-        let path = topic.strip_prefix(TOPICS).unwrap_or(topic);
+        let path = path.trim_matches('/');
         let Some(inlet) = inlets.get(path) else { return };
         let mut state = inlet.state();
         state.readers.remove(pipeline);
@@ -110,9 +145,42 @@ impl Ingest {
         self.stopping.load(Ordering::SeqCst)
     }
 
+    /// Has every path write down what it has counted. Called every [`KEEP_EVERY`].
+    pub fn keep(&self) {
+        for inlet in self.all() {
+            inlet.tell();
+            // A writer that is behind counts later.
+            if inlet.state().uncounted {
+                let _ = inlet.work.try_send(Work::Keep);
+            }
+        }
+    }
+
+    /// Closes every path, and waits until what they know is written down. Called where blocking is allowed.
+    pub fn finish(&self) {
+        let inlets = std::mem::take(&mut *self.inlets.write().unwrap_or_else(PoisonError::into_inner));
+        for inlet in inlets.into_values() {
+            inlet.tell();
+            let writer = inlet.state().writer.take();
+            let _ = inlet.work.blocking_send(Work::End);
+            if let Some(writer) = writer {
+                let _ = writer.join();
+            }
+        }
+    }
+
     /// Paths that are read, without `/in/`.
     pub fn paths(&self) -> Vec<String> {
         self.inlets.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// What the open paths have counted.
+    pub fn counts(&self) -> Vec<Intake> {
+        self.all().iter().map(|inlet| inlet.state().intake(&inlet.topic)).collect()
+    }
+
+    fn all(&self) -> Vec<Arc<Inlet>> {
+        self.inlets.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     pub(super) fn inlet(&self, path: &str) -> Option<Arc<Inlet>> {
@@ -123,47 +191,137 @@ impl Ingest {
 /// One path.
 pub struct Inlet {
     topic: String,
+    declared: RwLock<Declared>,
     store: Arc<dyn StateStore>,
     log: Arc<dyn Log>,
     clock: Arc<dyn Clock>,
-    calls: mpsc::Sender<Call>,
+    work: mpsc::Sender<Work>,
     state: Arc<Mutex<State>>,
 }
 
+/// What the files say about a path.
+#[derive(Clone)]
+struct Declared {
+    path: Arc<HttpPath>,
+    limit: Option<Arc<Mutex<Limit>>>,
+}
+
+impl Declared {
+    fn of(path: HttpPath) -> Self {
+        let limit = path.rate_limit.map(|rate| Arc::new(Mutex::new(Limit::new(rate.count, rate.per))));
+        Self { path: Arc::new(path), limit }
+    }
+}
+
+/// What a path's callers and its writer share.
 #[derive(Default)]
-struct State {
+pub struct State {
     /// Pipelines that read the path.
     readers: BTreeSet<String>,
     /// Where the slowest of them goes on, and when that was looked up.
     position: Option<(Duration, u64)>,
     /// End offset and bytes of what this process has taken and nobody has let go yet.
     taken: VecDeque<(u64, u64)>,
+    tally: Tally,
+    /// Something was counted that is not in the store.
+    uncounted: bool,
+    verify: Option<&'static str>,
+    /// How long deliveries are known; `None`: nobody is verified, so there are none.
+    remember: Option<Micros>,
+    /// When it was last told how many were refused, and how many that were.
+    told: Option<(Duration, u64)>,
+    writer: Option<thread::JoinHandle<()>>,
 }
 
-/// One request's frames, and who waits for them.
-struct Call {
-    frames: Vec<NewFrame>,
-    answer: oneshot::Sender<Result<u64, LogError>>,
+impl State {
+    fn intake(&self, topic: &str) -> Intake {
+        Intake { topic: topic.to_owned(), verify: self.verify.map(str::to_owned), lines: self.tally.lines() }
+    }
 }
 
 impl Inlet {
-    fn new(topic: &str, store: Arc<dyn StateStore>, log: Arc<dyn Log>, clock: Arc<dyn Clock>) -> Arc<Self> {
-        let (calls, waiting) = mpsc::channel(QUEUE);
-        let state = Arc::new(Mutex::new(State::default()));
-        let writer = Writer { topic: topic.to_owned(), log: log.clone(), state: state.clone() };
-        thread::spawn(move || writer.run(waiting));
-        Arc::new(Self { topic: topic.to_owned(), store, log, clock, calls, state })
+    fn new(path: HttpPath, store: Arc<dyn StateStore>, log: Arc<dyn Log>, clock: Arc<dyn Clock>) -> Self {
+        let (work, waiting) = mpsc::channel(QUEUE);
+        let topic = format!("{TOPICS}{}", path.path);
+        // Counts that cannot be read start again; what they count is not lost with them.
+        let tally = intake::read_intake(&*store, &topic).ok().flatten().map(Tally::of).unwrap_or_default();
+        let state = Arc::new(Mutex::new(State { tally, ..State::default() }));
+        let writer = Writer {
+            topic: topic.clone(),
+            log: log.clone(),
+            store: store.clone(),
+            clock: clock.clone(),
+            state: state.clone(),
+            known: None,
+        };
+        let declared = RwLock::new(Declared::of(path.clone()));
+        let inlet = Self { topic, declared, store, log, clock, work, state };
+        inlet.declare(path);
+        inlet.state().writer = Some(thread::spawn(move || writer.run(waiting)));
+        inlet
+    }
+
+    fn declare(&self, path: HttpPath) {
+        let mut state = self.state();
+        state.verify = path.verify.as_ref().map(|scheme| scheme.name());
+        state.remember = path.verify.as_ref().map(|_| path.remember);
+        state.uncounted = true;
+        drop(state);
+        *self.declared.write().unwrap_or_else(PoisonError::into_inner) = Declared::of(path);
+    }
+
+    fn declared(&self) -> Declared {
+        self.declared.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the files say about it, as it is now.
+    pub fn path(&self) -> Arc<HttpPath> {
+        self.declared().path
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Offset of the first record, once all of them are durable.
-    pub async fn take(&self, frames: Vec<NewFrame>) -> Result<u64, IntakeError> {
+    pub fn now(&self) -> Micros {
+        self.clock.now()
+    }
+
+    /// What became of the request, once that is durable.
+    pub async fn take(&self, frames: Vec<NewFrame>, delivery: Option<Delivery>) -> Result<Receipt, IntakeError> {
         let (answer, answered) = oneshot::channel();
-        self.calls.send(Call { frames, answer }).await.map_err(|_| IntakeError::Stopping)?;
-        Ok(answered.await.map_err(|_| IntakeError::Stopping)??)
+        let call = Work::Take(Call { frames, delivery, answer });
+        self.work.send(call).await.map_err(|_| IntakeError::Stopping)?;
+        answered.await.map_err(|_| IntakeError::Stopping)?
+    }
+
+    /// Counts a request; accepted ones are counted where they become durable.
+    pub fn count(&self, outcome: Outcome, reason: &str) {
+        let now = self.clock.now();
+        let mut state = self.state();
+        state.tally.count(outcome, reason, now);
+        state.uncounted = true;
+    }
+
+    /// One more request, or how long it has to wait.
+    pub fn pace(&self) -> Result<(), Duration> {
+        let Some(limit) = self.declared().limit else { return Ok(()) };
+        limit.lock().unwrap_or_else(PoisonError::into_inner).pass(self.clock.elapsed())
+    }
+
+    /// Says that requests were refused, from time to time.
+    fn tell(&self) {
+        let now = self.clock.elapsed();
+        let mut state = self.state();
+        let refused = state.intake(&self.topic).total(Outcome::Refused);
+        let (at, before) = *state.told.get_or_insert((now.saturating_sub(TELL_EVERY), refused));
+        if refused == before || now.saturating_sub(at) < TELL_EVERY {
+            return;
+        }
+        state.told = Some((now, refused));
+        let many = refused - before;
+        drop(state);
+        tracing::warn!(path = self.topic, "{many} requests were refused; SELECT * FROM deliveries says why");
     }
 
     /// May read the store: call it where blocking is allowed when [`is_fresh`](Self::is_fresh) says no.
@@ -217,55 +375,4 @@ impl Inlet {
             },
         }
     }
-}
-
-/// The thread that writes one path's topic. It ends when the path is closed.
-struct Writer {
-    topic: String,
-    log: Arc<dyn Log>,
-    state: Arc<Mutex<State>>,
-}
-
-impl Writer {
-    fn run(self, mut waiting: mpsc::Receiver<Call>) {
-        while let Some(first) = waiting.blocking_recv() {
-            let mut calls = vec![first];
-            let mut bytes = size(&calls[0].frames);
-            while bytes < ROUND_BYTES
-                && let Ok(call) = waiting.try_recv()
-            {
-                bytes += size(&call.frames);
-                calls.push(call);
-            }
-            self.round(calls, bytes as u64);
-        }
-    }
-
-    fn round(&self, calls: Vec<Call>, bytes: u64) {
-        let mut frames = vec![];
-        let mut callers = vec![];
-        for call in calls {
-            let records: u64 = call.frames.iter().map(|frame| u64::from(frame.count)).sum();
-            callers.push((records, call.answer));
-            frames.extend(call.frames);
-        }
-        let published = self.log.publish(&self.topic, frames);
-        let mut next = match &published {
-            Ok(base) => *base,
-            Err(_) => 0,
-        };
-        let records: u64 = callers.iter().map(|(records, _)| records).sum();
-        if published.is_ok() {
-            self.state.lock().unwrap_or_else(PoisonError::into_inner).taken.push_back((next + records, bytes));
-        }
-        for (records, answer) in callers {
-            // A caller that has gone is not told; its records are kept all the same.
-            let _ = answer.send(published.clone().map(|_| next));
-            next += records;
-        }
-    }
-}
-
-fn size(frames: &[NewFrame]) -> usize {
-    frames.iter().map(|frame| frame.body.len()).sum()
 }

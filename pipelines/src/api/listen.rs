@@ -1,6 +1,7 @@
-//! The doors: a TCP address for programs, and the data folder's socket for the commands of the same user.
+//! The doors: a TCP address for programs, the data folder's socket for the commands of the same user, and perhaps an address for
+//! records only.
 //!
-//! Both serve the same routes. A stop lets requests that are on their way finish, up to a limit.
+//! The first two serve the same routes. A stop lets requests that are on their way finish, up to a limit.
 
 use std::{
     fs::{self, File, Permissions},
@@ -29,7 +30,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{ApiState, router};
+use super::{ApiState, KEEP_EVERY, outer_router, router};
 use crate::outcome::Failure;
 
 /// Connections at once, on each door: far above what one process can serve, far below its file descriptors.
@@ -41,21 +42,37 @@ const HEADERS: Duration = Duration::from_secs(15);
 /// Paths of sockets up to this long are used as they are; the system's own limit is 108 bytes.
 const SHORT_PATH: usize = 100;
 
+/// Where to listen.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Doors {
+    /// For programs of this machine.
+    pub listen: Option<SocketAddr>,
+    /// For records and nothing else.
+    pub ingest: Option<SocketAddr>,
+}
+
 /// Doors that are open, and not served yet.
 pub struct Server {
     tcp: Option<TcpListener>,
+    ingest: Option<TcpListener>,
     control: UnixListener,
     socket: PathBuf,
 }
 
 impl Server {
-    /// Opens the doors. The caller holds the data folder, so a socket that is there already is a dead process's.
-    pub async fn bind(listen: Option<SocketAddr>, control: &Path) -> Result<Server, Failure> {
-        let tcp = match listen {
-            Some(address) => Some(bind_tcp(address).await?),
+    /// Opens the doors. The caller holds the data folder, so a socket that is there already is a dead process's; and he has seen
+    /// to it that whatever `ingest` takes is verified.
+    pub async fn bind(doors: Doors, control: &Path) -> Result<Server, Failure> {
+        let tcp = match doors.listen {
+            Some(address) if !address.ip().is_loopback() => return Err(not_loopback(address)),
+            Some(address) => Some(bind_tcp(address, "--listen").await?),
             None => None,
         };
-        Ok(Server { tcp, control: bind_control(control)?, socket: control.to_owned() })
+        let ingest = match doors.ingest {
+            Some(address) => Some(bind_tcp(address, "--ingest").await?),
+            None => None,
+        };
+        Ok(Server { tcp, ingest, control: bind_control(control)?, socket: control.to_owned() })
     }
 
     /// Where TCP listens; with port 0 the system has chosen one.
@@ -63,51 +80,59 @@ impl Server {
         self.tcp.as_ref()?.local_addr().ok()
     }
 
-    /// Serves until `shutdown` is done, then lets requests finish and removes the socket.
+    /// Where records are taken and nothing else.
+    pub fn ingest(&self) -> Option<SocketAddr> {
+        self.ingest.as_ref()?.local_addr().ok()
+    }
+
+    /// Serves until `shutdown` is done, then lets requests finish, writes down what was counted, and removes the socket.
     pub async fn run(self, state: Arc<ApiState>, shutdown: impl Future<Output = ()>) {
-        let routes = router(state);
+        let routes = router(state.clone());
         let (stop, stopped) = watch::channel(false);
         let mut doors = JoinSet::new();
         if let Some(tcp) = self.tcp {
             doors.spawn(serve_tcp(tcp, routes.clone(), stopped.clone()));
         }
+        if let Some(tcp) = self.ingest {
+            doors.spawn(serve_tcp(tcp, outer_router(state.clone()), stopped.clone()));
+        }
         doors.spawn(serve_control(self.control, routes, stopped));
-        shutdown.await;
+        tokio::select! {
+            _ = shutdown => {}
+            _ = keep(&state) => {}
+        }
         let _ = stop.send(true);
         if tokio::time::timeout(GRACE, async { while doors.join_next().await.is_some() {} }).await.is_err() {
             tracing::warn!("requests were still on their way after {} seconds", GRACE.as_secs());
         }
+        let _ = tokio::task::spawn_blocking(move || state.ingest.finish()).await;
         let _ = fs::remove_file(&self.socket);
     }
 }
 
-/// Opens the doors and serves until `shutdown` is done.
-pub async fn serve(
-    state: Arc<ApiState>,
-    listen: Option<SocketAddr>,
-    control: &Path,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), Failure> {
-    Server::bind(listen, control).await?.run(state, shutdown).await;
-    Ok(())
+/// Has the paths write down what they count, for ever.
+async fn keep(state: &ApiState) {
+    loop {
+        tokio::time::sleep(KEEP_EVERY).await;
+        state.ingest.keep();
+    }
 }
 
-async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, Failure> {
-    if !address.ip().is_loopback() {
-        return Err(Failure::usage("not-loopback", format!("{address} can be reached from other machines"))
-            .seen("there is no authentication yet, so anyone there could read and send records")
-            .help(format!(
-                "listen on 127.0.0.1:{}, and let a proxy that authenticates stand before it",
-                address.port()
-            )));
-    }
+fn not_loopback(address: SocketAddr) -> Failure {
+    Failure::usage("not-loopback", format!("{address} can be reached from other machines"))
+        .seen("there is no authentication yet, so anyone there could read and send records")
+        .help(format!("listen on 127.0.0.1:{}, and let a proxy that authenticates stand before it", address.port()))
+        .help("to take webhooks from outside, and nothing else, use --ingest")
+}
+
+async fn bind_tcp(address: SocketAddr, option: &str) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
         ErrorKind::AddrInUse => {
             Failure::environment("address-in-use", format!("{address} is in use by another process"))
-                .help("stop that process, or listen elsewhere: --listen 127.0.0.1:PORT")
+                .help(format!("stop that process, or listen elsewhere: {option} {}:PORT", address.ip()))
         }
         _ => Failure::environment("cannot-listen", format!("{address}: {error}"))
-            .help("choose another address: --listen 127.0.0.1:PORT"),
+            .help(format!("choose another address: {option} 127.0.0.1:PORT")),
     })
 }
 

@@ -4,10 +4,12 @@
 //! so that they become dead letters that can be looked at; a body without any good one is refused and nothing of it is kept.
 //! A JSON array that breaks off or is malformed is one broken text, not a mixture.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use serde_json::value::RawValue;
 use syncline_functions::validate;
+
+mod form;
 
 /// What the content type says about the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub enum Shape {
     Any,
     /// One record per line, without exception.
     Lines,
+    /// A form of which a record is made: from verified senders only, since any page in a browser can send one.
+    Form,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -31,13 +35,23 @@ pub struct Records {
 pub enum Refusal {
     #[error("the body is empty")]
     Empty,
+    #[error("the body is no form, though it says so")]
+    NoForm,
     #[error("line {line}, column {column}: {detail}")]
     NotJson { line: usize, column: usize, detail: String },
     #[error("line {line}, column {column}: a record is a JSON object, and this is {found}")]
     NotAnObject { line: usize, column: usize, found: &'static str },
 }
 
-/// Splits a body into records.
+/// The text with the records: the body itself, or what its form holds.
+pub fn text(body: &[u8], shape: Shape) -> Result<Cow<'_, [u8]>, Refusal> {
+    match shape {
+        Shape::Form => form::record(body).map(Cow::Owned).ok_or(Refusal::NoForm),
+        Shape::Any | Shape::Lines => Ok(Cow::Borrowed(body)),
+    }
+}
+
+/// Splits a text into records.
 pub fn split(body: &[u8], shape: Shape) -> Result<Records, Refusal> {
     let whole = trim(body, strip_mark(body)..body.len());
     let Some(first) = body.get(whole.start).filter(|_| !whole.is_empty()) else { return Err(Refusal::Empty) };

@@ -12,6 +12,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use syncline_engine::{
     checkpoint::{self, Checkpoint, ReadError, Run, RunState},
+    intake::{self, Intake},
     log::Log,
     store::{StateStore, StoreError},
 };
@@ -33,6 +34,9 @@ pub struct Status {
     /// The process that holds the folder; `None` when none does.
     pub process: Option<u32>,
     pub pipelines: Vec<PipelineStatus>,
+    /// What became of the requests to each path.
+    #[serde(default)]
+    pub paths: Vec<Intake>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,6 +98,12 @@ pub fn look(state: &ApiState) -> Result<Status, Failure> {
     let live = state.live().clone();
     let mut status = read(&*state.store, &*state.log, Some(&live))?;
     status.process = Some(std::process::id());
+    for counted in state.ingest.counts() {
+        match status.paths.iter_mut().find(|path| path.topic == counted.topic) {
+            Some(stored) => *stored = counted,
+            None => status.paths.push(counted),
+        }
+    }
     Ok(status)
 }
 
@@ -103,7 +113,7 @@ pub fn read(store: &dyn StateStore, log: &dyn Log, live: Option<&Live>) -> Resul
     names.extend(live.into_iter().flat_map(|live| live.pipelines().map(|(name, _)| name.to_owned())));
     names.sort();
     names.dedup();
-    let mut status = Status::default();
+    let mut status = Status { paths: intake::read_intakes(store).map_err(read_failure)?, ..Status::default() };
     for name in names {
         let checkpoint = checkpoint::read_checkpoint(store, &name).map_err(read_failure)?.unwrap_or_default();
         let run = checkpoint::last_run(store, &name).map_err(read_failure)?;

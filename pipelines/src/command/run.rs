@@ -9,7 +9,9 @@ use syncline_record::StepId;
 
 use super::{Common, Format};
 use crate::{
+    api::Doors,
     host::Host,
+    inlets::inlets,
     log_lines::{self, LogFormat, LogLevel},
     origin,
     outcome::Outcome,
@@ -28,6 +30,7 @@ Examples:
   syncline run orders.sync --once          take what is there, then end
   syncline run orders.sync --fresh         start over: positions, state and outputs' progress are forgotten
   syncline run orders.sync --listen 127.0.0.1:7801
+  syncline run hooks.sync --ingest 0.0.0.0:8080    take verified webhooks from other machines
   kill -HUP PID                            read the files again: only what changed is started and stopped")]
 pub struct Arguments {
     /// Pipeline files, and folders of them
@@ -51,6 +54,9 @@ pub struct Arguments {
     /// Where the HTTP server listens [default: 127.0.0.1:7800 when a pipeline never ends, else nowhere]
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
+    /// A second door that takes records under /in/ and nothing else; open to other machines only when every path verifies who sends
+    #[arg(long, value_name = "ADDR")]
+    pub ingest: Option<SocketAddr>,
     /// How log lines on stderr look [default: json with -o json, else text]
     #[arg(long, value_name = "FORMAT", env = "SYNCLINE_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -63,23 +69,37 @@ pub struct Arguments {
 const LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 7800);
 
 pub fn run(arguments: Arguments, common: &Common) -> Outcome {
-    let Arguments { paths, once, fresh, insert_again, pipelines: only, drop_state, listen, log_format, log_level } =
-        arguments;
+    let Arguments {
+        paths,
+        once,
+        fresh,
+        insert_again,
+        pipelines: only,
+        drop_state,
+        listen,
+        ingest,
+        log_format,
+        log_level,
+    } = arguments;
     log_lines::start(log_format, log_level, common.output);
     let output = if log_lines::is_json() { Format::Json } else { common.output };
     let data = project::data_folder(common.data.as_deref(), &paths)?;
     let project = Project::read(&paths, &only, output)?;
     let world = World::open(&data)?;
     origin::check_steps(&world, &project.pipelines, &drop_state)?;
+    let inlets = inlets(&project, &data)?;
     origin::admit(&world, &project.pipelines)?;
     let endless = project.pipelines.iter().any(|member| member.plan.endless()) && !once;
     let listen = listen.or_else(|| endless.then(|| SocketAddr::from(LISTEN)));
     let (news, told) = mpsc::channel();
-    let host = Host::start(&world, listen, news.clone())?;
+    let host = Host::start(&world, Doors { listen, ingest }, inlets, news.clone())?;
     // Before anyone is told where: a path whose pipeline is about to start takes records, and is no 404.
     project.pipelines.iter().for_each(|member| host.expect(member));
     if let Some(address) = host.address() {
         tell!(address = address.to_string(), "listening on http://{address}");
+    }
+    if let Some(address) = host.ingest() {
+        tell!(address = address.to_string(), "records are taken on http://{address}/in/");
     }
     let bars = output == Format::Table;
     let all = Supervision { world: &world, host: &host, planner: Planner::new(), once, paths, only, output, bars };

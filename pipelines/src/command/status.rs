@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use clap::Args;
 use serde_json::json;
+use syncline_engine::intake::{Intake, Line};
 use syncline_functions::token_of;
 use syncline_record::Fate;
 
@@ -46,9 +47,24 @@ fn write(status: &Status, format: Format, out: &mut impl Write) -> io::Result<()
             if status.pipelines.is_empty() {
                 writeln!(out, "no pipeline has run yet")?;
             }
-            status.pipelines.iter().try_for_each(|pipeline| people(pipeline, out))
+            status.pipelines.iter().try_for_each(|pipeline| people(pipeline, out))?;
+            status.paths.iter().try_for_each(|path| taken(path, out))
         }
     }
+}
+
+/// What a path took, and why it refused what it did not take.
+fn taken(path: &Intake, out: &mut impl Write) -> io::Result<()> {
+    let senders = path.verify.as_ref().map_or("anybody may send".to_owned(), |scheme| format!("verified by {scheme}"));
+    writeln!(out, "\n/{} · {senders}", path.topic)?;
+    let width = path.lines.iter().map(|line| line.times.requests.to_string().len()).max().unwrap_or(1);
+    for line in &path.lines {
+        let Line { outcome, reason, times } = line;
+        let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        let what = format!("{}{why}", outcome.as_str());
+        writeln!(out, "  {:>width$} {what:<22} last {}", times.requests, instant_text(times.last))?;
+    }
+    Ok(())
 }
 
 fn people(pipeline: &PipelineStatus, out: &mut impl Write) -> io::Result<()> {
@@ -151,6 +167,7 @@ fn instant_text(micros: i64) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
+    use syncline_engine::intake::{Outcome, Times};
     use syncline_record::StepBooks;
 
     use super::*;
@@ -188,7 +205,14 @@ mod tests {
                 step("upsert", 6, 3, 2, &[(Fate::Passed, 3)]),
             ],
         };
-        Status { process: Some(77), pipelines: vec![pipeline] }
+        let line = |outcome, reason: &str, requests| Line {
+            outcome,
+            reason: reason.into(),
+            times: Times { requests, last: 1_795_168_800_000_000 },
+        };
+        let lines = vec![line(Outcome::Accepted, "", 329), line(Outcome::Refused, "mismatch", 7)];
+        let path = Intake { topic: "in/github".into(), verify: Some("github".into()), lines };
+        Status { process: Some(77), pipelines: vec![pipeline], paths: vec![path] }
     }
 
     fn text(format: Format) -> String {
@@ -214,6 +238,10 @@ orders · running (attempt 3) · run 2 · epoch 41
   dedup    9       6          3     0        0    6
   upsert   6       3          0     0        2    3  does NOT balance
   the books do NOT balance
+
+/in/github · verified by github
+  329 accepted               last 2026-11-20T10:00:00Z
+    7 refused: mismatch      last 2026-11-20T10:00:00Z
 ";
         assert_eq!(text(Format::Table), expected);
     }

@@ -2,6 +2,7 @@
 
 pub mod checkpoints;
 pub mod dead_letters;
+pub mod deliveries;
 pub mod ledger;
 pub mod pipelines;
 pub mod runs;
@@ -16,13 +17,14 @@ use datafusion::catalog::TableProvider;
 use crate::{Reading, gather::Stop, provider::provided};
 
 /// Names of the system tables.
-pub const SYSTEM: [&str; 7] =
-    ["checkpoints", "dead_letters", "ledger", "pipelines", "records_dropped", "runs", "steps"];
+pub const SYSTEM: [&str; 8] =
+    ["checkpoints", "dead_letters", "deliveries", "ledger", "pipelines", "records_dropped", "runs", "steps"];
 
 pub fn system(name: &str, reading: &Reading) -> Option<Arc<dyn TableProvider>> {
     Some(match name {
         "checkpoints" => provided(checkpoints::Checkpoints, reading),
         "dead_letters" => provided(dead_letters::DeadLetters, reading),
+        "deliveries" => provided(deliveries::Deliveries, reading),
         "ledger" => provided(ledger::Ledger { all: true }, reading),
         "pipelines" => provided(pipelines::Pipelines, reading),
         "records_dropped" => provided(ledger::Ledger { all: false }, reading),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::util::pretty::pretty_format_batches;
 use syncline_engine::{
     checkpoint::{self, Checkpoint, EpochNote, Run, RunState, StateNote},
+    intake::{self, Intake, Line, Outcome, Times},
     ledger::{self, SinkFrame},
     log::{Log, NewFrame, memory::MemoryLog},
     operator::{Delta, LedgerEntry, StateSize},
@@ -71,6 +72,7 @@ pub fn reading() -> Reading {
     let mut changes = Changes::default();
     runs(&mut changes);
     states(&*store, &mut changes);
+    intakes(&mut changes);
     store.apply(changes).unwrap();
     topics(&log);
     Reading { store, log }
@@ -108,6 +110,25 @@ fn runs(changes: &mut Changes) {
     };
     for (epoch, rows) in [(1, 7), (2, 3)] {
         checkpoint::put(changes, checkpoint::epoch_key("orders", epoch), &note(epoch, rows));
+    }
+}
+
+fn intakes(changes: &mut Changes) {
+    let line = |outcome, reason: &str, requests| Line {
+        outcome,
+        reason: reason.into(),
+        times: Times { requests, last: TEN + requests as i64 },
+    };
+    let hooks = vec![
+        line(Outcome::Accepted, "", 329),
+        line(Outcome::Duplicate, "", 2),
+        line(Outcome::Refused, "mismatch", 7),
+        line(Outcome::Refused, "stale", 1),
+    ];
+    for (topic, verify, lines) in
+        [("in/hooks", Some("github".to_owned()), hooks), ("in/orders", None, vec![line(Outcome::Accepted, "", 10)])]
+    {
+        intake::put_intake(changes, &Intake { topic: topic.into(), verify, lines });
     }
 }
 

@@ -72,6 +72,25 @@ async fn checkpoints() {
 }
 
 #[tokio::test]
+async fn deliveries() {
+    shows(
+        "SELECT * FROM deliveries",
+        r#"
+            +------------+--------+-----------+----------+----------+----------------------------+
+            | path       | verify | outcome   | reason   | requests | last                       |
+            +------------+--------+-----------+----------+----------+----------------------------+
+            | /in/hooks  | github | accepted  |          | 329      | 2026-11-20T10:00:00.000329 |
+            | /in/hooks  | github | duplicate |          | 2        | 2026-11-20T10:00:00.000002 |
+            | /in/hooks  | github | refused   | mismatch | 7        | 2026-11-20T10:00:00.000007 |
+            | /in/hooks  | github | refused   | stale    | 1        | 2026-11-20T10:00:00.000001 |
+            | /in/orders |        | accepted  |          | 10       | 2026-11-20T10:00:00.000010 |
+            +------------+--------+-----------+----------+----------+----------------------------+
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn records_dropped() {
     shows(
         "SELECT * FROM records_dropped",
@@ -173,6 +192,7 @@ async fn names() {
             | orders       | people/dedup    |
             | public       | checkpoints     |
             | public       | dead_letters    |
+            | public       | deliveries      |
             | public       | ledger          |
             | public       | pipelines       |
             | public       | records_dropped |

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{House, house, is_there};
 use crate::{
-    api::{ApiState, Server},
+    api::{ApiState, Doors, Server},
     control,
     outcome::Exit,
 };
@@ -15,10 +15,10 @@ use crate::{
 async fn served<T: Send + 'static>(
     state: Arc<ApiState>,
     folder: &Path,
-    listen: Option<SocketAddr>,
+    doors: Doors,
     ask: impl FnOnce(Option<SocketAddr>) -> T + Send + 'static,
 ) -> T {
-    let server = Server::bind(listen, &folder.join(control::SOCKET)).await.unwrap();
+    let server = Server::bind(doors, &folder.join(control::SOCKET)).await.unwrap();
     let address = server.address();
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(server.run(state, async {
@@ -43,7 +43,7 @@ async fn commands_reach_a_running_process_through_the_folder() {
     });
     assert_eq!(unanswered.await.unwrap(), [Ok(None), Ok(None)]);
     let asked = path.clone();
-    let answers = served(state, &path, None, move |_| {
+    let answers = served(state, &path, Doors::default(), move |_| {
         let mode = std::fs::metadata(asked.join(control::SOCKET)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let well = control::call(&asked, Method::GET, "/healthz", vec![]).unwrap().unwrap();
@@ -62,7 +62,8 @@ async fn a_folder_with_a_path_longer_than_a_socket_s_name_works_too() {
     let deep = folder.path().join("d".repeat(100)).join("e".repeat(100));
     std::fs::create_dir_all(&deep).unwrap();
     let asked = deep.clone();
-    let answer = served(state, &deep, None, move |_| control::call(&asked, Method::GET, "/healthz", vec![]));
+    let answer =
+        served(state, &deep, Doors::default(), move |_| control::call(&asked, Method::GET, "/healthz", vec![]));
     assert_eq!(answer.await.unwrap().unwrap().status, 200);
 }
 
@@ -70,7 +71,7 @@ async fn a_folder_with_a_path_longer_than_a_socket_s_name_works_too() {
 async fn tcp_takes_records_and_a_stop_ends_idle_connections() {
     let House { state, folder, world: _world } = house();
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    let answer = served(state, folder.path(), Some(any), |address| {
+    let answer = served(state, folder.path(), Doors { listen: Some(any), ingest: None }, |address| {
         use std::io::{Read, Write};
         let mut stream = std::net::TcpStream::connect(address.unwrap()).unwrap();
         stream.write_all(b"POST /in/orders HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}").unwrap();
@@ -81,18 +82,22 @@ async fn tcp_takes_records_and_a_stop_ends_idle_connections() {
     assert_eq!(answer.await.0, "HTTP/1.1 202");
 }
 
+fn listen(address: &str) -> Doors {
+    Doors { listen: Some(address.parse().unwrap()), ingest: None }
+}
+
 #[tokio::test]
 async fn addresses_that_cannot_be_used_say_what_to_do() {
     let folder = tempfile::TempDir::new().unwrap();
     let socket = folder.path().join(control::SOCKET);
-    let refused = Server::bind(Some("0.0.0.0:7800".parse().unwrap()), &socket).await.err().unwrap();
+    let refused = Server::bind(listen("0.0.0.0:7800"), &socket).await.err().unwrap();
     assert_eq!((refused.exit, refused.slug), (Exit::Usage, "not-loopback"));
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let refused = Server::bind(Some(taken.local_addr().unwrap()), &socket).await.err().unwrap();
+    let refused = Server::bind(listen(&taken.local_addr().unwrap().to_string()), &socket).await.err().unwrap();
     assert_eq!((refused.exit, refused.slug), (Exit::Environment, "address-in-use"));
     assert!(refused.title.contains(&taken.local_addr().unwrap().to_string()));
     std::fs::write(&socket, "precious").unwrap();
-    let refused = Server::bind(None, &socket).await.err().unwrap();
+    let refused = Server::bind(Doors::default(), &socket).await.err().unwrap();
     assert_eq!((refused.exit, refused.slug), (Exit::Environment, "control-socket"));
     assert_eq!(std::fs::read_to_string(&socket).unwrap(), "precious");
 }

@@ -5,9 +5,10 @@ use axum::{
     http::Request,
 };
 use serde_json::json;
+use syncline_connectors::http::BODY;
 
 use super::{answer, frame, house};
-use crate::api::{ingest::BODY, intake::BACKLOG_RECORDS};
+use crate::api::intake::BACKLOG_RECORDS;
 
 #[tokio::test]
 async fn records_are_kept_byte_for_byte_with_their_headers() {
@@ -66,7 +67,7 @@ async fn a_path_that_nobody_reads_is_404_and_names_those_that_are_read() {
     let house = house();
     let (status, problem) = house.ask(Request::post("/in/oders").body(Body::from("{}")).unwrap()).await;
     assert_eq!((status, &problem["paths"]), (404, &json!(["/in/orders"])));
-    house.state.ingest.close("in/orders", "orders");
+    house.state.ingest.close("orders", "orders");
     assert_eq!(house.post("{}").await.0, 404);
 }
 

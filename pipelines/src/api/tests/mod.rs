@@ -9,6 +9,7 @@ use axum::{
 };
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use syncline_connectors::{http::HttpPath, ingest::Sent};
 use syncline_engine::{
     checkpoint::{self, Checkpoint},
     log::{Log, NewFrame},
@@ -23,6 +24,7 @@ use crate::world::World;
 mod doors;
 mod ingest;
 mod looking;
+mod webhooks;
 
 /// A data folder, opened, with a pipeline `orders` that reads `/in/orders`.
 pub struct House {
@@ -34,7 +36,7 @@ pub struct House {
 pub fn house() -> House {
     let folder = TempDir::new().unwrap();
     let house = reopened(folder);
-    house.state.ingest.open("in/orders", "orders");
+    house.state.ingest.open(HttpPath::open("orders"), "orders");
     house
 }
 
@@ -79,11 +81,11 @@ impl House {
     /// The process dies and another one opens the folder.
     pub fn restart(self) -> House {
         let House { state, folder, world } = self;
-        state.ingest.close("in/orders", "orders");
-        let log = Arc::downgrade(&state.log);
+        state.ingest.close("orders", "orders");
+        let (log, store) = (Arc::downgrade(&state.log), Arc::downgrade(&state.store));
         drop((state, world));
-        // The writer's thread lets go of the log in its own time.
-        while log.strong_count() > 0 {
+        // The writer's thread lets go of them in its own time.
+        while log.strong_count() + store.strong_count() > 0 {
             std::thread::yield_now();
         }
         reopened(folder)
@@ -122,7 +124,7 @@ fn kept(log: &dyn Log) -> Vec<(u64, String, Value)> {
 }
 
 pub fn frame(records: &[&[u8]]) -> NewFrame {
-    let body = syncline_connectors::ingest::encode(records, None);
+    let body = syncline_connectors::ingest::encode(records, None, Sent::Open);
     NewFrame { count: records.len() as u32, time: 0, body }
 }
 

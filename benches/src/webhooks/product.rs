@@ -1,0 +1,23 @@
+//! The product itself, by its own command line: verifies, keeps each delivery once, answers when it is durable, and has a
+//! pipeline read and write what came in.
+
+use std::{path::Path, process::ExitCode};
+
+use clap::Parser;
+use syncline::command::{self, CommandLine};
+
+const JOB: &str = "
+PIPELINE hooks AS
+FROM http('/github', verify => github(secret('hooks')))
+|> SELECT _headers['x-github-delivery'] AS delivery, action, CAST(issue['id'] AS BIGINT) AS issue
+|> INSERT INTO file('out/');
+";
+
+/// Runs until it is killed.
+pub fn run(address: &str, folder: &str) {
+    let file = Path::new(folder).join("hooks.sync");
+    std::fs::write(&file, JOB).expect("the pipeline file");
+    let arguments = ["run", &file.to_string_lossy(), "--listen", address].map(str::to_owned);
+    let code = command::run(CommandLine::parse_from(std::iter::once("syncline".to_owned()).chain(arguments)));
+    assert!(format!("{code:?}") == format!("{:?}", ExitCode::SUCCESS), "the server failed");
+}
