@@ -140,7 +140,8 @@ fn states(store: &dyn StateStore, changes: &mut Changes) {
         let note = StateNote { digest: 9, size: StateSize { keys: 2, bytes: 64 }, stored: 48 };
         checkpoint.states.insert(StepId::new(step), note);
     }
-    checkpoint::put(changes, checkpoint::checkpoint_key("orders"), &checkpoint);
+    checkpoint.cursors = checkpoint.watermarks.keys().map(|partition| (partition.clone(), 9.into())).collect();
+    checkpoint::put_checkpoint(changes, "orders", &checkpoint, checkpoint.cursors.keys());
     let mut first = vec![];
     for (key, time) in [(1u128, TEN), (0xfeed, TEN + SECOND)] {
         first.extend_from_slice(&key.to_le_bytes());

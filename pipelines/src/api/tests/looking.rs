@@ -45,7 +45,7 @@ fn lived_in() -> House {
         null_keys: Default::default(),
     };
     let mut changes = Changes::default();
-    checkpoint::put(&mut changes, checkpoint::checkpoint_key("orders"), &checkpoint);
+    checkpoint::put_checkpoint(&mut changes, "orders", &checkpoint, checkpoint.cursors.keys());
     checkpoint::put(&mut changes, checkpoint::run_key("orders", 1), &run);
     house.state.store.apply(changes).unwrap();
     let letter = DeadLetter {

@@ -74,7 +74,7 @@ impl House {
         let mut checkpoint = Checkpoint { format: 1, epoch: 1, ..Checkpoint::default() };
         checkpoint.cursors.insert("in/orders".into(), json!(next));
         let mut changes = Changes::default();
-        checkpoint::put(&mut changes, checkpoint::checkpoint_key("orders"), &checkpoint);
+        checkpoint::put_checkpoint(&mut changes, "orders", &checkpoint, checkpoint.cursors.keys());
         self.state.store.apply(changes).unwrap();
     }
 
