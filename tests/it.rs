@@ -11,6 +11,8 @@ mod joins;
 mod kills;
 mod look;
 mod newcomer;
+mod operations;
+mod operations_metrics;
 mod owner;
 mod readme;
 mod rooms;

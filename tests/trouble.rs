@@ -143,10 +143,10 @@ fn a_full_disk_is_named_and_the_same_command_goes_on_when_there_is_room() {
 }
 
 /// A small file system in memory; unmounted when it is let go.
-struct Disk(tempfile::TempDir);
+pub struct Disk(tempfile::TempDir);
 
 impl Disk {
-    fn of_megabytes(size: u32) -> Option<Disk> {
+    pub fn of_megabytes(size: u32) -> Option<Disk> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={size}m"), "tmpfs"])
@@ -155,11 +155,11 @@ impl Disk {
         mounted.is_ok_and(|mounted| mounted.status.success()).then_some(Disk(folder))
     }
 
-    fn path(&self) -> &str {
+    pub fn path(&self) -> &str {
         self.0.path().to_str().expect("a path in UTF-8")
     }
 
-    fn grow(&self, size: u32) {
+    pub fn grow(&self, size: u32) {
         let grown = Command::new("mount").args(["-o", &format!("remount,size={size}m"), self.path()]).status();
         assert!(grown.is_ok_and(|status| status.success()), "remount");
     }

@@ -65,6 +65,8 @@ pub struct ApiState {
     pub live: Arc<Mutex<Live>>,
     /// What `/metrics` renders; see [`metrics::install`].
     pub metrics: Option<PrometheusHandle>,
+    /// What `/metrics` has shown so far.
+    published: Mutex<metrics::Published>,
     bodies: Arc<Semaphore>,
     queries: Arc<Semaphore>,
 }
@@ -76,7 +78,8 @@ impl ApiState {
         let live = Arc::default();
         let bodies = Arc::new(Semaphore::new(BODIES_KIB));
         let queries = Arc::new(Semaphore::new(QUERIES));
-        Arc::new(Self { store, log, clock, ingest, live, metrics, bodies, queries })
+        let published = Mutex::default();
+        Arc::new(Self { store, log, clock, ingest, live, metrics, published, bodies, queries })
     }
 
     /// What the process knows beside the store.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::IsTerminal,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Sender},
     time::{Duration, Instant},
@@ -69,8 +70,9 @@ impl Host {
         if let Err(failure) = crate::ask::settle(&world.ground) {
             tracing::warn!("not everything in this folder can be shown: {}", failure.title);
         }
-        let metrics = metrics::install()?;
-        let state = ApiState::new(&world.ground, Some(metrics.clone()));
+        let handle = metrics::install()?;
+        let state = ApiState::new(&world.ground, Some(handle.clone()));
+        metrics::begin(&state, world.folder.path());
         let server = runtime.block_on(Server::bind(doors, &world.folder.control_socket()))?;
         let (address, ingest) = (server.address(), server.ingest());
         // Before anybody can send: a provider that does not send again must not meet a path that is not there yet.
@@ -81,7 +83,7 @@ impl Host {
         let closed = closing.clone();
         let server = runtime.spawn(server.run(state.clone(), async move { closed.notified().await }));
         runtime.spawn(follow_signals(news, state.clone()));
-        runtime.spawn(fold(metrics));
+        runtime.spawn(fold(handle));
         let paths = Mutex::new(Paths { declared, open: BTreeMap::new() });
         Ok(Host { runtime, state, address, ingest, paths, closing, server })
     }
@@ -118,7 +120,7 @@ impl Host {
 
     /// A pipeline will run: the process is not ready before it does, and its paths take records.
     pub fn expect(&self, member: &Member) {
-        self.state.live().starting(member.name());
+        self.state.live().starting(member.name(), self.state.clock.now());
         let mut paths = self.paths();
         let declared = paths.declared.of(member.name());
         paths.open.insert(member.name().to_owned(), declared.iter().map(|path| path.path.clone()).collect());
@@ -170,19 +172,20 @@ async fn fold(metrics: PrometheusHandle) {
 }
 
 /// The first SIGTERM or SIGINT asks every pipeline to stop; a second one ends the process at once. SIGHUP reads the pipeline files
-/// again.
+/// again; where it says that the terminal is gone, it is a stop.
 async fn follow_signals(news: Sender<News>, state: Arc<ApiState>) {
     let (Ok(mut term), Ok(mut int), Ok(mut hup)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
     else {
         return;
     };
+    let attended = std::io::stderr().is_terminal();
     let mut asked: Option<Instant> = None;
     loop {
         tokio::select! {
             _ = term.recv() => {}
             _ = int.recv() => {}
-            _ = hup.recv() => {
+            _ = hup.recv() => if !attended || std::io::stderr().is_terminal() {
                 // Nobody listens when the last pipeline is over; then the process is on its way out.
                 let _ = news.send(News::Reload);
                 continue;

@@ -105,6 +105,7 @@ fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let trace = std::backtrace::Backtrace::capture();
     let backtrace = (trace.status() == std::backtrace::BacktraceStatus::Captured).then(|| trace.to_string());
+    metrics::counter!("syncline_panics_total").increment(1);
     tracing::error!(thread = thread.name(), place, backtrace, "panic: {}", said.unwrap_or("without a word"));
 }
 
@@ -201,7 +202,8 @@ impl Write for Line {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
         let shown = secrets::hidden(&text);
-        progress::aside(|| io::stderr().write_all(shown.as_bytes()))?;
+        // Whoever read the lines may be gone. That is no reason to stop, and there is nobody to tell it to.
+        let _ = progress::aside(|| io::stderr().write_all(shown.as_bytes()));
         Ok(bytes.len())
     }
 

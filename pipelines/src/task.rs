@@ -64,7 +64,8 @@ impl Task<'_> {
             all.host.look(&plan.pipeline, look);
         };
         let restart = restart(plan, all.once);
-        let result = supervisor::run(ground, &mut build, &self.options, restart, &self.stop, &mut watch);
+        let words = |text: &str| secrets::hidden(text).into_owned();
+        let result = supervisor::run(ground, &mut build, &self.options, restart, words, &self.stop, &mut watch);
         let skipped = bar.finish();
         let (activity, reason) = match &result {
             Ok(Ending::Ended) => (Activity::Ended, None),

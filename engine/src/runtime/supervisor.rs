@@ -111,17 +111,21 @@ pub enum Ending {
     Stopped,
 }
 
+/// What is said of a failure, without what nobody may read. The store and the watcher get this, and nothing else.
+pub type Words = fn(&str) -> String;
+
 /// Runs until the end. `stop` may be set by anyone; `watch` is called at the start, about every 100 ms, at each pause and at the end.
 pub fn run(
     ground: &Ground,
     build: &mut Build<'_>,
     options: &StartOptions,
     restart: Restart,
+    words: Words,
     stop: &Arc<AtomicBool>,
     watch: &mut dyn FnMut(&Look),
 ) -> Result<Ending, RunError> {
     let mut restarts = Restarts::new(restart);
-    let mut task = Task { ground, options: options.clone(), again: false, name: String::new(), open: None };
+    let mut task = Task { ground, options: options.clone(), again: false, name: String::new(), open: None, words };
     loop {
         let began = ground.clock.elapsed();
         let total = restarts.total;
@@ -130,7 +134,7 @@ pub fn run(
         // A store that answers nothing more is this process's, and no start in it can work.
         let last = result.is_err() && (stop.load(Ordering::Relaxed) || ground.store.get(b"").is_err());
         let pause = if last { None } else { restarts.after(&result, lived, ground.rng.next()) };
-        let reason = result.as_ref().err().map(ToString::to_string);
+        let reason = result.as_ref().err().map(|error| words(&error.to_string()));
         if pause.is_none() || reason.is_none() {
             task.close(&result);
         }
@@ -179,6 +183,7 @@ struct Task<'a> {
     name: String,
     /// The run that this process began and has not closed.
     open: Option<u64>,
+    words: Words,
 }
 
 impl Task<'_> {
@@ -261,7 +266,7 @@ impl Task<'_> {
         let (state, reason) = match result {
             Ok(Ending::Ended) => (RunState::Ended, None),
             Ok(Ending::Stopped) => (RunState::Stopped, None),
-            Err(error) => (RunState::Failed, Some(error.to_string())),
+            Err(error) => (RunState::Failed, Some((self.words)(&error.to_string()))),
         };
         // The outcome is a note about the run; what failed first is what the caller needs to hear.
         if let Err(error) = close_run(self.ground, &self.name, run, state, reason, self.ground.clock.now()) {

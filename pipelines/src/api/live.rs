@@ -1,6 +1,6 @@
 //! What the process knows beside the store: which pipelines it runs, how they do at this moment, what their sinks wait for.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use syncline_engine::runtime::supervisor::Look;
@@ -28,7 +28,7 @@ pub enum Activity {
 }
 
 /// One pipeline as its task last told it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LivePipeline {
     pub state: Activity,
     /// Step of a sink → why it is being tried again.
@@ -44,22 +44,25 @@ pub struct LivePipeline {
     pub restarts: u64,
     /// When its task starts again.
     pub next_start: Option<Micros>,
-    /// Seconds since the source last had nothing more to give.
-    pub source_behind: f64,
-    /// Step of an outbox sink → seconds since it last had everything.
-    pub sinks_behind: BTreeMap<String, f64>,
+    /// When the source last had nothing more to give; at first, when the pipeline was declared.
+    pub source_caught_up: Micros,
+    /// Bytes of the source that are not read yet, where it knows how many there are.
+    pub source_bytes_left: Option<u64>,
+    /// Step of an outbox sink → when it last had everything.
+    pub sinks_caught_up: BTreeMap<String, Micros>,
 }
 
 /// All pipelines of the process.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Live {
     pipelines: BTreeMap<String, LivePipeline>,
 }
 
 impl Live {
     /// Declares a pipeline: the process is not ready before it runs.
-    pub fn starting(&mut self, pipeline: &str) {
-        self.pipelines.insert(pipeline.to_owned(), LivePipeline::default());
+    pub fn starting(&mut self, pipeline: &str, now: Micros) {
+        let known = LivePipeline { source_caught_up: now, ..LivePipeline::default() };
+        self.pipelines.insert(pipeline.to_owned(), known);
     }
 
     pub fn running(&mut self, pipeline: &str) {
@@ -82,9 +85,11 @@ impl Live {
             (known.reason, known.next_start) = (None, None);
         }
         known.trouble = look.trouble.iter().map(|(step, why)| (step.to_string(), hidden(why).into_owned())).collect();
-        known.source_behind = look.source_behind.as_secs_f64();
-        known.sinks_behind =
-            look.sinks_behind.iter().map(|(step, behind)| (step.to_string(), behind.as_secs_f64())).collect();
+        let ago = |behind: Duration| now - behind.as_micros() as Micros;
+        known.source_caught_up = ago(look.source_behind);
+        known.source_bytes_left = look.progress.total.map(|total| total.saturating_sub(look.progress.done));
+        known.sinks_caught_up =
+            look.sinks_behind.iter().map(|(step, behind)| (step.to_string(), ago(*behind))).collect();
         known.epoch = look.epoch;
         known.rows = look.rows;
         known.bytes_done = look.progress.done;
@@ -149,8 +154,6 @@ impl LivePipeline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-
     use syncline_engine::{runtime::supervisor::Pause, source::Progress};
     use syncline_record::StepId;
 
@@ -158,8 +161,8 @@ mod tests {
     fn a_process_is_ready_when_every_pipeline_runs_without_trouble() {
         let mut live = Live::default();
         assert_eq!(live.obstacles(), ["no pipeline has started"]);
-        live.starting("orders");
-        live.starting("people");
+        live.starting("orders", 0);
+        live.starting("people", 0);
         assert_eq!(live.obstacles(), ["orders is starting", "people is starting"]);
         let mut look = Look { progress: Progress::default(), rows: 3, epoch: 1, ..Look::default() };
         live.look("orders", &look, 0);

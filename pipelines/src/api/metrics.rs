@@ -1,6 +1,12 @@
-//! `GET /metrics`: figures in Prometheus' text format. Every figure is listed here with what it means.
+//! `GET /metrics`: figures in Prometheus' text format, and the list of all of them ([`figures`]); `docs/metrics.md` is that list.
+//!
+//! Three kinds of places: what the books, the checkpoints and the log know is read when it is asked for (`committed`); what only
+//! happens is counted where it happens, per epoch or per request; what the system knows of the process is asked of it (`process`).
 
-use std::sync::Arc;
+mod committed;
+mod process;
+
+use std::{path::Path, sync::Arc};
 
 use axum::{
     extract::State,
@@ -8,47 +14,73 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use syncline_engine::metrics::{Figure, Kind};
 
 use super::{ApiState, problem::Problem, status};
 use crate::outcome::Failure;
 
-enum Kind {
-    Counter,
-    Gauge,
-}
+pub use committed::Published;
 
-const FIGURES: &[(Kind, &str, &str)] = &[
-    (Kind::Counter, "syncline_ingest_requests_total", "Requests to /in, by path and HTTP status."),
-    (Kind::Counter, "syncline_ingest_records_total", "Records that were taken over HTTP and are durable, by path."),
-    (Kind::Counter, "syncline_epochs_total", "Committed checkpoints since the process started, by pipeline."),
-    (Kind::Counter, "syncline_expectation_warnings_total", "Rows that broke an EXPECT … ON VIOLATION WARN."),
-    (Kind::Gauge, "syncline_pipeline_epoch", "Number of the last committed checkpoint, by pipeline."),
-    (Kind::Gauge, "syncline_pipeline_running", "1 while the pipeline's task runs, by pipeline."),
-    (Kind::Gauge, "syncline_pipeline_lag_rows", "Records that wait for the pipeline in the log, by pipeline."),
-    (Kind::Gauge, "syncline_step_rows_in", "Rows that a step took in this run, by pipeline and step."),
-    (Kind::Gauge, "syncline_step_fate_rows", "Rows of this run by pipeline, step and fate."),
-    (Kind::Gauge, "syncline_step_waiting_rows", "Rows on their way to a sink, by pipeline and step."),
-    (Kind::Gauge, "syncline_books_balanced", "1 while the books of the pipeline's last run balance, by pipeline."),
-    (Kind::Gauge, "syncline_state_bytes", "Bytes of state on disk, by pipeline."),
-    (Kind::Gauge, "syncline_last_checkpoint_seconds", "When the last checkpoint was committed, in seconds since 1970."),
-    (Kind::Gauge, "syncline_sink_trouble", "1 while a sink is being tried again, by pipeline and step."),
+/// Upper ends of the classes of every length of time, in seconds: from one sync of a fast disk to a minute.
+const SECONDS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// What is counted in this crate as it happens.
+const HAPPENING: &[Figure] = &[
+    Figure {
+        kind: Kind::Counter,
+        name: "syncline_ingest_requests_total",
+        labels: &["path", "status"],
+        help: "Requests to /in, by path and HTTP status. Paths that nobody reads are one, the empty one.",
+    },
+    Figure {
+        kind: Kind::Counter,
+        name: "syncline_ingest_records_total",
+        labels: &["path"],
+        help: "Records that were taken over HTTP and are durable.",
+    },
+    Figure {
+        kind: Kind::Counter,
+        name: "syncline_expectation_warnings_total",
+        labels: &["pipeline", "step"],
+        help: "Rows that broke an EXPECT with ON VIOLATION WARN.",
+    },
+    Figure {
+        kind: Kind::Counter,
+        name: "syncline_panics_total",
+        labels: &[],
+        help: "Panics in this process: each is a defect of syncline, and a line in its log.",
+    },
 ];
+
+/// Every figure of the process, in the order in which they are documented.
+pub fn figures() -> impl Iterator<Item = &'static Figure> {
+    committed::FIGURES.iter().chain(syncline_engine::metrics::FIGURES).chain(HAPPENING).chain(process::FIGURES)
+}
 
 /// Makes the process's recorder; once per process.
 pub fn install() -> Result<PrometheusHandle, Failure> {
-    let handle = PrometheusBuilder::new()
-        .install_recorder()
-        .map_err(|error| Failure::failed("metrics", format!("metrics cannot be kept: {error}")))?;
-    describe();
-    Ok(handle)
-}
-
-fn describe() {
-    for (kind, name, help) in FIGURES {
+    let failed = |error: &dyn std::fmt::Display| Failure::failed("metrics", format!("metrics cannot be kept: {error}"));
+    let builder = PrometheusBuilder::new().set_buckets(&SECONDS).map_err(|error| failed(&error))?;
+    let handle = builder.install_recorder().map_err(|error| failed(&error))?;
+    for Figure { kind, name, help, .. } in figures() {
         match kind {
             Kind::Counter => metrics::describe_counter!(*name, *help),
             Kind::Gauge => metrics::describe_gauge!(*name, *help),
+            Kind::Histogram => metrics::describe_histogram!(*name, *help),
         }
+    }
+    metrics::counter!("syncline_panics_total").increment(0);
+    Ok(handle)
+}
+
+/// What is in the folder is not what this process has done: counters begin at zero from here.
+pub fn begin(state: &ApiState, folder: &Path) {
+    let mut published = state.published();
+    published.folder = Some(folder.to_owned());
+    process::begin(state.clock.now());
+    // A folder that cannot be read now says so to whoever asks for figures.
+    if let Ok(status) = status::look(state) {
+        published.begin(&status);
     }
 }
 
@@ -56,37 +88,52 @@ pub async fn get(State(state): State<Arc<ApiState>>) -> Response {
     let Some(handle) = state.metrics.clone() else {
         return Problem::refused(StatusCode::NOT_FOUND, "no-metrics", "this process keeps no metrics").into_response();
     };
-    let looked = tokio::task::spawn_blocking(move || status::look(&state)).await;
-    match looked {
-        Ok(Ok(status)) => set(&status),
-        Ok(Err(failure)) => return Problem::new(StatusCode::SERVICE_UNAVAILABLE, failure).into_response(),
-        Err(_) => return Problem::refused(StatusCode::SERVICE_UNAVAILABLE, "stopping", "stopping").into_response(),
+    let looked = tokio::task::spawn_blocking(move || {
+        // One at a time: two that ask at once would count the same rows twice.
+        let mut published = state.published();
+        let status = status::look(&state)?;
+        published.show(&status, &state);
+        process::show(published.folder.as_deref());
+        Ok::<_, Failure>(handle.render())
+    });
+    match looked.await {
+        Ok(Ok(text)) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
+        Ok(Err(failure)) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, failure).into_response(),
+        Err(_) => Problem::refused(StatusCode::SERVICE_UNAVAILABLE, "stopping", "stopping").into_response(),
     }
-    handle.run_upkeep();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], handle.render()).into_response()
 }
 
-/// What is in the store is read when it is asked for.
-fn set(status: &status::Status) {
-    for pipeline in &status.pipelines {
-        let name = pipeline.pipeline.clone();
-        let gauge = |figure: &'static str, value: f64| metrics::gauge!(figure, "pipeline" => name.clone()).set(value);
-        gauge("syncline_pipeline_epoch", pipeline.epoch as f64);
-        gauge("syncline_pipeline_running", f64::from(u8::from(pipeline.is_running())));
-        gauge("syncline_pipeline_lag_rows", pipeline.lag.unwrap_or_default() as f64);
-        gauge("syncline_books_balanced", f64::from(u8::from(pipeline.balanced)));
-        gauge("syncline_state_bytes", pipeline.state_bytes as f64);
-        gauge("syncline_last_checkpoint_seconds", pipeline.last_checkpoint.unwrap_or_default() as f64 / 1e6);
-        for step in &pipeline.steps {
-            let labels = [("pipeline", name.clone()), ("step", step.step.clone())];
-            metrics::gauge!("syncline_step_rows_in", &labels).set(step.page.rows_in as f64);
-            metrics::gauge!("syncline_step_waiting_rows", &labels).set(step.page.waiting as f64);
-            let trouble = pipeline.trouble.contains_key(&step.step);
-            metrics::gauge!("syncline_sink_trouble", &labels).set(f64::from(u8::from(trouble)));
-            for fate in syncline_record::Fate::ALL {
-                let labels = [labels[0].clone(), labels[1].clone(), ("fate", fate.as_str().to_owned())];
-                metrics::gauge!("syncline_step_fate_rows", &labels).set(step.page.fate(fate) as f64);
-            }
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, path::PathBuf};
+
+    use super::*;
+
+    /// The list as `docs/metrics.md` has it.
+    fn documented() -> String {
+        let mut text = String::from("| figure | kind | labels | what it says |\n|---|---|---|---|\n");
+        for Figure { kind, name, labels, help } in figures() {
+            let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+            text.push_str(&format!("| `{name}` | {} | {} | {help} |\n", kind.as_str(), labels.join(", ")));
+        }
+        text
+    }
+
+    #[test]
+    fn the_list_of_figures_is_documented_word_for_word() {
+        let house = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").expect("cargo runs the tests")).join("..");
+        let text = std::fs::read_to_string(house.join("docs/metrics.md")).expect("docs/metrics.md");
+        assert!(text.contains(&documented()), "docs/metrics.md should hold this table:\n{}", documented());
+    }
+
+    #[test]
+    fn names_are_unique_and_say_their_unit() {
+        let mut names = BTreeSet::new();
+        for Figure { kind, name, help, .. } in figures() {
+            assert!(names.insert(*name), "{name} stands there twice");
+            assert_eq!(*kind == Kind::Counter, name.ends_with("_total"), "{name}");
+            assert!(*kind != Kind::Histogram || name.ends_with("_seconds"), "{name}");
+            assert!(help.ends_with('.') && !help.contains('|'), "{name}: {help}");
         }
     }
 }

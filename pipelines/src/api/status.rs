@@ -77,6 +77,16 @@ pub struct StepStatus {
     pub page: StepBooks,
     pub null_keys: u64,
     pub balanced: bool,
+    /// What the step remembers, as of the last checkpoint; `None` for one without state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<StepState>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepState {
+    pub keys: u64,
+    pub memory_bytes: u64,
+    pub stored_bytes: u64,
 }
 
 impl PipelineStatus {
@@ -126,8 +136,13 @@ pub fn read(store: &dyn StateStore, log: &dyn Log, live: Option<&Live>) -> Resul
             pipeline.waiting = books.steps.values().map(|page| page.waiting).sum();
             for (step, page) in books.steps {
                 let null_keys = run.null_keys.get(&step).copied().unwrap_or_default();
+                let state = checkpoint.states.get(&step).map(|note| StepState {
+                    keys: note.size.keys,
+                    memory_bytes: note.size.bytes,
+                    stored_bytes: note.stored,
+                });
                 let (step, balanced) = (step.to_string(), page.balance());
-                pipeline.steps.push(StepStatus { step, page, null_keys, balanced });
+                pipeline.steps.push(StepStatus { step, page, null_keys, balanced, state });
             }
             in_order_of_file(&mut pipeline.steps, run);
         }

@@ -11,6 +11,7 @@ use crate::{
     bind::places,
     origin,
     outcome::{Failure, Outcome},
+    project,
     source_file::{SourceFile, errors},
 };
 
@@ -20,8 +21,8 @@ use crate::{
     after_help = "Examples:\n  syncline check orders.sync\n  syncline check -o json pipelines/*.sync\n  syncline check --plan orders.sync"
 )]
 pub struct Arguments {
-    /// Pipeline files
-    #[arg(required = true, value_name = "FILE")]
+    /// Pipeline files, and folders of them
+    #[arg(required = true, value_name = "FILE|FOLDER")]
     pub files: Vec<PathBuf>,
     /// Print the plan of every pipeline
     #[arg(long)]
@@ -30,8 +31,9 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     let mut wrong = 0;
+    let files = project::files(&arguments.files)?;
     let mut known = vec![];
-    for path in &arguments.files {
+    for path in &files {
         let file = SourceFile::read(path)?;
         let checked = file.compile();
         let found = errors(&checked.diagnostics);

@@ -9,6 +9,7 @@ use syncline_functions::Planner;
 use super::{Common, Format};
 use crate::{
     outcome::{Failure, Outcome},
+    project,
     source_file::SourceFile,
     testing::{self, Verdict},
 };
@@ -19,8 +20,8 @@ use crate::{
     after_help = "Examples:\n  syncline test orders.sync\n  syncline test orders.sync --filter repeats\n  syncline test -o json pipelines/*.sync"
 )]
 pub struct Arguments {
-    /// Pipeline files
-    #[arg(required = true, value_name = "FILE")]
+    /// Pipeline files, and folders of them
+    #[arg(required = true, value_name = "FILE|FOLDER")]
     pub files: Vec<PathBuf>,
     /// Only tests whose name contains this
     #[arg(long, value_name = "TEXT")]
@@ -30,7 +31,7 @@ pub struct Arguments {
 pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     let planner = Planner::new();
     let (mut passed, mut failed) = (0, 0);
-    for path in &arguments.files {
+    for path in &project::files(&arguments.files)? {
         let file = SourceFile::read(path)?;
         let checked = file.compiled(common.output)?;
         for test in &checked.plan.tests {

@@ -46,7 +46,15 @@ fn pipeline(world: &World) -> Pipeline {
 
 fn run_all(world: &World) -> Result<Ending, RunError> {
     let stop = Arc::new(AtomicBool::new(false));
-    run(&world.ground(), &mut || Ok(pipeline(world)), &StartOptions::default(), Restart::NEVER, &stop, &mut |_| {})
+    run(
+        &world.ground(),
+        &mut || Ok(pipeline(world)),
+        &StartOptions::default(),
+        Restart::NEVER,
+        str::to_owned,
+        &stop,
+        &mut |_| {},
+    )
 }
 
 #[test]
@@ -107,7 +115,8 @@ fn a_sink_that_falls_over_ends_the_run_and_is_named() {
         pipeline.sinks[1].1 = Box::new(Clumsy);
         Ok(pipeline)
     };
-    let result = run(&world.ground(), &mut build, &StartOptions::default(), Restart::NEVER, &stop, &mut |_| {});
+    let result =
+        run(&world.ground(), &mut build, &StartOptions::default(), Restart::NEVER, str::to_owned, &stop, &mut |_| {});
     let Err(RunError::Delivery(DeliveryError::Fallen { step })) = result else { panic!("{result:?}") };
     assert_eq!(step, StepId::new("people"));
     let run = checkpoint::last_run(&*world.store, NAME).unwrap().unwrap();
@@ -185,7 +194,7 @@ fn run_spoiled(
     };
     let mut watch = |look: &Look| pauses.extend(look.pause.clone());
     let stop = Arc::new(AtomicBool::new(false));
-    let result = run(&ground, &mut build, &StartOptions::default(), restart, &stop, &mut watch);
+    let result = run(&ground, &mut build, &StartOptions::default(), restart, str::to_owned, &stop, &mut watch);
     (result, pauses)
 }
 
@@ -241,7 +250,7 @@ fn what_always_starts_again_is_another_run_and_a_stop_ends_the_pause() {
     };
     let ground = Hasty::of(&world);
     let mut build = || Ok(pipeline(&world));
-    let result = run(&ground, &mut build, &StartOptions::default(), always, &stop, &mut watch);
+    let result = run(&ground, &mut build, &StartOptions::default(), always, str::to_owned, &stop, &mut watch);
     assert_eq!(result.unwrap(), Ending::Ended);
     oracle::judge(&world, 1, &mut Outcome::default()).unwrap();
     let run = checkpoint::last_run(&*world.store, NAME).unwrap().unwrap();

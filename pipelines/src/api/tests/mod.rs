@@ -168,7 +168,7 @@ async fn other_sites_in_a_browser_get_nothing() {
 async fn health_says_what_keeps_the_process_from_being_ready() {
     let house = house();
     assert_eq!(house.get("/healthz").await, (200, json!({"status": "alive"})));
-    house.state.live().starting("orders");
+    house.state.live().starting("orders", 0);
     let (status, problem) = house.get("/readyz").await;
     assert_eq!((status, problem["detail"].as_str()), (503, Some("orders is starting")));
     house.state.live().running("orders");

@@ -155,7 +155,7 @@ async fn only_what_is_verified_counts_against_the_rate() {
 async fn a_verified_request_is_one_frame_however_much_it_holds() {
     let house = taking(&[("max_body", json!("5 MB"))], false);
     let record = format!("{{\"a\":\"{}\"}}", "x".repeat(1 << 20));
-    let body = format!("[{}]", vec![record.as_str(); 4].join(","));
+    let body = format!("[{}]", [record.as_str(); 4].join(","));
     assert_eq!(house.ask(signed("1").body(Body::from(body.clone())).unwrap()).await.0, 202);
     assert_eq!(house.ask(signed("1").body(Body::from(body)).unwrap()).await.0, 200);
     let frames = house.state.log.read("in/orders", 0, 64 << 20).unwrap();
