@@ -99,6 +99,21 @@ fn a_followed_csv_file_gives_whole_records_and_waits_for_its_header() {
 }
 
 #[test]
+fn a_csv_record_that_grows_after_it_was_taken_is_told_and_does_not_stop_the_rest() {
+    let mut folder = headed(&[("a.csv", "id,name\n1,a\n2,\"b\nb\",x")]);
+    assert_eq!(folder.run("a.csv"), ["a.csv:2@8 1,a", "a.csv:3@12 2,\"b\nb\",x"]);
+    folder.append("a.csv", "yz\n3,c\n");
+    let mut source = folder.opened("a.csv", false, NOW);
+    let Polled::Rows(rows) = source.poll(NOW).unwrap() else { panic!("nothing came") };
+    let [rejected] = &rows.rejected[..] else { panic!("{} rejected", rows.rejected.len()) };
+    assert_eq!((rejected.place.to_string(), &rejected.bytes[..]), ("a.csv:3".to_owned(), &b"2,\"b\nb\",xyz"[..]));
+    assert_eq!(rejected.reason.slug, "grown");
+    folder.cursors.insert("a.csv".into(), rows.cursor);
+    drop(source);
+    assert_eq!(folder.run("a.csv"), ["a.csv:5@24 3,c"]);
+}
+
+#[test]
 fn csv_keeps_the_contract_of_sources() {
     let text: String = (0..5000).map(|n| format!("{n},\"line\n{n}\",{}\n", "x".repeat(n % 50))).collect();
     let folder = headed(&[("a.csv", &format!("id,text,x\n{text}"))]);

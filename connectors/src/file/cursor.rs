@@ -8,7 +8,7 @@ use std::{fs::File, io, os::unix::fs::MetadataExt};
 use serde::{Deserialize, Serialize};
 use syncline_record::{Micros, keys};
 
-use crate::records::{Packing, input::read_at_most};
+use crate::records::{Packing, Part, input::read_at_most};
 
 /// Bytes at the start of a file that tell it from others. One block of a disk holds them; lines of events differ well within.
 const HEAD: usize = 1024;
@@ -34,6 +34,9 @@ pub struct Cursor {
     /// The last line was taken at the end of the file, without a line end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unended: bool,
+    /// And it may have been only a part of its record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packed: Option<Packed>,
 }
@@ -57,7 +60,7 @@ impl Cursor {
     /// At the start of a file that was never read.
     pub fn at_start(path: String, generation: u32, seen: &Seen, time: Micros, packed: Option<Packed>) -> Self {
         let Seen { identity, head, size } = *seen;
-        Self { path, generation, identity, head, offset: 0, line: 0, time, size, unended: false, packed }
+        Self { path, generation, identity, head, offset: 0, line: 0, time, size, unended: false, part: None, packed }
     }
 
     /// How much of the file itself was read.

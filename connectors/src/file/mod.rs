@@ -5,6 +5,8 @@ mod csv_tests;
 mod cursor;
 mod find;
 #[cfg(test)]
+mod growing_tests;
+#[cfg(test)]
 mod packed_tests;
 mod resume;
 mod sink;

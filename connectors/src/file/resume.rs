@@ -71,7 +71,12 @@ pub fn resume(
         known.push(cursor);
     }
     let claimed: Vec<Identity> = known.iter().map(|cursor| cursor.identity).collect();
-    for cursor in known {
+    let begun_again = |old: &Cursor| {
+        let same = |new: &Cursor| (&new.path, new.identity) == (&old.path, old.identity);
+        old.is_read() && known.iter().any(|new| same(new) && new.generation > old.generation)
+    };
+    let over: Vec<bool> = known.iter().map(begun_again).collect();
+    for (cursor, _) in known.into_iter().zip(over).filter(|(_, over)| !over) {
         let newest = resumed.generations.get(&cursor.path) == Some(&(cursor.generation + 1));
         let search = Search { wanted, claimed: &claimed, reading, newest, now };
         if let Some(tail) = search.tail(cursor)? {
@@ -107,6 +112,11 @@ impl Search<'_> {
         if let Some(file) = &there {
             let seen = Seen::of(file).map_err(|error| self.wanted.unreadable(&path, &error))?;
             let fits = cursor.head.fits(file).map_err(|error| self.wanted.unreadable(&path, &error))?;
+            let cut = !fits || seen.size < cursor.reached();
+            if seen.identity == cursor.identity && cut && self.reading.follow && cursor.is_read() && self.newest {
+                // Cut in its place, as logs are that are rotated by copying: it is read as a new one.
+                return Ok(None);
+            }
             if seen.identity == cursor.identity && (fits || self.newest) {
                 self.unchanged(&cursor, fits, seen.size)?;
                 cursor.size = seen.size;

@@ -2,7 +2,8 @@
 //!
 //! Every file is a partition, named by its path as the pipeline writes it. Only whole lines are rows; where a batch ends, a last
 //! line without a line end is one too. Lines of white space are no rows, but they count. A file that takes the name of one that was
-//! read (log rotation) is the next generation of that name (`app.ndjson#1`), and the old one is read to its end first.
+//! read (log rotation) is the next generation of that name (`app.ndjson#1`), and the old one is read to its end first. A followed file
+//! that is cut in its place after it was read (rotation by copying) begins its next generation too.
 //!
 //! Rows have one time per file: the instant at which it was first opened, kept in its cursor. So a redo gives the same rows.
 
@@ -71,11 +72,7 @@ impl FileSource {
     /// The files that are there. A followed pattern, and one whose files were all read and taken away, may match none.
     fn found(&self, cursors: &Cursors) -> Result<Vec<Found>, SourceError> {
         let found = match self.wanted.files() {
-            Err(SourceError::Unreadable { .. })
-                if !cursors.is_empty() && !self.wanted.path_of(&self.wanted.written).exists() =>
-            {
-                Vec::new()
-            }
+            Err(SourceError::Unreadable { .. }) if !cursors.is_empty() && self.is_missing() => Vec::new(),
             found => found?,
         };
         if found.is_empty() && cursors.is_empty() && !self.reading.follow {
@@ -85,12 +82,17 @@ impl FileSource {
         Ok(found)
     }
 
+    /// A file that has its name in the pipeline is not there.
+    fn is_missing(&self) -> bool {
+        !self.wanted.is_pattern() && !self.wanted.path_of(&self.wanted.written).exists()
+    }
+
     fn poll_bounded(&mut self) -> Result<Polled, SourceError> {
         while let Some(tail) = self.files.tails.get_mut(self.turn) {
             match tail.take(false)? {
                 Taken::Rows(rows) => return Ok(Polled::Rows(*rows)),
                 Taken::Underway => return Ok(Polled::Idle),
-                Taken::Nothing => {
+                Taken::Nothing | Taken::Cut => {
                     tail.close();
                     self.turn += 1;
                 }
@@ -123,9 +125,30 @@ impl FileSource {
                     return Ok(Polled::Rows(*rows));
                 }
                 Taken::Nothing | Taken::Underway => {}
+                Taken::Cut => {
+                    self.begin_again(at, now)?;
+                    return Ok(Polled::Idle);
+                }
             }
         }
         Ok(Polled::Idle)
+    }
+
+    /// A file was cut, or written anew in its place, after all of it was read: what it holds now is the next generation of its name.
+    fn begin_again(&mut self, at: usize, now: Micros) -> Result<(), SourceError> {
+        let tail = self.files.tails.remove(at);
+        if tail.rotated.is_some() {
+            return Ok(());
+        }
+        tracing::info!(file = tail.cursor.path, "was cut after it was read to its end; it is read from its start now");
+        let file = Found { name: tail.cursor.path, path: tail.path };
+        let seen = seen(&self.wanted, &file.path)?;
+        self.files.add(file, &seen, None, &self.reading, now);
+        if let Some(added) = self.files.tails.last_mut() {
+            added.opened()?;
+        }
+        self.files.sort();
+        Ok(())
     }
 
     /// Files of one name are read in their order.
@@ -192,6 +215,10 @@ impl Source for FileSource {
     fn open(&mut self, cursors: &Cursors, now: Micros) -> Result<(), SourceError> {
         let found = self.found(cursors)?;
         self.files = resume(&self.wanted, found, cursors, &self.reading, now)?;
+        if self.files.tails.is_empty() && !self.reading.follow && self.is_missing() {
+            // All of it was read before; but whoever names a file expects it.
+            self.wanted.files()?;
+        }
         self.turn = 0;
         self.looked = now;
         self.skipped = self.files.tails.iter().map(|tail| tail.cursor.reached()).sum();

@@ -146,25 +146,6 @@ fn a_byte_order_mark_is_no_part_of_the_first_line() {
 }
 
 #[test]
-fn a_last_line_without_line_end_is_a_row_once() {
-    let mut folder = Folder::of(&[("a.ndjson", "1\n2")]);
-    assert_eq!(folder.run("a.ndjson"), ["a.ndjson:1@0 1", "a.ndjson:2@2 2"]);
-    assert_eq!(folder.run("a.ndjson"), [""; 0]);
-    folder.append("a.ndjson", "\n3\n");
-    assert_eq!(folder.run("a.ndjson"), ["a.ndjson:3@4 3"]);
-}
-
-#[test]
-fn a_taken_line_that_grows_is_told() {
-    let mut folder = Folder::of(&[("a.ndjson", "1\n{\"half\":")]);
-    folder.run("a.ndjson");
-    folder.append("a.ndjson", "true}\n");
-    let detail = "line 2 had no line end when it was taken at the end of an earlier run, and has grown since; \
-                  run with --fresh to read everything again";
-    assert_eq!(folder.error("a.ndjson", false), changed("a.ndjson", detail));
-}
-
-#[test]
 fn many_short_lines_come_in_batches_and_none_is_lost() {
     let lines: Vec<String> = (0..20_000).map(|n| format!("{{\"n\":{n}}}")).collect();
     let mut folder = Folder::of(&[("a.ndjson", &(lines.join("\n") + "\n"))]);
@@ -356,21 +337,6 @@ fn a_rotated_file_that_nobody_ends_gives_its_last_line_after_a_while() {
     assert_eq!(drain(&mut source, &mut folder.cursors, later), ["a.log:2@2 2"]);
     drain(&mut source, &mut folder.cursors, later + 500_000);
     assert_eq!(source.partitions().len(), 1);
-}
-
-#[test]
-fn a_followed_file_that_is_cut_is_told() {
-    let mut folder = Folder::of(&[("a.log", "1\n2\n")]);
-    let mut source = folder.opened("a.log", true, NOW);
-    drain(&mut source, &mut folder.cursors, NOW);
-    folder.write("a.log", "");
-    let cut =
-        "has 0 bytes, and 4 were read already: it was cut or written anew; run with --fresh to read everything again";
-    assert_eq!(source.poll(NOW).unwrap_err(), changed("a.log", cut));
-    folder.write("a.log", "7\n8\n9\n");
-    let overwritten =
-        "does not start as it did when it was read: it was overwritten; run with --fresh to read everything again";
-    assert_eq!(source.poll(NOW).unwrap_err(), changed("a.log", overwritten));
 }
 
 #[test]

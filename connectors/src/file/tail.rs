@@ -42,6 +42,8 @@ pub enum Taken {
     Rows(Box<Rows>),
     Nothing,
     Underway,
+    /// It was cut or written anew in its place, after all that was in it was given.
+    Cut,
 }
 
 impl Tail {
@@ -66,23 +68,26 @@ impl Tail {
             return Ok(Taken::Nothing);
         }
         self.opened()?;
-        let mark = Mark { offset: self.cursor.offset, line: self.cursor.line, unended: self.cursor.unended };
+        let Cursor { offset, line, unended, part, .. } = self.cursor;
+        let mark = Mark { offset, line, unended, part };
         let Some(Opened { reader, .. }) = &mut self.opened else { return Ok(Taken::Nothing) };
         let next = reader.next(mark, whole_only).map_err(|error| self.unreadable(&error))?;
         self.at_end = matches!(next, Next::Nothing);
         self.drained = self.at_end && !whole_only;
         match next {
-            Next::Block(block) => {
-                self.same_head()?;
-                Ok(Taken::Rows(Box::new(self.rows(block))))
-            }
-            Next::Nothing => self.not_shorter().map(|()| Taken::Nothing),
+            Next::Block(block) => match self.has_same_head()? {
+                true => Ok(Taken::Rows(Box::new(self.rows(block)))),
+                false => self.cut(OVERWRITTEN.to_owned()),
+            },
+            Next::Nothing => match self.size()? {
+                Some(size) if size < self.cursor.reached() => self.cut(shorter(size, self.cursor.reached())),
+                Some(size) => {
+                    self.cursor.size = size;
+                    Ok(Taken::Nothing)
+                }
+                None => Ok(Taken::Nothing),
+            },
             Next::Underway => Ok(Taken::Underway),
-            Next::Regrown => Err(self.changed(format!(
-                "line {} had no line end when it was taken at the end of an earlier run, and has grown since; \
-                 run with --fresh to read everything again",
-                self.cursor.line
-            ))),
         }
     }
 
@@ -134,17 +139,21 @@ impl Tail {
         let noun = reader.and_then(Reader::framing).map_or("line", |framing| framing.noun());
         let names = reader.and_then(Reader::header).cloned();
         let taken = reader.map_or(0, |reader| reader.taken(block.next.offset));
-        let rejected = block.oversized.map(|line| Rejected {
+        let rejected = block.unusable.map(|line| Rejected {
             place: Place { partition: partition.clone(), offset: line.number, byte: Some(line.start) },
             time,
-            reason: Reason::new("too-large", format!("the {noun} has {} bytes", line.length)),
+            reason: match line.grown {
+                true => Reason::new("grown", format!("the {noun} {GROWN}")),
+                false => Reason::new("too-large", format!("the {noun} has {} bytes", line.length)),
+            },
             bytes: line.bytes,
             length: line.length,
             hash: line.hash,
             headers: None,
         });
         let cursor = &mut self.cursor;
-        (cursor.offset, cursor.line, cursor.unended) = (block.next.offset, block.next.line, block.next.unended);
+        let Mark { offset, line, unended, part } = block.next;
+        (cursor.offset, cursor.line, cursor.unended, cursor.part) = (offset, line, unended, part);
         if let Some(packed) = &mut cursor.packed {
             (packed.taken, packed.ended) = (taken, block.last);
         }
@@ -168,27 +177,24 @@ impl Tail {
     }
 
     /// A file that was cut to nothing and written anew while we looked away can be longer than our place in it: its head tells.
-    fn same_head(&mut self) -> Result<(), SourceError> {
-        let Some(file) = self.file() else { return Ok(()) };
+    fn has_same_head(&mut self) -> Result<bool, SourceError> {
+        let Some(file) = self.file() else { return Ok(true) };
         let fits = self.cursor.head.fits(file).map_err(|error| self.unreadable(&error))?;
-        if !fits {
-            return Err(self.changed(OVERWRITTEN.to_owned()));
-        }
-        if !self.cursor.head.is_whole() {
+        if fits && !self.cursor.head.is_whole() {
             let seen = Seen::of(file).map_err(|error| self.unreadable(&error))?;
             self.cursor.head = seen.head;
         }
-        Ok(())
+        Ok(fits)
     }
 
-    fn not_shorter(&mut self) -> Result<(), SourceError> {
-        let Some(file) = self.file() else { return Ok(()) };
-        let size = file.metadata().map_err(|error| self.unreadable(&error))?.len();
-        if size < self.cursor.reached() {
-            return Err(self.changed(shorter(size, self.cursor.reached())));
-        }
-        self.cursor.size = size;
-        Ok(())
+    fn size(&self) -> Result<Option<u64>, SourceError> {
+        let Some(file) = self.file() else { return Ok(None) };
+        file.metadata().map(|metadata| Some(metadata.len())).map_err(|error| self.unreadable(&error))
+    }
+
+    /// What was known of the file is not in it any more. Only who follows it, and had read all of it, can go on.
+    fn cut(&self, detail: String) -> Result<Taken, SourceError> {
+        if self.follow && self.cursor.is_read() { Ok(Taken::Cut) } else { Err(self.changed(detail)) }
     }
 
     fn unreadable(&self, error: &std::io::Error) -> SourceError {
@@ -199,6 +205,8 @@ impl Tail {
         SourceError::Changed { what: self.cursor.path.clone(), detail }
     }
 }
+
+const GROWN: &str = "had no line end when it was taken at the end of an earlier run, and has grown since: the row that was made then stands";
 
 pub const OVERWRITTEN: &str =
     "does not start as it did when it was read: it was overwritten; run with --fresh to read everything again";

@@ -7,12 +7,13 @@
 
 use std::io;
 
+use serde::{Deserialize, Serialize};
 use syncline_engine::source::MAX_RECORD;
 
 use super::{
     framing::Framing,
     input::{Input, Piece, Then},
-    long::{LongRecord, Oversized},
+    long::{LongRecord, Unusable},
 };
 
 /// Records per block: what a batch of the engine is.
@@ -34,6 +35,16 @@ pub struct Mark {
     pub offset: u64,
     pub line: u64,
     pub unended: bool,
+    /// The last record was taken without its end, and it may be that only a part of it was there.
+    pub part: Option<Part>,
+}
+
+/// Where a record starts: byte, and lines before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    pub offset: u64,
+    pub line: u64,
 }
 
 /// What a block holds.
@@ -46,7 +57,7 @@ pub struct Block {
     pub numbers: Vec<u64>,
     /// Record → the byte of the text at which it starts.
     pub starts: Vec<u64>,
-    pub oversized: Option<Oversized>,
+    pub unusable: Option<Unusable>,
     pub next: Mark,
     /// Nothing follows `next`, for now.
     pub last: bool,
@@ -59,8 +70,6 @@ pub enum Next {
     Nothing,
     /// In the middle of a very long record: call again.
     Underway,
-    /// The last record was taken without a line end, and now goes on.
-    Regrown,
 }
 
 /// Reads one text.
@@ -91,7 +100,7 @@ impl Blocks {
 
     fn at_most(&mut self, most: usize, input: &mut dyn Input, mark: Mark, whole_only: bool) -> io::Result<Next> {
         if self.long.is_some() {
-            return self.read_through(input, mark, whole_only);
+            return self.read_through(input, whole_only);
         }
         loop {
             let Piece { bytes, then } = input.read(mark.offset, self.block)?;
@@ -101,7 +110,7 @@ impl Blocks {
                 Then::End if bytes.is_empty() => return Ok(Next::Nothing),
                 _ => {}
             }
-            let Some(skipped) = self.skipped(&bytes, mark) else { return Ok(Next::Regrown) };
+            let Some(skipped) = self.skipped(&bytes, mark) else { return self.go_on(most, input, mark, whole_only) };
             let end = mark.offset + bytes.len() as u64;
             let mut block = self.cut(bytes, skipped, mark, most, at_end && !whole_only);
             if block.next != mark {
@@ -116,10 +125,30 @@ impl Blocks {
             }
             if self.block == LARGEST_BLOCK {
                 self.block = BLOCK;
-                self.long = Some(LongRecord::at(mark.offset + skipped as u64, &self.framing));
-                return self.read_through(input, mark, whole_only);
+                let start = Part { offset: mark.offset + skipped as u64, line: mark.line };
+                self.long = Some(LongRecord::at(start, &self.framing));
+                return self.read_through(input, whole_only);
             }
             self.block = (self.block * 8).min(LARGEST_BLOCK);
+        }
+    }
+
+    /// The last record was taken without its end, and the text goes on behind it. JSON that was whole is a record, and what follows is
+    /// the next one; a part of JSON was none, and the record is read again with the rest. A part of a CSV record cannot be told from
+    /// a whole one: the row that it gave stands, and the record as it is now is unusable.
+    fn go_on(&mut self, most: usize, input: &mut dyn Input, mark: Mark, whole_only: bool) -> io::Result<Next> {
+        let Some(part) = mark.part else {
+            return self.at_most(most, input, Mark { unended: false, ..mark }, whole_only);
+        };
+        match self.framing {
+            Framing::Csv { .. } => {
+                self.long = Some(LongRecord::at(part, &self.framing).grown());
+                self.read_through(input, whole_only)
+            }
+            Framing::Lines | Framing::Elements => {
+                let again = Mark { offset: part.offset, line: part.line, unended: false, part: None };
+                self.at_most(most, input, again, whole_only)
+            }
         }
     }
 
@@ -131,17 +160,18 @@ impl Blocks {
         self.block = wanted.clamp(SMALLEST_BLOCK, BLOCK);
     }
 
-    fn read_through(&mut self, input: &mut dyn Input, mark: Mark, whole_only: bool) -> io::Result<Next> {
+    fn read_through(&mut self, input: &mut dyn Input, whole_only: bool) -> io::Result<Next> {
         let Some(long) = &mut self.long else { return Ok(Next::Nothing) };
         for _ in 0..STRIDES_PER_CALL {
-            let Piece { bytes, then } = input.read(long.start + long.read, STRIDE)?;
+            let Piece { bytes, then } = input.read(long.start.offset + long.read, STRIDE)?;
             let ended = long.take(&bytes, &self.framing);
             let at_end = matches!(then, Then::End);
             if ended || (at_end && !whole_only) {
-                let offset = long.start + long.read + ended as u64;
-                let next = Mark { offset, line: mark.line + 1 + long.line_ends, unended: !ended };
-                let oversized = self.long.take().map(|long| long.finish(mark.line + 1));
-                return Ok(Next::Block(Block { oversized, next, last: !ended, ..Block::default() }));
+                let offset = long.start.offset + long.read + ended as u64;
+                let part = (!ended).then_some(long.start);
+                let next = Mark { offset, line: long.start.line + 1 + long.line_ends, unended: !ended, part };
+                let unusable = self.long.take().map(LongRecord::finish);
+                return Ok(Next::Block(Block { unusable, next, last: !ended, ..Block::default() }));
             }
             match then {
                 Then::Broken(error) => return Err(error),
@@ -152,8 +182,8 @@ impl Blocks {
         Ok(Next::Underway)
     }
 
-    /// Bytes before the next record: what the text begins with, or the line end that came after its record was taken. `None`: that
-    /// record goes on.
+    /// Bytes before the next record: what the text begins with, or the line end that came after its record was taken. `None`: more
+    /// stands behind that record.
     fn skipped(&self, bytes: &[u8], mark: Mark) -> Option<usize> {
         match (mark.unended, bytes) {
             (true, [b'\n', ..]) => Some(1),
@@ -171,24 +201,28 @@ impl Blocks {
     /// Cuts a block into records. `take_rest`: what is left at the end is one too.
     fn cut(&self, payload: Vec<u8>, skipped: usize, mark: Mark, most: usize, take_rest: bool) -> Block {
         let ended_late = mark.unended && skipped > 0;
-        let mut block = Block { next: Mark { unended: mark.unended && !ended_late, ..mark }, ..Block::default() };
+        let before = if ended_late { Mark { unended: false, part: None, ..mark } } else { mark };
+        let mut block = Block { next: before, ..Block::default() };
         let mut start = skipped;
         if ended_late {
             block.next.offset += skipped as u64;
         }
-        let full = |block: &Block| block.spans.len() >= most || block.oversized.is_some();
+        let full = |block: &Block| block.spans.len() >= most || block.unusable.is_some();
         while !full(&block)
             && let Some(length) = self.framing.end(&payload[start..])
         {
             let end = start + length;
             let lines = block.take(&payload, start, end, mark.offset, &self.framing);
             start = end + 1;
-            block.next = Mark { offset: mark.offset + start as u64, line: block.next.line + lines, unended: false };
+            let (offset, line) = (mark.offset + start as u64, block.next.line + lines);
+            block.next = Mark { offset, line, unended: false, part: None };
         }
         if take_rest && !full(&block) && start < payload.len() && !block.next.unended {
+            let begun = Part { offset: mark.offset + start as u64, line: block.next.line };
+            let part = (!self.framing.is_whole(&payload[start..])).then_some(begun);
             let lines = block.take(&payload, start, payload.len(), mark.offset, &self.framing);
             let offset = mark.offset + payload.len() as u64;
-            block.next = Mark { offset, line: block.next.line + lines, unended: true };
+            block.next = Mark { offset, line: begun.line + lines, unended: true, part };
         }
         block.payload = payload;
         block
@@ -203,9 +237,9 @@ impl Block {
         let record = &payload[start..end];
         let (number, at) = (self.next.line + 1, base + start as u64);
         if record.len() > MAX_RECORD {
-            let mut long = LongRecord::at(at, framing);
+            let mut long = LongRecord::at(Part { offset: at, line: number - 1 }, framing);
             long.take_all(record, framing);
-            self.oversized = Some(long.finish(number));
+            self.unusable = Some(long.finish());
         } else if !framing.is_blank(record) {
             self.spans.push((start as u32, end as u32));
             self.numbers.push(number);

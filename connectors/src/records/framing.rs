@@ -1,6 +1,9 @@
 //! Where one record ends and the next begins.
 
-use syncline_functions::csv::{self, Dialect};
+use syncline_functions::{
+    csv::{self, Dialect},
+    decode,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Framing {
@@ -78,6 +81,14 @@ impl Framing {
                 None => !single,
                 some => dialect.comment.is_some() && some == dialect.comment.as_ref(),
             },
+        }
+    }
+
+    /// Whether a record without its end is surely all of it, or nothing.
+    pub fn is_whole(&self, record: &[u8]) -> bool {
+        match self {
+            Self::Lines | Self::Elements => self.is_blank(record) || decode::validate(record).is_ok(),
+            Self::Csv { .. } => self.is_blank(record),
         }
     }
 

@@ -1,13 +1,19 @@
-//! A record that is longer than one may be: never held, only measured, with its first bytes kept for the dead letter.
+//! A record that is not used, as it is longer than one may be or has grown after it was taken: never held, only measured, with its
+//! first bytes kept for the dead letter.
 
 use syncline_record::DeadLetter;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::framing::{Framing, Seeker};
+use super::{
+    blocks::Part,
+    framing::{Framing, Seeker},
+};
 
-/// What is no record because of its length.
+/// What is no record.
 #[derive(Debug, PartialEq)]
-pub struct Oversized {
+pub struct Unusable {
+    /// An earlier part of it was taken for all of it; else it is too long.
+    pub grown: bool,
     pub number: u64,
     pub start: u64,
     pub length: u64,
@@ -17,7 +23,7 @@ pub struct Oversized {
 
 /// A record on its way through.
 pub struct LongRecord {
-    pub start: u64,
+    pub start: Part,
     /// Bytes of it that were seen, a held back carriage return included.
     pub read: u64,
     /// Line ends among them.
@@ -28,12 +34,18 @@ pub struct LongRecord {
     bytes: Vec<u8>,
     /// The last byte was a carriage return: part of the line end, if the record ends now.
     held: bool,
+    grown: bool,
 }
 
 impl LongRecord {
-    pub fn at(start: u64, framing: &Framing) -> Self {
+    pub fn at(start: Part, framing: &Framing) -> Self {
         let (seeker, hash) = (framing.seeker(), Xxh3::new());
-        Self { start, read: 0, line_ends: 0, seeker, hash, length: 0, bytes: Vec::new(), held: false }
+        Self { start, read: 0, line_ends: 0, seeker, hash, length: 0, bytes: Vec::new(), held: false, grown: false }
+    }
+
+    /// Of ordinary length, but an earlier part of it was taken for all of it.
+    pub fn grown(self) -> Self {
+        Self { grown: true, ..self }
     }
 
     /// Takes the bytes that come next, up to the end of the record. True when that is among them.
@@ -67,8 +79,8 @@ impl LongRecord {
         self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
-    pub fn finish(self, number: u64) -> Oversized {
-        let Self { start, length, bytes, .. } = self;
-        Oversized { number, start, length, hash: self.hash.digest128(), bytes }
+    pub fn finish(self) -> Unusable {
+        let Self { start: Part { offset: start, line }, length, bytes, grown, .. } = self;
+        Unusable { grown, number: line + 1, start, length, hash: self.hash.digest128(), bytes }
     }
 }

@@ -8,7 +8,7 @@ pub mod packing;
 pub mod reader;
 pub mod unpacked;
 
-pub use blocks::{Block, Mark, Next};
+pub use blocks::{Block, Mark, Next, Part};
 pub use input::{Input, Plain};
 pub use packing::Packing;
 pub use reader::{Columns, Reader, TextFormat};

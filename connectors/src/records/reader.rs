@@ -100,10 +100,10 @@ impl Reader {
         let block = match blocks(false).first(&mut *self.input, whole_only)? {
             Next::Block(block) => block,
             Next::Underway => return Err(unusable("the first record is longer than a record may be")),
-            Next::Nothing | Next::Regrown => return Ok(None),
+            Next::Nothing => return Ok(None),
         };
-        let Block { payload, spans, oversized, next, .. } = block;
-        if oversized.is_some() {
+        let Block { payload, spans, unusable: long, next, .. } = block;
+        if long.is_some() {
             return Err(unusable("the first record is longer than a record may be"));
         }
         let Some((start, end)) = spans.first() else { return Ok(None) };
