@@ -4,6 +4,7 @@
 
 mod bad_lines;
 mod chance;
+mod compared;
 mod desk;
 mod exact;
 mod github;

@@ -8,15 +8,15 @@ use std::ops::ControlFlow;
 use datafusion::common::DFSchema;
 use sqlparser::{
     ast::{
-        AccessExpr, Expr, Function, Ident, ObjectNamePart, Spanned, Subscript, Value, VisitMut, VisitorMut,
-        visit_expressions,
+        AccessExpr, Expr, Function, FunctionArguments, Ident, ObjectNamePart, Spanned, Subscript, Value, VisitMut,
+        VisitorMut, visit_expressions,
     },
     keywords::{
         ALL_KEYWORDS, ALL_KEYWORDS_INDEX, Keyword, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_IDENTIFIER,
         RESERVED_FOR_TABLE_ALIAS,
     },
 };
-use syncline_functions::{ExprError, Planner, Typed};
+use syncline_functions::{ExprError, Form, Planner, Typed};
 use syncline_syntax::{Span, ast::SqlExpr};
 
 use crate::{
@@ -102,6 +102,7 @@ impl Walk<'_> {
             ExprError::NotRepeatable { function } => {
                 say::not_repeatable(self.function_place(&function, written), &function)
             }
+            ExprError::ManyRows { function } => say::many_rows(self.function_place(&function, written), &function),
             ExprError::NotHere { what } => say::not_here(self.not_here_place(&what, written), &what),
             ExprError::TypeMismatch { .. } | ExprError::Other { .. } => self.misfit(error, written, resolved, schema),
             ExprError::NoSuchColumn { name, .. } => say::other(written.span, &format!("there is no column {name}")),
@@ -135,6 +136,9 @@ impl Walk<'_> {
         if !matches!(error, ExprError::TypeMismatch { .. }) {
             return say::other(span, &message);
         }
+        if let Expr::Function(call) = &part {
+            return self.wrong_call(call, span, &message);
+        }
         let Expr::BinaryOp { left, right, .. } = &part else { return say::type_mismatch(span, &message) };
         let side = |side: &Expr| {
             let kind = self.typed(side, schema).ok().map(|typed| syncline_functions::sql_type_of(typed.field()))?;
@@ -148,6 +152,22 @@ impl Walk<'_> {
         match (side(left), side(right)) {
             (Some(left), Some(right)) => say::two_types(&left, &right),
             _ => say::type_mismatch(span, &message),
+        }
+    }
+
+    /// A function that takes another number of arguments, or others.
+    fn wrong_call(&self, call: &Function, span: Span, message: &str) -> syncline_syntax::Diagnostic {
+        let given = match &call.args {
+            FunctionArguments::List(list) => list.args.len(),
+            _ => 0,
+        };
+        let name = call.name.to_string();
+        match self.world.planner.form(&name) {
+            Some(form) if !form.takes(given) => say::wrong_count(span, &name, given, &form),
+            Some(Form { written: Some(written), .. }) => {
+                say::type_mismatch(span, message).help(format!("its form is {written}"))
+            }
+            _ => say::type_mismatch(span, message),
         }
     }
 
@@ -275,9 +295,8 @@ impl Resolver<'_, '_> {
     /// `alias.column.field.field`, or without the alias.
     fn path(&mut self, mut names: Vec<Ident>, rest: Vec<AccessExpr>) -> Expr {
         let table = self.scope.joined(&names[0].value).filter(|_| names.len() > 1).cloned();
-        if table.is_some() || names.len() > 1 && self.scope.is_alias(&names[0].value) {
-            names.remove(0);
-        }
+        let aliased = table.is_some() || names.len() > 1 && self.scope.is_alias(&names[0].value);
+        let alias = aliased.then(|| names.remove(0));
         if names.len() > 1
             && matches!(self.scope.find(&names[0].value), Found::Nothing)
             && let Some((alias, select)) = self.scope.ended_alias.clone()
@@ -290,10 +309,14 @@ impl Resolver<'_, '_> {
         }
         let mut names = names.into_iter();
         let Some(first) = names.next() else { return null() };
-        let root = match &table {
+        let mut root = match &table {
             Some(table) => self.of_table(table, &first),
             None => self.column(&first),
         };
+        // What is cast is `o.total`, not what stands behind the point.
+        if let (Some(alias), Expr::Identifier(column)) = (alias, &mut root) {
+            column.span = alias.span.union(&column.span);
+        }
         let mut chain: Vec<AccessExpr> = names.map(|name| subscript(&name)).collect();
         chain.extend(rest.into_iter().map(|access| match access {
             AccessExpr::Dot(Expr::Identifier(name)) => subscript(&name),

@@ -105,7 +105,8 @@ fn pipelines(
         let Compiled { plan, said: mut own, fields } =
             pipeline::compile(pipeline, world, is_broken(pipeline.span, unread));
         let reached = samples.by_pipeline.get(&pipeline.name.text).into_iter().flatten().map(String::as_str);
-        own.extend(check::not_in_sample(&fields, reached.chain(test_rows(file, &pipeline.name))));
+        let records = reached.chain(test_rows(file, &pipeline.name));
+        own.extend(check::not_in_sample(&fields, records, world.source));
         plans.push(plan);
         said.append(&mut own);
     }

@@ -8,7 +8,11 @@ use syncline_syntax::Diagnostic;
 use crate::{message::source as say, walk::ReadField};
 
 /// A warning for each undeclared field that is in none of `records`. Texts that are no JSON objects are left aside.
-pub(crate) fn not_in_sample<'a>(fields: &[ReadField], records: impl Iterator<Item = &'a str>) -> Vec<Diagnostic> {
+pub(crate) fn not_in_sample<'a>(
+    fields: &[ReadField],
+    records: impl Iterator<Item = &'a str>,
+    source: &str,
+) -> Vec<Diagnostic> {
     let mut names: BTreeSet<String> = BTreeSet::new();
     let mut count = 0;
     for record in records {
@@ -21,5 +25,6 @@ pub(crate) fn not_in_sample<'a>(fields: &[ReadField], records: impl Iterator<Ite
         return Vec::new();
     }
     let missing = fields.iter().filter(|field| !names.contains(&field.name));
-    missing.map(|field| say::not_in_sample(field.span, &field.name, &names, count)).collect()
+    let quoted = |field: &ReadField| field.span.of(source).starts_with('"');
+    missing.map(|field| say::not_in_sample(field.span, &field.name, quoted(field), &names, count)).collect()
 }

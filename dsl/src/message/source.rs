@@ -108,17 +108,29 @@ pub(crate) fn same_path(span: Span, first: Span, written: &str) -> Diagnostic {
         .help(format!("write the same in both: {written}"))
 }
 
-pub(crate) fn not_in_sample(span: Span, name: &str, known: &BTreeSet<String>, count: usize) -> Diagnostic {
+pub(crate) fn not_in_sample(
+    span: Span,
+    name: &str,
+    quoted: bool,
+    known: &BTreeSet<String>,
+    count: usize,
+) -> Diagnostic {
     let looked = if count == 1 { "the one record".to_owned() } else { format!("any of the {count} records") };
     let said = Diagnostic::warning(slug::NOT_IN_SAMPLE, format!("{name} is not in {looked} that could be looked at"));
-    let label = match nearest(name, known.iter().map(String::as_str)) {
-        Some(near) => format!("{near}?"),
-        None => "NULL in all of them".to_owned(),
+    let near = nearest(name, known.iter().map(String::as_str));
+    let said = match near {
+        Some(near) => said.at(span, format!("{near}?")),
+        None if quoted => said.at(span, "double quotes name a field, and it is NULL in all of them"),
+        None => said.at(span, "NULL in all of them"),
     };
-    let said = said.at(span, label);
-    if known.is_empty() {
-        said
-    } else {
-        said.help(format!("fields there: {}", listed(known.iter().map(String::as_str))))
+    let said = match known.is_empty() {
+        true => said,
+        false => said.help(format!("fields there: {}", listed(known.iter().map(String::as_str)))),
+    };
+    match (near, quoted) {
+        (None, true) => {
+            said.fix("text takes single quotes", vec![Edit::replace(span, format!("'{}'", name.replace('\'', "''")))])
+        }
+        _ => said,
     }
 }

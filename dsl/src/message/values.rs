@@ -143,9 +143,11 @@ pub(crate) fn not_a_duration(span: Span, why: &NotADuration) -> Diagnostic {
         NotADuration::TooLong => "longer than time is counted".to_owned(),
         NotADuration::Shape => "not of this form".to_owned(),
     };
-    value("this is no length of time")
-        .at(span, label)
-        .help("write a number and a unit: '200 ms', '30 seconds', '5 minutes', '1 hour', '7 days'")
+    let said = value("this is no length of time").at(span, label);
+    match why {
+        NotADuration::Calendar(_) => said.help("write how many days: '30 days', '365 days'"),
+        _ => said.help("write a number and a unit: '200 ms', '30 seconds', '5 minutes', '1 hour', '7 days'"),
+    }
 }
 
 pub(crate) fn not_a_size(span: Span, why: &NotASize) -> Diagnostic {

@@ -225,7 +225,8 @@ pub fn sql(span: Span, seen: &str, wanted: Option<&str>, place: &str) -> Diagnos
 
 pub fn forgot_as(span: Span, seen: &str) -> Diagnostic {
     Diagnostic::error(SYNTAX, format!("a name for a column takes AS: {}", shown(seen)))
-        .at(span, "AS before it")
+        .at(span, "AS or a comma before it")
+        .help(format!("a column of its own has a comma before it: {}", shown(&format!(", {seen}"))))
         .fix("add AS", vec![Edit::insert(span.start, "AS ")])
 }
 

@@ -35,7 +35,10 @@ pub enum ExprError {
     /// A function whose answer is not a function of the row.
     #[error("{function} gives another answer on every run")]
     NotRepeatable { function: String },
-    /// A subquery, an aggregate, a window function, …
+    /// An aggregate where one row at a time is seen.
+    #[error("{function} is computed over many rows")]
+    ManyRows { function: String },
+    /// A subquery, a window function, …
     #[error("{what} cannot be used here")]
     NotHere { what: String },
     #[error("{message}")]

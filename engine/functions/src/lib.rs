@@ -39,7 +39,7 @@ pub use failures::RowFailure;
 pub use groups::{Aggregates, Groups};
 pub use json::{is_json, json_field};
 pub use keys::{Keys, fingerprints};
-pub use planner::{Call, Planner, Typed};
+pub use planner::{Call, Form, Planner, Typed};
 pub use rows::{Predicate, Projected, Projection, Verdict};
 pub use sqltype::{sql_type, sql_type_of};
 pub use unnest::{Unnested, element_field, unnest};

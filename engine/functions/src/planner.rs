@@ -4,6 +4,7 @@
 //! that cannot be computed. What remains can fail only on a row (`rows`).
 
 mod aggregate;
+mod form;
 
 use std::sync::Arc;
 
@@ -44,6 +45,7 @@ use crate::{
 };
 
 pub use aggregate::Call;
+pub use form::Form;
 
 /// Types and compiles expressions. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -310,7 +312,10 @@ fn belongs_in_a_row(expr: &Expr) -> Result<(), ExprError> {
                 refused = Some(ExprError::NotRepeatable { function: call.func.name().to_owned() });
                 return Ok(TreeNodeRecursion::Stop);
             }
-            Expr::AggregateFunction(call) => format!("the aggregate {}", call.func.name()),
+            Expr::AggregateFunction(call) => {
+                refused = Some(ExprError::ManyRows { function: call.func.name().to_owned() });
+                return Ok(TreeNodeRecursion::Stop);
+            }
             Expr::WindowFunction(_) => "a window function".to_owned(),
             Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_) => {
                 "a subquery".to_owned()

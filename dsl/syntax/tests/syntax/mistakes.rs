@@ -661,8 +661,9 @@ error: a name for a column takes AS: `total`
   ╭▸ orders.sync:1:44
   │
 1 │ PIPELINE p AS FROM http('/a') |> SELECT id total |> INSERT INTO stdout();
-  │                                            ━━━━━ AS before it
+  │                                            ━━━━━ AS or a comma before it
   ╰╴
+help: a column of its own has a comma before it: `, total`
 help: add AS
   ╭╴
 1 │ PIPELINE p AS FROM http('/a') |> SELECT id AS total |> INSERT INTO stdout();
