@@ -7,6 +7,7 @@
 //! numbers (`DECIMAL`; exact when shown with their scale), wider ones exact TEXT (`DECIMAL_TEXT`), timestamps RFC 3339 TEXT,
 //! booleans 1 and 0, JSON columns hold strings as TEXT, numbers as numbers where SQLite can hold them exactly, and the rest as JSON text.
 
+mod affinity;
 mod progress;
 mod sink;
 #[cfg(test)]

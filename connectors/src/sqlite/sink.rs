@@ -24,11 +24,12 @@ use syncline_record::{
 };
 
 use super::{
+    affinity::Numeric,
     progress,
     table::Table,
     trouble::{of_row, trouble},
     value::{borrowed, value},
-    version::{key_part, version},
+    version::{Known, key_part, version},
 };
 use crate::{
     SinkRequest,
@@ -58,6 +59,7 @@ struct Open {
     next: u64,
     in_transaction: bool,
     swept: Instant,
+    numeric: Numeric,
 }
 
 /// What became of one row.
@@ -225,11 +227,11 @@ impl OutboxSink for SqliteSink {
             let created = connection.execute_batch(CREATE_VERSIONS);
             created.map_err(|error| trouble(&self.path, "create the table of versions", error))?;
         }
-        self.table.ensure(&connection, &self.path)?;
+        let numeric = self.table.ensure(&connection, &self.path)?;
         self.sweep(&connection)?;
         connection.execute_batch("COMMIT").map_err(|error| trouble(&self.path, "commit", error))?;
         let (next, swept) = (delivered.next, Instant::now());
-        self.open = Some(Open { connection, stream: stream.clone(), next, in_transaction: false, swept });
+        self.open = Some(Open { connection, stream: stream.clone(), next, in_transaction: false, swept, numeric });
         Ok(Some(delivered))
     }
 
@@ -364,6 +366,10 @@ impl<'a> Writer<'a> {
     }
 
     fn write(&self, row: usize) -> Row<'a> {
+        let refused = self.sink.open.as_ref().and_then(|open| open.numeric.refuses(&self.columns, row));
+        if let Some(reason) = refused {
+            return Ok(Outcome::Dead(reason));
+        }
         self.run(&self.sql, row, &self.columns)
     }
 
@@ -474,22 +480,4 @@ impl<'a> Writer<'a> {
 
 fn null_sequence() -> Outcome {
     Outcome::Dead(Reason::new("null-sequence", "the value to sequence by is NULL"))
-}
-
-/// What the database holds of a key.
-struct Known {
-    version: Option<Vec<u8>>,
-    place: Option<i64>,
-    deleted: bool,
-}
-
-impl Known {
-    /// At equal versions the later place wins, which is the row at hand; but a delete stays.
-    fn is_newer_than(&self, version: &[u8], deletes: bool) -> bool {
-        match self.version.as_deref() {
-            None => false,
-            Some(known) if known == version => self.deleted && !deletes,
-            Some(known) => known > version,
-        }
-    }
 }

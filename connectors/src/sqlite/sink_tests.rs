@@ -314,8 +314,38 @@ fn a_row_that_the_table_refuses_is_dead_and_the_others_stay() {
     ]);
     let applied = shop.apply(upsert(false), 0, &batch);
     let constraint = dead(1, "constraint", "CHECK constraint failed: name <> 'bad'");
-    assert_eq!(applied, Applied { dead: vec![constraint, dead(2, "constraint", "datatype mismatch")], stale: vec![] });
+    assert_eq!(
+        applied,
+        Applied {
+            dead: vec![
+                constraint,
+                dead(2, "constraint", "id: `x` is no number, and the column compares as one (INTEGER)")
+            ],
+            stale: vec![]
+        }
+    );
     assert_eq!(shop.query("SELECT * FROM orders"), ["1|'a'|'free'", "3|'d'|'free'"]);
+}
+
+#[test]
+fn a_column_that_compares_as_a_number_keeps_no_other_text_and_rounds_nothing() {
+    let shop = Shop::new();
+    shop.sql("CREATE TABLE orders (id INTEGER, price DECIMAL(30,4), day DATE)");
+    let digits = "12345678901234567.5";
+    let batch = rows(vec![
+        json("id", &[Some("1"), Some("\"2\""), Some("\"x\""), Some("18446744073709551615"), None]),
+        json("price", &[Some("\"9.50\""), Some("1e3"), Some("1"), Some("1"), Some(digits)]),
+        json("day", &[Some("\"2026-11-20\""), None, None, None, None]),
+    ]);
+    let applied = shop.apply(Write::Insert, 0, &batch);
+    let many = "has more digits than a column that compares as a number keeps";
+    let expected = vec![
+        dead(2, "constraint", "id: `x` is no number, and the column compares as one (INTEGER)"),
+        dead(3, "constraint", &format!("id: `18446744073709551615` {many} (INTEGER)")),
+        dead(4, "constraint", &format!("price: `{digits}` {many} (DECIMAL(30,4))")),
+    ];
+    assert_eq!(applied, Applied { dead: expected, stale: vec![] });
+    assert_eq!(shop.query("SELECT id, price, day FROM orders"), ["1|9.5|'2026-11-20'", "2|1000|NULL"]);
 }
 
 #[test]

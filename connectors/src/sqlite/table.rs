@@ -6,7 +6,7 @@ use arrow::datatypes::FieldRef;
 use rusqlite::{Connection, params};
 use syncline_engine::sink::{SinkError, Write};
 
-use super::{listed, quoted, trouble::trouble, value::declared};
+use super::{affinity::Numeric, listed, quoted, trouble::trouble, value::declared};
 
 /// What is written, and how.
 #[derive(Clone, Debug)]
@@ -39,13 +39,19 @@ impl Table {
     }
 
     /// Makes the table, or says why the one that is there cannot take the rows.
-    pub fn ensure(&self, connection: &Connection, path: &Path) -> Result<(), SinkError> {
-        let there = columns_of(connection, &self.name).map_err(|error| trouble(path, "look at the table", error))?;
-        if there.is_empty() {
-            return connection
+    pub fn ensure(&self, connection: &Connection, path: &Path) -> Result<Numeric, SinkError> {
+        let unseen = |error| trouble(path, "look at the table", error);
+        let there = columns_of(connection, &self.name).map_err(unseen)?;
+        match there.is_empty() {
+            true => connection
                 .execute_batch(&self.create_sql())
-                .map_err(|error| trouble(path, "create the table", error));
+                .map_err(|error| trouble(path, "create the table", error))?,
+            false => self.check(connection, path, &there)?,
         }
+        Numeric::of(connection, &self.name, &self.columns).map_err(unseen)
+    }
+
+    fn check(&self, connection: &Connection, path: &Path, there: &[String]) -> Result<(), SinkError> {
         let is_there = |name: &String| there.iter().any(|column| column.eq_ignore_ascii_case(name));
         let missing: Vec<String> = self.names().into_iter().filter(|name| !is_there(name)).collect();
         if !missing.is_empty() {

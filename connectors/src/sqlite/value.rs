@@ -13,7 +13,7 @@ use super::version::Decimal;
 
 /// Digits of a decimal that a float gives back as they were. SQLite keeps what has a fraction as one, in a column that compares as
 /// a number.
-const EXACT_DIGITS: u8 = 15;
+pub const EXACT_DIGITS: u8 = 15;
 
 /// The declared type of a column. None for JSON: a type would bend values towards itself.
 pub fn declared(field: &Field) -> String {

@@ -46,6 +46,10 @@ impl Decimal {
         Some(Self { negative, digits: digits[first..=last].to_vec(), exponent })
     }
 
+    pub fn digits(&self) -> usize {
+        self.digits.len()
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         if self.digits.is_empty() {
             return out.push(ZERO);
@@ -158,6 +162,24 @@ fn sized(kind: u8, bytes: &[u8], out: &mut Vec<u8>) {
     out.push(kind);
     out.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
     out.extend_from_slice(bytes);
+}
+
+/// What the database holds of a key.
+pub struct Known {
+    pub version: Option<Vec<u8>>,
+    pub place: Option<i64>,
+    pub deleted: bool,
+}
+
+impl Known {
+    /// At equal versions the later place wins, which is the row at hand; but a delete stays.
+    pub fn is_newer_than(&self, version: &[u8], deletes: bool) -> bool {
+        match self.version.as_deref() {
+            None => false,
+            Some(known) if known == version => self.deleted && !deletes,
+            Some(known) => known > version,
+        }
+    }
 }
 
 #[cfg(test)]
