@@ -126,6 +126,9 @@ pub trait Log: Send + Sync {
     /// Offset of the next visible record; 0 for a topic that does not exist.
     fn end(&self, topic: &str) -> Result<u64, LogError>;
 
+    /// Bytes that a reader at `from` has before it; what else the file holds that this record is in may be counted too. 0 at the end.
+    fn bytes(&self, topic: &str, from: u64) -> Result<u64, LogError>;
+
     /// Allows files that hold only records below `below` to be deleted.
     fn release(&self, topic: &str, below: u64) -> Result<(), LogError>;
 

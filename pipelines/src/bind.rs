@@ -23,7 +23,10 @@ use syncline_engine::{
     intake,
     log::Log,
     operators::decode::{CsvRecords, Decode, EventTime, Wanted},
-    runtime::{job::JobSpec, supervisor::Pipeline},
+    runtime::{
+        job::{Backlog, JobSpec},
+        supervisor::Pipeline,
+    },
     sink::{OutboxSink, Sink},
     source::Source,
     store::StateStore,
@@ -155,6 +158,7 @@ pub fn bind(
         plan: plan.digest(),
         checkpoint_every: Duration::from_micros(plan.options.checkpoint_every),
         keep_passed: plan.options.ledger_all,
+        backlog: Backlog::default(),
         graph: Graph { inputs, nodes, tables },
         witness,
     };

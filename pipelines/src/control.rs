@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 
 use crate::{
     api::listen::reachable,
-    outcome::{Exit, Failure},
+    outcome::{Exit, Failure, SLUG},
 };
 
 /// The socket's name in a data folder.
@@ -92,8 +92,7 @@ fn broken(error: impl std::fmt::Display) -> Failure {
         .help("run the command again; when it persists, look at the process that holds the data folder")
 }
 
-/// A problem of the other side as a failure of this one. Slugs of failures are fixed words, so one that comes over a wire stands in
-/// the detail.
+/// A problem of the other side as a failure of this one.
 fn told(status: StatusCode, body: &[u8]) -> Failure {
     let problem: Value = serde_json::from_slice(body).unwrap_or_default();
     failure(if status.is_client_error() { Exit::Failed } else { Exit::Environment }, &problem)
@@ -102,7 +101,8 @@ fn told(status: StatusCode, body: &[u8]) -> Failure {
 
 /// Problem details as a failure.
 pub fn failure(exit: Exit, problem: &Value) -> Option<Failure> {
-    let mut failure = Failure::new(exit, "refused", problem["title"].as_str()?);
+    let slug = problem["type"].as_str().and_then(|kind| kind.strip_prefix(SLUG)).unwrap_or("refused").to_owned();
+    let mut failure = Failure::new(exit, slug, problem["title"].as_str()?);
     for line in problem["detail"].as_str().unwrap_or_default().lines() {
         failure = failure.seen(line);
     }

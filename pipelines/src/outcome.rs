@@ -9,7 +9,7 @@
 //!
 //! The same fact goes to a terminal as text, to `-o json` as JSON and over HTTP as problem+json.
 
-use std::process::ExitCode;
+use std::{borrow::Cow, process::ExitCode};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -22,12 +22,15 @@ pub enum Exit {
     Environment = 3,
 }
 
+/// What stands before the slug in the `type` of problem details.
+pub const SLUG: &str = "urn:syncline:";
+
 /// What went wrong and what to do next. Never holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
     pub exit: Exit,
     /// Stable word for machines, e.g. `folder-in-use`.
-    pub slug: &'static str,
+    pub slug: Cow<'static, str>,
     /// One short fact.
     pub title: String,
     /// What was seen.
@@ -37,19 +40,19 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub fn new(exit: Exit, slug: &'static str, title: impl Into<String>) -> Self {
-        Self { exit, slug, title: title.into(), detail: vec![], help: vec![] }
+    pub fn new(exit: Exit, slug: impl Into<Cow<'static, str>>, title: impl Into<String>) -> Self {
+        Self { exit, slug: slug.into(), title: title.into(), detail: vec![], help: vec![] }
     }
 
-    pub fn failed(slug: &'static str, title: impl Into<String>) -> Self {
+    pub fn failed(slug: impl Into<Cow<'static, str>>, title: impl Into<String>) -> Self {
         Self::new(Exit::Failed, slug, title)
     }
 
-    pub fn usage(slug: &'static str, title: impl Into<String>) -> Self {
+    pub fn usage(slug: impl Into<Cow<'static, str>>, title: impl Into<String>) -> Self {
         Self::new(Exit::Usage, slug, title)
     }
 
-    pub fn environment(slug: &'static str, title: impl Into<String>) -> Self {
+    pub fn environment(slug: impl Into<Cow<'static, str>>, title: impl Into<String>) -> Self {
         Self::new(Exit::Environment, slug, title)
     }
 
@@ -77,7 +80,7 @@ impl Failure {
     /// RFC 9457 problem details; `status` is the HTTP status where there is one.
     pub fn to_json(&self, status: Option<u16>) -> Value {
         json!({
-            "type": format!("urn:syncline:{}", self.slug),
+            "type": format!("{SLUG}{}", self.slug),
             "title": self.title,
             "status": status,
             "detail": self.detail.join("\n"),
@@ -88,7 +91,7 @@ impl Failure {
     /// As a log line: the last one of a command whose lines are JSON.
     pub fn log(&self) {
         let (detail, help) = (self.detail_line(), self.help_line());
-        tracing::error!(slug = self.slug, exit = self.exit as u8, detail, help, "{}", self.title);
+        tracing::error!(slug = %self.slug, exit = self.exit as u8, detail, help, "{}", self.title);
     }
 
     /// What was seen, on one line.

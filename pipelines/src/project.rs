@@ -272,7 +272,7 @@ mod tests {
         let failure = read(&folder, &[""]).unwrap_err();
         let place = |name: &str, at: &str| format!("{}:{at}", folder.path().join(name).display());
         assert_eq!(
-            (failure.slug, failure.detail),
+            (&*failure.slug, failure.detail),
             ("duplicate-name", vec![place("a.sync", "1:10"), place("b.sync", "2:12")])
         );
     }

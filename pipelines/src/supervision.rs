@@ -157,7 +157,7 @@ impl Supervision<'_> {
             let how = if crew.stopping { "stopped while it was failing" } else { "given up" };
             tracing::error!(
                 pipeline,
-                slug = failure.slug,
+                slug = %failure.slug,
                 detail = failure.detail_line(),
                 help = failure.help_line(),
                 "{how}: {}",
@@ -184,7 +184,7 @@ impl Supervision<'_> {
         let Err(error) = self.world.ground.store.get(b"") else { return };
         let failure = store_failure(error);
         tracing::error!(
-            slug = failure.slug,
+            slug = %failure.slug,
             "the data folder answers nothing more, so nothing here can go on: {}",
             failure.title
         );
@@ -213,7 +213,7 @@ impl Supervision<'_> {
         let project = match read {
             Ok(project) => project,
             Err(failure) => {
-                let (slug, detail) = (failure.slug, failure.detail_line());
+                let (slug, detail) = (&*failure.slug, failure.detail_line());
                 tracing::error!(slug, detail, "not reloaded, and what runs goes on: {}", failure.title);
                 return;
             }

@@ -210,6 +210,10 @@ impl Log for Inbox {
         Ok(self.frames.last().map_or(0, Frame::next))
     }
 
+    fn bytes(&self, topic: &str, from: u64) -> Result<u64, LogError> {
+        Ok(self.read(topic, from, usize::MAX)?.iter().map(|frame| frame.body.len() as u64).sum())
+    }
+
     fn release(&self, _topic: &str, below: u64) -> Result<(), LogError> {
         *self.released.lock().unwrap() = below;
         Ok(())

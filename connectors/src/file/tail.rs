@@ -76,7 +76,7 @@ impl Tail {
         self.drained = self.at_end && !whole_only;
         match next {
             Next::Block(block) => match self.has_same_head()? {
-                true => Ok(Taken::Rows(Box::new(self.rows(block)))),
+                true => Ok(Taken::Rows(Box::new(self.rows(*block)))),
                 false => self.cut(OVERWRITTEN.to_owned()),
             },
             Next::Nothing => match self.size()? {

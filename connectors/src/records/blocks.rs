@@ -65,7 +65,7 @@ pub struct Block {
 
 #[derive(Debug)]
 pub enum Next {
-    Block(Block),
+    Block(Box<Block>),
     /// Nothing more now: the end of the text, or a record without its end.
     Nothing,
     /// In the middle of a very long record: call again.
@@ -116,7 +116,7 @@ impl Blocks {
             if block.next != mark {
                 block.last = at_end && block.next.offset == end;
                 self.adapt(&block, mark);
-                return Ok(Next::Block(block));
+                return Ok(Next::Block(Box::new(block)));
             }
             match then {
                 Then::Broken(error) => return Err(error),
@@ -171,7 +171,8 @@ impl Blocks {
                 let part = (!ended).then_some(long.start);
                 let next = Mark { offset, line: long.start.line + 1 + long.line_ends, unended: !ended, part };
                 let unusable = self.long.take().map(LongRecord::finish);
-                return Ok(Next::Block(Block { unusable, next, last: !ended, ..Block::default() }));
+                let block = Block { unusable, next, last: !ended, ..Block::default() };
+                return Ok(Next::Block(Box::new(block)));
             }
             match then {
                 Then::Broken(error) => return Err(error),

@@ -98,7 +98,7 @@ impl Reader {
             return Ok(Some(Begun { blocks: blocks(count == 1), header: None, first: Mark::default() }));
         }
         let block = match blocks(false).first(&mut *self.input, whole_only)? {
-            Next::Block(block) => block,
+            Next::Block(block) => *block,
             Next::Underway => return Err(unusable("the first record is longer than a record may be")),
             Next::Nothing => return Ok(None),
         };

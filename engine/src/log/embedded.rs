@@ -110,6 +110,10 @@ impl Log for EmbeddedLog {
         self.topic(topic).end()
     }
 
+    fn bytes(&self, topic: &str, from: u64) -> Result<u64, LogError> {
+        self.topic(topic).bytes(from)
+    }
+
     fn release(&self, topic: &str, below: u64) -> Result<(), LogError> {
         self.topic(topic).release(below)
     }

@@ -214,6 +214,10 @@ impl Log for MemoryLog {
         Ok(self.call()?.topics.get(topic).map_or(0, Topic::visible))
     }
 
+    fn bytes(&self, topic: &str, from: u64) -> Result<u64, LogError> {
+        Ok(self.call()?.topics.get(topic).map_or(0, |topic| topic.bytes(from)))
+    }
+
     fn release(&self, topic: &str, below: u64) -> Result<(), LogError> {
         let mut state = self.call()?;
         if let Some(topic) = state.topics.get_mut(topic) {

@@ -31,8 +31,19 @@ const EPOCH_BYTES: u64 = 50 << 20;
 /// Batches of an epoch whose age at the commit is measured: enough for a picture, little enough to cost nothing.
 const MEASURED: usize = 1024;
 
-/// Rows that may wait for one sink before the source is left alone. They lie on disk; the bound keeps the disk and the lag sane.
-pub const OUTBOX_ROWS: u64 = 1_000_000;
+/// What may wait for one sink before the source is left alone. It lies on disk; the bounds keep the disk and the lag sane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    pub rows: u64,
+    /// As they lie in the log, a file of it more or less.
+    pub bytes: u64,
+}
+
+impl Default for Backlog {
+    fn default() -> Self {
+        Self { rows: 1_000_000, bytes: 512 << 20 }
+    }
+}
 
 /// How often quiet times are looked into for windows that can close: short beside the time after which a partition is idle.
 const QUIET_LOOK: Duration = Duration::from_secs(1);
@@ -45,6 +56,7 @@ pub struct JobSpec {
     pub checkpoint_every: Duration,
     /// `ledger = 'all'`
     pub keep_passed: bool,
+    pub backlog: Backlog,
     pub graph: Graph,
     pub witness: Box<dyn Witness>,
 }
@@ -228,7 +240,9 @@ impl Job {
                 let key = crate::checkpoint::delivered_key(&self.spec.pipeline, &node.id);
                 let delivered = crate::checkpoint::read::<crate::sink::Delivered>(&*self.ground.store, &key)?;
                 let next = delivered.map_or(0, |delivered| delivered.next);
-                if end.saturating_sub(next) > OUTBOX_ROWS {
+                let waiting = end.saturating_sub(next);
+                let Backlog { rows, bytes } = self.spec.backlog;
+                if waiting > rows || (waiting > 0 && self.ground.log.bytes(topic, next)? > bytes) {
                     return Ok(true);
                 }
             }

@@ -164,6 +164,10 @@ impl Log for BrokenLog {
         self.log.end(topic)
     }
 
+    fn bytes(&self, topic: &str, from: u64) -> Result<u64, LogError> {
+        self.log.bytes(topic, from)
+    }
+
     fn release(&self, topic: &str, below: u64) -> Result<(), LogError> {
         self.log.release(topic, below)
     }

@@ -26,7 +26,7 @@ use crate::{
     runtime::{
         Ground,
         delivery::Delivery,
-        job::{Job, JobError, JobSpec},
+        job::{Backlog, Job, JobError, JobSpec},
     },
     sink::{OutboxSink, Stream},
     store::{StateStore, StoreError, memory::MemoryStore},
@@ -116,6 +116,7 @@ impl World {
             plan: format!("plan {}", self.plan),
             checkpoint_every: Duration::from_millis(200),
             keep_passed: self.keep_passed,
+            backlog: Backlog::default(),
             graph,
             witness: Box::new(Memory(self.window.clone())),
         }

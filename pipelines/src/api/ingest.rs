@@ -74,7 +74,7 @@ async fn respond(state: &ApiState, path: &str, door: Door, request: Request) -> 
             taken.response(inlet.path().verify.as_ref().is_some_and(|scheme| scheme.is_quiet()))
         }
         Err(Refused { problem, reason }) => {
-            inlet.count(Outcome::Refused, reason);
+            inlet.count(Outcome::Refused, &reason);
             problem.into_response()
         }
     };

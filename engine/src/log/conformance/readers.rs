@@ -23,6 +23,8 @@ fn reads_begin_with_the_frame_that_holds_the_offset(log: &impl Log) {
     }
     assert_eq!(log.read("t", 0, 4), Ok(frames[..2].to_vec()));
     assert_eq!((log.read("t", 6, 10), log.read("t", 60, 10)), (Ok(vec![]), Ok(vec![])));
+    assert_eq!((log.bytes("t", 6), log.bytes("t", 60), log.bytes("none", 0)), (Ok(0), Ok(0), Ok(0)));
+    assert!(must(log.bytes("t", 4)) >= 2 && must(log.bytes("t", 0)) >= 6);
 }
 
 fn seeks_find_any_record_of_many(log: &impl Log) {

@@ -69,6 +69,15 @@ impl Topic {
         Ok(self.loaded_view()?.visible.offset)
     }
 
+    pub fn bytes(&self, from: u64) -> Result<u64, LogError> {
+        let view = self.loaded_view()?;
+        if from >= view.visible.offset {
+            return Ok(0);
+        }
+        let first = view.files.partition_point(|file| file.base <= from).saturating_sub(1);
+        Ok(view.files[first..].iter().map(|file| file.length()).sum())
+    }
+
     pub fn read(&self, from: u64, max_bytes: usize) -> Result<Vec<Frame>, LogError> {
         let (files, visible) = {
             let view = self.loaded_view()?;

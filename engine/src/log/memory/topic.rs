@@ -50,6 +50,12 @@ impl Topic {
         if self.unrecovered { self.oldest } else { self.visible }
     }
 
+    /// Visible ones from the frame that holds `from`.
+    pub fn bytes(&self, from: u64) -> u64 {
+        let ahead = |frame: &&Frame| from < frame.next() && frame.next() <= self.visible();
+        self.frames.iter().filter(ahead).map(|frame| frame.body.len() as u64).sum()
+    }
+
     fn next(&self) -> u64 {
         self.frames.last().map_or(self.oldest, Frame::next)
     }

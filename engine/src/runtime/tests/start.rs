@@ -7,10 +7,11 @@ use syncline_record::{Fate, StepId};
 use crate::{
     checkpoint::{self, Checkpoint, RunState},
     clock::Rng,
+    log::Log,
     runtime::{
         Turn,
         commit::close_run,
-        job::Job,
+        job::{Backlog, Job, JobSpec},
         start::{Loss, StartError, StartOptions},
     },
     simulation::{lock, pipeline::NAME, world::World},
@@ -179,6 +180,28 @@ fn an_idle_source_commits_nothing_and_a_stop_commits_once() {
     assert_eq!(job.epoch(), epoch);
     job.finish(false).unwrap();
     assert_eq!((job.epoch(), job.checkpoint().ended), (epoch + 1, false));
+}
+
+/// A sink that takes nothing holds the source up by what waits for it, rows or bytes.
+#[test]
+fn a_sink_that_takes_nothing_leaves_the_source_alone() {
+    let read = |backlog: Backlog| {
+        let world = World::new(7, 1000, None);
+        lock(&world.input).arrived = 1000;
+        let spec = JobSpec { backlog, ..world.spec() };
+        let mut job = Job::start(world.ground(), spec, &StartOptions::default()).unwrap();
+        for _ in 0..1000 {
+            job.turn().unwrap();
+            world.advance(Duration::from_millis(100));
+        }
+        let waits = |(_, topic): &(StepId, String)| (world.log.end(topic).unwrap(), world.log.bytes(topic, 0).unwrap());
+        job.outboxes().iter().map(waits).max().unwrap()
+    };
+    let all = read(Backlog::default());
+    let few = read(Backlog { rows: 20, ..Backlog::default() });
+    let small = read(Backlog { bytes: 2000, ..Backlog::default() });
+    assert!(20 < few.0 && few.0 < all.0 / 2, "{few:?} of {all:?}");
+    assert!(2000 < small.1 && small.1 < all.1 / 2, "{small:?} of {all:?}");
 }
 
 /// Every value of the store, cut, flipped and replaced: a named stop or a good start, never a panic, and never a start from nothing.

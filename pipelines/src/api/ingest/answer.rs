@@ -1,5 +1,7 @@
 //! What a request to a path is told.
 
+use std::borrow::Cow;
+
 use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
@@ -75,12 +77,12 @@ impl Taken {
 /// A refusal, with the word that it is counted by.
 pub struct Refused {
     pub problem: Problem,
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
 }
 
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
-        Self { reason: problem.failure.slug, problem }
+        Self { reason: problem.failure.slug.clone(), problem }
     }
 }
 
@@ -88,7 +90,7 @@ impl From<Problem> for Refused {
 pub fn unverified(reason: Unverified) -> Refused {
     let problem = Problem::refused(StatusCode::UNAUTHORIZED, "not-verified", "this request is not verified")
         .header(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Signature"));
-    Refused { problem, reason: reason.as_str() }
+    Refused { problem, reason: reason.as_str().into() }
 }
 
 pub fn stopping() -> Problem {

@@ -91,13 +91,13 @@ async fn addresses_that_cannot_be_used_say_what_to_do() {
     let folder = tempfile::TempDir::new().unwrap();
     let socket = folder.path().join(control::SOCKET);
     let refused = Server::bind(listen("0.0.0.0:7800"), &socket).await.err().unwrap();
-    assert_eq!((refused.exit, refused.slug), (Exit::Usage, "not-loopback"));
+    assert_eq!((refused.exit, &*refused.slug), (Exit::Usage, "not-loopback"));
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let refused = Server::bind(listen(&taken.local_addr().unwrap().to_string()), &socket).await.err().unwrap();
-    assert_eq!((refused.exit, refused.slug), (Exit::Environment, "address-in-use"));
+    assert_eq!((refused.exit, &*refused.slug), (Exit::Environment, "address-in-use"));
     assert!(refused.title.contains(&taken.local_addr().unwrap().to_string()));
     std::fs::write(&socket, "precious").unwrap();
     let refused = Server::bind(Doors::default(), &socket).await.err().unwrap();
-    assert_eq!((refused.exit, refused.slug), (Exit::Environment, "control-socket"));
+    assert_eq!((refused.exit, &*refused.slug), (Exit::Environment, "control-socket"));
     assert_eq!(std::fs::read_to_string(&socket).unwrap(), "precious");
 }
