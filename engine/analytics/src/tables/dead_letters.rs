@@ -1,5 +1,7 @@
 //! `dead_letters`: records that could not be processed, with their place, the reason, and their bytes as they came.
 
+use std::collections::HashMap;
+
 use arrow::datatypes::SchemaRef;
 use syncline_engine::ledger::dead_topic;
 use syncline_record::{DeadLetter, keys};
@@ -36,20 +38,43 @@ impl Table for DeadLetters {
 
     fn read(&self, reading: &Reading, pipeline: &str, rows: &mut Gather<'_>) -> Result<(), Stop> {
         let topic = dead_topic(pipeline);
+        let mut twins = Twins::default();
         each_frame(reading, &topic, &mut |body| {
-            let letter = serde_json::from_slice(body)
+            let letter: DeadLetter = serde_json::from_slice(body)
                 .map_err(|error| Stop::Damaged { what: topic.clone(), detail: error.to_string() })?;
-            row(pipeline, &letter, None, rows)
+            let id = twins.told_apart(letter.epoch, letter_id(pipeline, &letter, None));
+            row(pipeline, &id, &letter, rows)
         })?;
         each_settled(reading, pipeline, &mut |_, frame| {
-            frame.dead.iter().try_for_each(|(offset, letter)| row(pipeline, letter, Some(*offset), rows))
+            frame.dead.iter().try_for_each(|(offset, letter)| {
+                row(pipeline, &letter_id(pipeline, letter, Some(*offset)), letter, rows)
+            })
         })
     }
 }
 
-fn row(pipeline: &str, letter: &DeadLetter, outbox: Option<u64>, rows: &mut Gather<'_>) -> Result<(), Stop> {
+/// Rows that one record became can stop at one step, all of them: they differ by their order, which a replay repeats.
+#[derive(Default)]
+struct Twins {
+    epoch: u64,
+    seen: HashMap<String, u32>,
+}
+
+impl Twins {
+    fn told_apart(&mut self, epoch: u64, id: String) -> String {
+        if self.epoch != epoch {
+            self.seen.clear();
+            self.epoch = epoch;
+        }
+        let before = self.seen.entry(id.clone()).or_default();
+        *before += 1;
+        if *before == 1 { id } else { format!("{id}-{before}") }
+    }
+}
+
+fn row(pipeline: &str, id: &str, letter: &DeadLetter, rows: &mut Gather<'_>) -> Result<(), Stop> {
     rows.row(&[
-        Cell::Text(&letter_id(pipeline, letter, outbox)),
+        Cell::Text(id),
         Cell::Text(pipeline),
         Cell::Text(letter.step.as_str()),
         Cell::Text(&letter.reason.slug),
@@ -68,9 +93,24 @@ fn row(pipeline: &str, letter: &DeadLetter, outbox: Option<u64>, rows: &mut Gath
     ])
 }
 
-/// The id of a dead letter: 16 hexadecimal digits, a function of where the record came from and where it stopped, so the same
+/// The id of a dead letter: 16 hexadecimal digits, with `-2`, `-3` … behind those of the further rows of one record, a function of where the record came from and where it stopped, so the same
 /// after a replay. `outbox`: the row's offset in the sink's outbox, where it was a sink that refused it.
 pub fn letter_id(pipeline: &str, letter: &DeadLetter, outbox: Option<u64>) -> String {
     let text = format!("{pipeline}\0{}\0{}\0{outbox:?}\0{}", letter.step, letter.place, letter.hash);
     keys::hex128(keys::content_hash(text.as_bytes()))[..16].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Twins;
+
+    #[test]
+    fn the_rows_of_one_record_have_ids_of_their_own_and_the_same_after_a_replay() {
+        let ids = || {
+            let mut twins = Twins::default();
+            [(7, "a"), (7, "b"), (7, "a"), (7, "a"), (8, "a")].map(|(epoch, id)| twins.told_apart(epoch, id.to_owned()))
+        };
+        assert_eq!(ids(), ["a", "b", "a-2", "a-3", "a"]);
+        assert_eq!(ids(), ids());
+    }
 }
