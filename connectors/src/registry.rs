@@ -12,7 +12,7 @@ use syncline_functions::csv::Dialect;
 use syncline_record::StepId;
 
 use crate::{
-    file, http, parquet,
+    file, http, objects, parquet,
     records::TextFormat,
     spec::{Args, Argument, Arguments, ConnectorError, Surroundings},
     sqlite, stdout,
@@ -177,7 +177,11 @@ pub fn open_source(name: &str, request: SourceRequest) -> Result<Box<dyn Source>
         "file" => {
             let packing = file::packing(&arguments);
             let reading = file::Reading { format: request.format.clone(), packing, follow };
-            Ok(Box::new(file::FileSource::new(arguments.text("path"), around, reading)?))
+            let path = arguments.text("path");
+            if objects::is_address(path) {
+                return Ok(Box::new(objects::ObjectSource::new(path, &arguments, reading)?));
+            }
+            Ok(Box::new(file::FileSource::new(path, around, reading)?))
         }
         _ if connector.source.is_some() => Err(ConnectorError::FedByTheServer { name: name.to_owned() }),
         _ => Err(ConnectorError::NotASource { name: name.to_owned() }),

@@ -15,7 +15,7 @@ use syncline_record::{
     duration,
 };
 
-use crate::registry::Connector;
+use crate::{registry::Connector, staged::parts::path_safe};
 
 /// What a file wrote between the parentheses, with `env()` and `secret()` already replaced.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,14 +31,29 @@ impl Args {
     }
 }
 
+/// In the data folder: what is on its way to or from elsewhere, by pipeline.
+const STAGED: &str = "staged";
+
 /// Where a pipeline stands.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
     /// The folder of the pipeline file: relative paths are taken from here.
     pub folder: PathBuf,
+    /// A folder of ours, for what is on its way to or from elsewhere.
+    pub staging: PathBuf,
 }
 
 impl Surroundings {
+    /// Of one pipeline. `data`: the folder of everything that is ours.
+    pub fn of(folder: PathBuf, data: &Path, pipeline: &str) -> Self {
+        Self { folder, staging: data.join(STAGED).join(path_safe(pipeline)) }
+    }
+
+    /// A folder without a place for what is on its way.
+    pub fn folder(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into(), staging: PathBuf::new() }
+    }
+
     pub fn path(&self, written: &str) -> PathBuf {
         match self.folder.as_os_str().is_empty() {
             true => Path::new(".").join(written),
@@ -190,6 +205,8 @@ pub enum ConnectorError {
     CannotKeep { connector: String, column: String, found: String },
     #[error("`{pattern}` is not a pattern of file names: {detail}")]
     NotAPattern { pattern: String, detail: String },
+    #[error("`{address}` is no address that can be used: {detail}")]
+    NotAnAddress { address: String, detail: String },
     #[error("the key column `{column}` is not among the columns of the rows")]
     NoSuchKey { column: String },
 }
@@ -297,6 +314,14 @@ impl<'a> Arguments<'a> {
     /// [`TOLERANCE`], or what it is when it is not said.
     pub fn tolerance(&self) -> Micros {
         self.duration(TOLERANCE.name).unwrap_or(FIVE_MINUTES)
+    }
+
+    /// An argument of kind [`Secret`](ArgumentKind::Secret); of several the first.
+    pub fn secret(&self, name: &str) -> Option<&'a str> {
+        match self.value(name)? {
+            Value::Array(several) => several.first()?.as_str(),
+            one => one.as_str(),
+        }
     }
 
     /// A text argument; empty when it is optional and absent.

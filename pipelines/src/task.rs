@@ -47,7 +47,7 @@ impl Task<'_> {
         let folder = all.world.folder.path();
         let find = |path: &str| secrets::text(folder, path);
         let edges = RealEdges {
-            around: Surroundings { folder: member.file.folder() },
+            around: Surroundings::of(member.file.folder(), folder, &plan.pipeline),
             secrets: &find,
             log: ground.log.clone(),
             store: ground.store.clone(),

@@ -32,7 +32,7 @@ use crate::{
 };
 
 fn open(name: &str, args: &[&str], folder: &Path, endless: bool) -> Sink {
-    let around = Surroundings { folder: folder.to_owned() };
+    let around = Surroundings::folder(folder);
     let (args, step) = (Args::texts(args), "insert".into());
     let (write, schema, keys) = (Write::Insert, numbered_schema(), Vec::new());
     let request = SinkRequest {
@@ -160,7 +160,7 @@ fn files_that_end_and_files_that_are_followed() {
     let folder = files();
     for (follow, last) in [(false, 1), (true, 0)] {
         let given = source::check(&|| {
-            let around = Surroundings { folder: folder.path().to_owned() };
+            let around = Surroundings::folder(folder.path());
             let (args, format) = (Args::texts(&["*.ndjson"]), TextFormat::Json);
             open_source("file", SourceRequest { args: &args, around: &around, follow, format: &format }).unwrap()
         });

@@ -26,15 +26,18 @@ pub struct Found {
 }
 
 /// Names that begin with a dot are the unfinished parts of our own sinks, and other programs' private matters.
-const OPTIONS: MatchOptions =
+pub const OPTIONS: MatchOptions =
     MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+
+/// What a pattern means, if it is one.
+pub fn pattern(written: &str) -> Result<Pattern, ConnectorError> {
+    Pattern::new(written)
+        .map_err(|error| ConnectorError::NotAPattern { pattern: written.to_owned(), detail: error.msg.to_owned() })
+}
 
 impl Wanted {
     pub fn new(written: &str, around: &Surroundings) -> Result<Self, ConnectorError> {
-        if let Err(error) = Pattern::new(written) {
-            let (pattern, detail) = (written.to_owned(), error.msg.to_owned());
-            return Err(ConnectorError::NotAPattern { pattern, detail });
-        }
+        pattern(written)?;
         Ok(Self { written: written.to_owned(), folder: around.folder.clone() })
     }
 

@@ -17,10 +17,14 @@ mod source;
 mod source_tests;
 mod tail;
 
+pub(crate) use find::{OPTIONS, pattern};
+#[cfg(test)]
+pub(crate) use sink::text_parts;
 pub(crate) use sink::{as_folder, is_folder, sink};
 pub use source::{FileSource, Reading};
 
 use crate::{
+    objects::STORE,
     records::{Packing, packing},
     spec::{Argument, ArgumentKind, Arguments},
     staged::parts::{PART_ROWS, PART_SIZE, PART_TIME},
@@ -43,6 +47,7 @@ pub(crate) const ARGUMENTS: &[Argument] = &[
         help: "`gzip`, `zstd` or `none`. Without it the ending of each name says: `.gz`, `.zst`.",
         example: "'gzip'",
     },
+    STORE,
     PART_ROWS,
     PART_SIZE,
     PART_TIME,

@@ -20,7 +20,7 @@ use crate::{
     rowtext::RowText,
     spec::{Arguments, ConnectorError},
     staged::{
-        Format, Staged, Target,
+        Format, Names, Staged, Target,
         parts::{Full, PartNames, hidden_name, path_safe, remove, trouble},
     },
 };
@@ -32,8 +32,8 @@ pub(crate) fn sink(arguments: &Arguments, request: &SinkRequest) -> Result<Box<d
     let folder = is_folder(written, &path);
     let by_name = if folder { None } else { Packing::of_name(written) };
     let packing = super::packing(arguments).unwrap_or(by_name);
-    let target = match (folder, path.parent(), path.file_name().and_then(|name| name.to_str())) {
-        (false, Some(folder), Some(name)) => {
+    let names = match path.file_name().and_then(|name| name.to_str()).filter(|_| !folder) {
+        Some(name) => {
             if request.endless {
                 return Err(ConnectorError::NeedsFolder {
                     path: written.to_owned(),
@@ -42,10 +42,11 @@ pub(crate) fn sink(arguments: &Arguments, request: &SinkRequest) -> Result<Box<d
                 });
             }
             let writer = format!("{name}.{}-{}", path_safe(request.pipeline), path_safe(request.step.as_str()));
-            Target::Single { folder: folder.to_owned(), name: name.to_owned(), hidden: hidden_name(&writer) }
+            Names::Single { name: name.to_owned(), hidden: hidden_name(&writer) }
         }
-        _ => Target::Folder(PartNames::new(path, request.pipeline, request.step, ending(request, packing))),
+        None => Names::Parts(PartNames::new(request.pipeline, request.step, ending(request, packing))),
     };
+    let target = Target::of(written, names, arguments, request)?;
     let text = match &request.csv {
         None => Text::Json(RowText::new(&request.schema)),
         Some(dialect) => Text::Csv(CsvWriter::new(&request.schema, dialect.clone())),
@@ -77,7 +78,13 @@ pub(crate) fn as_folder(written: &str) -> String {
     format!("{}/", Path::new(written).with_extension("").display())
 }
 
-struct TextParts {
+/// Parts of lines of JSON.
+#[cfg(test)]
+pub(crate) fn text_parts(schema: &arrow::datatypes::Schema, packing: Option<Packing>) -> TextParts {
+    TextParts { text: Text::Json(RowText::new(schema)), packing }
+}
+
+pub(crate) struct TextParts {
     text: Text,
     packing: Option<Packing>,
 }

@@ -32,7 +32,7 @@ impl Folder {
     }
 
     fn with<T>(&self, path: &str, endless: bool, then: impl FnOnce(SinkRequest) -> T) -> T {
-        let around = Surroundings { folder: self.0.path().to_owned() };
+        let around = Surroundings::folder(self.0.path());
         let (args, step, schema) = (Args::texts(&[path]), "tee/in-sert".into(), numbered(&[]).schema());
         let (write, keys) = (Write::Insert, Vec::new());
         then(SinkRequest {

@@ -49,7 +49,7 @@ impl Folder {
     }
 
     pub fn source(&self, pattern: &str, follow: bool) -> FileSource {
-        let around = Surroundings { folder: self.folder.path().to_owned() };
+        let around = Surroundings::folder(self.folder.path());
         FileSource::new(pattern, &around, Reading { follow, ..self.reading.clone() }).unwrap()
     }
 
@@ -351,7 +351,7 @@ fn a_file_with_two_names_is_read_once() {
 #[test]
 fn patterns_and_names_may_hold_special_characters() {
     let outer = Folder::of(&[("we[i]rd*/in/a[1].ndjson", "1\n"), ("we[i]rd*/up.ndjson", "2\n")]);
-    let folder = Surroundings { folder: outer.path("we[i]rd*/in") };
+    let folder = Surroundings::folder(outer.path("we[i]rd*/in"));
     for (pattern, expected) in
         [("a[1].ndjson", "a[1].ndjson"), ("*.ndjson", "a[1].ndjson"), ("../*.ndjson", "../up.ndjson")]
     {

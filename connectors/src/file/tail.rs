@@ -2,16 +2,15 @@
 
 use std::{fs::File, path::PathBuf, sync::Arc};
 
-use arrow::buffer::Buffer;
-use syncline_engine::source::{Rejected, Rows, SourceError};
-use syncline_record::{Headers, Micros, Origin, Partition, Place, Reason};
+use syncline_engine::source::{Rows, SourceError};
+use syncline_record::{Micros, Partition};
 
 use super::{
     cursor::{Cursor, Identity, Packed, Seen},
     source::Reading,
 };
 use crate::{
-    records::{Block, Input, Mark, Next, Plain, Reader, TextFormat, Unpacked, unpacked::from_start},
+    records::{Block, Input, Mark, Next, Plain, Reader, TextFormat, Unpacked, rows, unpacked::from_start},
     system_words,
 };
 
@@ -76,7 +75,7 @@ impl Tail {
         self.drained = self.at_end && !whole_only;
         match next {
             Next::Block(block) => match self.has_same_head()? {
-                true => Ok(Taken::Rows(Box::new(self.rows(*block)))),
+                true => Ok(self.rows(*block).map_or(Taken::Nothing, |rows| Taken::Rows(Box::new(rows)))),
                 false => self.cut(OVERWRITTEN.to_owned()),
             },
             Next::Nothing => match self.size()? {
@@ -132,48 +131,20 @@ impl Tail {
         metadata.is_some_and(|metadata| metadata.nlink() == 0)
     }
 
-    fn rows(&mut self, block: Block) -> Rows {
-        let time = self.cursor.time;
-        let partition = self.partition();
-        let reader = self.opened.as_ref().map(|opened| &opened.reader);
-        let noun = reader.and_then(Reader::framing).map_or("line", |framing| framing.noun());
-        let names = reader.and_then(Reader::header).cloned();
-        let taken = reader.map_or(0, |reader| reader.taken(block.next.offset));
-        let rejected = block.unusable.map(|line| Rejected {
-            place: Place { partition: partition.clone(), offset: line.number, byte: Some(line.start) },
-            time,
-            reason: match line.grown {
-                true => Reason::new("grown", format!("the {noun} {GROWN}")),
-                false => Reason::new("too-large", format!("the {noun} has {} bytes", line.length)),
-            },
-            bytes: line.bytes,
-            length: line.length,
-            hash: line.hash,
-            headers: None,
-        });
+    fn rows(&mut self, block: Block) -> Option<Rows> {
+        let (partition, time) = (self.partition(), self.cursor.time);
+        let reader = &self.opened.as_ref()?.reader;
         let cursor = &mut self.cursor;
         let Mark { offset, line, unended, part } = block.next;
         (cursor.offset, cursor.line, cursor.unended, cursor.part) = (offset, line, unended, part);
         if let Some(packed) = &mut cursor.packed {
-            (packed.taken, packed.ended) = (taken, block.last);
+            (packed.taken, packed.ended) = (reader.taken(block.next.offset), block.last);
         }
         cursor.size = cursor.size.max(cursor.reached());
-        let origin = Origin {
-            names,
-            texts: None,
-            partition,
-            payload: Buffer::from_vec(block.payload),
-            times: vec![time; block.spans.len()],
-            spans: block.spans,
-            offsets: block.numbers,
-            bytes: Some(block.starts),
-            ingested_at: time.into(),
-            headers: Headers::Absent,
-            keys: None,
-        };
+        let mut rows = rows::of_block(reader, block, partition, time);
         // A cursor is numbers, text and booleans: it always has a JSON form.
-        let cursor = serde_json::to_value(&self.cursor).unwrap_or_default();
-        Rows { origin, columns: None, rejected: rejected.into_iter().collect(), cursor }
+        rows.cursor = serde_json::to_value(&self.cursor).unwrap_or_default();
+        Some(rows)
     }
 
     /// A file that was cut to nothing and written anew while we looked away can be longer than our place in it: its head tells.
@@ -205,8 +176,6 @@ impl Tail {
         SourceError::Changed { what: self.cursor.path.clone(), detail }
     }
 }
-
-const GROWN: &str = "had no line end when it was taken at the end of an earlier run, and has grown since: the row that was made then stands";
 
 pub const OVERWRITTEN: &str =
     "does not start as it did when it was read: it was overwritten; run with --fresh to read everything again";

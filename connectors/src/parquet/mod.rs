@@ -13,6 +13,7 @@ mod sink_tests;
 pub(crate) use sink::sink;
 
 use crate::{
+    objects::STORE,
     spec::{Argument, ArgumentKind},
     staged::parts::{PART_ROWS, PART_SIZE, PART_TIME},
 };
@@ -26,6 +27,7 @@ pub(crate) const ARGUMENTS: &[Argument] = &[
         help: "The folder to write to, taken from the pipeline file's folder.",
         example: "'out/orders/'",
     },
+    STORE,
     PART_ROWS,
     PART_SIZE,
     PART_TIME,

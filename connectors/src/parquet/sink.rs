@@ -28,7 +28,7 @@ use crate::{
     file::{as_folder, is_folder},
     spec::{Arguments, ConnectorError},
     staged::{
-        Format, Staged, Target,
+        Format, Names, Staged, Target,
         parts::{Full, PartNames, remove, trouble},
     },
 };
@@ -49,9 +49,9 @@ pub(crate) fn sink(arguments: &Arguments, request: &SinkRequest) -> Result<Box<d
         });
     }
     let schema = kept_schema(&request.schema)?;
-    let target = Target::Folder(PartNames::new(path, request.pipeline, request.step, "parquet"));
+    let names = Names::Parts(PartNames::new(request.pipeline, request.step, "parquet"));
     let full = Full { rows: ROWS, ..Full::default() }.said(arguments)?;
-    Ok(Box::new(Staged::new(target, full, ParquetParts { schema })))
+    Ok(Box::new(Staged::new(Target::of(written, names, arguments, request)?, full, ParquetParts { schema })))
 }
 
 struct ParquetParts {

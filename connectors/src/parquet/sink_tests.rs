@@ -23,7 +23,7 @@ use crate::{
 };
 
 fn sink(folder: &TempDir, path: &str, rows: &RecordBatch) -> Result<Box<dyn StagedSink>, ConnectorError> {
-    let around = Surroundings { folder: folder.path().to_owned() };
+    let around = Surroundings::folder(folder.path());
     let (args, step, schema) = (Args::texts(&[path]), "tee/insert".into(), rows.schema());
     let (write, keys) = (Write::Insert, Vec::new());
     let request = SinkRequest {

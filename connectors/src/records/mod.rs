@@ -6,6 +6,7 @@ pub mod input;
 mod long;
 pub mod packing;
 pub mod reader;
+pub mod rows;
 pub mod unpacked;
 
 pub use blocks::{Block, Mark, Next, Part};

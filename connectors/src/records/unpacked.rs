@@ -10,7 +10,7 @@ use std::{
     os::unix::fs::FileExt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -50,6 +50,8 @@ pub struct Unpacked {
     stream: Option<Box<dyn Read + Send>>,
     /// Packed bytes that the stream has taken.
     taken: Arc<AtomicU64>,
+    /// The packed bytes could not be had: no matter of the archive, and it may pass.
+    starved: Arc<AtomicBool>,
     /// What was unpacked from `start` on.
     window: Vec<u8>,
     start: u64,
@@ -66,15 +68,15 @@ enum Over {
 
 impl Unpacked {
     pub fn new(packing: Packing, open: Opener) -> Self {
-        let taken = Arc::new(AtomicU64::new(0));
-        Self { packing, open, stream: None, taken, window: Vec::new(), start: 0, over: None }
+        let (taken, starved) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        Self { packing, open, stream: None, taken, starved, window: Vec::new(), start: 0, over: None }
     }
 
     fn restart(&mut self) -> io::Result<()> {
         self.taken.store(0, Ordering::Relaxed);
         (self.start, self.over) = (0, None);
         self.window.clear();
-        let packed = Counted { inner: (self.open)()?, taken: self.taken.clone() };
+        let packed = Counted { inner: (self.open)()?, taken: self.taken.clone(), starved: self.starved.clone() };
         self.stream = Some(self.packing.unpacked(packed)?);
         Ok(())
     }
@@ -90,8 +92,7 @@ impl Unpacked {
                 Ok(0) => self.over = Some(Over::End),
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // The disk's own trouble is no matter of the archive, and may pass.
-                Err(error) if error.raw_os_error().is_some() => {
+                Err(error) if self.starved.swap(false, Ordering::Relaxed) => {
                     self.window.truncate(filled);
                     return Err(error);
                 }
@@ -162,11 +163,14 @@ impl Input for Unpacked {
 struct Counted {
     inner: Box<dyn Read + Send>,
     taken: Arc<AtomicU64>,
+    starved: Arc<AtomicBool>,
 }
 
 impl Read for Counted {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(into)?;
+        let read = self.inner.read(into).inspect_err(|error| {
+            self.starved.store(error.kind() != ErrorKind::Interrupted, Ordering::Relaxed);
+        })?;
         self.taken.fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
     }

@@ -61,7 +61,7 @@ impl Shop {
     }
 
     fn sink(&self, write: Write, rows: &RecordBatch) -> SqliteSink {
-        let around = Surroundings { folder: self.folder.path().to_owned() };
+        let around = Surroundings::folder(self.folder.path());
         let args = Args::texts(&["shop.db", "orders"]);
         let step = "upsert".into();
         let (schema, keys) = (rows.schema(), Vec::new());

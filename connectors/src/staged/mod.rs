@@ -8,6 +8,7 @@
 
 mod owner;
 pub mod parts;
+pub mod shelf;
 
 use std::{
     collections::BTreeMap,
@@ -24,9 +25,15 @@ use serde_json::Value;
 use syncline_engine::sink::{Cut, Owner, SinkError, StagedSink};
 use syncline_record::{Batch, Micros, RowFailure, batch::LANE};
 
-use crate::rowtext::is_row;
+use crate::{
+    objects::{self, Bucket, BucketShelf},
+    registry::SinkRequest,
+    rowtext::is_row,
+    spec::{Arguments, ConnectorError},
+};
 use owner::Sign;
-use parts::{Appended, Full, PartNames, hidden_name, make_folder, remove, show, sync_folder, trouble};
+use parts::{Appended, Full, PartNames, hidden_name, make_folder, path_safe, remove, trouble, visible_name};
+use shelf::{Folder, Shelf, names_in, sync_folder};
 
 /// Bytes that are gathered before they are written: enough to make the call cheap.
 const BUFFER: usize = 256 << 10;
@@ -58,12 +65,59 @@ pub trait Format: Send {
 }
 
 /// Where the rows go.
+pub struct Target {
+    /// The local folder in which parts grow.
+    pub working: PathBuf,
+    pub shelf: Box<dyn Shelf>,
+    pub names: Names,
+}
+
 #[derive(Clone, Debug)]
-pub enum Target {
+pub enum Names {
     /// A folder of parts.
-    Folder(PartNames),
+    Parts(PartNames),
     /// One file, which appears at the end. What an earlier run wrote into it is kept in front.
-    Single { folder: PathBuf, name: String, hidden: String },
+    Single { name: String, hidden: String },
+}
+
+impl Target {
+    /// What is written as a path: a folder or a file in one, or the same in a bucket.
+    pub fn of(
+        written: &str,
+        names: Names,
+        arguments: &Arguments,
+        request: &SinkRequest,
+    ) -> Result<Self, ConnectorError> {
+        let single = matches!(names, Names::Single { .. });
+        if objects::is_address(written) {
+            let (bucket, key) = Bucket::of(written, arguments)?;
+            let end = if single { key.rfind('/').map_or(0, |end| end + 1) } else { key.len() };
+            let prefix = key[..end].trim_end_matches('/');
+            let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+            // Two steps may write under one prefix, and none of their parts may meet.
+            let working = request.around.staging.join(path_safe(request.step.as_str()));
+            return Ok(Self { working, shelf: Box::new(BucketShelf::new(bucket, prefix)), names });
+        }
+        let path = request.around.path(written);
+        let folder = match path.parent().filter(|_| single) {
+            Some(parent) => parent.to_owned(),
+            None => path,
+        };
+        Ok(Self { working: folder.clone(), shelf: Box::new(Folder(folder)), names })
+    }
+
+    /// Lane and number of a part of this step.
+    fn part_of(&self, name: &str) -> Option<(Option<u32>, u64)> {
+        match &self.names {
+            Names::Parts(names) => names.parse(name),
+            Names::Single { .. } => None,
+        }
+    }
+
+    /// The name of an unfinished part of this step, or of the working file of one.
+    fn is_hidden_part(&self, name: &str) -> bool {
+        visible_name(name).is_some_and(|name| self.part_of(name).is_some())
+    }
 }
 
 pub struct Staged<F> {
@@ -143,24 +197,37 @@ impl<F: Format> Staged<F> {
     }
 
     fn folder(&self) -> &PathBuf {
-        match &self.target {
-            Target::Folder(names) => &names.folder,
-            Target::Single { folder, .. } => folder,
+        &self.target.working
+    }
+
+    fn is_single(&self) -> bool {
+        matches!(self.target.names, Names::Single { .. })
+    }
+
+    /// The parts of this step that are shown: name, lane, number.
+    fn shown(&mut self) -> Result<Vec<(String, Option<u32>, u64)>, SinkError> {
+        if self.is_single() {
+            return Ok(Vec::new());
         }
+        let names = self.target.shelf.names()?.into_iter();
+        let shown = names.filter_map(|name| self.target.part_of(&name).map(|(lane, number)| (name, lane, number)));
+        let mut shown: Vec<_> = shown.collect();
+        shown.sort();
+        Ok(shown)
     }
 
     fn name(&self, lane: Option<u32>, number: u64) -> String {
-        match &self.target {
-            Target::Folder(names) => names.part(lane, number),
-            Target::Single { name, .. } => name.clone(),
+        match &self.target.names {
+            Names::Parts(names) => names.part(lane, number),
+            Names::Single { name, .. } => name.clone(),
         }
     }
 
     /// The finished file before it is shown.
     fn hidden(&self, lane: Option<u32>, number: u64) -> String {
-        match &self.target {
-            Target::Folder(names) => hidden_name(&names.part(lane, number)),
-            Target::Single { hidden, .. } => hidden.clone(),
+        match &self.target.names {
+            Names::Parts(names) => hidden_name(&names.part(lane, number)),
+            Names::Single { hidden, .. } => hidden.clone(),
         }
     }
 
@@ -179,8 +246,8 @@ impl<F: Format> Staged<F> {
 
     /// Notes in the sign of a single file how much of it is ours.
     fn note(&mut self, length: Option<u64>) -> Result<(), SinkError> {
-        match (&self.target, &mut self.sign) {
-            (Target::Single { .. }, Some(sign)) => sign.note(&self.target, length),
+        match &mut self.sign {
+            Some(sign) if matches!(self.target.names, Names::Single { .. }) => sign.note(&mut self.target, length),
             _ => Ok(()),
         }
     }
@@ -215,14 +282,12 @@ impl<F: Format> Staged<F> {
     }
 
     /// Shown parts behind the mark were written by another run, or the checkpoint is an old copy: their rows would come twice.
-    fn refuse_newer(&self) -> Result<(), SinkError> {
-        let Target::Folder(names) = &self.target else { return Ok(()) };
-        for (name, lane, number) in names.there()?.shown {
+    fn refuse_newer(&mut self) -> Result<(), SinkError> {
+        for (name, lane, number) in self.shown()? {
             if self.lanes.get(&lane).is_none_or(|known| number >= known.number) {
-                let path = names.folder.join(name);
+                let place = self.target.shelf.place(&name);
                 return Err(SinkError::Never(format!(
-                    "{} is newer than the last checkpoint: another run wrote it; move it away, or run with --fresh",
-                    path.display()
+                    "{place} is newer than the last checkpoint: another run wrote it; move it away, or run with --fresh"
                 )));
             }
         }
@@ -231,8 +296,7 @@ impl<F: Format> Staged<F> {
 
     /// Nothing is committed: new parts are numbered after those that stand there.
     fn number_after_shown(&mut self) -> Result<(), SinkError> {
-        let Target::Folder(names) = &self.target else { return Ok(()) };
-        for (_, lane, number) in names.there()?.shown {
+        for (_, lane, number) in self.shown()? {
             let next = self.lanes.entry(lane).or_insert_with(|| Lane::at(1));
             next.number = next.number.max(number + 1);
         }
@@ -244,10 +308,13 @@ impl<F: Format> Staged<F> {
         let open = self.lanes.values().filter_map(|lane| Some(lane.open.as_ref()?.file.path.clone()));
         let closed = self.show.iter().flat_map(|shown| [Some(&shown.hidden), shown.working.as_ref()]).flatten();
         let kept: Vec<PathBuf> = open.chain(closed.map(|name| self.folder().join(name))).collect();
-        let leftovers = match &self.target {
-            Target::Folder(names) => names.there()?.hidden,
-            Target::Single { hidden, .. } => vec![hidden.clone(), format!("{hidden}{WORKING}")],
+        let mine = |name: &String| match &self.target.names {
+            Names::Parts(_) => self.target.is_hidden_part(name),
+            Names::Single { hidden, .. } => {
+                name.strip_prefix(&**hidden).is_some_and(|rest| ["", WORKING, SCRATCH].contains(&rest))
+            }
         };
+        let leftovers: Vec<String> = names_in(self.folder())?.into_iter().filter(mine).collect();
         for path in leftovers.iter().map(|name| self.folder().join(name)) {
             if !kept.contains(&path) {
                 remove(&path)?;
@@ -260,7 +327,8 @@ impl<F: Format> Staged<F> {
     fn flush(&mut self, lane: Option<u32>) -> Result<(), SinkError> {
         let Some(Lane { number, open, .. }) = self.lanes.get(&lane) else { return Ok(()) };
         if open.is_none() {
-            let created = self.create(self.folder().join(self.working(lane, *number)))?;
+            let path = self.folder().join(self.working(lane, *number));
+            let created = self.create(path)?;
             self.created = true;
             if let Some(found) = self.lanes.get_mut(&lane) {
                 found.open = Some(created);
@@ -276,20 +344,24 @@ impl<F: Format> Staged<F> {
         Ok(())
     }
 
-    fn create(&self, path: PathBuf) -> Result<Open, SinkError> {
-        let standing = match &self.target {
-            Target::Single { folder, name, .. } => Some(folder.join(name)).filter(|path| path.exists()),
-            Target::Folder(_) => None,
+    fn create(&mut self, path: PathBuf) -> Result<Open, SinkError> {
+        let standing = match &self.target.names {
+            Names::Single { name, hidden } => {
+                let scratch = self.target.working.join(format!("{hidden}{SCRATCH}"));
+                let copied = self.target.shelf.length(name)?;
+                let fetched = copied.map(|_| self.target.shelf.fetch(name, &scratch)).transpose()?;
+                copied.zip(fetched)
+            }
+            Names::Parts(_) => None,
         };
         let mut start = Vec::new();
         self.format.start(&mut start)?;
-        let Some(standing) = standing else {
+        let Some((copied, standing)) = standing else {
             let mut file = Appended::create(path)?;
             file.append(&start)?;
             return Ok(Open { file, rows: 0, since: None, copied: None });
         };
         let length = |path: &Path| path.metadata().map(|metadata| metadata.len());
-        let copied = length(&standing).map_err(|error| trouble("read", &standing, &error))?;
         let reopened = self.format.reopen(&standing, &path).and_then(|()| length(&path));
         let mut file = Appended::reopen(path, reopened.map_err(|error| trouble("copy", &standing, &error))?)?;
         if file.length() == 0 {
@@ -309,7 +381,7 @@ impl<F: Format> Staged<F> {
         let waited = open.since.is_some_and(|since| cut.now - since >= self.full.after);
         let many = open.file.length() >= self.full.bytes || open.rows >= self.full.rows;
         let full = many || waited || cut.stop;
-        cut.end || (full && matches!(self.target, Target::Folder(_)))
+        cut.end || (full && !self.is_single())
     }
 
     /// Makes the open part of a lane durable, and closes it when it is full.
@@ -335,7 +407,7 @@ impl<F: Format> Staged<F> {
             self.created = true;
         }
         let working = rewrites.then_some(working);
-        let length = path.metadata().ok().map(|metadata| metadata.len());
+        let length = self.folder().join(&hidden).metadata().ok().map(|metadata| metadata.len());
         self.show.push(Shown { name: self.name(lane, number), hidden, working, copied, length });
         self.lanes.insert(lane, Lane::at(number + 1));
         Ok(())
@@ -356,30 +428,33 @@ impl<F: Format> Staged<F> {
     }
 
     /// A run without rows leaves an empty file rather than none: whoever waits for it sees that it is done.
-    fn is_missing(&self) -> bool {
-        match &self.target {
-            Target::Single { folder, name, .. } => self.show.is_empty() && !folder.join(name).exists(),
-            Target::Folder(_) => false,
+    fn is_missing(&mut self) -> Result<bool, SinkError> {
+        match &self.target.names {
+            Names::Single { name, .. } => Ok(self.show.is_empty() && self.target.shelf.length(name)?.is_none()),
+            Names::Parts(_) => Ok(false),
         }
     }
 }
 
 /// What the working file of a rewritten part is called, behind the name of its finished file.
 const WORKING: &str = ".rows.tmp";
+/// And the local copy of what stands on a shelf that is elsewhere.
+const SCRATCH: &str = ".old.tmp";
 
 impl<F: Format> StagedSink for Staged<F> {
     fn claim(&mut self, owner: &Owner, mark: Option<&Value>, anew: bool) -> Result<(), SinkError> {
-        self.sign = Some(Sign::claim(&self.target, owner, mark.is_some())?);
+        self.sign = Some(Sign::claim(&mut self.target, owner, mark.is_some())?);
         if let Some(mark) = mark {
             self.show = Self::read(mark)?.show;
             self.reveal()?;
         }
-        self.sign.as_ref().map_or(Ok(()), |sign| sign.check(&self.target, anew))
+        self.sign.as_ref().map_or(Ok(()), |sign| sign.check(&mut self.target, anew))
     }
 
     fn open(&mut self, mark: Option<&Value>) -> Result<(), SinkError> {
         (self.lanes, self.show, self.created) = (BTreeMap::new(), Vec::new(), false);
         make_folder(self.folder())?;
+        self.target.shelf.open()?;
         match mark {
             None => self.number_after_shown()?,
             Some(mark) => {
@@ -397,7 +472,7 @@ impl<F: Format> StagedSink for Staged<F> {
             self.flush(lane)?;
         }
         let mut failed = Vec::new();
-        for (lane, which) in by_lane(&batch.rows, matches!(self.target, Target::Folder(_))) {
+        for (lane, which) in by_lane(&batch.rows, !self.is_single()) {
             let lane = self.lanes.entry(lane).or_insert_with(|| Lane::at(1));
             let failures = failed.len();
             self.format.encode(&batch.rows, &which, &mut lane.buffer, &mut failed)?;
@@ -408,7 +483,7 @@ impl<F: Format> StagedSink for Staged<F> {
     }
 
     fn prepare(&mut self, cut: Cut) -> Result<Value, SinkError> {
-        if cut.end && self.is_missing() {
+        if cut.end && self.is_missing()? {
             self.lanes.entry(None).or_insert_with(|| Lane::at(1));
             self.flush(None)?;
         }
@@ -432,9 +507,9 @@ impl<F: Format> StagedSink for Staged<F> {
         }
         let folder = self.folder().clone();
         for Shown { name, hidden, copied, .. } in &self.show {
-            show(&folder, hidden, name, *copied)?;
+            self.target.shelf.show(&folder.join(hidden), name, *copied)?;
         }
-        sync_folder(&folder)?;
+        self.target.shelf.sync()?;
         if let Some(length) = self.show.last().map(|shown| shown.length) {
             let length = self.sign.as_ref().and_then(|sign| sign.with(length));
             self.note(length)?;
@@ -447,7 +522,7 @@ impl<F: Format> StagedSink for Staged<F> {
     }
 
     fn is_due(&self, now: Micros) -> bool {
-        let folder = matches!(self.target, Target::Folder(_));
+        let folder = !self.is_single();
         let open = || self.lanes.values().filter_map(|lane| lane.open.as_ref());
         folder && open().any(|open| open.since.is_some_and(|since| now - since >= self.full.after))
     }
@@ -455,24 +530,18 @@ impl<F: Format> StagedSink for Staged<F> {
     fn clear(&mut self) -> Result<(), SinkError> {
         (self.lanes, self.show) = (BTreeMap::new(), Vec::new());
         self.remove_leftovers()?;
-        match &self.target {
-            Target::Single { folder, name, .. } => {
-                if let Some(sign) = &self.sign {
-                    sign.check(&self.target, true)?;
-                }
-                remove(&folder.join(name))?;
-                self.note(Some(0))?;
-            }
-            Target::Folder(names) => {
-                for (name, ..) in names.there()?.shown {
-                    remove(&names.folder.join(name))?;
-                }
-            }
+        if let (Some(sign), true) = (&self.sign, self.is_single()) {
+            sign.check(&mut self.target, true)?;
         }
-        match self.folder().exists() {
-            true => sync_folder(self.folder()),
-            false => Ok(()),
+        let mut names: Vec<String> = self.shown()?.into_iter().map(|(name, ..)| name).collect();
+        if let Names::Single { name, .. } = &self.target.names {
+            names.push(name.clone());
         }
+        for name in names {
+            self.target.shelf.remove(&name)?;
+        }
+        self.target.shelf.sync()?;
+        self.note(Some(0))
     }
 }
 

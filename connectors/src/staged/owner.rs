@@ -5,19 +5,10 @@
 //! that writes parts into it, a single file once; there the sign also says how many bytes are ours, so that what a user has
 //! written is neither built upon nor removed.
 
-use std::{
-    fs,
-    io::{ErrorKind, Write},
-    path::{Path, PathBuf},
-};
-
 use serde::{Deserialize, Serialize};
 use syncline_engine::sink::{Owner, SinkError};
 
-use super::{
-    Target,
-    parts::{make_folder, sync_folder, trouble},
-};
+use super::{Names, Target};
 
 /// Grows when an older version could not read a sign.
 const FORMAT: u32 = 1;
@@ -32,47 +23,53 @@ pub struct Sign {
 }
 
 impl Target {
-    fn sign_path(&self) -> PathBuf {
-        match self {
-            Self::Folder(names) => names.folder.join(format!(".{}.owner", names.prefix())),
-            Self::Single { folder, name, .. } => folder.join(format!(".{name}.owner")),
+    /// The name of the sign.
+    fn sign(&self) -> String {
+        match &self.names {
+            Names::Parts(names) => format!(".{}.owner", names.prefix()),
+            Names::Single { name, .. } => format!(".{name}.owner"),
         }
     }
 
-    fn path(&self) -> PathBuf {
-        match self {
-            Self::Folder(names) => names.folder.clone(),
-            Self::Single { folder, name, .. } => folder.join(name),
+    /// What messages call it.
+    fn place(&self) -> String {
+        match &self.names {
+            Names::Parts(_) => self.shelf.place(""),
+            Names::Single { name, .. } => self.shelf.place(name),
         }
+    }
+
+    fn sign_place(&self) -> String {
+        self.shelf.place(&self.sign())
     }
 
     /// Length of the single file; 0 when it is not there.
-    fn standing(&self) -> u64 {
-        match self {
-            Self::Single { .. } => self.path().metadata().map_or(0, |metadata| metadata.len()),
-            Self::Folder(_) => 0,
+    fn standing(&mut self) -> Result<u64, SinkError> {
+        match &self.names {
+            Names::Single { name, .. } => Ok(self.shelf.length(name)?.unwrap_or(0)),
+            Names::Parts(_) => Ok(0),
         }
     }
 
-    /// The first file that is there and bears a name of ours.
-    fn first_file(&self) -> Result<Option<String>, SinkError> {
-        Ok(match self {
-            Self::Folder(names) => {
-                let there = names.there()?;
-                there.shown.into_iter().map(|(name, ..)| name).chain(there.hidden).next()
-            }
-            Self::Single { name, .. } => (self.standing() > 0).then(|| name.clone()),
-        })
+    /// The first file that is there and bears a name of ours, shown or hidden.
+    fn first_file(&mut self) -> Result<Option<String>, SinkError> {
+        if let Names::Single { name, .. } = &self.names {
+            let name = name.clone();
+            return Ok((self.standing()? > 0).then_some(name));
+        }
+        let mut there = self.shelf.names()?;
+        there.retain(|name| self.part_of(name).is_some() || self.is_hidden_part(name));
+        // A dot comes before everything else, and what is shown says more.
+        there.sort_by_key(|name| (name.starts_with('.'), name.clone()));
+        Ok(there.into_iter().next())
     }
 }
 
 impl Sign {
     /// The sign of a target, made where there is none. `known`: we have a mark of this target.
-    pub fn claim(target: &Target, owner: &Owner, known: bool) -> Result<Sign, SinkError> {
-        let path = target.sign_path();
-        make_folder(folder_of(&path))?;
+    pub fn claim(target: &mut Target, owner: &Owner, known: bool) -> Result<Sign, SinkError> {
         for _ in 0..2 {
-            if let Some(sign) = read(&path)? {
+            if let Some(sign) = read(target)? {
                 return if sign.owner == *owner { Ok(sign) } else { Err(foreign(target, &sign.owner, owner)) };
             }
             let first = target.first_file()?;
@@ -81,17 +78,17 @@ impl Sign {
             }
             let length = if first.is_none() { Some(0) } else { None };
             let sign = Sign { format: FORMAT, owner: owner.clone(), length };
-            if sign.is_first(&path)? {
+            if target.shelf.put_first(&target.sign(), &sign.text(), &owner.id)? {
                 return Ok(sign);
             }
         }
-        Err(SinkError::Again(format!("{} comes and goes", path.display())))
+        Err(SinkError::Again(format!("{} comes and goes", target.sign_place())))
     }
 
     /// The single file has what we left in it, or nothing. `anew`: it is about to be removed.
-    pub fn check(&self, target: &Target, anew: bool) -> Result<(), SinkError> {
-        let Target::Single { .. } = target else { return Ok(()) };
-        let (standing, path) = (target.standing(), target.path());
+    pub fn check(&self, target: &mut Target, anew: bool) -> Result<(), SinkError> {
+        let standing = target.standing()?;
+        let path = target.place();
         match self.length {
             _ if standing == 0 => Ok(()),
             Some(length) if standing == length => Ok(()),
@@ -99,25 +96,21 @@ impl Sign {
                 "{path} has {standing} bytes, and {length} of `{}` were written to it: somebody else changed it. Move it away, \
                  and what comes next begins a new file; or write to a folder",
                 self.owner.pipeline,
-                path = path.display(),
             ))),
             None if anew => Err(SinkError::Foreign(format!(
-                "{} was begun by an earlier version, which did not note what in it is its own. Move it away, and start over then",
-                path.display()
+                "{path} was begun by an earlier version, which did not note what in it is its own. Move it away, and start over then"
             ))),
             None => Ok(()),
         }
     }
 
     /// Notes how long the single file is now.
-    pub fn note(&mut self, target: &Target, length: Option<u64>) -> Result<(), SinkError> {
+    pub fn note(&mut self, target: &mut Target, length: Option<u64>) -> Result<(), SinkError> {
         if self.length == length {
             return Ok(());
         }
         self.length = length;
-        let path = target.sign_path();
-        let next = self.beside(&path)?;
-        fs::rename(&next, &path).map_err(|error| trouble("rename", &next, &error))
+        target.shelf.put(&target.sign(), &self.text(), &self.owner.id)
     }
 
     /// Length of a file that we have added to: what we do not know of its beginning we do not know of the whole.
@@ -125,61 +118,25 @@ impl Sign {
         self.length.and(length)
     }
 
-    /// Signs, unless somebody else did so first.
-    fn is_first(&self, path: &Path) -> Result<bool, SinkError> {
-        let next = self.beside(path)?;
-        let linked = match fs::hard_link(&next, path) {
-            // A file system without links has no two processes that begin at the same instant, as far as we can help it.
-            Err(error) if error.kind() != ErrorKind::AlreadyExists && !path.exists() => fs::copy(&next, path).map(drop),
-            linked => linked,
-        };
-        let _ = fs::remove_file(&next);
-        match linked {
-            Ok(()) => sync_folder(folder_of(path)).map(|()| true),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(trouble("create", path, &error)),
-        }
-    }
-
-    /// Writes the sign into a file of its own, durably.
-    fn beside(&self, path: &Path) -> Result<PathBuf, SinkError> {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!("-{}", self.owner.id));
-        let next = path.with_file_name(name);
-        let text = serde_json::to_string(self).unwrap_or_default();
-        let write = || {
-            let mut file = fs::File::create(&next)?;
-            file.write_all(text.as_bytes())?;
-            file.write_all(b"\n")?;
-            file.sync_all()
-        };
-        write().map_err(|error| trouble("write", &next, &error))?;
-        Ok(next)
+    fn text(&self) -> String {
+        format!("{}\n", serde_json::to_string(self).unwrap_or_default())
     }
 }
 
-fn read(path: &Path) -> Result<Option<Sign>, SinkError> {
-    let text = match fs::read_to_string(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        text => text.map_err(|error| trouble("read", path, &error))?,
-    };
+fn read(target: &mut Target) -> Result<Option<Sign>, SinkError> {
+    let Some(text) = target.shelf.read(&target.sign())? else { return Ok(None) };
     match serde_json::from_str::<Sign>(&text) {
         Ok(sign) if sign.format <= FORMAT => Ok(Some(sign)),
         _ => Err(SinkError::Foreign(format!(
             "{} says who writes here, and cannot be read by this version. Write to another place; or, when nobody else \
              writes here, remove that file",
-            path.display()
+            target.sign_place()
         ))),
     }
 }
 
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 fn foreign(target: &Target, found: &Owner, owner: &Owner) -> SinkError {
-    let (path, sign) = (target.path(), target.sign_path());
-    let (path, sign) = (path.display(), sign.display());
+    let (path, sign) = (target.place(), target.sign_place());
     if found.id == owner.id || found.pipeline != owner.pipeline {
         return SinkError::Foreign(format!(
             "{path} is written by step `{}` of `{}`. Write to a file of its own, or to a folder; where that step is gone for good, \
@@ -195,15 +152,14 @@ fn foreign(target: &Target, found: &Owner, owner: &Owner) -> SinkError {
 }
 
 fn unsigned(target: &Target, file: &str, owner: &Owner) -> SinkError {
-    let path = target.path();
-    let path = path.display();
-    SinkError::Foreign(match target {
-        Target::Folder(_) => format!(
+    let path = target.place();
+    SinkError::Foreign(match target.names {
+        Names::Parts(_) => format!(
             "{path} holds rows of `{}` that this data folder did not write ({file}). Give back the data folder that did; or move \
              them away; or write to another folder",
             owner.pipeline
         ),
-        Target::Single { .. } => format!(
+        Names::Single { .. } => format!(
             "{path} is there already, and `{}` did not write it. Move it away; or write to another file, or to a folder",
             owner.pipeline
         ),

@@ -84,15 +84,14 @@ impl Full {
 /// How the parts of one step are called.
 #[derive(Clone, Debug)]
 pub struct PartNames {
-    pub folder: PathBuf,
     prefix: String,
     extension: String,
 }
 
 impl PartNames {
-    pub fn new(folder: PathBuf, pipeline: &str, step: &StepId, extension: impl Into<String>) -> Self {
+    pub fn new(pipeline: &str, step: &StepId, extension: impl Into<String>) -> Self {
         let prefix = format!("{}-{}", path_safe(pipeline), path_safe(step.as_str()));
-        Self { folder, prefix, extension: extension.into() }
+        Self { prefix, extension: extension.into() }
     }
 
     /// What the names of all parts begin with.
@@ -108,7 +107,7 @@ impl PartNames {
     }
 
     /// Lane and number of a name that [`PartNames::part`] gave.
-    fn parse(&self, name: &str) -> Option<(Option<u32>, u64)> {
+    pub fn parse(&self, name: &str) -> Option<(Option<u32>, u64)> {
         let middle =
             name.strip_prefix(&self.prefix)?.strip_prefix('-')?.strip_suffix(&*self.extension)?.strip_suffix('.')?;
         let (lane, number) = match middle.strip_prefix("lane").and_then(|rest| rest.split_once('-')) {
@@ -117,35 +116,6 @@ impl PartNames {
         };
         number.parse().ok().map(|number| (lane, number))
     }
-
-    /// The parts of this step in the folder: those that are shown, and the hidden files.
-    pub fn there(&self) -> Result<There, SinkError> {
-        let mut there = There::default();
-        let entries = match fs::read_dir(&self.folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(there),
-            Err(error) => return Err(trouble("read the folder", &self.folder, &error)),
-        };
-        for entry in entries {
-            let entry = entry.map_err(|error| trouble("read the folder", &self.folder, &error))?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            if let Some((lane, number)) = self.parse(&name) {
-                there.shown.push((name, lane, number));
-            } else if visible_name(&name).is_some_and(|name| self.parse(name).is_some()) {
-                there.hidden.push(name);
-            }
-        }
-        there.shown.sort();
-        there.hidden.sort();
-        Ok(there)
-    }
-}
-
-#[derive(Debug, Default, PartialEq)]
-pub struct There {
-    /// Name, lane, number.
-    pub shown: Vec<(String, Option<u32>, u64)>,
-    pub hidden: Vec<String>,
 }
 
 /// Names of pipelines and steps in names of files. No two give the same: everything but letters, digits and `_` is written so that
@@ -167,7 +137,7 @@ pub fn hidden_name(name: &str) -> String {
 }
 
 /// The name that a hidden file, or the working file of one (`.<name>.tmp.rows.tmp`), will have.
-fn visible_name(hidden: &str) -> Option<&str> {
+pub fn visible_name(hidden: &str) -> Option<&str> {
     Some(hidden.strip_prefix('.')?.split_once(".tmp")?.0)
 }
 
@@ -241,28 +211,6 @@ impl Appended {
         }
         self.file.sync_data().map_err(|error| trouble("sync", &self.path, &error))
     }
-}
-
-/// Gives a finished file its name. Done already: nothing. `expected`: the length of the file that stands there, where one may.
-pub fn show(folder: &Path, hidden: &str, name: &str, expected: Option<u64>) -> Result<(), SinkError> {
-    let (from, to) = (folder.join(hidden), folder.join(name));
-    if !from.exists() {
-        // Shown before; a reader may have taken it away since.
-        return Ok(());
-    }
-    let standing = to.metadata().ok().map(|metadata| metadata.len());
-    if standing != expected {
-        return Err(SinkError::Never(format!(
-            "{} was written by somebody else meanwhile; move it away, and start again",
-            to.display()
-        )));
-    }
-    fs::rename(&from, &to).map_err(|error| trouble("rename", &from, &error))
-}
-
-/// Makes names in a folder durable.
-pub fn sync_folder(folder: &Path) -> Result<(), SinkError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| trouble("sync the folder", folder, &error))
 }
 
 pub fn make_folder(folder: &Path) -> Result<(), SinkError> {
