@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use syncline_connectors::{
-    Args, ConnectorError, SourceRequest, Surroundings, open_source,
+    Args, ConnectorError, SourceRequest, Surroundings,
+    objects::is_address,
+    open_source,
     records::{Columns, TextFormat, packing::plain_name},
 };
 use syncline_dsl::plan::SourcePlan;
@@ -57,6 +59,11 @@ pub fn read(args: &Args, folder: &Path, format: &TextFormat, most: usize) -> Res
 pub fn texts(source: &SourcePlan, folder: &Path, most: usize) -> Vec<String> {
     let no_secret = |path: &str| Err(format!("{path} is not needed to look at a file"));
     let Ok(args) = bind::arguments(&source.place, &no_secret) else { return Vec::new() };
+    // Whoever checks a file waits for no network.
+    let path = args.positional.first().or(args.named.get("path")).and_then(|path| path.as_str());
+    if path.is_some_and(is_address) {
+        return Vec::new();
+    }
     let format = bind::formats::text(source);
     let Ok(records) = read(&args, folder, &format, most) else { return Vec::new() };
     let text = |record: &Vec<u8>| match (&format, &records.names) {
