@@ -99,3 +99,20 @@ need_rust() {
   [ "$(printf '%s\n%s\n' "$wanted" "$found" | sort -V | head -n 1)" = "$wanted" ] ||
     lack "Rust $found is older than $wanted, which the query engine needs" "$how"
 }
+
+# An S3 server of other people's, for the tests of object stores. Built from the module of its version, which Go checks; kept in the cache.
+VERSITYGW=1.8.0
+need_versitygw() {
+  export SYNCLINE_VERSITYGW=$cache/versitygw-$VERSITYGW/versitygw
+  [ ! -x "$SYNCLINE_VERSITYGW" ] || return 0
+  PATH=$PATH:/usr/local/go/bin
+  need go golang-go
+  local part=$cache/versitygw-$VERSITYGW.part.$$
+  mkdir -p "$part"
+  say "building the S3 server versitygw $VERSITYGW"
+  GOBIN=$part GOFLAGS=-buildvcs=false go install "github.com/versity/versitygw/cmd/versitygw@v$VERSITYGW" >&2 || {
+    rm -rf "$part"
+    lack "the S3 server versitygw $VERSITYGW cannot be built" "see the message of go above; afterwards the copy in $cache is used"
+  }
+  mv -T "$part" "${SYNCLINE_VERSITYGW%/*}" 2>/dev/null || rm -rf "$part"
+}

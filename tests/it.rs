@@ -12,6 +12,7 @@ mod joins;
 mod kills;
 mod look;
 mod newcomer;
+mod objects;
 mod operations;
 mod operations_metrics;
 mod owner;

@@ -161,20 +161,66 @@ pub enum Remedy {
 
 pub fn remedy(error: &Error) -> Remedy {
     match error {
-        Error::Generic { .. } | Error::JoinError { .. } => Remedy::Again,
+        Error::Generic { .. } => match status(&error.to_string()) {
+            // Too many at once; and what a server cannot do now.
+            Some(408 | 429 | 500..) | None => Remedy::Again,
+            Some(_) => Remedy::Never,
+        },
+        Error::JoinError { .. } => Remedy::Again,
         _ => Remedy::Never,
     }
 }
 
-/// The first sentence of an error: what follows repeats the request.
+/// How the client tells which status a server answered.
+const STATUS: &str = "status code: ";
+
+fn status(text: &str) -> Option<u16> {
+    let (_, rest) = text.split_once(STATUS)?;
+    rest.get(..3)?.parse().ok()
+}
+
+/// The word for it in the document of the answer.
+fn code(text: &str) -> Option<&str> {
+    text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map(|(code, _)| code)
+}
+
+/// What happened, without the request and the document of the answer: both repeat who asked, and for what.
 pub fn words(error: &Error) -> String {
-    let text = match error {
-        Error::NotFound { .. } => "there is no such object, or no such bucket".to_owned(),
-        Error::PermissionDenied { .. } => "the store does not let these keys in".to_owned(),
+    let text = error.to_string();
+    match error {
+        Error::NotFound { .. } => missing(&text),
+        Error::PermissionDenied { .. } => KEYS.to_owned(),
         Error::Unauthenticated { .. } => "the store wants keys, and has got none that it knows".to_owned(),
         Error::Precondition { .. } => "it was replaced meanwhile".to_owned(),
-        other => other.to_string(),
-    };
+        Error::Generic { .. } => match (status(&text), code(&text)) {
+            (Some(401 | 403), _) => KEYS.to_owned(),
+            (Some(404), _) => missing(&text),
+            (Some(status), Some(code)) => format!("the store answered {status} ({code})"),
+            (Some(status), None) => format!("the store answered {status}"),
+            (None, _) => format!("the store does not answer: {}", behind_request(&text)),
+        },
+        _ => shortened(text),
+    }
+}
+
+const KEYS: &str = "the store does not let these keys in";
+
+fn missing(text: &str) -> String {
+    match code(text) {
+        Some("NoSuchBucket") => "there is no such bucket".to_owned(),
+        Some("NoSuchKey") => "there is no such object".to_owned(),
+        // Servers there are that look for the key first, and find none.
+        Some(code) if code == "InvalidAccessKeyId" || code.ends_with("UserNotFound") => KEYS.to_owned(),
+        _ => "there is no such object, or no such bucket".to_owned(),
+    }
+}
+
+/// `Generic S3 error: Error performing PUT http://… in 1ms - HTTP error: …`: what follows the request.
+fn behind_request(text: &str) -> String {
+    shortened(text.split_once(" - ").map_or(text, |(_, rest)| rest).to_owned())
+}
+
+fn shortened(text: String) -> String {
     const LONGEST: usize = 300;
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &text[..end]),

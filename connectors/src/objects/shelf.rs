@@ -212,10 +212,10 @@ impl Shelf for BucketShelf {
         }
         let standing = self.length(name)?;
         let uploaded = standing == expected && self.upload(finished, name, expected.is_some())?;
-        if !uploaded && !(self.length(name)?.is_some() && self.is_same(finished, name)?) {
-            return Err(meanwhile(&self.place(name)));
+        if uploaded || self.length(name)?.is_some() && self.is_same(finished, name)? {
+            return remove(finished);
         }
-        remove(finished)
+        Err(meanwhile(&self.place(name)))
     }
 
     fn remove(&mut self, name: &str) -> Result<(), SinkError> {

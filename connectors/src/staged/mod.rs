@@ -9,6 +9,7 @@
 mod owner;
 pub mod parts;
 pub mod shelf;
+mod target;
 
 use std::{
     collections::BTreeMap,
@@ -25,15 +26,11 @@ use serde_json::Value;
 use syncline_engine::sink::{Cut, Owner, SinkError, StagedSink};
 use syncline_record::{Batch, Micros, RowFailure, batch::LANE};
 
-use crate::{
-    objects::{self, Bucket, BucketShelf},
-    registry::SinkRequest,
-    rowtext::is_row,
-    spec::{Arguments, ConnectorError},
-};
+use crate::rowtext::is_row;
 use owner::Sign;
-use parts::{Appended, Full, PartNames, hidden_name, make_folder, path_safe, remove, trouble, visible_name};
-use shelf::{Folder, Shelf, names_in, sync_folder};
+use parts::{Appended, Full, hidden_name, make_folder, remove, trouble};
+use shelf::{names_in, sync_folder};
+pub use target::{Names, Target};
 
 /// Bytes that are gathered before they are written: enough to make the call cheap.
 const BUFFER: usize = 256 << 10;
@@ -62,62 +59,6 @@ pub trait Format: Send {
 
     /// Writes what readers want to `finished` and makes it durable. It may be there already, from an attempt that was cut short.
     fn finish(&self, working: &Path, finished: &Path) -> Result<(), SinkError>;
-}
-
-/// Where the rows go.
-pub struct Target {
-    /// The local folder in which parts grow.
-    pub working: PathBuf,
-    pub shelf: Box<dyn Shelf>,
-    pub names: Names,
-}
-
-#[derive(Clone, Debug)]
-pub enum Names {
-    /// A folder of parts.
-    Parts(PartNames),
-    /// One file, which appears at the end. What an earlier run wrote into it is kept in front.
-    Single { name: String, hidden: String },
-}
-
-impl Target {
-    /// What is written as a path: a folder or a file in one, or the same in a bucket.
-    pub fn of(
-        written: &str,
-        names: Names,
-        arguments: &Arguments,
-        request: &SinkRequest,
-    ) -> Result<Self, ConnectorError> {
-        let single = matches!(names, Names::Single { .. });
-        if objects::is_address(written) {
-            let (bucket, key) = Bucket::of(written, arguments)?;
-            let end = if single { key.rfind('/').map_or(0, |end| end + 1) } else { key.len() };
-            let prefix = key[..end].trim_end_matches('/');
-            let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-            // Two steps may write under one prefix, and none of their parts may meet.
-            let working = request.around.staging.join(path_safe(request.step.as_str()));
-            return Ok(Self { working, shelf: Box::new(BucketShelf::new(bucket, prefix)), names });
-        }
-        let path = request.around.path(written);
-        let folder = match path.parent().filter(|_| single) {
-            Some(parent) => parent.to_owned(),
-            None => path,
-        };
-        Ok(Self { working: folder.clone(), shelf: Box::new(Folder(folder)), names })
-    }
-
-    /// Lane and number of a part of this step.
-    fn part_of(&self, name: &str) -> Option<(Option<u32>, u64)> {
-        match &self.names {
-            Names::Parts(names) => names.parse(name),
-            Names::Single { .. } => None,
-        }
-    }
-
-    /// The name of an unfinished part of this step, or of the working file of one.
-    fn is_hidden_part(&self, name: &str) -> bool {
-        visible_name(name).is_some_and(|name| self.part_of(name).is_some())
-    }
 }
 
 pub struct Staged<F> {

@@ -130,7 +130,9 @@ impl Signpost for Folder {
         let (path, next) = (self.0.join(name), self.beside(name, words, by)?);
         let linked = match fs::hard_link(&next, &path) {
             // A file system without links has no two processes that begin at the same instant, as far as we can help it.
-            Err(error) if error.kind() != ErrorKind::AlreadyExists && !path.exists() => fs::copy(&next, &path).map(drop),
+            Err(error) if error.kind() != ErrorKind::AlreadyExists && !path.exists() => {
+                fs::copy(&next, &path).map(drop)
+            }
             linked => linked,
         };
         let _ = fs::remove_file(&next);
