@@ -63,8 +63,6 @@ pub struct Block {
     pub last: bool,
 }
 
-// One per block of a thousand records: a box would save nothing.
-#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum Next {
     Block(Box<Block>),
