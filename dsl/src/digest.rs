@@ -67,6 +67,12 @@ pub fn step_digest(step: &Step) -> String {
             let calls: Vec<&str> = calls.iter().map(|(_, sql)| sql.as_str()).collect();
             json!({"aggregate": keys, "types": types, "window": window, "calls": calls})
         }
+        StepKind::Sort { keys, most } => {
+            // Whole rows wait: any column that comes or goes makes them others.
+            let columns: Vec<Json> = step.columns.iter().map(|column| json!([column.name, column.kind])).collect();
+            json!({"sort": keys, "most": most, "columns": columns})
+        }
+        StepKind::Limit { count, offset } => json!({"limit": count, "offset": offset}),
         StepKind::Sink(SinkPlan { place, write, columns, csv }) => {
             let mut place = json!(place);
             forget_places(&mut place);

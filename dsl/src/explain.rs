@@ -29,8 +29,11 @@ pages! {
     ENDLESS_STATE = "endless-state";
     EXPRESSION = "expression";
     FEEDBACK_LOOP = "feedback-loop";
+    FIELDS_LEFT_OUT = "fields-left-out";
+    GROUP_TOO_LATE = "group-too-late";
     JOIN = "join";
     KEEP_LAST = "keep-last";
+    MADE_OF_ITSELF = "made-of-itself";
     MISSING_ARGUMENT = "missing-argument";
     MISSING_SEPARATOR = "missing-separator";
     MISSPELT_KEYWORD = "misspelt-keyword";
@@ -64,6 +67,7 @@ pages! {
     TYPE_MISMATCH = "type-mismatch";
     UNCLOSED = "unclosed";
     UNION = "union";
+    UNNEST = "unnest";
     UNREACHABLE = "unreachable";
     WATERMARK = "watermark";
     WINDOW = "window";

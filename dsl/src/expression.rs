@@ -3,6 +3,9 @@
 //! The text in a plan is what the planner was given, read back from that very text, so that who reads the plan later types the
 //! same. A name that does not resolve is reported where it stands; an expression that reads something broken is not judged.
 
+mod rows;
+mod shorthand;
+
 use std::ops::ControlFlow;
 
 use datafusion::common::DFSchema;
@@ -20,10 +23,13 @@ use syncline_functions::{ExprError, Form, Planner, Typed};
 use syncline_syntax::{Span, ast::SqlExpr};
 
 use crate::{
-    message::{expressions as say, names as say_names},
+    message::{expressions as say, names as say_names, rows as say_rows},
     scope::{Found, Joined, Scope, same_name},
     walk::Walk,
 };
+
+pub(crate) use rows::Arrays;
+pub(crate) use shorthand::way_back;
 
 /// An expression that compiled.
 #[derive(Clone, Debug)]
@@ -45,7 +51,16 @@ impl Walk<'_> {
     /// Compiles an expression over the columns of `scope`. `None` when it does not: that has been said, or follows from
     /// something that has.
     pub fn read(&mut self, written: &SqlExpr, scope: &mut Scope) -> Option<Reading> {
-        let resolved = self.resolve(written, scope)?;
+        self.read_with(written, scope, None)
+    }
+
+    /// The same in the list of a `SELECT` or `EXTEND`, where an `UNNEST` may make rows.
+    pub fn read_item(&mut self, written: &SqlExpr, scope: &mut Scope, arrays: &mut Arrays) -> Option<Reading> {
+        self.read_with(written, scope, Some(arrays))
+    }
+
+    fn read_with(&mut self, written: &SqlExpr, scope: &mut Scope, rows: Option<&mut Arrays>) -> Option<Reading> {
+        let resolved = self.resolve(written, scope, rows)?;
         let schema = scope.schema_of(&columns_of(&resolved))?;
         let planner = self.world.planner;
         let Some((sql, ast)) = printed(planner, &resolved) else {
@@ -64,9 +79,17 @@ impl Walk<'_> {
         }
     }
 
-    pub(crate) fn resolve(&mut self, written: &SqlExpr, scope: &mut Scope) -> Option<Expr> {
+    pub(crate) fn resolve(&mut self, written: &SqlExpr, scope: &mut Scope, rows: Option<&mut Arrays>) -> Option<Expr> {
         let mut ast = written.ast.clone();
-        let mut resolver = Resolver { walk: self, scope, whole: written.span, broken: false };
+        let mut resolver = Resolver {
+            walk: self,
+            scope,
+            whole: written.span,
+            broken: false,
+            parameters: Vec::new(),
+            parts_left: shorthand::MOST_PARTS,
+            rows,
+        };
         let _ = ast.visit(&mut resolver);
         if resolver.broken { None } else { Some(ast) }
     }
@@ -205,7 +228,7 @@ impl Walk<'_> {
 /// The name of an expression's column without `AS`.
 pub(crate) fn typed_name(resolved: &Expr, written: &SqlExpr, scope: &Scope) -> String {
     match resolved {
-        Expr::Identifier(name) => scope.bare(&name.value).to_owned(),
+        Expr::Identifier(name) if !name.value.starts_with(rows::ELEMENTS) => scope.bare(&name.value).to_owned(),
         _ => one_line(&written.text),
     }
 }
@@ -232,12 +255,21 @@ struct Resolver<'r, 'w> {
     scope: &'r mut Scope,
     whole: Span,
     broken: bool,
+    /// Of the `FUNCTION` whose text this is, with what was given for them.
+    parameters: Vec<(String, Expr)>,
+    /// Parts that may still be put in place of names.
+    parts_left: usize,
+    /// Arrays that are taken apart, where that is possible.
+    rows: Option<&'r mut Arrays>,
 }
 
 impl VisitorMut for Resolver<'_, '_> {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Some(name) = rows::maybe_unnested(expr).filter(|_| self.rows.is_some()) {
+            return self.stop(say_rows::unnest_maybe(self.walk.place_of(name.span, self.whole)));
+        }
         match expr {
             Expr::Identifier(name) if name.quote_style != Some(RESOLVED) => {
                 *expr = self.column(&name.clone());
@@ -254,12 +286,15 @@ impl VisitorMut for Resolver<'_, '_> {
             Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
                 return self.refuse(self.whole, "a subquery");
             }
-            // Said even where a name of it is not known: that it is not there yet does not depend on names.
             Expr::Function(function) => {
-                if let [ObjectNamePart::Identifier(name)] = &function.name.0[..]
-                    && name.value.eq_ignore_ascii_case("unnest")
-                {
-                    return self.refuse(self.walk.place_of(name.span, self.whole), "UNNEST");
+                let function = function.clone();
+                if let Some(name) = rows::is_unnest(&function) {
+                    if self.rows.is_none() {
+                        return self.stop(say_rows::unnest_not_here(self.walk.place_of(name.span, self.whole)));
+                    }
+                    *expr = self.unnested(&function, name);
+                } else if let Some(body) = self.called(&function) {
+                    *expr = body;
                 }
             }
             _ => {}
@@ -270,7 +305,11 @@ impl VisitorMut for Resolver<'_, '_> {
 
 impl Resolver<'_, '_> {
     fn refuse(&mut self, span: Span, what: &str) -> ControlFlow<()> {
-        self.walk.say(say::not_here(span, what));
+        self.stop(say::not_here(span, what))
+    }
+
+    fn stop(&mut self, said: syncline_syntax::Diagnostic) -> ControlFlow<()> {
+        self.walk.say(said);
         self.broken = true;
         ControlFlow::Break(())
     }
@@ -337,6 +376,9 @@ impl Resolver<'_, '_> {
 
     fn column(&mut self, name: &Ident) -> Expr {
         let place = self.walk.place_of(name.span, self.whole);
+        if let Some(value) = self.named_value(&name.value, place) {
+            return value;
+        }
         let column = self.walk.column(&name.value, place, self.scope);
         self.resolved(column, name)
     }

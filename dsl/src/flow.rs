@@ -7,9 +7,11 @@ mod aggregate;
 mod join;
 mod keyed;
 mod project;
+mod rows;
 mod sink;
 mod union;
 
+pub(crate) use rows::keep_what_is_taken;
 use syncline_syntax::{Diagnostic, Span, ast};
 
 use crate::{
@@ -79,8 +81,13 @@ impl Walk<'_> {
                 self.say(say::unreachable(step.span, end.keyword));
                 return made;
             }
-            match self.step(step, scope, branch) {
-                Made::Step(kind, id) => made.push(finished(*kind, id, step.span, scope)),
+            let one = self.step(step, scope, branch);
+            made.append(&mut self.before);
+            match one {
+                Made::Step(kind, id) => {
+                    made.push(finished(*kind, id, step.span, scope));
+                    self.orders_end(&made);
+                }
                 Made::Nothing => {}
                 Made::Lost => scope.lost = true,
             }
@@ -95,7 +102,7 @@ impl Walk<'_> {
                 Made::step(StepKind::Where { predicate, groups: false }, self.id(&branch.prefix, "where"))
             }
             ast::StepKind::Select(select) => self.select(step, select, scope, branch),
-            ast::StepKind::Extend(items) => self.extend(items, scope, branch),
+            ast::StepKind::Extend(items) => self.extend(step, items, scope, branch),
             ast::StepKind::Set(assignments) => self.set(assignments, scope, branch),
             ast::StepKind::Drop(names) => self.drop_columns(names, scope, branch),
             ast::StepKind::Rename(renames) => self.rename(renames, scope, branch),
@@ -127,6 +134,8 @@ impl Walk<'_> {
             ast::StepKind::Insert(insert) => self.insert(step, insert, scope, branch),
             ast::StepKind::Upsert(upsert) => self.upsert(step, upsert, scope, branch),
             ast::StepKind::Replace(replace) => self.replace(step, replace, scope, branch),
+            ast::StepKind::OrderBy(items) => self.order_by(step, items, scope, branch),
+            ast::StepKind::Limit { count, offset } => self.limit(step, count, offset.as_ref(), branch),
             ast::StepKind::Broken => {
                 self.broken = true;
                 Made::Lost

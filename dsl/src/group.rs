@@ -1,7 +1,7 @@
 //! REPLACE … PER: the key of a group, computed before any row could be dropped.
 //!
 //! `REPLACE` makes the rows of a group those that its newest input derives, none when it derives none. So the input's group has to
-//! be known even where a `WHERE` drops every row: a `Group` step goes in front of the first step that can drop one, and the
+//! be known even where a `WHERE` drops every row: a `Group` step goes in front of the first step that can drop or multiply one, and the
 //! dropping steps behind it tell the sink. The columns of `PER` are followed backwards through the projections between.
 //!
 //! `DEDUP` drops repeats and older copies, which are no newer input: it leaves the group as it is. So does a dead letter.
@@ -10,35 +10,38 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{Expr, VisitMut, VisitorMut};
 use syncline_functions::Planner;
+use syncline_syntax::Diagnostic;
 
 use crate::{
+    check::place_of,
     expression::column_sql,
     hidden::reads,
+    message::rows as say,
     plan::{Column, FieldPlan, JoinPlan, SinkPlan, SourcePlan, Step, StepKind, Violation, WritePlan},
 };
 
 /// Puts a `Group` step into every flow that ends in a `REPLACE`.
-pub(crate) fn carry(flow: &mut Vec<Step>, first: &Step, prefix: &str, planner: &Planner) {
+pub(crate) fn carry(flow: &mut Vec<Step>, first: &Step, prefix: &str, planner: &Planner, said: &mut Vec<Diagnostic>) {
     for index in 0..flow.len() {
         let (earlier, later) = flow.split_at_mut(index);
         let before = earlier.last().unwrap_or(first);
         let Step { id, kind, .. } = &mut later[0];
         match kind {
-            StepKind::Tee { flow } => carry(flow, before, &format!("{id}/"), planner),
+            StepKind::Tee { flow } => carry(flow, before, &format!("{id}/"), planner, said),
             StepKind::Fork { flows } => {
                 for (at, flow) in flows.iter_mut().enumerate() {
-                    carry(flow, before, &format!("{id}/{}/", at + 1), planner);
+                    carry(flow, before, &format!("{id}/{}/", at + 1), planner, said);
                 }
             }
             StepKind::Union { arms } => {
                 for (at, arm) in arms.iter_mut().enumerate() {
                     let before = Step { columns: columns_of(&arm.source), open: None, ..before.clone() };
-                    carry(&mut arm.flow, &before, &format!("{id}/{}/", at + 1), planner);
+                    carry(&mut arm.flow, &before, &format!("{id}/{}/", at + 1), planner, said);
                 }
             }
             StepKind::Arms { arms, .. } => {
                 for arm in arms {
-                    carry(&mut arm.flow, before, &format!("{prefix}{}/", arm.name), planner);
+                    carry(&mut arm.flow, before, &format!("{prefix}{}/", arm.name), planner, said);
                 }
             }
             _ => {}
@@ -48,6 +51,7 @@ pub(crate) fn carry(flow: &mut Vec<Step>, first: &Step, prefix: &str, planner: &
     else {
         return;
     };
+    let names = per.clone();
     let per: Vec<String> = per.iter().map(|name| column_sql(planner, name)).collect();
     // What an AGGREGATE puts out are its own rows: what was dropped before it is none of them.
     // A group is known from where all rows have come together, and from where all of its columns are there.
@@ -62,11 +66,12 @@ pub(crate) fn carry(flow: &mut Vec<Step>, first: &Step, prefix: &str, planner: &
         names.all(|name| before.columns.iter().any(|column| column.name == name))
     };
     let dropping = flow.iter().enumerate().filter(|(at, step)| *at >= together && drops(&step.kind)).map(|(at, _)| at);
+    said.extend(names.iter().zip(&per).filter_map(|(name, sql)| too_late(name, sql, &flow[together..], planner)));
     let place = dropping.into_iter().find(|place| known(*place)).unwrap_or(flow.len() - 1);
     let per = per.into_iter().map(|sql| followed(sql, &flow[place..], planner)).collect();
     for step in &mut flow[place..] {
         match &mut step.kind {
-            StepKind::Where { groups, .. } => *groups = true,
+            StepKind::Where { groups, .. } | StepKind::Unnest { groups, .. } => *groups = true,
             StepKind::Expect { groups, violation: Violation::Drop, .. } => *groups = true,
             StepKind::Join(JoinPlan { groups, left: false, .. }) => *groups = true,
             _ => {}
@@ -87,6 +92,7 @@ fn drops(kind: &StepKind) -> bool {
     matches!(
         kind,
         StepKind::Where { .. }
+            | StepKind::Unnest { .. }
             | StepKind::Expect { violation: Violation::Drop, .. }
             | StepKind::Join(JoinPlan { left: false, .. })
     )
@@ -96,6 +102,16 @@ fn drops(kind: &StepKind) -> bool {
 fn columns_of(source: &SourcePlan) -> Vec<Column> {
     let column = |field: &FieldPlan| Column { name: field.name.clone(), kind: field.kind.clone(), visible: true };
     source.fields.iter().map(column).collect()
+}
+
+/// The group's key has to be there before its rows are made of arrays.
+fn too_late(name: &str, sql: &str, steps: &[Step], planner: &Planner) -> Option<Diagnostic> {
+    let read = reads(&followed(sql.to_owned(), steps, planner), planner);
+    let unnest = steps.iter().find(|step| match &step.kind {
+        StepKind::Unnest { arrays, .. } => arrays.iter().any(|(made, _)| read.contains(made)),
+        _ => false,
+    })?;
+    Some(say::group_too_late(place_of(steps.last()?), place_of(unnest), name))
 }
 
 /// An expression over the columns after some steps, as one over the columns before them.

@@ -40,6 +40,9 @@ fn before(step: &mut Step, mut needed: BTreeSet<String>, planner: &Planner) -> B
         }
         // Columns before it end there, hidden ones too.
         StepKind::Aggregate { .. } => needed.clear(),
+        StepKind::Unnest { arrays, .. } => {
+            needed.retain(|name| !arrays.iter().any(|(made, _)| made == name));
+        }
         StepKind::Tee { flow } => needed.extend(prune(flow, planner)),
         StepKind::Fork { flows } => needed.extend(flows.iter_mut().flat_map(|flow| prune(flow, planner))),
         StepKind::Union { arms } => arms.iter_mut().for_each(|arm| before_union(arm, &needed, planner)),
@@ -95,6 +98,8 @@ fn expressions(kind: &StepKind) -> Vec<&str> {
         }
         StepKind::Lanes { by, .. } => by.iter().map(String::as_str).collect(),
         StepKind::Arms { by, delete_when, .. } => by.iter().chain(delete_when).map(String::as_str).collect(),
+        StepKind::Unnest { arrays, .. } => arrays.iter().map(|(_, sql)| sql.as_str()).collect(),
+        StepKind::Sort { keys, .. } => keys.iter().map(|key| key.sql.as_str()).collect(),
         StepKind::Group { per } => per.iter().map(String::as_str).collect(),
         StepKind::Sink(SinkPlan { write: WritePlan::Upsert { sequence, delete_when, .. }, .. }) => {
             sequence.iter().chain(delete_when).map(String::as_str).collect()
@@ -107,6 +112,7 @@ fn expressions(kind: &StepKind) -> Vec<&str> {
         | StepKind::Fork { .. }
         | StepKind::Union { .. }
         | StepKind::Join(_)
+        | StepKind::Limit { .. }
         | StepKind::Project { .. } => Vec::new(),
     }
 }

@@ -7,6 +7,8 @@ pub(crate) mod expressions;
 pub(crate) mod names;
 pub(crate) mod pipelines;
 pub(crate) mod places;
+pub(crate) mod rows;
+pub(crate) mod shorthand;
 pub(crate) mod sinks;
 pub(crate) mod source;
 pub(crate) mod steps;

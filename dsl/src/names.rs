@@ -8,7 +8,8 @@ use syncline_syntax::{Diagnostic, Span, ast};
 use crate::{
     catalog::{Catalog, ConnectorFacts},
     duration,
-    message::{names as say, values as say_values},
+    expression::way_back,
+    message::{names as say, shorthand as say_shorthand, values as say_values},
     plan::{EventTime, FieldPlan, Value},
     scope::same_name,
     types, values,
@@ -29,6 +30,7 @@ pub(crate) struct SchemaFacts {
     pub name: String,
     pub fields: Vec<FieldPlan>,
     pub reject_unknown: bool,
+    pub evolves: bool,
     pub event_time: Option<EventTime>,
     /// Something in it did not compile, and has been said.
     pub broken: bool,
@@ -39,6 +41,8 @@ pub(crate) struct Names<'a> {
     pub connections: Vec<ConnectionFacts<'a>>,
     pub schemas: Vec<SchemaFacts>,
     pub pipelines: Vec<&'a ast::Pipeline>,
+    pub values: Vec<&'a ast::Let>,
+    pub functions: Vec<&'a ast::Function>,
 }
 
 impl<'a> Names<'a> {
@@ -48,6 +52,14 @@ impl<'a> Names<'a> {
 
     pub fn schema(&self, name: &str) -> Option<&SchemaFacts> {
         self.schemas.iter().find(|schema| same_name(&schema.name, name))
+    }
+
+    pub fn value(&self, name: &str) -> Option<&'a ast::Let> {
+        self.values.iter().find(|value| same_name(&value.name.text, name)).copied()
+    }
+
+    pub fn function(&self, name: &str) -> Option<&'a ast::Function> {
+        self.functions.iter().find(|function| same_name(&function.name.text, name)).copied()
     }
 
     pub fn pipeline(&self, name: &str) -> Option<&'a ast::Pipeline> {
@@ -77,10 +89,44 @@ pub(crate) fn declared<'a>(
             ast::Statement::Connection(connection) => names.connections.push(connected(connection, catalog, said)),
             ast::Statement::Schema(schema) => names.schemas.push(contract(schema, source, said)),
             ast::Statement::Pipeline(pipeline) => names.pipelines.push(pipeline),
+            ast::Statement::Let(value) => names.values.push(value),
+            ast::Statement::Function(function) => {
+                said.extend(misnamed(function));
+                names.functions.push(function);
+            }
             _ => {}
         }
     }
+    refuse_circles(&mut names, said);
     names
+}
+
+/// Two parameters of one name, or a name that SQL has already.
+fn misnamed(function: &ast::Function) -> Option<Diagnostic> {
+    let known = crate::planner().function_names();
+    if known.iter().any(|known| same_name(known, &function.name.text)) {
+        return Some(say_shorthand::known_function(&function.name));
+    }
+    let names: Vec<&ast::Ident> = function.parameters.iter().map(|parameter| &parameter.name).collect();
+    names.iter().enumerate().find_map(|(index, name)| {
+        let first = names[..index].iter().find(|earlier| same_name(&earlier.text, &name.text))?;
+        Some(say_shorthand::parameter_twice(name, first))
+    })
+}
+
+/// What stands for its own text has none: it is said, and taken out, so that putting texts in comes to an end.
+fn refuse_circles(names: &mut Names, said: &mut Vec<Diagnostic>) {
+    let values = names.values.iter().map(|value| (&value.name, value.name.text.clone()));
+    let functions = names.functions.iter().map(|function| (&function.name, format!("{}()", function.name.text)));
+    let mut circles: Vec<Span> = Vec::new();
+    for (name, start) in values.chain(functions) {
+        if let Some(way) = way_back(names, &start) {
+            said.push(say_shorthand::made_of_itself(name, &way));
+            circles.push(name.span);
+        }
+    }
+    names.values.retain(|value| !circles.contains(&value.name.span));
+    names.functions.retain(|function| !circles.contains(&function.name.span));
 }
 
 fn kind_of(statement: &ast::Statement) -> &'static str {
@@ -153,10 +199,6 @@ fn contract(schema: &ast::Schema, source: &str, said: &mut Vec<Diagnostic>) -> S
             None => said.push(say::no_such_type(column.data_type.span, column.data_type.span.of(source))),
         }
     }
-    let evolves = schema.extra_fields == Some(ast::ExtraFields::Evolve);
-    if evolves {
-        said.push(say::evolve(schema.name.span, &schema.name.text));
-    }
     let event_time = schema.watermark.as_ref().and_then(|watermark| match event_time(watermark, &fields, schema) {
         Ok(time) => time,
         Err(wrong) => {
@@ -167,7 +209,8 @@ fn contract(schema: &ast::Schema, source: &str, said: &mut Vec<Diagnostic>) -> S
     SchemaFacts {
         name: schema.name.text.clone(),
         fields,
-        reject_unknown: schema.extra_fields != Some(ast::ExtraFields::Discard),
+        reject_unknown: matches!(schema.extra_fields, None | Some(ast::ExtraFields::Freeze)),
+        evolves: schema.extra_fields == Some(ast::ExtraFields::Evolve),
         event_time,
         broken: said.len() > before,
     }

@@ -6,7 +6,7 @@ use syncline_syntax::{Diagnostic, ast};
 
 use crate::{
     check, duration,
-    flow::Branch,
+    flow::{Branch, keep_what_is_taken},
     group, hidden,
     message::{pipelines as say, values as say_values},
     plan::{Options, PLAN_FORMAT, Plan, RestartWhen, SourcePlan, Step, StepKind, Value},
@@ -66,7 +66,10 @@ fn finished(mut walk: Walk, source: Source, first: Step, mut flow: Vec<Step>) ->
     triggers(&mut walk);
     let options = options(&mut walk);
     fill(&mut flow, &walk);
-    group::carry(&mut flow, &first, "", planner);
+    let mut late = Vec::new();
+    group::carry(&mut flow, &first, "", planner, &mut late);
+    late.into_iter().for_each(|one| walk.say(one));
+    keep_what_is_taken(&mut flow);
     let needed: BTreeSet<String> = hidden::prune(&mut flow, planner);
     // A field of that name in a schema is the record's own.
     let is_hidden = |name: &str| first.columns.iter().any(|column| column.name == name && !column.visible);
@@ -81,6 +84,7 @@ fn finished(mut walk: Walk, source: Source, first: Step, mut flow: Vec<Step>) ->
     });
     if let Some(plan) = &plan {
         check::keep_last(plan, &mut walk);
+        check::sorted_replace(plan, &mut walk);
         check::delivery(plan, &mut walk);
     }
     Compiled { plan: plan.filter(|_| !walk.broken), said: walk.said, fields: walk.intakes.swap_remove(0).fields }

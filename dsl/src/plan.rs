@@ -134,6 +134,9 @@ pub struct SourcePlan {
     pub fields: Vec<FieldPlan>,
     /// A record with a field outside `fields` is dead (`SCHEMA … FREEZE`).
     pub reject_unknown: bool,
+    /// A field outside `fields` is kept, and said once (`SCHEMA … EVOLVE`).
+    #[serde(default)]
+    pub evolves: bool,
     /// The whole record travels along as `__record` (a flow that writes what it was not told the names of).
     pub whole_record: bool,
     /// Metadata columns that are read somewhere: `_key _topic _partition _offset _timestamp _headers _source _ingested_at`.
@@ -268,6 +271,23 @@ pub enum StepKind {
         arms: Vec<UnionArm>,
     },
     Join(JoinPlan),
+    /// One row for each element, in front of the list that has the `UNNEST`.
+    Unnest {
+        /// The hidden column of the elements, and the SQL of the array. Shorter arrays are padded with NULL.
+        arrays: Vec<(String, String)>,
+        /// A row without elements still clears its group (`REPLACE`): see `Group`.
+        groups: bool,
+    },
+    /// `ORDER BY`: rows wait for the end of the source.
+    Sort {
+        keys: Vec<SortKey>,
+        /// As many as a `LIMIT` behind it takes, `OFFSET` included.
+        most: Option<u64>,
+    },
+    Limit {
+        count: u64,
+        offset: u64,
+    },
     /// Put in by the compiler before a step that could drop rows, for a `REPLACE … PER` further on.
     Group {
         per: Vec<String>,
@@ -308,6 +328,13 @@ pub enum Violation {
     DeadLetter,
     Warn,
     Fail,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SortKey {
+    pub sql: String,
+    pub descending: bool,
+    pub nulls_first: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -5,8 +5,8 @@ use std::fmt::{self, Display, Formatter};
 use crate::{
     duration,
     plan::{
-        Column, CsvPlan, FilePlan, JoinPlan, Keep, Plan, Restart, SinkPlan, SourcePlan, Step, StepKind, Value,
-        Violation, WindowKind, WindowPlan, WritePlan,
+        Column, CsvPlan, FilePlan, JoinPlan, Keep, Plan, Restart, SinkPlan, SortKey, SourcePlan, Step, StepKind,
+        Value, Violation, WindowKind, WindowPlan, WritePlan,
     },
 };
 
@@ -57,7 +57,11 @@ fn source(f: &mut Formatter<'_>, source: &SourcePlan, indent: &str) -> fmt::Resu
         .iter()
         .map(|field| format!("{} {}{}", field.name, field.kind.0, if field.not_null { " NOT NULL" } else { "" }))
         .collect();
-    let other = if source.reject_unknown { " · no other field" } else { "" };
+    let other = match (source.reject_unknown, source.evolves) {
+        (true, _) => " · no other field",
+        (false, true) => " · other fields are kept",
+        (false, false) => "",
+    };
     writeln!(f, "{indent}       fields: {}{other}", listed(&fields))?;
     if source.whole_record {
         writeln!(f, "{indent}       whole record")?;
@@ -196,6 +200,17 @@ impl Display for Line<'_> {
                 };
                 write!(f, "EXPECT {predicate} ON VIOLATION {word}{}", clears(*groups))
             }
+            StepKind::Unnest { arrays, groups } => {
+                let arrays: Vec<&str> = arrays.iter().map(|(_, sql)| sql.as_str()).collect();
+                write!(f, "UNNEST {}{}", arrays.join(", "), clears(*groups))
+            }
+            StepKind::Sort { keys, most } => {
+                let keys: Vec<String> = keys.iter().map(sort_key).collect();
+                write!(f, "ORDER BY {}", keys.join(", "))?;
+                most.iter().try_for_each(|most| write!(f, " · keeps {most}"))
+            }
+            StepKind::Limit { count, offset: 0 } => write!(f, "LIMIT {count}"),
+            StepKind::Limit { count, offset } => write!(f, "LIMIT {count} OFFSET {offset}"),
             StepKind::Tee { .. } => f.write_str("TEE"),
             StepKind::Fork { .. } => f.write_str("FORK"),
             StepKind::Union { .. } => f.write_str("UNION ALL"),
@@ -244,6 +259,17 @@ impl Display for Window<'_> {
             WindowKind::Session { gap } => write!(f, "session({time}, {})", duration::shown(gap)),
         }
     }
+}
+
+fn sort_key(key: &SortKey) -> String {
+    let order = if key.descending { " DESC" } else { "" };
+    // PostgreSQL's place for NULL is not said.
+    let nulls = match (key.descending, key.nulls_first) {
+        (true, false) => " NULLS LAST",
+        (false, true) => " NULLS FIRST",
+        _ => "",
+    };
+    format!("{}{order}{nulls}", key.sql)
 }
 
 fn clears(groups: bool) -> &'static str {

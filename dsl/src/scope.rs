@@ -79,10 +79,14 @@ pub(crate) struct Scope {
     pub closed_by: Option<Span>,
     /// Set while the record may have fields that nothing names.
     pub open: Option<Open>,
+    /// A schema says which names can be read, though the record may have others (`EVOLVE`).
+    pub evolves: bool,
     /// A step before this one did not compile, so that any name may be right.
     pub lost: bool,
     /// Rows carry the watermark of their partition: they have a time of their own.
     pub marked: bool,
+    /// Rows come out of an `ORDER BY`: all of them at the end.
+    pub ordered: bool,
     pub gone: Vec<Gone>,
     /// The ways into the pipeline that the open record came by.
     pub intakes: Vec<usize>,
@@ -146,14 +150,14 @@ impl Scope {
         }
         match (self.lost, &self.open) {
             (true, _) => Found::Lost,
-            (false, Some(_)) => Found::Undeclared,
-            (false, None) => Found::Nothing,
+            (false, Some(_)) if !self.evolves => Found::Undeclared,
+            (false, _) => Found::Nothing,
         }
     }
 
     /// Whether `written` means a column that was called `name`.
     fn names(&self, name: &str, written: &str) -> bool {
-        if self.open.is_some() { name == written } else { same_name(name, written) }
+        if self.open.is_some() && !self.evolves { name == written } else { same_name(name, written) }
     }
 
     pub fn is_alias(&self, name: &str) -> bool {

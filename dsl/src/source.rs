@@ -134,6 +134,8 @@ impl<'a> Walk<'a> {
             Some(schema) => {
                 let fields = schema.fields.iter().filter_map(FieldPlan::field);
                 scope.columns.extend(fields.map(ScopeColumn::visible));
+                scope.evolves = schema.evolves;
+                scope.open = schema.evolves.then(Open::default);
             }
             None => {
                 scope.open = Some(Open::default());
@@ -153,9 +155,9 @@ impl<'a> Walk<'a> {
     /// The source of the plan, now that it is known what the steps read.
     pub fn source_plan(&self, source: Source, metadata: Vec<String>) -> Option<SourcePlan> {
         let declared = source.schema.is_some();
-        let (fields, reject_unknown, event_time) = match source.schema {
-            Some(schema) => (schema.fields, schema.reject_unknown, schema.event_time),
-            None => (undeclared(&self.intakes[source.intake]), false, None),
+        let (fields, reject_unknown, evolves, event_time) = match source.schema {
+            Some(schema) => (schema.fields, schema.reject_unknown, schema.evolves, schema.event_time),
+            None => (undeclared(&self.intakes[source.intake]), false, false, None),
         };
         Some(SourcePlan {
             place: source.place?,
@@ -166,6 +168,7 @@ impl<'a> Walk<'a> {
             declared,
             fields,
             reject_unknown,
+            evolves,
             whole_record: self.intakes[source.intake].whole_record,
             metadata,
             event_time,

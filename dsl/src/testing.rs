@@ -164,6 +164,7 @@ fn expectations(
                     }
                     ast::OutputRows::Rows(written) => {
                         written.iter().for_each(|row| arity(row, sink, said));
+                        written.iter().for_each(|row| types_fit(row, step, sink, world, said));
                         ExpectationKind::Rows { step: step.id.clone(), rows: values }
                     }
                 };
@@ -191,6 +192,32 @@ fn arity(row: &ast::Row, sink: &SinkPlan, said: &mut Vec<Diagnostic>) {
     let wanted = if sink.columns.is_empty() { 1 } else { sink.columns.len() };
     if row.values.len() != wanted {
         said.push(say::arity(row.span, row.values.len(), &sink.columns));
+    }
+}
+
+/// Types whose constants either fit or never will. JSON takes all, and text is compared as it is written.
+const STRICT: [&str; 9] = ["BOOLEAN", "SMALLINT", "INT", "BIGINT", "REAL", "DOUBLE", "DECIMAL", "TIMESTAMP", "DATE"];
+
+/// A value that its column can never have.
+fn types_fit(row: &ast::Row, step: &Step, sink: &SinkPlan, world: &World, said: &mut Vec<Diagnostic>) {
+    for (value, name) in row.values.iter().zip(&sink.columns) {
+        let Some(kind) = step.columns.iter().find(|column| column.name == *name).map(|column| &column.kind.0) else {
+            continue;
+        };
+        if !STRICT
+            .iter()
+            .any(|strict| kind == strict || kind.strip_prefix(strict).is_some_and(|rest| rest.starts_with('(')))
+        {
+            continue;
+        }
+        let is_constant = |sql: &str| {
+            let parsed = world.planner.parse(sql);
+            parsed.and_then(|ast| world.planner.expr(&ast, &DFSchema::empty())).is_ok()
+        };
+        let sql = value.ast.to_string();
+        if is_constant(&sql) && !is_constant(&format!("CAST({sql} AS {kind})")) {
+            said.push(say::value_misfit(value.span, name, kind));
+        }
     }
 }
 

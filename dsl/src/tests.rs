@@ -2,12 +2,14 @@
 
 mod aggregates;
 mod diagnostics;
+mod diagnostics_rows;
 mod formats;
 mod joins;
 mod pages;
 mod plans;
 mod random;
 mod samples;
+mod shorthand_and_rows;
 
 use syncline_syntax::render;
 

@@ -12,6 +12,7 @@ use crate::{
     catalog::Catalog,
     message::names as say,
     names::Names,
+    plan::Step,
     scope::{Found, Joined, Scope, ScopeColumn, same_name},
 };
 
@@ -53,6 +54,8 @@ pub(crate) struct Walk<'a> {
     pub intakes: Vec<Intake>,
     /// How many of them were met so far.
     pub met: usize,
+    /// Steps that go in front of the one that is being made.
+    pub before: Vec<Step>,
     /// Ids of steps that are taken.
     pub ids: BTreeSet<String>,
     /// Names of `EXPECT`s, with their places.
@@ -73,6 +76,7 @@ impl<'a> Walk<'a> {
             said: Vec::new(),
             intakes: fields.into_iter().map(|fields| Intake { fields, ..Intake::default() }).collect(),
             met: 0,
+            before: Vec::new(),
             // The names of the sources in the books.
             ids: (2..=MOST_SOURCES).map(|n| format!("source_{n}")).chain(["source".to_owned()]).collect(),
             expectations: Vec::new(),

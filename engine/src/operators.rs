@@ -10,9 +10,12 @@ pub mod filter;
 pub mod group;
 pub mod join;
 pub mod lanes;
+pub mod limit;
 pub mod present;
 pub mod project;
+pub mod sort;
 pub mod union;
+pub mod unnest;
 
 pub use arms::Arms;
 pub use decode::Decode;
@@ -23,9 +26,12 @@ pub use filter::Filter;
 pub use group::Group;
 pub use join::TableJoin;
 pub use lanes::Lanes;
+pub use limit::Limit;
 pub use present::Present;
 pub use project::Project;
+pub use sort::{Direction, Sort};
 pub use union::Union;
+pub use unnest::Unnest;
 
 #[cfg(test)]
 mod tests;

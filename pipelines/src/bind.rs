@@ -22,7 +22,7 @@ use syncline_engine::{
     graph::{Graph, Input, input_step},
     intake,
     log::Log,
-    operators::decode::{CsvRecords, Decode, EventTime, Wanted},
+    operators::decode::{CsvRecords, Decode, EventTime, Tell, Wanted},
     runtime::{
         job::{Backlog, JobSpec},
         supervisor::Pipeline,
@@ -146,7 +146,7 @@ pub fn bind(
     edges: &dyn Edges,
     witness: Box<dyn Witness>,
 ) -> Result<Pipeline, BindError> {
-    let decode = Decode::new(wanted(&plan.source)?);
+    let decode = decode(&plan.source, &plan.pipeline)?;
     let endless = plan.endless();
     let mut flow = Flow::new(plan, planner, edges, endless);
     let first = flow.steps(&plan.flow, decode.schema(), flow::Branch::Main)?;
@@ -186,6 +186,22 @@ pub(crate) fn wanted(source: &SourcePlan) -> Result<Wanted, BindError> {
             .as_ref()
             .map(|event| EventTime { column: event.column.clone(), delay: event.delay as i64 }),
         csv: source.csv.as_ref().map(|csv| CsvRecords { dialect: formats::dialect(csv), declared: source.declared }),
+    })
+}
+
+/// How the records of a source become rows.
+pub(crate) fn decode(source: &SourcePlan, pipeline: &str) -> Result<Decode, BindError> {
+    let decode = Decode::new(wanted(source)?);
+    Ok(if source.evolves { decode.telling(tell_new_fields(pipeline)) } else { decode })
+}
+
+/// `SCHEMA … EVOLVE`: a field that the schema does not have is said once in the life of a process, and counted.
+fn tell_new_fields(pipeline: &str) -> Tell {
+    let pipeline = pipeline.to_owned();
+    let counted = metrics::counter!("syncline_new_fields_total", "pipeline" => pipeline.clone());
+    Box::new(move |field| {
+        counted.increment(1);
+        tracing::warn!(pipeline = %pipeline, field, "records have a field that the schema does not declare; it is kept");
     })
 }
 

@@ -92,7 +92,7 @@ impl Walk<'_> {
         let intake = source.intake;
         let lost = table.lost;
         let Some(plan) = self.source_plan(source, Vec::new()) else { return Made::Lost };
-        let joined = Joined { alias: alias.text.clone(), intake, open: table.open.is_some() };
+        let joined = Joined { alias: alias.text.clone(), intake, open: table.open.is_some() && !table.evolves };
         scope.tables.push(joined.clone());
         let columns: Vec<ScopeColumn> = table
             .visible()

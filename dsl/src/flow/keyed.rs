@@ -77,7 +77,7 @@ impl Walk<'_> {
     }
 
     /// The content of a record whose columns are known: all of them. Of an open record it is the record itself.
-    fn content(&self, scope: &Scope) -> Vec<String> {
+    pub(super) fn content(&self, scope: &Scope) -> Vec<String> {
         let columns = scope.visible().filter(|_| scope.open.is_none());
         columns.map(|column| column_sql(self.world.planner, column.name())).collect()
     }

@@ -7,7 +7,7 @@ use syncline_syntax::{Span, ast};
 
 use super::{Branch, Made};
 use crate::{
-    expression::column_sql,
+    expression::{Arrays, column_sql},
     message::{names as say, steps as say_steps},
     plan::{Open, StepKind},
     scope::{Found, Gone, How, Scope, ScopeColumn, output_field},
@@ -32,6 +32,8 @@ struct Selected {
     excluded: Vec<String>,
     /// Columns made by an expression, for an open record.
     made: Vec<String>,
+    /// What an `UNNEST` takes apart.
+    arrays: Arrays,
 }
 
 impl Walk<'_> {
@@ -42,9 +44,6 @@ impl Walk<'_> {
         scope: &mut Scope,
         branch: &Branch,
     ) -> Made {
-        if let Some(distinct) = select.distinct {
-            self.say(say_steps::distinct(distinct));
-        }
         let mut selected = Selected::default();
         for item in &select.items {
             match item {
@@ -52,15 +51,17 @@ impl Walk<'_> {
                 ast::Item::Wildcard(wildcard) => self.select_all(wildcard, scope, &mut selected),
             }
         }
+        self.unnest(step, std::mem::take(&mut selected.arrays), scope, branch);
         let before = std::mem::take(scope);
         let open = before.open.clone().filter(|_| selected.all);
-        scope.marked = before.marked;
+        (scope.marked, scope.ordered) = (before.marked, before.ordered);
         for name in before.visible_names() {
             if !selected.outputs.iter().any(|output| output.column.name() == name) {
                 scope.gone.push(Gone { name, span: step.span, how: How::NotSelected });
             }
         }
-        scope.closed_by = before.open.is_some().then_some(step.span);
+        scope.closed_by = (before.open.is_some() && !before.evolves).then_some(step.span);
+        scope.evolves = before.evolves && open.is_some();
         scope.ended_alias = before.alias.clone().map(|alias| (alias, step.span)).or(before.ended_alias.clone());
         if open.is_some() {
             (scope.closed_by, scope.ended_alias) = (None, before.ended_alias.clone());
@@ -74,11 +75,15 @@ impl Walk<'_> {
         }
         scope.open = open.map(|open| changed(open, &selected.excluded, &selected.made));
         scope.lost = before.lost && selected.outputs.is_empty();
-        self.project("SELECT", selected.outputs, &before, scope, branch)
+        let made = self.project("SELECT", selected.outputs, &before, scope, branch);
+        match select.distinct {
+            Some(distinct) => self.distinct(step, distinct, made, scope, branch),
+            None => made,
+        }
     }
 
     fn select_one(&mut self, named: &ast::NamedExpr, scope: &mut Scope, selected: &mut Selected) {
-        let reading = self.read(&named.expr, scope);
+        let reading = self.read_item(&named.expr, scope, &mut selected.arrays);
         let fallback = || named.expr.text.split_whitespace().collect::<Vec<_>>().join(" ");
         let (name, place) = match (&named.name, &reading) {
             (Some(name), _) => (name.text.clone(), name.span),
@@ -146,7 +151,8 @@ impl Walk<'_> {
         }
     }
 
-    pub(super) fn extend(&mut self, items: &[ast::Item], scope: &mut Scope, branch: &Branch) -> Made {
+    pub(super) fn extend(&mut self, step: &ast::Step, items: &[ast::Item], scope: &mut Scope, branch: &Branch) -> Made {
+        let mut arrays = Arrays::new();
         let before = scope.beneath();
         let mut outputs = self.passed(scope);
         let mut set = Vec::new();
@@ -158,7 +164,7 @@ impl Walk<'_> {
                     continue;
                 }
             };
-            let reading = self.read(&named.expr, scope);
+            let reading = self.read_item(&named.expr, scope, &mut arrays);
             let fallback = || named.expr.text.split_whitespace().collect::<Vec<_>>().join(" ");
             let (name, place) = match (&named.name, &reading) {
                 (Some(name), _) => (name.text.clone(), name.span),
@@ -184,6 +190,7 @@ impl Walk<'_> {
             set.push(name);
             place_in(&mut outputs, output);
         }
+        self.unnest(step, arrays, scope, branch);
         self.reopen(scope, &before, &[], &set);
         self.project("EXTEND", outputs, &before, scope, branch)
     }

@@ -179,10 +179,15 @@ impl<'a> Walk<'a> {
         scope: &Scope,
         id: String,
     ) -> Made {
-        let open = scope.open.is_some();
-        let needs_columns = resolved.as_ref().filter(|resolved| {
+        let wants_columns = |resolved: &Resolved| {
             format.csv.is_some() || resolved.connector.sink.as_ref().is_some_and(|sink| sink.needs_columns)
-        });
+        };
+        let mut open = scope.open.is_some();
+        if let (true, true, Some(resolved)) = (open, scope.evolves, resolved.as_ref().filter(|to| wants_columns(to))) {
+            self.say(say::fields_left_out(step, resolved.connector));
+            open = false;
+        }
+        let needs_columns = resolved.as_ref().filter(|to| wants_columns(to));
         if let (true, false, Some(resolved)) = (open, scope.lost, needs_columns) {
             self.say(say::needs_columns(step, resolved.connector, &scope.visible_names()));
         }

@@ -8,7 +8,7 @@ use syncline_syntax::{Span, ast};
 use super::{Branch, Made, ends_a_flow};
 use crate::{
     expression::column_sql,
-    message::steps as say,
+    message::{rows as say_rows, steps as say},
     plan::{StepKind, TypePlan, UnionArm},
     scope::{Scope, ScopeColumn, same_name},
     walk::Walk,
@@ -61,6 +61,8 @@ impl Walk<'_> {
             return None;
         }
         let columns = self.union_columns(by_name, end, scope, &mut inner)?;
+        scope.ordered |= inner.ordered;
+        scope.marked &= inner.marked;
         for intake in inner.intakes.iter().filter(|_| inner.open.is_some()) {
             if !scope.intakes.contains(intake) {
                 scope.intakes.push(*intake);
@@ -79,6 +81,10 @@ impl Walk<'_> {
     ) -> Option<Vec<(String, String)>> {
         if scope.open.is_some() != inner.open.is_some() {
             self.say(say::union_open(end, inner.open.is_some()));
+            return None;
+        }
+        if scope.open.is_some() && !same_schema(scope, inner) {
+            self.say(say_rows::union_of_schemas(end));
             return None;
         }
         if let (Some(outer), Some(own)) = (&scope.open, &inner.open)
@@ -136,6 +142,16 @@ impl Walk<'_> {
             inner.add_undeclared(&name);
             self.field_is_read(&name, span, &inner.intakes);
         }
+    }
+}
+
+/// Whole records have the same declared fields, or none of them has any: a column of one side alone would be NULL for the records of
+/// the other, though they may have such a field.
+fn same_schema(scope: &Scope, inner: &Scope) -> bool {
+    match (scope.evolves, inner.evolves) {
+        (false, false) => true,
+        (true, true) => scope.visible_names() == inner.visible_names(),
+        _ => false,
     }
 }
 

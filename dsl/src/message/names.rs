@@ -136,12 +136,6 @@ pub(crate) fn no_such_type(span: Span, text: &str) -> Diagnostic {
     )
 }
 
-pub(crate) fn evolve(span: Span, name: &str) -> Diagnostic {
-    Diagnostic::error(slug::NOT_YET, "SCHEMA … EVOLVE is not part of this version")
-        .at(span, format!("{name} would keep fields that it does not declare"))
-        .help("DISCARD drops such fields, FREEZE sends the record to dead letters; without a SCHEMA all fields stay")
-}
-
 pub(crate) fn watermark_column(column: &Ident, names: &[&str]) -> Diagnostic {
     let said = Diagnostic::error(slug::NO_SUCH_COLUMN, format!("there is no column {} in this schema", column.text));
     let said = with_nearest(said, column.span, &column.text, names.iter().copied(), "not declared");

@@ -13,9 +13,12 @@ pub(crate) fn statement_not_yet(statement: &Statement) -> Option<Diagnostic> {
     let (word, instead) = match statement {
         Statement::Sync(_) => ("SYNC", "one direction can be written as a PIPELINE that ends in UPSERT INTO"),
         Statement::Alert(_) => ("ALERT", "watch the metrics of the pipeline meanwhile"),
-        Statement::Let(_) => ("LET", "write the value where it is used, or env('NAME', default)"),
-        Statement::Function(_) => ("FUNCTION", "write the expression where it is used, or in an EXTEND"),
-        Statement::Connection(_) | Statement::Schema(_) | Statement::Pipeline(_) | Statement::Test(_) => return None,
+        Statement::Connection(_)
+        | Statement::Schema(_)
+        | Statement::Pipeline(_)
+        | Statement::Test(_)
+        | Statement::Let(_)
+        | Statement::Function(_) => return None,
     };
     let name = statement.name();
     Some(

@@ -37,6 +37,14 @@ pub(crate) fn needs_columns(step: &Step, connector: &ConnectorFacts, known: &[St
     }
 }
 
+/// A schema that evolves, and a sink that has the columns it was made with.
+pub(crate) fn fields_left_out(step: &Step, connector: &ConnectorFacts) -> Diagnostic {
+    let title = format!("{} takes the declared columns only", connector.name);
+    Diagnostic::note(slug::FIELDS_LEFT_OUT, title)
+        .at(step.span, "fields that the SCHEMA does not declare end here")
+        .help("a SELECT before it says so without this note; a sink of JSON lines keeps them")
+}
+
 pub(crate) fn key_is_hidden(name: &Ident, word: &str) -> Diagnostic {
     Diagnostic::error(slug::NO_SUCH_COLUMN, format!("{} is written only when it is selected", name.text))
         .at(name.span, format!("{word} names columns of the rows"))

@@ -24,8 +24,6 @@ pub(crate) fn no_sink(span: Span) -> Diagnostic {
 /// A step that is read and not understood yet.
 pub(crate) fn not_yet(kind: &StepKind, span: Span) -> Diagnostic {
     let (word, instead) = match kind {
-        StepKind::OrderBy(_) => ("ORDER BY", Some("order holds per partition and key; sort where the rows are read")),
-        StepKind::Limit { .. } => ("LIMIT", None),
         StepKind::Lookup(_) => ("LOOKUP", None),
         StepKind::Match(_) => ("MATCH", None),
         StepKind::Stream(_) => ("AS STREAM", Some("end the flow in a sink")),
@@ -37,12 +35,6 @@ pub(crate) fn not_yet(kind: &StepKind, span: Span) -> Diagnostic {
         Some(instead) => said.help(instead),
         None => said,
     }
-}
-
-pub(crate) fn distinct(span: Span) -> Diagnostic {
-    Diagnostic::error(slug::NOT_YET, "SELECT DISTINCT is not part of this version")
-        .at(span, "not there yet")
-        .help("|> DEDUP WITHIN '1 hour' after the SELECT drops rows with the same content")
 }
 
 pub(crate) fn extend_wildcard(span: Span) -> Diagnostic {

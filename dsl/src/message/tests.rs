@@ -85,3 +85,9 @@ pub(crate) fn no_such_sink(span: Span, places: &[&str]) -> Diagnostic {
         .at(span, "no sink has this place")
         .help(format!("its sinks: {}", places.join(", ")))
 }
+
+pub(crate) fn value_misfit(span: Span, column: &str, kind: &str) -> Diagnostic {
+    Diagnostic::error(slug::TEST_ROWS, format!("{column} never has this value"))
+        .at(span, format!("is no {kind}"))
+        .help(format!("{column} is {kind} at this sink; NULL is written NULL, text in single quotes"))
+}

@@ -153,3 +153,76 @@ proptest! {
         }
     }
 }
+
+/// As a thread of a pool has it; the process's own has four times as much.
+const SMALL_STACK: usize = 2 << 20;
+
+/// What a check owes to any text: it comes back, with places inside of the text and a page for each message.
+fn owed(source: String) {
+    let thread = std::thread::Builder::new().stack_size(SMALL_STACK);
+    let check = move || {
+        let checked = checked(&source);
+        for one in &checked.diagnostics {
+            assert!(!one.labels.is_empty() && crate::explain(one.slug).is_some(), "{one:?}");
+            for span in one.labels.iter().map(|label| label.span) {
+                assert!(source.get(span.start..span.end).is_some(), "{one:?}");
+            }
+        }
+        let failed = checked.plan.pipelines.is_empty() && source.contains("PIPELINE");
+        assert!(!failed || said(&checked, &source).contains("error: "), "no plan, and no word why: {source}");
+    };
+    thread.spawn(check).expect("a thread").join().expect("no panic");
+}
+
+#[test]
+fn deep_nesting_is_answered_on_a_small_stack() {
+    let wrap = |open: &str, close: &str, times: usize| open.repeat(times) + "x" + &close.repeat(times);
+    let expressions = [
+        wrap("(", ")", 100_000),
+        wrap("CASE WHEN ", " THEN 1 END", 5_000),
+        wrap("f(", ")", 20_000),
+        wrap("UNNEST(", ")", 300),
+        wrap("a[", "]", 20_000),
+        wrap("CAST(", " AS INT)", 5_000),
+        "NOT ".repeat(50_000) + "x",
+        "- ".repeat(590) + "x",
+        "x + ".repeat(50_000) + "x",
+        "x.".repeat(50_000) + "x",
+        "x".repeat(1_000_000),
+    ];
+    for expression in expressions {
+        owed(format!("PIPELINE p AS FROM file('a') |> EXTEND {expression} AS y |> INSERT INTO stdout();"));
+        owed(format!("LET y = {expression};\nPIPELINE p AS FROM file('a') |> WHERE y |> INSERT INTO stdout();"));
+    }
+    owed(format!("PIPELINE p AS FROM file('a') {} |> INSERT INTO stdout();", wrap("|> TEE (", ")", 20_000)));
+    let twice = "FUNCTION f(a) AS a + a;".to_owned();
+    owed(format!("{twice} PIPELINE p AS FROM file('a') |> WHERE {} > 1 |> INSERT INTO stdout();", wrap("f(", ")", 60)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+    /// Whole words and signs are taken out, doubled and exchanged, and some bytes are anything.
+    #[test]
+    fn a_file_with_its_words_mixed_up_is_answered(
+        file in 0..SAMPLES.len() + FILES.len(),
+        edits in prop::collection::vec((0..3usize, 0.0..1.0f64, 0.0..1.0f64), 1..8),
+        noise in prop::collection::vec((0.0..1.0f64, any::<char>()), 0..3),
+    ) {
+        let text = *SAMPLES.iter().chain(&FILES).nth(file).expect("one of them");
+        let mut words: Vec<String> = text.split_inclusive([' ', '\n', '(', ')', ',', '.', '\'']).map(str::to_owned).collect();
+        for (what, one, other) in edits {
+            let at = |share: f64| (share * words.len() as f64) as usize;
+            let (one, other) = (at(one), at(other));
+            match what {
+                0 => drop(words.remove(one)),
+                1 => words.insert(other, words[one].clone()),
+                _ => words.swap(one, other),
+            }
+        }
+        let mut characters: Vec<char> = words.concat().chars().collect();
+        for (place, character) in noise {
+            characters.insert((place * characters.len() as f64) as usize, character);
+        }
+        owed(characters.into_iter().collect());
+    }
+}

@@ -81,7 +81,6 @@ fn polls_webhooks_and_postgres_are_not_there_yet() {
             "not-yet: EVERY '15 minutes' TIME ZONE 'UTC' IF MISSED RUN ONCE",
             "not-yet: ON WEBHOOK issues, issue_comment",
             "not-yet: updated_at",
-            "not-yet: UNNEST",
             "not-yet: issues_stale",
         ]
     );

@@ -12,7 +12,7 @@ use arrow::{
     compute::{cast, kernels::cmp::not_distinct, nullif},
     datatypes::Field,
 };
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use syncline_record::Reason;
 
 use crate::{
@@ -31,6 +31,8 @@ pub enum Unknown {
     Ignore,
     /// The record is bad (`SCHEMA … FREEZE`).
     Reject,
+    /// It is left aside, and its name told once (`SCHEMA … EVOLVE`).
+    Tell,
 }
 
 /// Up to this many wanted members, comparing with each is faster than hashing.
@@ -43,6 +45,31 @@ pub struct Decoder {
     unknown: Unknown,
     names: Names,
     order: Vec<Option<usize>>,
+    strangers: Strangers,
+}
+
+/// Names of members that are not wanted, where somebody wants to know of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Strangers {
+    met: HashSet<Box<str>>,
+    new: Vec<String>,
+}
+
+/// Records whose names are data have no end of them; more than these are in no schema's history.
+const MOST_STRANGERS: usize = 1_000;
+
+impl Strangers {
+    pub(crate) fn meet(&mut self, name: &str) {
+        if self.met.len() < MOST_STRANGERS && !self.met.contains(name) {
+            self.met.insert(name.into());
+            self.new.push(name.to_owned());
+        }
+    }
+
+    /// Those met since this was asked.
+    pub(crate) fn take(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.new)
+    }
 }
 
 /// The columns of a batch of records, and the records that are bad, in order of row.
@@ -52,6 +79,8 @@ pub struct Decoded {
     pub columns: Vec<ArrayRef>,
     /// Slugs: `not-json`, `not-utf8`, `not-an-object`, `too-deep`, `type`, `missing`, `unknown-field`.
     pub bad: Vec<(u32, Reason)>,
+    /// Names that no record had before and that are not wanted, with [`Unknown::Tell`].
+    pub new_names: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -82,7 +111,13 @@ impl Decoder {
     /// type is converted strictly from the token; a member that is absent or `null` is NULL, or makes the record bad where the
     /// field is not nullable.
     pub fn new(fields: &[Field], unknown: Unknown) -> Decoder {
-        Decoder { fields: fields.to_vec(), unknown, names: Names::new(fields), order: Vec::new() }
+        Decoder {
+            fields: fields.to_vec(),
+            unknown,
+            names: Names::new(fields),
+            order: Vec::new(),
+            strangers: Strangers::default(),
+        }
     }
 
     /// Reads the records at `spans` (start and end in `payload`).
@@ -105,7 +140,7 @@ impl Decoder {
         }
         let tokens = tokens.columns(payload);
         let columns = self.typed(tokens, spans.len(), &mut bad);
-        Decoded { columns, bad }
+        Decoded { columns, bad, new_names: self.strangers.take() }
     }
 
     #[inline(always)]
@@ -121,6 +156,7 @@ impl Decoder {
             names: &self.names,
             order: &mut self.order,
             reject: self.unknown == Unknown::Reject,
+            tell: (self.unknown == Unknown::Tell).then_some(&mut self.strangers),
             stranger: None,
             base,
             start,
@@ -136,13 +172,17 @@ impl Decoder {
 
     /// The wanted fields of rows that have types already, under the same rules: matched by name, absent is NULL, and a value that
     /// the declared type cannot hold exactly makes the row bad.
-    pub fn take(&self, columns: &RecordBatch) -> Decoded {
+    pub fn take(&mut self, columns: &RecordBatch) -> Decoded {
         let rows = columns.num_rows();
         let (mut is_bad, mut bad) = (vec![false; rows], vec![]);
         let given = columns.schema();
         let stranger = given.fields().iter().find(|given| self.names.find(given.name().as_bytes()).is_none());
         if let Some(name) = stranger.filter(|_| self.unknown == Unknown::Reject).map(|field| field.name()) {
             (0..rows).for_each(|row| mark(row, &mut is_bad, &mut bad, || unknown(name)));
+        }
+        if self.unknown == Unknown::Tell {
+            let strangers = given.fields().iter().filter(|given| self.names.find(given.name().as_bytes()).is_none());
+            strangers.for_each(|field| self.strangers.meet(field.name()));
         }
         let mut taken: Vec<ArrayRef> = Vec::with_capacity(self.fields.len());
         for field in &self.fields {
@@ -166,7 +206,7 @@ impl Decoder {
             let mask = BooleanArray::from(is_bad);
             taken = taken.iter().map(|column| nullif(column, &mask).expect("a mask of the same length")).collect();
         }
-        Decoded { columns: taken, bad }
+        Decoded { columns: taken, bad, new_names: self.strangers.take() }
     }
 
     fn typed(&self, tokens: Vec<StringViewArray>, rows: usize, bad: &mut Vec<(u32, Reason)>) -> Vec<ArrayRef> {
@@ -357,6 +397,7 @@ struct Walk<'a> {
     names: &'a Names,
     order: &'a mut Vec<Option<usize>>,
     reject: bool,
+    tell: Option<&'a mut Strangers>,
     stranger: Option<String>,
     base: &'a [u8],
     start: usize,
@@ -374,7 +415,7 @@ impl Members for Walk<'_> {
     #[inline(always)]
     fn meet(&mut self, position: usize, name: &[u8]) -> Option<usize> {
         let field = self.names.find(name);
-        if field.is_none() && (self.reject || memchr::memchr(b'\\', name).is_some()) {
+        if field.is_none() && (self.reject || self.tell.is_some() || memchr::memchr(b'\\', name).is_some()) {
             return self.meet_rare(name);
         }
         if self.order.len() <= position {
@@ -405,6 +446,9 @@ impl Walk<'_> {
     fn meet_rare(&mut self, name: &[u8]) -> Option<usize> {
         let name = token::unescape(name);
         let field = self.names.find(name.as_bytes());
+        if let (None, Some(strangers)) = (field, self.tell.as_deref_mut()) {
+            strangers.meet(&name);
+        }
         if field.is_none() && self.reject && self.stranger.is_none() {
             self.stranger = Some(name);
         }

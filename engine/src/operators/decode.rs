@@ -71,18 +71,17 @@ pub struct Decode {
     schema: SchemaRef,
     /// Highest watermark per partition; never goes back.
     watermarks: BTreeMap<String, Micros>,
+    /// Told of every field that is not wanted, once.
+    tell: Option<Tell>,
 }
+
+/// What happens when a record has a field that none had before.
+pub type Tell = Box<dyn Fn(&str) + Send + Sync>;
 
 impl Decode {
     pub fn new(wanted: Wanted) -> Self {
         let unknown = if wanted.reject_unknown { Unknown::Reject } else { Unknown::Ignore };
-        let reader = match &wanted.csv {
-            None => Reader::Json(Decoder::new(&wanted.fields, unknown)),
-            Some(CsvRecords { dialect, declared }) => {
-                let whole = wanted.whole_record;
-                Reader::Csv(CsvDecoder::new(&wanted.fields, unknown, *declared, dialect.clone(), whole))
-            }
-        };
+        let reader = Reader::new(&wanted, unknown);
         let mut fields: Vec<Field> = wanted.fields.iter().map(|field| field.clone().with_nullable(true)).collect();
         fields.extend(wanted.metadata.iter().map(|name| metadata_field(name)));
         if wanted.whole_record {
@@ -92,7 +91,14 @@ impl Decode {
             fields.push(Field::new(MARK, DataType::Int64, false));
         }
         fields.push(Field::new(ROW, DataType::UInt32, false));
-        Self { wanted, reader, schema: Arc::new(Schema::new(fields)), watermarks: BTreeMap::new() }
+        Self { wanted, reader, schema: Arc::new(Schema::new(fields)), watermarks: BTreeMap::new(), tell: None }
+    }
+
+    /// Fields that are not wanted are told, once each.
+    pub fn telling(mut self, tell: Tell) -> Self {
+        self.reader = Reader::new(&self.wanted, Unknown::Tell);
+        self.tell = Some(tell);
+        self
     }
 
     pub fn schema(&self) -> SchemaRef {
@@ -110,7 +116,10 @@ impl Decode {
 
     /// Rows of one poll, with their fields where the source has types. `now` is the clock, against which a time can be too far ahead.
     pub fn push(&mut self, mut origin: Origin, columns: Option<RecordBatch>, now: Micros, out: &mut Output) {
-        let Read { mut columns, records, bad } = self.reader.read(&origin, columns.as_ref());
+        let Read { mut columns, records, bad, new_names } = self.reader.read(&origin, columns.as_ref());
+        if let Some(tell) = &self.tell {
+            new_names.iter().for_each(|name| tell(name));
+        }
         let rows = origin.rows();
         let metadata: Vec<ArrayRef> = self.wanted.metadata.iter().map(|name| metadata_column(name, &origin)).collect();
         let mut failed: Vec<RowFailure> = bad.into_iter().map(|(row, reason)| RowFailure { row, reason }).collect();
@@ -188,20 +197,32 @@ struct Read {
     /// The records as JSON objects, where they are something else.
     records: Option<StringViewArray>,
     bad: Vec<(u32, Reason)>,
+    /// Of fields that are not wanted, where somebody asks for them.
+    new_names: Vec<String>,
 }
 
 impl Reader {
+    fn new(wanted: &Wanted, unknown: Unknown) -> Self {
+        match &wanted.csv {
+            None => Self::Json(Decoder::new(&wanted.fields, unknown)),
+            Some(CsvRecords { dialect, declared }) => {
+                let whole = wanted.whole_record;
+                Self::Csv(CsvDecoder::new(&wanted.fields, unknown, *declared, dialect.clone(), whole))
+            }
+        }
+    }
+
     fn read(&mut self, origin: &Origin, typed: Option<&RecordBatch>) -> Read {
         let decoded = match (self, typed) {
             (Self::Json(decoder), None) => decoder.decode(&origin.payload, &origin.spans),
             (Self::Json(decoder), Some(typed)) => decoder.take(typed),
             (Self::Csv(decoder), _) => {
-                let csv::Decoded { columns, records, bad } =
+                let csv::Decoded { columns, records, bad, new_names } =
                     decoder.decode(&origin.payload, &origin.spans, origin.names.as_ref());
-                return Read { columns, records, bad };
+                return Read { columns, records, bad, new_names };
             }
         };
-        Read { columns: decoded.columns, records: None, bad: decoded.bad }
+        Read { columns: decoded.columns, records: None, bad: decoded.bad, new_names: decoded.new_names }
     }
 }
 

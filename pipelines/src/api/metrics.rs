@@ -46,6 +46,12 @@ const HAPPENING: &[Figure] = &[
     },
     Figure {
         kind: Kind::Counter,
+        name: "syncline_new_fields_total",
+        labels: &["pipeline"],
+        help: "Fields that a SCHEMA … EVOLVE does not declare, each counted once.",
+    },
+    Figure {
+        kind: Kind::Counter,
         name: "syncline_panics_total",
         labels: &[],
         help: "Panics in this process: each is a defect of syncline, and a line in its log.",

@@ -4,13 +4,16 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
-use syncline_dsl::plan::{Arm, Column, Keep, Plan, SinkPlan, Step, StepKind, Violation as PlanViolation, WritePlan};
+use syncline_dsl::plan::{
+    Arm, Column, Keep, Plan, SinkPlan, SortKey, Step, StepKind, Violation as PlanViolation, WritePlan,
+};
 use syncline_engine::{
     graph::{Edge, Input, Node, Work},
     ledger::outbox_topic,
     operator::Operator,
     operators::{
-        Arms, Dedup, DedupLast, Expect, Filter, Group, Lanes, Present, Project, Violation,
+        Arms, Dedup, DedupLast, Direction, Expect, Filter, Group, Lanes, Limit, Present, Project, Sort, Unnest,
+        Violation,
         arms::{ID, Ids},
         present::{Deletes, OFFSET, ORIGIN, OUT, OpenRecord, Presentation},
     },
@@ -145,6 +148,20 @@ impl<'a> Flow<'a> {
                 let after = with_column(schema, Field::new(GROUP, DataType::Utf8View, true));
                 (self.operator(step, Box::new(Group::new(key, per.join(", "))), None), after)
             }
+            StepKind::Unnest { arrays, groups } => {
+                let projection = self.projection(step, arrays, schema)?;
+                // A record's own field `_id` is no id of ours.
+                let ids = step.columns.iter().any(|column| column.name == ID && !column.visible);
+                let unnest = Unnest::new(projection, *groups, ids)
+                    .map_err(|error| expression(step, "the arrays of UNNEST", error))?;
+                let after = unnest.schema(schema);
+                (self.operator(step, Box::new(unnest), None), after)
+            }
+            StepKind::Sort { keys, most } => (self.sort(step, keys, *most, schema)?, same),
+            StepKind::Limit { count, offset } => {
+                let digest = state_digest(&BTreeMap::from([("limit", format!("{count} {offset}"))]));
+                (self.operator(step, Box::new(Limit::new(*count, *offset)), Some(digest)), same)
+            }
             StepKind::Tee { flow } => {
                 let index = self.node(step, Work::Fan, None);
                 let entry = self.steps(flow, schema.clone(), branch)?;
@@ -235,6 +252,31 @@ impl<'a> Flow<'a> {
             }
         };
         Ok(self.operator(step, operator, Some(digest)))
+    }
+
+    fn sort(
+        &mut self,
+        step: &Step,
+        keys: &[SortKey],
+        most: Option<u64>,
+        schema: &SchemaRef,
+    ) -> Result<usize, BindError> {
+        let by: Vec<String> = keys.iter().map(|key| key.sql.clone()).collect();
+        let directions: Vec<Direction> =
+            keys.iter().map(|key| Direction { descending: key.descending, nulls_first: key.nulls_first }).collect();
+        let columns: Vec<String> = schema
+            .fields()
+            .iter()
+            .map(|field| format!("{} {} {}", field.name(), field.data_type(), is_json(field)))
+            .collect();
+        let digest = state_digest(&BTreeMap::from([
+            ("by", format!("{by:?} {directions:?}")),
+            ("most", format!("{most:?}")),
+            ("columns", format!("{columns:?}")),
+        ]));
+        let sort = Sort::new(self.key(step, &by, schema)?, &directions, most, schema.clone())
+            .map_err(|detail| BindError::Plan { step: step.id.clone(), detail })?;
+        Ok(self.operator(step, Box::new(sort), Some(digest)))
     }
 
     fn sink(&mut self, step: &Step, sink: &SinkPlan, schema: &SchemaRef, branch: Branch) -> Result<usize, BindError> {

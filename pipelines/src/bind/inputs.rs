@@ -6,15 +6,14 @@ use arrow::datatypes::{Schema, SchemaRef};
 use syncline_dsl::plan::{JoinPlan, Step, UnionArm};
 use syncline_engine::{
     graph::{Edge, Input, MOST_INPUTS, Node, Work, input_step},
-    operators::{Decode, Project, TableJoin, Union},
+    operators::{Project, TableJoin, Union},
     table::{Shelf, TableInput},
 };
 use syncline_record::StepId;
 
 use super::{
-    BindError,
+    BindError, decode,
     flow::{Branch, Chain, Flow, clearing},
-    wanted,
 };
 
 /// What a join keeps over restarts are hashes of bad records: any join can read any other's.
@@ -65,7 +64,7 @@ impl Flow<'_> {
             let detail = format!("a pipeline reads from at most {MOST_INPUTS} sources");
             return Err(BindError::Plan { step: step.id.clone(), detail });
         }
-        let decode = Decode::new(wanted(&arm.source)?);
+        let decode = decode(&arm.source, &self.plan.pipeline)?;
         let before = decode.schema();
         let input = self.inputs.len();
         let source = self.edges.source(&arm.source)?;
@@ -96,7 +95,7 @@ impl Flow<'_> {
         join: &JoinPlan,
         schema: &SchemaRef,
     ) -> Result<(usize, SchemaRef), BindError> {
-        let decode = Decode::new(wanted(&join.table)?);
+        let decode = decode(&join.table, &self.plan.pipeline)?;
         let renamed = renamed(&decode.schema(), &join.alias);
         let place = |name: &String| {
             let missing =

@@ -23,7 +23,7 @@ impl Walk<'_> {
         keys: Option<&[Key]>,
         calls: &mut Vec<CallColumn>,
     ) -> Option<Expr> {
-        let resolved = self.resolve(written, scope)?;
+        let resolved = self.resolve(written, scope, None)?;
         let schema = scope.schema_of(&columns_of(&resolved))?;
         let mut rest = resolved.clone();
         let mut split = Split { planner: self.world.planner, schema: &schema, keys, calls, problem: None };

@@ -75,7 +75,7 @@ impl Walk<'_> {
             let name = named.name.as_ref().map_or_else(|| "window_start".to_owned(), |name| name.text.clone());
             return Some(Key { name, reading: None, written: String::new(), window: Some(window) });
         }
-        let written = self.resolve(&named.expr, scope)?.to_string();
+        let written = self.resolve(&named.expr, scope, None)?.to_string();
         let reading = self.read(&named.expr, scope)?;
         let name = named.name.as_ref().map_or_else(|| reading.name.clone(), |name| name.text.clone());
         Some(Key { name, reading: Some(reading), written, window: None })
@@ -113,7 +113,7 @@ impl Walk<'_> {
         let written = SqlExpr { ast: time.clone(), text: span.of(self.world.source).to_owned(), span };
         let reading = self.window_time(&written, scope)?;
         let own = reading.typed.as_column() == Some(RECORD_TIME) && self.is_metadata(RECORD_TIME, scope);
-        let by_record_time = scope.marked || own;
+        let by_record_time = !scope.ordered && (scope.marked || own);
         if let (false, Some(source)) = (by_record_time, self.endless) {
             self.say(say::needs_watermark(written.span, &written.text, source));
             return None;

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     convert::{Manner, convert, documents},
-    decode::{Unknown, mark, misfit, not_utf8},
+    decode::{Strangers, Unknown, mark, misfit, not_utf8},
     is_json, token, view,
 };
 
@@ -33,6 +33,8 @@ pub struct Decoded {
     pub records: Option<StringViewArray>,
     /// Slugs: `not-csv`, `not-utf8`, `fields`, `header`, `type`, `missing`, `unknown-field`.
     pub bad: Vec<(u32, Reason)>,
+    /// Names of columns that no file had before and that are not wanted, with [`Unknown::Tell`].
+    pub new_names: Vec<String>,
 }
 
 /// Reads the wanted fields of records. One per pipeline and task.
@@ -46,12 +48,15 @@ pub struct CsvDecoder {
     whole: bool,
     layout: Option<Layout>,
     cells: Vec<Cell>,
+    strangers: Strangers,
 }
 
 /// How the records of one file fit the fields.
 #[derive(Clone, Debug)]
 struct Layout {
     header: Option<Header>,
+    /// What the fields of a whole record are called: by the header, or by the schema.
+    names: Option<Header>,
     /// Fields of a record.
     width: usize,
     /// A record may have more.
@@ -65,7 +70,8 @@ struct Layout {
 impl CsvDecoder {
     /// `whole`: records are wanted as JSON objects too.
     pub fn new(fields: &[Field], unknown: Unknown, declared: bool, dialect: Dialect, whole: bool) -> Self {
-        Self { fields: fields.to_vec(), unknown, declared, dialect, whole, layout: None, cells: Vec::new() }
+        let (layout, cells, strangers) = (None, Vec::new(), Strangers::default());
+        Self { fields: fields.to_vec(), unknown, declared, dialect, whole, layout, cells, strangers }
     }
 
     /// Reads the records at `spans`. `header`: the names of their file's columns, in order.
@@ -89,14 +95,25 @@ impl CsvDecoder {
         self.layout = Some(layout);
         let (texts, records) = batch.columns(payload);
         let columns = self.typed(texts, spans.len(), &mut bad);
-        Decoded { columns, records, bad }
+        Decoded { columns, records, bad, new_names: self.strangers.take() }
     }
 
     /// Rows of one file come one batch after another: its layout is made once.
     fn layout(&mut self, header: Option<&Header>) -> Layout {
         match self.layout.take() {
             Some(layout) if same(layout.header.as_ref(), header) => layout,
-            _ => Layout::new(&self.fields, self.unknown, self.declared, self.whole, header),
+            _ => {
+                self.meet_strangers(header);
+                Layout::new(&self.fields, self.unknown, self.declared, self.whole, header)
+            }
+        }
+    }
+
+    fn meet_strangers(&mut self, header: Option<&Header>) {
+        if self.unknown == Unknown::Tell {
+            let names = header.iter().flat_map(|names| names.iter());
+            let strange = names.filter(|name| !self.fields.iter().any(|field| **name == *field.name().as_str()));
+            strange.for_each(|name| self.strangers.meet(name));
         }
     }
 
@@ -116,7 +133,7 @@ impl CsvDecoder {
                 }
             }
         }
-        if let (true, Some(header)) = (self.whole, &layout.header) {
+        if let (true, Some(header)) = (self.whole, &layout.names) {
             let object = |out: &mut Vec<u8>| write_object(header, record, &self.cells, &self.dialect, out);
             batch.record(row, object);
         }
@@ -172,7 +189,8 @@ impl Layout {
         let Some(names) = header else {
             let (width, open) = (fields.len(), unknown == Unknown::Ignore);
             let places = (0..fields.len()).map(Some).collect();
-            return Self { header: None, width, open, places, refused: None };
+            let names = (declared && whole).then(|| fields.iter().map(|field| field.name().as_str().into()).collect());
+            return Self { header: None, names, width, open, places, refused: None };
         };
         let place = |field: &Field| names.iter().rposition(|name| **name == *field.name().as_str());
         let places: Vec<Option<usize>> = fields.iter().map(place).collect();
@@ -186,7 +204,7 @@ impl Layout {
             (None, Some(name)) => Some(Reason::new("unknown-field", format!("`{name}` is not in the schema"))),
             (None, None) => None,
         };
-        Self { header: Some(names.clone()), width: names.len(), open: false, places, refused }
+        Self { header: Some(names.clone()), names: Some(names.clone()), width: names.len(), open: false, places, refused }
     }
 
     /// The fields of a record, when it has as many as belong there.
