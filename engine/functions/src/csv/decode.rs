@@ -112,7 +112,7 @@ impl CsvDecoder {
     fn meet_strangers(&mut self, header: Option<&Header>) {
         if self.unknown == Unknown::Tell {
             let names = header.iter().flat_map(|names| names.iter());
-            let strange = names.filter(|name| !self.fields.iter().any(|field| **name == *field.name().as_str()));
+            let strange = names.filter(|name| !self.fields.iter().any(|field| field.name().as_str() == &***name));
             strange.for_each(|name| self.strangers.meet(name));
         }
     }

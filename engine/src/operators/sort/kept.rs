@@ -73,6 +73,7 @@ pub fn released(
         payload: Buffer::from(texts.value_data()),
         spans: spans.collect(),
         texts: None,
+        names: None,
         offsets: (first + 1..).take(count).collect(),
         bytes: None,
         times: numbers(TIME)?,
