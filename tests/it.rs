@@ -18,6 +18,7 @@ mod operations_metrics;
 mod owner;
 mod readme;
 mod rooms;
+mod rows;
 mod surface;
 mod trouble;
 mod web;

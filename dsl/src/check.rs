@@ -2,6 +2,7 @@
 
 mod loops;
 mod paths;
+mod replaces;
 mod sample;
 pub(crate) mod secret;
 mod writers;
@@ -10,7 +11,7 @@ use syncline_syntax::{Diagnostic, Span};
 
 use crate::{
     catalog::Catalog,
-    message::{aggregate as say_aggregate, rows as say_rows, sinks as say_sinks, steps as say_steps},
+    message::{aggregate as say_aggregate, sinks as say_sinks, steps as say_steps},
     pipeline::DELIVERIES,
     plan::{Keep, Plan, SinkPlan, Step, StepKind, WritePlan},
     walk::Walk,
@@ -18,6 +19,7 @@ use crate::{
 
 pub(crate) use loops::feedback;
 pub(crate) use paths::same_path;
+pub(crate) use replaces::whole_inputs;
 pub(crate) use sample::not_in_sample;
 pub(crate) use writers::two_writers;
 
@@ -74,43 +76,6 @@ pub(crate) fn keep_last(plan: &Plan, walk: &mut Walk) {
             StepKind::Aggregate { .. } => say_aggregate::keep_last(place_of(dedup), place_of(insert)),
             _ => say_steps::keep_last(place_of(dedup), place_of(insert)),
         });
-    }
-}
-
-/// `ORDER BY` brings rows of all inputs into one order; `REPLACE` needs those of one input together.
-pub(crate) fn sorted_replace(plan: &Plan, walk: &mut Walk) {
-    /// Returns the order that the rows behind the flow have.
-    fn replaces<'a>(
-        flow: &'a [Step],
-        after: Option<&'a Step>,
-        found: &mut Vec<(&'a Step, &'a Step)>,
-    ) -> Option<&'a Step> {
-        let mut after = after;
-        for step in flow {
-            match &step.kind {
-                StepKind::Sort { .. } => after = Some(step),
-                // A group that goes out is an input of its own.
-                StepKind::Aggregate { .. } => after = None,
-                StepKind::Union { arms } => {
-                    for arm in arms {
-                        after = replaces(&arm.flow, None, found).or(after);
-                    }
-                }
-                StepKind::Tee { flow } => _ = replaces(flow, after, found),
-                StepKind::Fork { flows } => flows.iter().for_each(|flow| _ = replaces(flow, after, found)),
-                StepKind::Arms { arms, .. } => arms.iter().for_each(|arm| _ = replaces(&arm.flow, after, found)),
-                StepKind::Sink(SinkPlan { write: WritePlan::Replace { .. }, .. }) => {
-                    found.extend(after.map(|order| (order, step)));
-                }
-                _ => {}
-            }
-        }
-        after
-    }
-    let mut found = Vec::new();
-    replaces(&plan.flow, None, &mut found);
-    for (order, sink) in found {
-        walk.say(say_rows::sorted_replace(place_of(sink), place_of(order)));
     }
 }
 

@@ -56,7 +56,7 @@ pub fn step_digest(step: &Step) -> String {
         step.columns.iter().filter(|column| column.visible).map(|column| json!([column.name, column.kind])).collect()
     };
     hashed(&match &step.kind {
-        StepKind::Dedup { by, within, keep, order_by } => {
+        StepKind::Dedup { by, within, keep, order_by, .. } => {
             let keys: Vec<String> = by.iter().chain(order_by).cloned().collect();
             let types = if by.is_empty() { all() } else { types(&keys) };
             json!({"dedup": by, "types": types, "within": within, "keep": keep, "order_by": order_by})

@@ -84,7 +84,7 @@ fn finished(mut walk: Walk, source: Source, first: Step, mut flow: Vec<Step>) ->
     });
     if let Some(plan) = &plan {
         check::keep_last(plan, &mut walk);
-        check::sorted_replace(plan, &mut walk);
+        check::whole_inputs(plan, &mut walk);
         check::delivery(plan, &mut walk);
     }
     Compiled { plan: plan.filter(|_| !walk.broken), said: walk.said, fields: walk.intakes.swap_remove(0).fields }

@@ -224,6 +224,9 @@ pub enum StepKind {
     Dedup {
         /// SQL of the key; empty: the content of the open record.
         by: Vec<String>,
+        /// The key is the content of the row, of which NULL is a part as any value is.
+        #[serde(default)]
+        content: bool,
         /// Microseconds.
         within: Option<u64>,
         keep: Keep,

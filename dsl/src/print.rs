@@ -173,7 +173,7 @@ impl Display for Line<'_> {
         match self.0 {
             StepKind::Where { predicate, groups } => write!(f, "WHERE {predicate}{}", clears(*groups)),
             StepKind::Project { word, .. } => f.write_str(word),
-            StepKind::Dedup { by, within, keep, order_by } => {
+            StepKind::Dedup { by, within, keep, order_by, .. } => {
                 f.write_str("DEDUP")?;
                 write!(f, " BY {}", if by.is_empty() { "the content".to_owned() } else { by.join(", ") })?;
                 if let Some(within) = within {

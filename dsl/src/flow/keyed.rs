@@ -57,8 +57,9 @@ impl Walk<'_> {
             self.takes_whole_records(scope);
         }
         let id = self.id(&branch.prefix, "dedup");
-        match by.map(|by| if by.is_empty() { self.content(scope) } else { by }) {
-            Some(by) if compiled => Made::step(StepKind::Dedup { by, within, keep, order_by }, id),
+        let content = by.as_ref().is_some_and(Vec::is_empty);
+        match by.map(|by| if content { self.content(scope) } else { by }) {
+            Some(by) if compiled => Made::step(StepKind::Dedup { by, content, within, keep, order_by }, id),
             _ => Made::Nothing,
         }
     }

@@ -45,7 +45,7 @@ impl Walk<'_> {
         self.takes_whole_records(scope);
         let by = self.content(scope);
         let id = self.id(&branch.prefix, "distinct");
-        Made::step(StepKind::Dedup { by, within: None, keep: Keep::First, order_by: None }, id)
+        Made::step(StepKind::Dedup { by, content: true, within: None, keep: Keep::First, order_by: None }, id)
     }
 
     pub(super) fn order_by(

@@ -84,3 +84,11 @@ pub(crate) fn sorted_replace(sink: Span, order: Span) -> Diagnostic {
         .also(order, "brings rows of all inputs into one order")
         .help("leave ORDER BY out: a table has no order")
 }
+
+/// Of one input it needs all rows.
+pub(crate) fn thinned_replace(sink: Span, dedup: Span) -> Diagnostic {
+    Diagnostic::error(slug::SINK_CANNOT, "REPLACE cannot follow a DEDUP of elements")
+        .at(sink, "makes a group what its newest input derives, and nothing else")
+        .also(dedup, "drops elements of the newest input that an earlier one had too")
+        .help("put it in front of the UNNEST, where a repeat is a whole input, or leave it out")
+}

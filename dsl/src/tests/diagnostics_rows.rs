@@ -2,7 +2,7 @@
 
 use super::*;
 
-const MISTAKES: [(&str, &str, &str); 19] = [
+const MISTAKES: [(&str, &str, &str); 21] = [
     (
         "PIPELINE p AS FROM http('/a') |> SELECT CAST(n AS INT) AS n |> ORDER BY n |> INSERT INTO stdout();",
         "needs-window",
@@ -28,6 +28,17 @@ const MISTAKES: [(&str, &str, &str); 19] = [
         "PIPELINE p AS FROM file('a') |> SELECT CAST(n AS INT) AS n |> ORDER BY n |> REPLACE INTO sqlite('a.db', 't') PER (n);",
         "sink-cannot",
         "REPLACE INTO sqlite('a.db', 't') PER (n)",
+    ),
+    (
+        "PIPELINE p AS FROM file('a') |> SELECT DISTINCT id, UNNEST(a) AS x |> REPLACE INTO sqlite('a.db', 't') PER (id);",
+        "sink-cannot",
+        "REPLACE INTO sqlite('a.db', 't') PER (id)",
+    ),
+    (
+        "PIPELINE p AS FROM file('a') |> SELECT id, UNNEST(a) AS x \
+         |> TEE (|> DEDUP |> REPLACE INTO sqlite('a.db', 't') PER (id)) |> INSERT INTO stdout();",
+        "sink-cannot",
+        "REPLACE INTO sqlite('a.db', 't') PER (id)",
     ),
     (
         "LET net = lowr(total); PIPELINE p AS FROM file('a') |> SELECT net |> INSERT INTO stdout();",

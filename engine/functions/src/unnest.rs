@@ -37,10 +37,11 @@ pub fn element_field(field: &Field) -> Result<Field, ExprError> {
     }
 }
 
-/// Takes the arrays of a column apart. `field` is the column's; of a type without elements there are none.
-pub fn unnest(column: &ArrayRef, field: &Field) -> Unnested {
+/// Takes the arrays of a column apart. `field` is the column's; of a type without elements there are none. `written` says what the
+/// column is, to who reads of a value that is no array.
+pub fn unnest(column: &ArrayRef, field: &Field, written: &str) -> Unnested {
     match field.data_type() {
-        _ if is_json(field) => unnest_json(column, field),
+        _ if is_json(field) => unnest_json(column, written),
         DataType::List(_) => unnest_list(column),
         other => Unnested {
             rows: UInt32Array::from(Vec::<u32>::new()),
@@ -50,14 +51,14 @@ pub fn unnest(column: &ArrayRef, field: &Field) -> Unnested {
     }
 }
 
-fn unnest_json(column: &ArrayRef, field: &Field) -> Unnested {
+fn unnest_json(column: &ArrayRef, written: &str) -> Unnested {
     let column = cast(column, &DataType::Utf8View).expect("a JSON column is text");
     let tokens = column.as_string_view();
     let (mut rows, mut ranges, mut failed) = (Vec::new(), Vec::new(), Vec::new());
     for row in (0..tokens.len()).filter(|row| tokens.is_valid(*row)) {
         let token = tokens.value(row).as_bytes();
         if token.first() != Some(&b'[') {
-            let detail = format!("{}: {} is not an array", field.name(), shown::value(tokens.value(row)));
+            let detail = format!("{written}: {} is not an array", shown::value(tokens.value(row)));
             failed.push(RowFailure { row: row as u32, reason: Reason::new("cast", detail) });
         }
         for element in token::elements(token) {

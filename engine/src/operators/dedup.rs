@@ -2,7 +2,8 @@
 //!
 //! Keys are 128-bit fingerprints, so a false duplicate does not happen by accident (at 10^9 keys about 10^-21). A key may be
 //! kept more than once, at different times; the table holds each of them and asks for one that is near enough. Records whose
-//! time is at or before their own partition's watermark − w are `late`. A NULL key passes.
+//! time is at or before their own partition's watermark − w are `late`. A NULL key passes,
+//! unless the key is the content.
 //!
 //! Kept keys live in generations of an eighth of w. A generation is dropped as a whole, from disk by its segments and from memory
 //! by one sweep, when no record that is not late can be near it any more: with event time, 2 w behind every watermark (a record
@@ -37,6 +38,8 @@ struct Kept {
 /// Keeps the first of each key.
 pub struct Dedup {
     key: Projection,
+    /// The key is the content of the row: NULL is a value of it.
+    content: bool,
     within: Option<Micros>,
     kept: HashTable<Kept>,
     /// Kept since the last epoch.
@@ -51,6 +54,7 @@ impl Dedup {
     pub fn new(key: Projection, within: Option<Micros>) -> Self {
         Self {
             key,
+            content: false,
             within,
             kept: HashTable::new(),
             fresh: vec![],
@@ -58,6 +62,12 @@ impl Dedup {
             horizon: Horizon::default(),
             fingerprints: vec![],
         }
+    }
+
+    /// The key is the content of the row, so that a NULL in it is no reason to pass.
+    pub fn of_content(mut self) -> Self {
+        self.content = true;
+        self
     }
 
     fn generation(&self, time: Micros) -> Generation {
@@ -214,7 +224,7 @@ impl Operator for Dedup {
         let fields: Vec<_> = schema.fields().iter().map(|field| field.as_ref()).collect();
         let mut prints = std::mem::take(&mut self.fingerprints);
         prints.clear();
-        let valid = fingerprints(key.rows.columns(), &fields, &mut prints);
+        let valid = fingerprints(key.rows.columns(), &fields, &mut prints).filter(|_| !self.content);
         let lateness = self.horizon.over(&batch, self.within);
         let mut verdicts = Verdicts::of(batch.len());
         let (ids, ops) = (batch.row_ids(), batch.operations());

@@ -37,6 +37,8 @@ pub struct DedupLast {
     converter: RowConverter,
     within: Option<Micros>,
     newest_wins: bool,
+    /// The key is the content of the row: NULL is a value of it.
+    content: bool,
     last: HashMap<u128, Last>,
     fresh: Vec<(u128, Last)>,
     generations: BTreeSet<Generation>,
@@ -59,11 +61,18 @@ impl DedupLast {
             converter,
             within,
             newest_wins,
+            content: false,
             last: HashMap::new(),
             fresh: vec![],
             generations: BTreeSet::new(),
             horizon: Horizon::default(),
         })
+    }
+
+    /// The key is the content of the row, so that a NULL in it is no reason to pass.
+    pub fn of_content(mut self) -> Self {
+        self.content = true;
+        self
     }
 
     fn generation(&self, time: Micros) -> Generation {
@@ -111,7 +120,7 @@ impl Operator for DedupLast {
         let schema = key.rows.schema();
         let fields: Vec<_> = schema.fields().iter().map(|field| field.as_ref()).collect();
         let mut prints = vec![];
-        let valid = fingerprints(key.rows.columns(), &fields, &mut prints);
+        let valid = fingerprints(key.rows.columns(), &fields, &mut prints).filter(|_| !self.content);
         let lateness = self.horizon.over(&batch, self.within);
         let mut verdicts = Verdicts::of(batch.len());
         for (row, &print) in prints.iter().enumerate() {

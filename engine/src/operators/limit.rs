@@ -11,7 +11,7 @@ use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize};
 pub struct Limit {
     count: u64,
     offset: u64,
-    /// Rows that came so far.
+    /// Rows that came so far, up to the last that is taken.
     seen: u64,
     /// Of them since the last epoch.
     fresh: u64,
@@ -37,8 +37,11 @@ impl Operator for Limit {
                 continue;
             }
             *kept = self.seen >= self.offset && self.seen - self.offset < self.count;
-            self.seen += 1;
-            self.fresh += 1;
+            // Behind the last that is taken nothing has to be counted, or kept.
+            if self.seen < self.offset.saturating_add(self.count) {
+                self.seen += 1;
+                self.fresh += 1;
+            }
             if !*kept {
                 filtered.push(row);
             }

@@ -20,6 +20,9 @@ use kept::{bodies, of_batch, read, released};
 /// Rows of one batch that goes out.
 const CHUNK: usize = 1_024;
 
+/// Original bytes of one batch that goes out, beside those of its last row. Offsets into them have 31 bits.
+const CHUNK_BYTES: usize = 32 << 20;
+
 /// There is one order.
 const ONLY: Generation = 0;
 
@@ -79,7 +82,7 @@ impl Sort {
 
     /// Takes rows in the form in which they are kept.
     fn keep(&mut self, rows: RecordBatch) -> Result<(), String> {
-        let keys = self.keys.apply(&rows).rows;
+        let keys = self.keys.apply(&kept::rows(&rows, &self.schema)?).rows;
         let keys = self.converter.convert_columns(keys.columns()).map_err(|error| error.to_string())?;
         let batch = self.batches.len() as u32;
         self.order.extend(keys.iter().enumerate().map(|(row, key)| (key.as_ref().into(), batch, row as u32)));
@@ -122,6 +125,17 @@ impl Sort {
     }
 }
 
+/// How many of the rows at these places go out in one batch.
+fn chunk(batches: &[RecordBatch], places: &[(usize, usize)]) -> usize {
+    let mut bytes = 0;
+    let before = places.iter().take(CHUNK).take_while(|(batch, row)| {
+        let fits = bytes < CHUNK_BYTES;
+        bytes += kept::length(&batches[*batch], *row);
+        fits
+    });
+    before.count()
+}
+
 impl Operator for Sort {
     fn push(&mut self, batch: Batch, out: &mut Output) -> Result<(), Halt> {
         let broken = |out: &Output, detail| Halt::Broken { step: out.step().clone(), detail };
@@ -146,7 +160,10 @@ impl Operator for Sort {
         let order = self.in_order();
         let batches = std::mem::take(&mut self.batches);
         let mut number = 0;
-        for places in order.chunks(CHUNK) {
+        let mut rest = order.as_slice();
+        while !rest.is_empty() {
+            let (places, behind) = rest.split_at(chunk(&batches, rest));
+            rest = behind;
             let batch = released(&batches, places, number, out.step(), self.lowest, &self.schema);
             out.release(batch.map_err(|detail| Halt::Broken { step: out.step().clone(), detail })?);
             number += places.len() as u64;

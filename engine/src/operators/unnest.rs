@@ -24,6 +24,8 @@ const ELEMENT: &str = "element";
 
 pub struct Unnest {
     arrays: Projection,
+    /// The arrays as the pipeline has them, for who is told of one that is none.
+    written: Vec<String>,
     elements: Vec<Field>,
     clears_groups: bool,
     /// `_id` says which derived row of its record a row is.
@@ -31,9 +33,9 @@ pub struct Unnest {
 }
 
 impl Unnest {
-    pub fn new(arrays: Projection, clears_groups: bool, ids: bool) -> Result<Self, ExprError> {
+    pub fn new(arrays: Projection, written: Vec<String>, clears_groups: bool, ids: bool) -> Result<Self, ExprError> {
         let elements = arrays.schema().fields().iter().map(|field| element_field(field)).collect::<Result<_, _>>()?;
-        Ok(Self { arrays, elements, clears_groups, ids })
+        Ok(Self { arrays, written, elements, clears_groups, ids })
     }
 
     /// The columns that come out for rows with columns `input`.
@@ -126,8 +128,8 @@ impl Operator for Unnest {
     fn push(&mut self, batch: Batch, out: &mut Output) -> Result<(), Halt> {
         let arrays = self.arrays.apply(&batch.rows);
         let schema = self.arrays.schema();
-        let columns = arrays.rows.columns().iter().zip(schema.fields());
-        let taken: Vec<Unnested> = columns.map(|(column, field)| unnest(column, field)).collect();
+        let columns = arrays.rows.columns().iter().zip(schema.fields()).zip(&self.written);
+        let taken: Vec<Unnested> = columns.map(|((column, field), written)| unnest(column, field, written)).collect();
         let failed = of_rows(&batch, once_each(arrays.failed, &taken));
         let lengths: Vec<Vec<Range>> = taken.iter().map(|unnested| ranges(unnested, batch.len())).collect();
         let mut made = Made { places: vec![vec![]; taken.len()], ..Made::default() };

@@ -104,7 +104,7 @@ impl<'a> Flow<'a> {
                 let after = project.schema();
                 (self.operator(step, Box::new(project), None), after)
             }
-            StepKind::Dedup { by, within, keep, order_by } => {
+            StepKind::Dedup { by, within, keep, order_by, .. } => {
                 let by = match by.is_empty() {
                     false => by.clone(),
                     true if open && schema.column_with_name(RECORD).is_some() => vec![RECORD.to_owned()],
@@ -152,7 +152,8 @@ impl<'a> Flow<'a> {
                 let projection = self.projection(step, arrays, schema)?;
                 // A record's own field `_id` is no id of ours.
                 let ids = step.columns.iter().any(|column| column.name == ID && !column.visible);
-                let unnest = Unnest::new(projection, *groups, ids)
+                let written = arrays.iter().map(|(_, sql)| sql.clone()).collect();
+                let unnest = Unnest::new(projection, written, *groups, ids)
                     .map_err(|error| expression(step, "the arrays of UNNEST", error))?;
                 let after = unnest.schema(schema);
                 (self.operator(step, Box::new(unnest), None), after)
@@ -242,13 +243,15 @@ impl<'a> Flow<'a> {
             ("keep", format!("{keep:?} {order_by:?}")),
         ]));
         let within = within.map(|within| within as i64);
+        let content = matches!(step.kind, StepKind::Dedup { content: true, .. });
         let operator: Box<dyn Operator> = match order_by {
+            None if content => Box::new(Dedup::new(key, within).of_content()),
             None => Box::new(Dedup::new(key, within)),
             Some(order_by) => {
                 let version = self.key(step, &[order_by.to_owned()], schema)?;
                 let last = DedupLast::new(key, version, within, keep == Keep::Last)
                     .map_err(|detail| BindError::Plan { step: step.id.clone(), detail })?;
-                Box::new(last)
+                Box::new(if content { last.of_content() } else { last })
             }
         };
         Ok(self.operator(step, operator, Some(digest)))

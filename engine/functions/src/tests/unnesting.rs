@@ -10,7 +10,7 @@ use crate::*;
 /// `row: token` of each element, then the failures.
 fn unnested(rows: &arrow::array::RecordBatch) -> Vec<String> {
     let field = rows.schema().field(0).clone();
-    let unnested = unnest(rows.column(0), &field);
+    let unnested = unnest(rows.column(0), &field, field.name());
     let element = element_field(&field).unwrap();
     let lines = unnested.rows.values().iter().enumerate().map(|(index, row)| {
         let mut out = format!("{row}: ").into_bytes();

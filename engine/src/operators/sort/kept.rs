@@ -5,7 +5,7 @@
 use std::{io::Cursor, sync::Arc};
 
 use arrow::{
-    array::{ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, UInt32Array},
+    array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StringViewArray, UInt32Array},
     buffer::Buffer,
     compute::interleave_record_batch,
     datatypes::{DataType, Field, Int64Type, Schema, SchemaRef},
@@ -19,6 +19,8 @@ use crate::{operator::Damaged, segment::SEGMENT_BYTES};
 const BYTES: &str = "__bytes";
 /// Its time.
 const TIME: &str = "__time";
+/// Its headers, as JSON text.
+const HEADERS: &str = "__headers";
 /// When it was taken in.
 const TAKEN: &str = "__taken";
 
@@ -28,6 +30,7 @@ pub fn schema(rows: &Schema) -> Schema {
     fields.push(Arc::new(Field::new(BYTES, DataType::Binary, false)));
     fields.push(Arc::new(Field::new(TIME, DataType::Int64, false)));
     fields.push(Arc::new(Field::new(TAKEN, DataType::Int64, false)));
+    fields.push(Arc::new(Field::new(HEADERS, DataType::Utf8View, true)));
     Schema::new(fields)
 }
 
@@ -41,6 +44,7 @@ pub fn of_batch(batch: &Batch) -> Result<RecordBatch, String> {
     columns.push(Arc::new(BinaryArray::from_iter_values(rows().map(|row| origin.bytes_of(row)))));
     columns.push(Arc::new(Int64Array::from_iter_values(rows().map(|row| origin.times[row]))));
     columns.push(Arc::new(Int64Array::from_iter_values(rows().map(|row| origin.ingested_at.get(row)))));
+    columns.push(Arc::new(StringViewArray::from_iter(rows().map(|row| origin.headers.get(row)))));
     let rows = RecordBatch::try_new(Arc::new(schema(&given)), columns).map_err(|error| error.to_string())?;
     Ok(compact(&rows))
 }
@@ -78,18 +82,32 @@ pub fn released(
         bytes: None,
         times: numbers(TIME)?,
         ingested_at: syncline_record::Instants::Each(numbers(TAKEN)?),
-        headers: Headers::Absent,
+        headers: headers(column(HEADERS)?.as_string_view()),
         keys: None,
     };
-    let mut columns: Vec<ArrayRef> = vec![];
-    for field in schema.fields() {
-        columns.push(match field.name() == ROW {
-            true => Arc::new(UInt32Array::from_iter_values(0..count as u32)),
-            false => column(field.name())?.clone(),
-        });
+    Ok(Batch { origin: Arc::new(origin), rows: rows(&kept, schema)?, watermark })
+}
+
+/// Rows that are kept, as an expression over the columns of the step reads them.
+pub fn rows(kept: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, String> {
+    let column = |name: &String| kept.column_by_name(name).cloned().ok_or_else(|| format!("no column {name}"));
+    let columns = schema.fields().iter().map(|field| match field.name() == ROW {
+        true => Ok(Arc::new(UInt32Array::from_iter_values(0..kept.num_rows() as u32)) as ArrayRef),
+        false => column(field.name()),
+    });
+    RecordBatch::try_new(schema.clone(), columns.collect::<Result<_, _>>()?).map_err(|error| error.to_string())
+}
+
+fn headers(texts: &StringViewArray) -> Headers {
+    match texts.null_count() == texts.len() {
+        true => Headers::Absent,
+        false => Headers::Each(texts.iter().map(|text| text.map(Arc::from)).collect()),
     }
-    let rows = RecordBatch::try_new(schema.clone(), columns).map_err(|error| error.to_string())?;
-    Ok(Batch { origin: Arc::new(origin), rows, watermark })
+}
+
+/// How long the original of a row is.
+pub fn length(rows: &RecordBatch, row: usize) -> usize {
+    rows.column_by_name(BYTES).map_or(0, |texts| texts.as_binary::<i32>().value_length(row) as usize)
 }
 
 /// Rows as bodies that fit into a segment, as far as they can be told apart beforehand.

@@ -203,3 +203,11 @@ fn shown_time(id: u64, seconds: i64) -> String {
 fn the_end_of_the_inputs_has_nothing_to_set_free() {
     timed().input([at("1", 0)]).output(&[r#"{"id":1,"at":"2026-11-20T00:00:00Z"}"#]).finish().output(&[]);
 }
+
+#[test]
+fn a_null_key_passes_unless_it_is_part_of_a_content() {
+    let records = [r#"{"a":1}"#, r#"{"a":1}"#, r#"{"a":1,"b":2}"#, r#"{"a":1,"b":null}"#];
+    let dedup = |schema: &Schema| Dedup::new(by(&["a", "b"], schema), None);
+    given(&["a", "b"], |schema| Box::new(dedup(schema))).input(records).fates("4 passed");
+    given(&["a", "b"], |schema| Box::new(dedup(schema).of_content())).input(records).fates("2 passed · 2 duplicate");
+}

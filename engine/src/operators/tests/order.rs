@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
+use syncline_functions::{Planner, Projection};
 
 use crate::{
     operator::{
@@ -10,6 +11,7 @@ use crate::{
         harness::{by, given},
     },
     operators::{Direction, Limit, Sort},
+    simulation::pipeline::typed,
 };
 
 fn sort(descending: bool, most: Option<u64>) -> impl Fn(&Schema) -> Box<dyn Operator> {
@@ -35,6 +37,26 @@ fn rows_come_out_in_order_at_the_end_and_equal_ones_as_they_came() {
         .fates("4 absorbed")
         .finish()
         .output(&[r#"{"n":-1,"id":3}"#, r#"{"n":3,"id":1}"#, r#"{"n":3,"id":4}"#, r#"{"n":null,"id":2}"#]);
+}
+
+#[test]
+fn a_key_that_is_computed_orders_before_and_after_a_restart_and_a_row_without_one_is_dead() {
+    let sort = |schema: &Schema| -> Box<dyn Operator> {
+        let planner = Planner::new();
+        let key = vec![("k".to_owned(), typed(&planner, "CAST(n AS BIGINT)", schema))];
+        let key = Projection::new(&planner, key, schema).expect("a cast");
+        let directions = [Direction { descending: false, nulls_first: false }];
+        Box::new(Sort::new(key, &directions, None, Arc::new(schema.clone())).expect("numbers have an order"))
+    };
+    let sorted = [r#"{"n":1,"id":5}"#, r#"{"n":2,"id":3}"#, r#"{"n":"3","id":1}"#];
+    given(&["n", "id"], sort)
+        .input([record(r#""3""#, 1), record(r#""x""#, 2), record("2", 3)])
+        .fates("2 absorbed · 1 dead (n: `\"x\"` is not a BIGINT)")
+        .epoch(0)
+        .restart()
+        .input([record("1", 5)])
+        .finish()
+        .output(&sorted);
 }
 
 #[test]
