@@ -1,5 +1,6 @@
 //! DEDUP, held against its sentence: it drops a record iff one with the same key was kept and their times differ by less than w.
 
+use arrow::datatypes::Schema;
 use proptest::prelude::*;
 use syncline_record::{Fate, Micros};
 
@@ -208,6 +209,8 @@ fn the_end_of_the_inputs_has_nothing_to_set_free() {
 fn a_null_key_passes_unless_it_is_part_of_a_content() {
     let records = [r#"{"a":1}"#, r#"{"a":1}"#, r#"{"a":1,"b":2}"#, r#"{"a":1,"b":null}"#];
     let dedup = |schema: &Schema| Dedup::new(by(&["a", "b"], schema), None);
-    given(&["a", "b"], |schema| Box::new(dedup(schema))).input(records).fates("4 passed");
-    given(&["a", "b"], |schema| Box::new(dedup(schema).of_content())).input(records).fates("2 passed · 2 duplicate");
+    given(&["a", "b"], move |schema| Box::new(dedup(schema))).input(records).fates("4 passed");
+    given(&["a", "b"], move |schema| Box::new(dedup(schema).of_content()))
+        .input(records)
+        .fates("2 passed · 2 duplicate");
 }
