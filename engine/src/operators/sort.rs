@@ -27,7 +27,7 @@ const CHUNK_BYTES: usize = 32 << 20;
 const ONLY: Generation = 0;
 
 /// Rows beyond those that are wanted, before they are let go: sorting costs per row that stays.
-const SLACK: usize = 65_536;
+const SPARE: usize = 65_536;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Direction {
@@ -93,7 +93,7 @@ impl Sort {
 
     /// Lets go of rows that come after those that are wanted.
     fn trim(&mut self) -> Result<(), String> {
-        let Some(most) = self.most.filter(|most| self.order.len() > most.saturating_mul(2).saturating_add(SLACK))
+        let Some(most) = self.most.filter(|most| self.order.len() > most.saturating_mul(2).saturating_add(SPARE))
         else {
             return Ok(());
         };
