@@ -102,7 +102,7 @@ fn events(chance: &mut Chance, count: u64) -> Vec<Event> {
         let score = (chance.below(50) > 0).then(|| chance.below(count / 2) as i64 - 1_000);
         let shown = |value: Option<String>| value.unwrap_or("null".to_owned());
         let (quoted, number) = (kind.as_ref().map(|kind| format!("{kind:?}")), score.map(|score| score.to_string()));
-        let new = if id % 7 == 0 { r#","new":{"a":[1.0]}"# } else { "" };
+        let new = if id.is_multiple_of(7) { r#","new":{"a":[1.0]}"# } else { "" };
         let line = format!(r#"{{"id":{id},"kind":{},"score":{}{new}}}"#, shown(quoted), shown(number));
         Event { id, kind, score, line }
     };
