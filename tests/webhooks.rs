@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     chance::{Chance, soak},
-    desk::{Desk, PATIENCE, Running, house, python_reads},
+    desk::{Desk, PATIENCE, Running, house, python, python_reads},
     github::{self, PAYLOADS},
     look,
     web::{Answer, Client},
@@ -131,6 +131,78 @@ fn genuine_webhooks_are_taken_once_and_no_forged_one_gets_in() {
     let page = |step| format!("{step}: {PAYLOADS} in · {PAYLOADS} passed");
     assert_eq!(desk.books("hooks"), ["insert", "select", "source"].map(page));
     assert_eq!(desk.value("SELECT count(*) AS n FROM dead_letters"), 0);
+    holds_nothing_of_forgers_nor_the_secret(&desk);
+}
+
+/// Counted by the hour in which each came in, for the team that owns its repository. Repositories of nobody match nothing.
+const HOURLY: &str = "
+PIPELINE hourly WITH (checkpoint_every = '50 milliseconds') AS
+FROM http('/github', verify => github(secret('github/webhook')))
+|> EXTEND _headers['x-github-delivery'] AS delivery, _headers['x-github-event'] AS event, repository['full_name'] AS name
+|> TEE (|> SELECT delivery, _timestamp AS at |> INSERT INTO file('seen/'))
+|> JOIN file('repositories.csv') AS owner ON name = owner.full_name
+|> AGGREGATE COUNT(*) AS deliveries, COUNT(DISTINCT delivery) AS ids, MIN(delivery::VARCHAR) AS first
+   GROUP BY tumble(_timestamp, INTERVAL '1 hour') AS hour, owner.team AS team, event
+|> INSERT INTO sqlite('counts.db', 'hourly');
+";
+
+const REPOSITORIES: &str = "full_name,team
+Codertocat/Hello-World,core
+octo-org/octo-repo,platform
+Octocoders/Hello-World,core
+electron/electron,desktop
+github/hello-world,platform
+nobody/ever,none
+";
+
+#[test]
+fn genuine_webhooks_joined_with_a_table_are_counted_per_hour_as_an_independent_script_counts_them() {
+    let (mut chance, seed) = Chance::told("webhooks, counted");
+    let desk = desk(HOURLY);
+    desk.write("repositories.csv", REPOSITORIES);
+    deliveries(&desk, &mut chance, 1);
+    let door = free_address();
+    let (listen, ingest) = (free_address().to_string(), door.to_string());
+    let start = || desk.start(&["run", "orders.sync", "--listen", &listen, "--ingest", &ingest]);
+    let mut post = posting(&desk, door, seed);
+    for _ in 0..3 {
+        let mut running = start();
+        running.until("it takes webhooks", |_| TcpStream::connect(door).is_ok());
+        thread::sleep(Duration::from_millis(chance.between(20, 250)));
+        assert!(running.kill() && !post.ended(), "the sender was done before all kills");
+    }
+    let mut last = start();
+    post.end(PATIENCE).expect(0);
+    last.until("all is read", |_| desk.value("SELECT sum(rows_in) AS n FROM runs") == PAYLOADS);
+    last.stop().expect(0);
+    assert_eq!(look::sqlite(&desk.path("counts.db"), "SELECT count(*) FROM hourly"), [["0"]], "the hour is not over");
+    // The end of a batch ends the hour.
+    desk.ok(&["run", "orders.sync", "--once"]);
+    let folder = desk.path("");
+    let counted = python("webhooks_counts.py", &[&folder.to_string_lossy()]);
+    let counted: Vec<Vec<String>> = counted.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect();
+    assert!(counted.len() > 40, "the script counted next to nothing: {counted:?}");
+    let rows = "SELECT hour, team, event, deliveries, ids, first FROM hourly ORDER BY 1, 2, 3";
+    assert_eq!(look::sqlite(&desk.path("counts.db"), rows), counted);
+    let sum = |column: usize| counted.iter().map(|row| row[column].parse::<usize>().expect("a count")).sum::<usize>();
+    let (matched, groups) = (sum(3), counted.len());
+    let unmatched = PAYLOADS - matched;
+    assert!(unmatched > 0, "every repository belongs to somebody");
+    // Each step had its rows in one of the two runs.
+    let mut books = desk.books("hourly");
+    books.retain(|page| !page.ends_with(": 0 in"));
+    let all = |step: &str| format!("{step}: {PAYLOADS} in · {PAYLOADS} passed");
+    let expected = [
+        format!("aggregate: {matched} in · {matched} absorbed"),
+        all("extend"),
+        format!("insert: {groups} in · {groups} passed"),
+        format!("join: {PAYLOADS} in · {matched} passed · {unmatched} filtered"),
+        all("source"),
+        all("tee"),
+        all("tee/insert"),
+        all("tee/select"),
+    ];
+    assert_eq!(books, expected);
     holds_nothing_of_forgers_nor_the_secret(&desk);
 }
 

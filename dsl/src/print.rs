@@ -5,8 +5,8 @@ use std::fmt::{self, Display, Formatter};
 use crate::{
     duration,
     plan::{
-        Column, CsvPlan, FilePlan, JoinPlan, Keep, Plan, Restart, SinkPlan, SortKey, SourcePlan, Step, StepKind,
-        Value, Violation, WindowKind, WindowPlan, WritePlan,
+        Column, CsvPlan, FilePlan, JoinPlan, Keep, Plan, Restart, SinkPlan, SortKey, SourcePlan, Step, StepKind, Value,
+        Violation, WindowKind, WindowPlan, WritePlan,
     },
 };
 

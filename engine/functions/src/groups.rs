@@ -248,7 +248,13 @@ impl Groups {
             Some(values) if values.is_empty() => {
                 Ok(self.plan.keys.fields().iter().map(|key| new_empty_array(key.data_type())).collect())
             }
-            Some(values) => values.emit(EmitTo::All).map_err(ExprError::from),
+            Some(values) => {
+                let groups = values.len();
+                let keys = values.emit(EmitTo::All).map_err(ExprError::from)?;
+                // Those of several columns still know where the groups were that they have handed over.
+                values.clear_shrink(groups);
+                Ok(keys)
+            }
             None => Ok(vec![]),
         }
     }

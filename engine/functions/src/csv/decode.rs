@@ -204,7 +204,14 @@ impl Layout {
             (None, Some(name)) => Some(Reason::new("unknown-field", format!("`{name}` is not in the schema"))),
             (None, None) => None,
         };
-        Self { header: Some(names.clone()), names: Some(names.clone()), width: names.len(), open: false, places, refused }
+        Self {
+            header: Some(names.clone()),
+            names: Some(names.clone()),
+            width: names.len(),
+            open: false,
+            places,
+            refused,
+        }
     }
 
     /// The fields of a record, when it has as many as belong there.

@@ -2,6 +2,7 @@
 
 mod decoding;
 mod expressions;
+mod groups;
 mod keys;
 mod laziness;
 mod refusals;
