@@ -20,6 +20,7 @@ mod readme;
 mod rooms;
 mod rows;
 mod surface;
+mod time;
 mod trouble;
 mod web;
 mod webhooks;

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::{
     expression::column_sql,
     hidden::reads,
-    plan::{Column, Plan, SinkPlan, Step, StepKind, WritePlan},
+    plan::{Column, JoinPlan, Plan, SinkPlan, Step, StepKind, WritePlan},
 };
 
 impl Plan {
@@ -73,6 +73,11 @@ pub fn step_digest(step: &Step) -> String {
             json!({"sort": keys, "most": most, "columns": columns})
         }
         StepKind::Limit { count, offset } => json!({"limit": count, "offset": offset}),
+        StepKind::Join(JoinPlan { bound: Some(bound), keys, residual, columns, left, .. }) => {
+            let types = step.columns.iter().map(|column| json!([column.name, column.kind]));
+            let types: Vec<Json> = types.collect();
+            json!({"join": keys, "bound": bound, "rest": residual, "columns": columns, "left": left, "types": types})
+        }
         StepKind::Sink(SinkPlan { place, write, columns, csv }) => {
             let mut place = json!(place);
             forget_places(&mut place);

@@ -53,11 +53,16 @@ pub(crate) fn carry(flow: &mut Vec<Step>, first: &Step, prefix: &str, planner: &
     };
     let names = per.clone();
     let per: Vec<String> = per.iter().map(|name| column_sql(planner, name)).collect();
-    // What an AGGREGATE puts out are its own rows: what was dropped before it is none of them.
+    // What an AGGREGATE or a JOIN of two sources puts out are its own rows: what was dropped before it is none of them.
     // A group is known from where all rows have come together, and from where all of its columns are there.
     let together = flow
         .iter()
-        .rposition(|step| matches!(step.kind, StepKind::Union { .. } | StepKind::Aggregate { .. }))
+        .rposition(|step| {
+            matches!(
+                step.kind,
+                StepKind::Union { .. } | StepKind::Aggregate { .. } | StepKind::Join(JoinPlan { bound: Some(_), .. })
+            )
+        })
         .map_or(0, |at| at + 1);
     let known = |place: usize| {
         let before = if place == 0 { first } else { &flow[place - 1] };
@@ -73,7 +78,7 @@ pub(crate) fn carry(flow: &mut Vec<Step>, first: &Step, prefix: &str, planner: &
         match &mut step.kind {
             StepKind::Where { groups, .. } | StepKind::Unnest { groups, .. } => *groups = true,
             StepKind::Expect { groups, violation: Violation::Drop, .. } => *groups = true,
-            StepKind::Join(JoinPlan { groups, left: false, .. }) => *groups = true,
+            StepKind::Join(JoinPlan { groups, left: false, bound: None, .. }) => *groups = true,
             _ => {}
         }
     }
@@ -94,7 +99,7 @@ fn drops(kind: &StepKind) -> bool {
         StepKind::Where { .. }
             | StepKind::Unnest { .. }
             | StepKind::Expect { violation: Violation::Drop, .. }
-            | StepKind::Join(JoinPlan { left: false, .. })
+            | StepKind::Join(JoinPlan { left: false, bound: None, .. })
     )
 }
 

@@ -11,7 +11,7 @@ use syncline_functions::Planner;
 use crate::{
     expression::is_plain,
     plan::{Arm, Column, JoinPlan, SinkPlan, Step, StepKind, UnionArm, WritePlan},
-    types::{DERIVED_ID, METADATA},
+    types::{DERIVED_ID, METADATA, RECORD_TIME},
 };
 
 /// Removes the hidden columns that nothing reads; returns those that the flow needs to begin with.
@@ -71,6 +71,17 @@ fn before_join(join: &mut JoinPlan, mut needed: BTreeSet<String>, planner: &Plan
     join.columns.retain(|name| needed.contains(name));
     let of_table = format!("{}.", join.alias);
     needed.retain(|name| !name.starts_with(&of_table));
+    if let Some(bound) = &join.bound {
+        // Behind the join it is the time of the joined row.
+        needed.remove(RECORD_TIME);
+        needed.extend(reads(&bound.own, planner));
+        let keys = join.keys.iter().flat_map(|(_, its)| reads(its, planner));
+        let read: Vec<String> = keys.chain(reads(&bound.its, planner)).chain(join.columns.iter().cloned()).collect();
+        let metadata = |name: &&&str| {
+            read.contains(&format!("{of_table}{name}")) && !join.table.fields.iter().any(|field| field.name == **name)
+        };
+        join.table.metadata = METADATA.iter().filter(metadata).map(|name| (*name).to_owned()).collect();
+    }
     needed.extend(join.keys.iter().flat_map(|(own, _)| reads(own, planner)));
     needed
 }

@@ -363,7 +363,7 @@ pub struct UnionArm {
     pub columns: Vec<(String, String)>,
 }
 
-/// A table that is read whole, and again from time to time.
+/// A table that is read whole, and again from time to time; with a bound, a second source whose rows come and go.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JoinPlan {
     /// Which way into the pipeline it is, counted from 0, the `FROM`.
@@ -383,6 +383,22 @@ pub struct JoinPlan {
     pub refresh: Option<u64>,
     /// A row that is filtered here still clears its group (`REPLACE`): see `Group`.
     pub groups: bool,
+    /// How far apart two rows may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound: Option<Box<BoundPlan>>,
+}
+
+/// `its - own` lies between `least` and `most`, both included.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoundPlan {
+    /// The columns of the times, as SQL.
+    pub own: String,
+    pub its: String,
+    /// Microseconds.
+    pub least: i64,
+    pub most: i64,
+    /// How long `own` is before the record's time.
+    pub behind: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -437,11 +453,7 @@ impl Plan {
     /// The sources whose rows go through the pipeline, in the order of the file; tables that are joined are none.
     pub fn sources(&self) -> Vec<&SourcePlan> {
         let mut all = vec![&self.source];
-        self.each_step(&mut |step| {
-            if let StepKind::Union { arms } = &step.kind {
-                all.extend(arms.iter().map(|arm| &arm.source));
-            }
-        });
+        self.each_step(&mut |step| all.extend(step.sources()));
         all
     }
 
@@ -449,7 +461,7 @@ impl Plan {
     pub fn tables(&self) -> Vec<&SourcePlan> {
         let mut all = vec![];
         self.each_step(&mut |step| {
-            if let StepKind::Join(join) = &step.kind {
+            if let StepKind::Join(join @ JoinPlan { bound: None, .. }) = &step.kind {
                 all.push(&join.table);
             }
         });

@@ -5,8 +5,8 @@ use std::fmt::{self, Display, Formatter};
 use crate::{
     duration,
     plan::{
-        Column, CsvPlan, FilePlan, JoinPlan, Keep, Plan, Restart, SinkPlan, SortKey, SourcePlan, Step, StepKind, Value,
-        Violation, WindowKind, WindowPlan, WritePlan,
+        BoundPlan, Column, CsvPlan, FilePlan, JoinPlan, Keep, Plan, Restart, SinkPlan, SortKey, SourcePlan, Step,
+        StepKind, Value, Violation, WindowKind, WindowPlan, WritePlan,
     },
 };
 
@@ -145,8 +145,15 @@ fn joined(f: &mut Formatter<'_>, join: &JoinPlan, indent: &str) -> fmt::Result {
         writeln!(f, "{indent}         read again every {}", duration::shown(refresh))?;
     }
     let keys = join.keys.iter().map(|(own, its)| format!("{own} = {its}"));
+    if let Some(BoundPlan { own, its, least, most, .. }) = join.bound.as_deref() {
+        writeln!(f, "{indent}    where {its} - {own} is {} to {}", signed(*least), signed(*most))?;
+    }
     writeln!(f, "{indent}    on {}", keys.chain(join.residual.clone()).collect::<Vec<_>>().join(" AND "))?;
     writeln!(f, "{indent}    takes {}", listed(&join.columns))
+}
+
+fn signed(micros: i64) -> String {
+    format!("{}{}", if micros < 0 { "-" } else { "" }, duration::shown(micros.unsigned_abs()))
 }
 
 fn project(f: &mut Formatter<'_>, step: &Step, columns: &[(String, String)], indent: &str) -> fmt::Result {

@@ -18,11 +18,13 @@ pub(crate) struct ScopeColumn {
     pub undeclared: bool,
     /// What it is made of did not compile: who reads it is not judged.
     pub broken: bool,
+    /// It is the record's own time, or so many microseconds before it (the start of a window, whose record is at its end).
+    pub time: Option<u64>,
 }
 
 impl ScopeColumn {
     pub fn visible(field: Field) -> Self {
-        Self { field, visible: true, undeclared: false, broken: false }
+        Self { field, visible: true, undeclared: false, broken: false, time: None }
     }
 
     pub fn hidden(field: Field) -> Self {

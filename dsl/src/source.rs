@@ -12,7 +12,7 @@ use crate::{
     place::{self, Resolved, Use},
     plan::{FieldPlan, Open, Place, SourcePlan, TypePlan},
     scope::{Scope, ScopeColumn, same_name},
-    types::{METADATA, metadata_field},
+    types::{METADATA, RECORD_TIME, metadata_field},
     walk::{Intake, Walk},
 };
 
@@ -136,6 +136,9 @@ impl<'a> Walk<'a> {
                 scope.columns.extend(fields.map(ScopeColumn::visible));
                 scope.evolves = schema.evolves;
                 scope.open = schema.evolves.then(Open::default);
+                let event = schema.event_time.as_ref().map(|event| event.column.as_str());
+                let is_time = |column: &&mut ScopeColumn| Some(column.name()) == event;
+                scope.columns.iter_mut().filter(is_time).for_each(|column| column.time = Some(0));
             }
             None => {
                 scope.open = Some(Open::default());
@@ -147,7 +150,11 @@ impl<'a> Walk<'a> {
             }
         }
         let hidden = METADATA.iter().filter(|name| !scope.columns.iter().any(|column| same_name(column.name(), name)));
-        let hidden: Vec<ScopeColumn> = hidden.map(|name| ScopeColumn::hidden(metadata_field(name))).collect();
+        let hidden = hidden.map(|name| ScopeColumn {
+            time: (*name == RECORD_TIME && !scope.marked).then_some(0),
+            ..ScopeColumn::hidden(metadata_field(name))
+        });
+        let hidden: Vec<ScopeColumn> = hidden.collect();
         scope.columns.extend(hidden);
         scope
     }

@@ -229,11 +229,11 @@ fn dropped(count: &ast::Dropped, plan: &Plan, said: &mut Vec<Diagnostic>) -> Opt
     let mut reasons: Vec<String> = DROPPED.iter().map(|fate| fate.as_str().to_owned()).collect();
     plan.each_step(&mut |step| match &step.kind {
         StepKind::Expect { name, .. } => reasons.push(name.clone()),
-        StepKind::Join(join) if !join.left && !reasons.iter().any(|known| known == UNMATCHED) => {
-            reasons.push(UNMATCHED.to_owned());
-        }
+        StepKind::Join(join) if !join.left || join.bound.is_some() => reasons.push(UNMATCHED.to_owned()),
         _ => {}
     });
+    reasons.sort_by_key(|reason| reason == UNMATCHED);
+    reasons.dedup();
     if !reasons.contains(&because.text) {
         said.push(say::no_such_reason(because.span, &because.text, &reasons));
         return None;

@@ -20,6 +20,9 @@ const MOST_DIGITS: u64 = 38;
 pub const METADATA: [&str; 8] =
     ["_key", "_topic", "_partition", "_offset", "_timestamp", "_headers", "_source", "_ingested_at"];
 
+/// The record's time, where no `SCHEMA` names another.
+pub const RECORD_TIME: &str = "_timestamp";
+
 /// The column that the arms of a `SHARD` have beside those: the id of a derived row.
 pub const DERIVED_ID: &str = "_id";
 

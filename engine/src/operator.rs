@@ -71,9 +71,10 @@ pub trait Operator: Send {
         Ok(())
     }
 
-    /// The epoch is closed: hands over what changed. Steps without state have nothing to say.
-    fn close(&mut self, _epoch: Epoch) -> Delta {
-        Delta::default()
+    /// The epoch is closed: hands over what changed. Steps without state have nothing to say. A step that cannot halts the pipeline:
+    /// nothing of the epoch is committed.
+    fn close(&mut self, _epoch: Epoch, _step: &StepId) -> Result<Delta, Halt> {
+        Ok(Delta::default())
     }
 
     /// At the start: takes back a body that `close` handed over. Bodies of a generation come in the order of their epochs.

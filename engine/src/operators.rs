@@ -14,6 +14,7 @@ pub mod limit;
 pub mod present;
 pub mod project;
 pub mod sort;
+pub mod time_join;
 pub mod union;
 pub mod unnest;
 
@@ -30,6 +31,7 @@ pub use limit::Limit;
 pub use present::Present;
 pub use project::Project;
 pub use sort::{Direction, Sort};
+pub use time_join::TimeJoin;
 pub use union::Union;
 pub use unnest::Unnest;
 

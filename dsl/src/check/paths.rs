@@ -8,7 +8,7 @@ use crate::{
     message::source as say,
     names::Names,
     place::{identity, thing},
-    plan::{Place, Plan, StepKind},
+    plan::{Place, Plan},
 };
 
 pub(crate) fn same_path(plans: &[(usize, &Plan)], names: &Names, catalog: &Catalog) -> Vec<Charge> {
@@ -36,10 +36,6 @@ pub(crate) fn same_path(plans: &[(usize, &Plan)], names: &Names, catalog: &Catal
 fn sources<'a>(index: usize, plan: &'a Plan, names: &Names) -> Vec<(Span, &'a Place)> {
     let first = names.pipelines.get(index).map(|pipeline| (pipeline.flow.source.span, &plan.source.place));
     let mut all: Vec<_> = first.into_iter().collect();
-    plan.each_step(&mut |step| {
-        if let StepKind::Union { arms } = &step.kind {
-            all.extend(arms.iter().map(|arm| (place_of(step), &arm.source.place)));
-        }
-    });
+    plan.each_step(&mut |step| all.extend(step.sources().into_iter().map(|source| (place_of(step), &source.place))));
     all
 }

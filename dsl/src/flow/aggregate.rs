@@ -58,10 +58,8 @@ impl Walk<'_> {
         }
         let (Some(keys), false) = (keys, items.iter().any(Option::is_none)) else { return Made::Lost };
         let Some(after) = answers(&keys, &calls) else { return Made::Lost };
-        let mut outputs: Vec<(ScopeColumn, String)> = keys
-            .iter()
-            .map(|key| (ScopeColumn::visible(key.field()), column_sql(self.world.planner, &key.name)))
-            .collect();
+        let mut outputs: Vec<(ScopeColumn, String)> =
+            keys.iter().map(|key| (key.column(), column_sql(self.world.planner, &key.name))).collect();
         for (item, made) in aggregate.items.iter().zip(items.into_iter().flatten()) {
             let Some((sql, typed)) = self.item_typed(&item.expr, &made, &after) else { return Made::Lost };
             let name =
@@ -163,6 +161,15 @@ fn answers(keys: &[Key], calls: &[CallColumn]) -> Option<DFSchema> {
 }
 
 impl Key {
+    /// A window goes out as a record whose time is the last instant of it.
+    fn column(&self) -> ScopeColumn {
+        let time = self.window.as_ref().filter(|window| window.by_record_time).and_then(|window| match window.kind {
+            WindowKind::Tumble { size } | WindowKind::Hop { size, .. } => Some(size - 1),
+            WindowKind::Session { .. } => None,
+        });
+        ScopeColumn { time, ..ScopeColumn::visible(self.field()) }
+    }
+
     fn field(&self) -> datafusion::arrow::datatypes::Field {
         use datafusion::arrow::datatypes::Field;
         match &self.reading {

@@ -1,13 +1,17 @@
-//! JOIN with a table that is read whole: more columns for each row, from the rows of the table that belong to it.
+//! JOIN: more columns for each row, from the rows of a table that is read whole, or of a second source that never ends.
 //!
 //! The condition is taken apart at its ANDs: an equality of the two sides is a key by which the table is kept, the rest is judged on
-//! each pair. The two sides of a key are made one type here, so that equal values are equal bytes.
+//! each pair. The two sides of a key are made one type here, so that equal values are equal bytes. What two endless sides say about
+//! their times is taken out of the condition first: see `bound`.
+
+mod bound;
 
 use datafusion::arrow::datatypes::Field;
 use sqlparser::ast::{BinaryOperator, Expr, Spanned};
 use syncline_functions::{is_json, sql_type_of};
 use syncline_syntax::{Span, ast};
 
+use self::bound::Times;
 use super::{Branch, Made, finished};
 use crate::{
     duration,
@@ -36,6 +40,7 @@ const INTEGERS: [&str; 8] = [
 struct Condition {
     keys: Vec<(String, String)>,
     rest: Vec<String>,
+    times: Times,
     broken: bool,
 }
 
@@ -79,14 +84,9 @@ impl Walk<'_> {
             self.say(say::join_alias_twice(alias.span, &alias.text));
             return Made::Lost;
         }
-        if let Some(endless) = source.endless {
-            let condition = match &join.on {
-                Some(ast::JoinOn::On(on)) => on.span,
-                Some(ast::JoinOn::Using(columns)) => columns.span,
-                None => keyword,
-            };
-            self.say(say::join_endless(endless, condition));
-            return Made::Lost;
+        let endless = source.endless;
+        if let (Some(refresh), Some(_)) = (&join.source.refresh, endless) {
+            self.say(say_source::refresh(refresh.span));
         }
         let refresh = join.source.refresh.as_ref().and_then(|period| self.period(period));
         let intake = source.intake;
@@ -94,19 +94,30 @@ impl Walk<'_> {
         let Some(plan) = self.source_plan(source, Vec::new()) else { return Made::Lost };
         let joined = Joined { alias: alias.text.clone(), intake, open: table.open.is_some() && !table.evolves };
         scope.tables.push(joined.clone());
-        let columns: Vec<ScopeColumn> = table
-            .visible()
+        let columns: Vec<ScopeColumn> = (table.columns.iter())
+            .filter(|column| column.visible || endless.is_some())
             .map(|column| ScopeColumn {
                 visible: false,
                 undeclared: false,
+                time: column.time.filter(|_| endless.is_some()),
                 ..column.renamed(&joined.column(column.name()))
             })
             .collect();
         scope.columns.extend(columns);
-        let condition = self.join_condition(join, keyword, &joined, scope);
+        let condition = self.join_condition(join, keyword, &joined, endless.is_some(), scope);
         if condition.broken || lost {
             return Made::Lost;
         }
+        let bound = match endless {
+            Some(endless) => {
+                let Some(bound) = self.bound(&condition.times, join, (keyword, endless), &joined, scope) else {
+                    return Made::Lost;
+                };
+                self.endless = self.endless.or(Some(endless));
+                Some(Box::new(bound))
+            }
+            None => None,
+        };
         let residual = (!condition.rest.is_empty()).then(|| condition.rest.join(" AND "));
         let of_table = |column: &&ScopeColumn| joined.bare(column.name()).is_some();
         let columns = scope.columns.iter().filter(of_table).map(|column| column.name().to_owned()).collect();
@@ -120,7 +131,11 @@ impl Walk<'_> {
             columns,
             refresh,
             groups: false,
+            bound,
         };
+        if plan.bound.is_some() {
+            bound::leave(scope);
+        }
         Made::step(StepKind::Join(plan), id)
     }
 
@@ -139,7 +154,14 @@ impl Walk<'_> {
         None
     }
 
-    fn join_condition(&mut self, join: &ast::Join, keyword: Span, table: &Joined, scope: &mut Scope) -> Condition {
+    fn join_condition(
+        &mut self,
+        join: &ast::Join,
+        keyword: Span,
+        table: &Joined,
+        endless: bool,
+        scope: &mut Scope,
+    ) -> Condition {
         let mut condition = Condition::default();
         let span = match &join.on {
             None => {
@@ -157,6 +179,9 @@ impl Walk<'_> {
                 let mut parts = Vec::new();
                 conjuncts(&on.ast, &mut parts);
                 for part in parts {
+                    if endless && self.time_part(&self.part_of(part, on), table, scope, &mut condition.times) {
+                        continue;
+                    }
                     self.join_part(part, on, table, scope, &mut condition);
                 }
                 on.span

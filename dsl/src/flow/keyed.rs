@@ -10,15 +10,12 @@ use crate::{
     message::{names as say_names, steps as say, values as say_values},
     plan::{Arm, Keep, StepKind},
     scope::{Scope, ScopeColumn, same_name},
-    types::{DERIVED_ID, TIMESTAMP},
+    types::{DERIVED_ID, RECORD_TIME, TIMESTAMP},
     walk::Walk,
 };
 
 /// Most lanes of a SHARD: each is a thread's worth of order to keep and, in a topic, a partition.
 const MOST_LANES: u64 = 10_000;
-
-/// Where a record time is read, when nothing else says what is last.
-const RECORD_TIME: &str = "_timestamp";
 
 impl Walk<'_> {
     pub(super) fn dedup(&mut self, step: &ast::Step, dedup: &ast::Dedup, scope: &mut Scope, branch: &Branch) -> Made {

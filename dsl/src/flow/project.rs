@@ -7,7 +7,7 @@ use syncline_syntax::{Span, ast};
 
 use super::{Branch, Made};
 use crate::{
-    expression::{Arrays, column_sql},
+    expression::{Arrays, Reading, column_sql},
     message::{names as say, steps as say_steps},
     plan::{Open, StepKind},
     scope::{Found, Gone, How, Scope, ScopeColumn, output_field},
@@ -100,7 +100,7 @@ impl Walk<'_> {
                 if !plain {
                     selected.made.push(name.clone());
                 }
-                Output { column: ScopeColumn::visible(output_field(&name, reading.typed.field())), sql: reading.sql }
+                made(&name, reading, scope)
             }
             None => Output { column: ScopeColumn::broken(&name), sql: "NULL".into() },
         };
@@ -181,10 +181,7 @@ impl Walk<'_> {
                 continue;
             }
             let output = match reading {
-                Some(reading) => Output {
-                    column: ScopeColumn::visible(output_field(&name, reading.typed.field())),
-                    sql: reading.sql,
-                },
+                Some(reading) => made(&name, reading, scope),
                 None => Output { column: ScopeColumn::broken(&name), sql: "NULL".into() },
             };
             set.push(name);
@@ -226,10 +223,7 @@ impl Walk<'_> {
                 continue;
             }
             let output = match reading {
-                Some(reading) => Output {
-                    column: ScopeColumn::visible(output_field(&name, reading.typed.field())),
-                    sql: reading.sql,
-                },
+                Some(reading) => made(&name, reading, scope),
                 None => Output { column: ScopeColumn::broken(&name), sql: "NULL".into() },
             };
             set.push(name);
@@ -339,6 +333,16 @@ impl Walk<'_> {
         scope.columns = outputs.into_iter().map(|output| output.column).collect();
         let id = self.id(&branch.prefix, &word.to_lowercase());
         Made::step(StepKind::Project { word: word.to_owned(), columns }, id)
+    }
+}
+
+/// A column made by an expression. One that only takes another name is still the record's time, if it was.
+fn made(name: &str, reading: Reading, scope: &Scope) -> Output {
+    let taken = reading.typed.as_column().and_then(|taken| scope.columns.iter().find(|column| column.name() == taken));
+    let field = output_field(name, reading.typed.field());
+    Output {
+        column: ScopeColumn { time: taken.and_then(|taken| taken.time), ..ScopeColumn::visible(field) },
+        sql: reading.sql,
     }
 }
 

@@ -105,6 +105,7 @@ impl Walk<'_> {
         }
         let mut columns = Vec::new();
         let mut fits = true;
+        let mut timeless = Vec::new();
         for (index, column) in outer.iter().enumerate() {
             let same = |other: &&ScopeColumn| match scope.open.is_some() {
                 true => other.name() == column.name(),
@@ -112,6 +113,9 @@ impl Walk<'_> {
             };
             let found = if by_name { own.iter().find(same) } else { own.get(index) };
             let kind = TypePlan::of(&column.field);
+            if found.is_none_or(|found| found.time != column.time) {
+                timeless.push(column.name().to_owned());
+            }
             let sql = match found {
                 None => format!("CAST(NULL AS {})", kind.0),
                 Some(found) if TypePlan::of(&found.field) == kind || found.broken || column.broken => {
@@ -126,9 +130,16 @@ impl Walk<'_> {
             columns.push((column.name().to_owned(), sql));
         }
         for name in hidden_of_both(scope, inner) {
+            let time = |scope: &Scope| scope.columns.iter().find(|column| column.name() == name).and_then(|c| c.time);
+            if time(scope) != time(inner) {
+                timeless.push(name.clone());
+            }
             let sql = column_sql(self.world.planner, &name);
             columns.push((name, sql));
         }
+        // What is the time of the rows of one side only is nobody's time behind the union.
+        let lost = |column: &&mut ScopeColumn| timeless.iter().any(|name| name == column.name());
+        scope.columns.iter_mut().filter(lost).for_each(|column| column.time = None);
         fits.then_some(columns)
     }
 

@@ -212,11 +212,45 @@ pub(crate) fn join_without_key(span: Span, alias: &str) -> Diagnostic {
         .help(format!("write {alias}.column = column, and other conditions behind AND"))
 }
 
-pub(crate) fn join_endless(span: Span, condition: Span) -> Diagnostic {
-    Diagnostic::error(slug::NEEDS_TIME_BOUND, "this JOIN would remember every row of both sides for ever")
+/// `least`, `most`: which ends are there already. `times`: how both sides call theirs.
+pub(crate) fn join_endless(
+    span: Span,
+    condition: Span,
+    (least, most): (bool, bool),
+    (own, its): &(String, String),
+    using: bool,
+) -> Diagnostic {
+    let said = match (least, most) {
+        (true, _) => format!("does not say how long after {own} its row may come"),
+        (_, true) => format!("does not say how long before {own} its row may come"),
+        _ => "does not say how far apart their times may be".to_owned(),
+    };
+    let bound = match (least, most) {
+        (true, _) => format!("{its} <= {own} + INTERVAL '1 hour'"),
+        (_, true) => format!("{its} >= {own} - INTERVAL '1 hour'"),
+        _ => format!("{its} BETWEEN {own} - INTERVAL '1 hour' AND {own} + INTERVAL '1 hour'"),
+    };
+    let diagnostic = Diagnostic::error(slug::NEEDS_TIME_BOUND, "this JOIN would remember rows of both sides for ever")
         .at(span, "never ends")
-        .also(condition, "says nothing about time")
-        .help("join a table that is read whole: file('…') without FOLLOW, with REFRESH EVERY '5 minutes'")
+        .also(condition, said);
+    let diagnostic = match using {
+        true => diagnostic.help(format!("write ON … AND {bound} in place of USING")),
+        false => diagnostic.fix("bound it", vec![Edit::insert(condition.end, format!(" AND {bound}"))]),
+    };
+    diagnostic.help("or join a table that is read whole: file('…') without FOLLOW, with REFRESH EVERY '5 minutes'")
+}
+
+pub(crate) fn join_timeless(condition: Span, endless: Span) -> Diagnostic {
+    Diagnostic::error(slug::NEEDS_TIME_BOUND, "nothing says when the rows of this JOIN are over")
+        .at(condition, "the rows before it have no time of their own any more")
+        .also(endless, "never ends")
+        .help("join before the step that changes or drops the column of the record's time")
+}
+
+pub(crate) fn join_never(condition: Span, (own, its): &(String, String)) -> Diagnostic {
+    Diagnostic::error(slug::JOIN, format!("{its} and {own} are never that near"))
+        .at(condition, "its bounds leave no time between them")
+        .help(format!("{its} BETWEEN {own} AND {own} + INTERVAL '1 hour'"))
 }
 
 pub(crate) fn join_types(left: (Span, &str), right: (Span, &str)) -> Diagnostic {

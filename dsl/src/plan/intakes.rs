@@ -1,9 +1,9 @@
-//! The ways into a plan, for who changes where its rows come from (a `TEST`).
+//! The ways into a plan.
 
-use super::{Plan, SourcePlan, Step, StepKind};
+use super::{JoinPlan, Plan, SourcePlan, Step, StepKind};
 
 impl Plan {
-    /// Calls `each` for every source and every table.
+    /// Calls `each` for every source and every table, for who changes where their rows come from (a `TEST`).
     pub fn each_intake(&mut self, each: &mut dyn FnMut(&mut SourcePlan)) {
         fn walk(flow: &mut [Step], each: &mut dyn FnMut(&mut SourcePlan)) {
             for step in flow {
@@ -24,5 +24,16 @@ impl Plan {
         }
         each(&mut self.source);
         walk(&mut self.flow, each);
+    }
+}
+
+impl Step {
+    /// The sources whose rows come in here.
+    pub fn sources(&self) -> Vec<&SourcePlan> {
+        match &self.kind {
+            StepKind::Union { arms } => arms.iter().map(|arm| &arm.source).collect(),
+            StepKind::Join(JoinPlan { table, bound: Some(_), .. }) => vec![table],
+            _ => vec![],
+        }
     }
 }

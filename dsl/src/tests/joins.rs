@@ -31,6 +31,120 @@ pipeline p · checkpoint every 200 ms
     );
 }
 
+const TIMES: &str = "
+SCHEMA paid DISCARD (order_id BIGINT NOT NULL, amount DECIMAL(12, 2), at TIMESTAMP NOT NULL, WATERMARK FOR at AS at - INTERVAL '1 minute');
+";
+
+#[test]
+fn two_endless_sides_are_joined_within_a_time_and_the_time_behind_them_is_the_later_one() {
+    let source = format!(
+        "{TIMES}
+PIPELINE p AS
+FROM http('/orders') AS o
+|> WHERE o.total > 5
+|> LEFT JOIN http('/paid') SCHEMA paid AS p
+   ON o.id = p.order_id AND p.at BETWEEN o._timestamp - INTERVAL '5 minutes' AND o._timestamp + INTERVAL '1 hour' AND p.amount >= o.least
+|> SELECT o.id, p.amount, _timestamp AS at, p._source AS way
+|> INSERT INTO stdout();"
+    );
+    assert_eq!(
+        plan_of(&source),
+        "\
+pipeline p · checkpoint every 200 ms
+  from http('/orders') · json · never ends
+       fields: total JSON, id JSON, least JSON
+       metadata: _timestamp
+  where: WHERE total > 5
+  join: LEFT JOIN http('/paid') AS p
+      from http('/paid') · json · never ends
+           fields: order_id BIGINT NOT NULL, amount DECIMAL(12, 2), at TIMESTAMP NOT NULL
+           metadata: _source
+           time: at, up to 1 minute late
+      where \"p.at\" - _timestamp is -5 minutes to 1 hour
+      on CAST(id AS BIGINT) = \"p.order_id\" AND (\"p.amount\" >= least)
+      takes p.amount, p._source
+  select: SELECT
+    id JSON = id
+    amount DECIMAL(12, 2) = \"p.amount\"
+    at TIMESTAMP = _timestamp
+    way STRING = \"p._source\"
+  insert: INSERT INTO stdout() · id, amount, at, way
+"
+    );
+}
+
+/// The bound of a condition between `at` of an order and `p.at` of a payment, in seconds.
+fn bound(condition: &str) -> Option<(i64, i64)> {
+    let source = format!(
+        "{TIMES}SCHEMA orders (id BIGINT, at TIMESTAMP, WATERMARK FOR at AS at);
+PIPELINE p AS FROM http('/a') SCHEMA orders |> RENAME at AS t |> JOIN http('/b') SCHEMA paid AS p ON p.order_id = id AND {condition}
+|> SELECT id |> INSERT INTO stdout();"
+    );
+    let checked = checked(&source);
+    let mut found = None;
+    checked.plan.pipelines.first()?.each_step(&mut |step| {
+        if let crate::plan::StepKind::Join(join) = &step.kind {
+            found = join.bound.as_ref().map(|bound| (bound.least / 1_000_000, bound.most / 1_000_000));
+            assert_eq!(join.residual, None, "{condition}");
+        }
+    });
+    found
+}
+
+#[test]
+fn a_bound_of_time_may_be_written_in_any_way_that_compares_the_two() {
+    for (condition, wanted) in [
+        ("p.at BETWEEN t AND t + INTERVAL '1 minute'", (0, 60)),
+        ("t BETWEEN p.at - INTERVAL '1 minute' AND p.at + INTERVAL '5 seconds'", (-5, 60)),
+        ("p.at >= t AND p.at <= t + INTERVAL '90' SECOND", (0, 90)),
+        ("p.at + INTERVAL '5 seconds' >= t AND t > p.at - INTERVAL '1 minute'", (-5, 59)),
+        ("p.at - t BETWEEN INTERVAL '-2 minutes' AND INTERVAL '1 minute'", (-120, 60)),
+        ("abs(p.at - t) <= INTERVAL '1 minute'", (-60, 60)),
+        ("(INTERVAL '1 minute' >= abs(t - p.at)) AND p.at >= t", (0, 60)),
+        ("p.at = t", (0, 0)),
+        ("p.at BETWEEN t AND t + INTERVAL '1 hour' AND p.at <= t + INTERVAL '1 minute'", (0, 60)),
+    ] {
+        assert_eq!(bound(condition), Some(wanted), "{condition}");
+    }
+}
+
+#[test]
+fn a_join_of_two_endless_sides_says_what_its_bound_lacks() {
+    let of = |condition: &str| {
+        let source = format!(
+            "{TIMES}PIPELINE p AS FROM http('/a') AS o |> JOIN http('/b') SCHEMA paid AS p {condition} |> SELECT o.id |> INSERT INTO stdout();"
+        );
+        let checked = checked(&source);
+        let said = checked.diagnostics.iter();
+        let told = said.map(|one| {
+            let labels: Vec<&str> = one.labels.iter().map(|label| label.text.as_str()).collect();
+            let edit = one.fix.iter().flat_map(|(_, edits)| edits).map(|edit| edit.text.as_str());
+            format!("{}: {}{}", one.slug, labels[1..].join(" · "), edit.collect::<String>())
+        });
+        told.collect::<Vec<_>>().join("\n")
+    };
+    let key = "ON p.order_id = o.id";
+    assert_eq!(
+        of(key),
+        "needs-time-bound: does not say how far apart their times may be AND p.at BETWEEN o._timestamp - INTERVAL '1 hour' \
+         AND o._timestamp + INTERVAL '1 hour'"
+    );
+    assert_eq!(
+        of(&format!("{key} AND p.at >= o._timestamp")),
+        "needs-time-bound: does not say how long after o._timestamp its row may come AND p.at <= o._timestamp + INTERVAL '1 hour'"
+    );
+    assert_eq!(
+        of(&format!("{key} AND p.at <= o._timestamp")),
+        "needs-time-bound: does not say how long before o._timestamp its row may come AND p.at >= o._timestamp - INTERVAL '1 hour'"
+    );
+    // A column that is not the record's time bounds nothing.
+    assert_eq!(
+        of(&format!("{key} AND abs(p.at - CAST(o.at AS TIMESTAMP)) <= INTERVAL '1 hour'")).split(':').next(),
+        Some("type-mismatch")
+    );
+    assert_eq!(of(&format!("{key} AND p.at BETWEEN o._timestamp + INTERVAL '2 hours' AND o._timestamp")), "join: ");
+}
+
 #[test]
 fn a_union_puts_columns_together_by_position_and_further_sources_give_what_is_read_behind_it() {
     let source = "

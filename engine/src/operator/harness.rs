@@ -9,7 +9,7 @@ use arrow::{
 use syncline_functions::{JsonWriter, Planner, Predicate, Projection, json_field};
 use syncline_record::{Batch, Fate, Generation, Headers, Micros, Op, Origin, Partition, StepBooks, StepId};
 
-use super::{Halt, Operator, Output};
+use super::{Halt, Operator, Output, Side};
 use crate::{
     operators::{
         Decode,
@@ -80,6 +80,8 @@ type Make = Box<dyn Fn(&Schema) -> Box<dyn Operator>>;
 
 pub struct Bench {
     decode: Decode,
+    /// Of the right side of a join.
+    right: Option<Decode>,
     make: Make,
     pub operator: Box<dyn Operator>,
     partition: String,
@@ -102,6 +104,7 @@ pub fn given_wanted(wanted: Wanted, make: impl Fn(&Schema) -> Box<dyn Operator> 
     Bench {
         operator: make(&decode.schema()),
         decode,
+        right: None,
         make: Box::new(make),
         partition: "a".into(),
         offsets: BTreeMap::new(),
@@ -138,10 +141,36 @@ impl Bench {
         decoded.emitted.into_iter().try_for_each(|batch| self.push(batch))
     }
 
+    /// The right side of a join has records with these fields.
+    pub fn with_right(mut self, fields: &[&str]) -> Self {
+        self.right = Some(Decode::new(wanted(fields)));
+        self
+    }
+
+    /// Records of one poll, from the right.
+    pub fn right<S: ToString>(mut self, records: impl IntoIterator<Item = S>) -> Self {
+        let records: Vec<String> = records.into_iter().map(|record| record.to_string()).collect();
+        let partition = format!("right/{}", self.partition);
+        let next = self.offsets.entry(partition.clone()).or_insert(1);
+        let origin = origin(&partition, *next, &records);
+        *next += records.len() as u64;
+        let mut decoded = Output::new(StepId::new("source_2"), false);
+        self.right.as_mut().expect("a right side").push(origin, None, NOW, &mut decoded);
+        decoded.emitted.into_iter().for_each(|batch| self.push_to(Side::Right, batch).expect("the operator goes on"));
+        self
+    }
+
     pub fn push(&mut self, batch: Batch) -> Result<(), Halt> {
+        self.push_to(Side::Left, batch)
+    }
+
+    fn push_to(&mut self, side: Side, batch: Batch) -> Result<(), Halt> {
         let mut out = Output::new(StepId::new("step"), false);
         out.books.rows_in = super::counted(&batch);
-        self.operator.push(batch, &mut out)?;
+        match side {
+            Side::Left => self.operator.push(batch, &mut out)?,
+            Side::Right => self.operator.push_right(batch, &mut out)?,
+        }
         let told: u64 = out.ledger.iter().map(|entry| entry.offsets.len() as u64).sum();
         assert_eq!(told + out.books.fate(Fate::Passed), out.books.rows_in, "the ledger names every row that stopped");
         self.settle(out);
@@ -155,7 +184,7 @@ impl Bench {
         let mut out = Output::new(StepId::new("step"), false);
         self.operator.advance(self.lowest, &mut out).expect("the operator goes on");
         self.settle(out);
-        let delta = self.operator.close(self.epoch);
+        let delta = self.operator.close(self.epoch, &StepId::new("step")).expect("the operator goes on");
         delta.expired.iter().for_each(|generation| drop(self.segments.remove(generation)));
         for (generation, body) in delta.appended {
             self.segments.entry(generation).or_default().push(body);

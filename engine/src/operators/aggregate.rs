@@ -10,8 +10,8 @@
 //!
 //! State is kept as the sum of what each epoch added (`engine/functions/groups`): one generation per window, dropped when it closes.
 
-mod body;
-mod release;
+pub(super) mod body;
+pub(super) mod release;
 mod sessions;
 mod span;
 mod whole;
@@ -26,7 +26,7 @@ use arrow::{
     compute::filter_record_batch,
 };
 use syncline_functions::{Aggregates, ExprError, Groups, Projection};
-use syncline_record::{Batch, Op, Reason, RowFailure};
+use syncline_record::{Batch, Op, Reason, RowFailure, StepId};
 
 use crate::operator::{Halt, Output, StateSize};
 
@@ -42,19 +42,19 @@ const CHANGE: &str = "change";
 
 /// Rows that take something back are dead: a sum forgets what it was made of.
 fn changes(batch: &Batch) -> Vec<RowFailure> {
+    deletes(batch, "a delete reached an AGGREGATE, which has no row of it to take back")
+}
+
+/// Rows that take something back, where nothing can be taken back for this reason.
+pub(super) fn deletes(batch: &Batch, detail: &str) -> Vec<RowFailure> {
     let ops = batch.operations();
     let rows = 0..if batch.ops().is_some() { batch.len() } else { 0 };
     let of = |row: &usize| matches!(ops.get(*row), Op::Delete);
-    rows.filter(of)
-        .map(|row| {
-            let detail = "a delete reached an AGGREGATE, which has no row of it to take back";
-            RowFailure { row: row as u32, reason: Reason::new(CHANGE, detail) }
-        })
-        .collect()
+    rows.filter(of).map(|row| RowFailure { row: row as u32, reason: Reason::new(CHANGE, detail) }).collect()
 }
 
 /// Both in order of row; of two for one row, the first.
-fn merged(mut one: Vec<RowFailure>, other: Vec<RowFailure>) -> Vec<RowFailure> {
+pub(super) fn merged(mut one: Vec<RowFailure>, other: Vec<RowFailure>) -> Vec<RowFailure> {
     one.extend(other);
     one.sort_by_key(|failure| failure.row);
     one.dedup_by_key(|failure| failure.row);
@@ -103,7 +103,14 @@ impl Ledgered {
         Ok(Some(states))
     }
 
-    /// The same, and keeps it.
+    /// The same as bodies of segments.
+    fn bodies(&mut self, aggregates: &Aggregates, step: &StepId) -> Result<Vec<Vec<u8>>, Halt> {
+        let states = self.settle(aggregates).map_err(|error| error.to_string());
+        let bodies = states.and_then(|states| states.as_ref().map_or(Ok(vec![]), body::bodies));
+        bodies.map_err(|detail| Halt::Broken { step: step.clone(), detail })
+    }
+
+    /// All that is known of every group, and keeps it.
     fn look(&mut self, aggregates: &Aggregates) -> Result<RecordBatch, ExprError> {
         let mut all = aggregates.groups()?;
         for groups in self.total.iter_mut().chain(&mut self.fresh).filter(|groups| !groups.is_empty()) {

@@ -18,7 +18,7 @@ use arrow::{
 };
 use hashbrown::HashTable;
 use syncline_functions::{Projection, keys::fingerprints};
-use syncline_record::{Batch, Epoch, Fate, Generation, Micros, RowFailure, batch::MARK, time::NO_WATERMARK};
+use syncline_record::{Batch, Epoch, Fate, Generation, Micros, RowFailure, StepId, batch::MARK, time::NO_WATERMARK};
 
 use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows};
 use crate::segment::Bodies;
@@ -265,7 +265,7 @@ impl Operator for Dedup {
         Ok(())
     }
 
-    fn close(&mut self, _epoch: Epoch) -> Delta {
+    fn close(&mut self, _epoch: Epoch, _step: &StepId) -> Result<Delta, Halt> {
         let mut bodies = Bodies::default();
         for kept in std::mem::take(&mut self.fresh) {
             let mut entry = [0; ENTRY];
@@ -276,7 +276,7 @@ impl Operator for Dedup {
         }
         let expired = self.expire();
         // What was kept in a generation that is gone already must not come back with a segment.
-        Delta { appended: bodies.without(&expired), expired }
+        Ok(Delta { appended: bodies.without(&expired), expired })
     }
 
     fn restore(&mut self, _generation: Generation, body: &[u8]) -> Result<(), Damaged> {

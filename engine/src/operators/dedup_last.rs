@@ -14,7 +14,7 @@ use arrow::{
 };
 use hashbrown::HashMap;
 use syncline_functions::{Projection, keys::fingerprints};
-use syncline_record::{Batch, Epoch, Fate, Generation, Micros, Reason, RowFailure, keys::content_hash};
+use syncline_record::{Batch, Epoch, Fate, Generation, Micros, Reason, RowFailure, StepId, keys::content_hash};
 
 use super::dedup::{Horizon, Verdicts, generation_of};
 use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows};
@@ -165,7 +165,7 @@ impl Operator for DedupLast {
         Ok(())
     }
 
-    fn close(&mut self, _epoch: Epoch) -> Delta {
+    fn close(&mut self, _epoch: Epoch, _step: &StepId) -> Result<Delta, Halt> {
         let mut bodies = Bodies::default();
         for (key, last) in std::mem::take(&mut self.fresh) {
             let mut entry = Vec::with_capacity(44 + last.version.len());
@@ -184,7 +184,7 @@ impl Operator for DedupLast {
                 self.last.retain(|_, last| last.generation >= first);
             }
         }
-        Delta { appended: bodies.without(&expired), expired }
+        Ok(Delta { appended: bodies.without(&expired), expired })
     }
 
     fn restore(&mut self, generation: Generation, body: &[u8]) -> Result<(), Damaged> {

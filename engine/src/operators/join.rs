@@ -12,7 +12,7 @@ use arrow::{
     datatypes::{Field, Schema, SchemaRef},
 };
 use syncline_functions::{Predicate, Projection, fingerprints};
-use syncline_record::{Batch, Epoch, Fate, Generation, Op, RowFailure, batch::OP};
+use syncline_record::{Batch, Epoch, Fate, Generation, Op, RowFailure, StepId, batch::OP};
 
 use super::present::put_column;
 use crate::{
@@ -200,10 +200,10 @@ impl Operator for TableJoin {
         Ok(())
     }
 
-    fn close(&mut self, _epoch: Epoch) -> Delta {
+    fn close(&mut self, _epoch: Epoch, _step: &StepId) -> Result<Delta, Halt> {
         let told: Vec<u8> = self.shelf.take_fresh().into_iter().flat_map(u128::to_le_bytes).collect();
         let appended = if told.is_empty() { vec![] } else { vec![(0, told)] };
-        Delta { appended, expired: vec![] }
+        Ok(Delta { appended, expired: vec![] })
     }
 
     fn restore(&mut self, _generation: Generation, body: &[u8]) -> Result<(), Damaged> {

@@ -4,7 +4,7 @@
 //! what is new has its own.
 
 use arrow::array::BooleanArray;
-use syncline_record::{Batch, Epoch, Fate, Generation};
+use syncline_record::{Batch, Epoch, Fate, Generation, StepId};
 
 use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize};
 
@@ -56,14 +56,14 @@ impl Operator for Limit {
         Ok(())
     }
 
-    fn close(&mut self, _epoch: Epoch) -> Delta {
+    fn close(&mut self, _epoch: Epoch, _step: &StepId) -> Result<Delta, Halt> {
         let fresh = std::mem::take(&mut self.fresh);
         if std::mem::take(&mut self.finished) {
             self.seen = 0;
-            return Delta { appended: vec![], expired: vec![ONLY] };
+            return Ok(Delta { appended: vec![], expired: vec![ONLY] });
         }
         let appended = if fresh > 0 { vec![(ONLY, fresh.to_le_bytes().to_vec())] } else { vec![] };
-        Delta { appended, expired: vec![] }
+        Ok(Delta { appended, expired: vec![] })
     }
 
     fn restore(&mut self, _generation: Generation, body: &[u8]) -> Result<(), Damaged> {

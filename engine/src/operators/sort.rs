@@ -12,7 +12,7 @@ use arrow::{
     row::{RowConverter, SortField},
 };
 use syncline_functions::Projection;
-use syncline_record::{Batch, Epoch, Fate, Generation, Micros, time::NO_WATERMARK};
+use syncline_record::{Batch, Epoch, Fate, Generation, Micros, StepId, time::NO_WATERMARK};
 
 use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows, without};
 use kept::{bodies, of_batch, read, released};
@@ -172,14 +172,14 @@ impl Operator for Sort {
         Ok(())
     }
 
-    fn close(&mut self, _epoch: Epoch) -> Delta {
+    fn close(&mut self, _epoch: Epoch, _step: &StepId) -> Result<Delta, Halt> {
         if std::mem::take(&mut self.finished) {
-            return Delta { appended: vec![], expired: vec![ONLY] };
+            return Ok(Delta { appended: vec![], expired: vec![ONLY] });
         }
         let fresh = &self.batches[self.durable..];
         let appended = fresh.iter().flat_map(bodies).map(|body| (ONLY, body)).collect();
         self.durable = self.batches.len();
-        Delta { appended, expired: vec![] }
+        Ok(Delta { appended, expired: vec![] })
     }
 
     fn restore(&mut self, _generation: Generation, body: &[u8]) -> Result<(), Damaged> {

@@ -10,3 +10,4 @@ mod order;
 mod rows;
 mod sinks;
 mod source;
+mod time_join;

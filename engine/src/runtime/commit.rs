@@ -186,7 +186,7 @@ impl Job {
         let mut states = BTreeMap::new();
         for node in &mut self.spec.graph.nodes {
             let (Work::Operator(operator), Some(digest)) = (&mut node.work, node.state) else { continue };
-            let delta = operator.close(epoch);
+            let delta = operator.close(epoch, &node.id)?;
             let Some(segments) = self.segments.get_mut(&node.id) else { continue };
             segments.write(epoch, delta, &*self.ground.store, changes)?;
             let note = StateNote { digest, size: operator.size(), stored: segments.bytes() };

@@ -1,20 +1,32 @@
-//! The further ways into a pipeline: the other sources of a `UNION`, and tables that are joined.
+//! The further ways into a pipeline: the other sources of a `UNION` and of a `JOIN`, and tables that are joined.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use arrow::datatypes::{Schema, SchemaRef};
-use syncline_dsl::plan::{JoinPlan, Step, UnionArm};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use syncline_dsl::plan::{BoundPlan, JoinPlan, SourcePlan, Step, UnionArm};
 use syncline_engine::{
     graph::{Edge, Input, MOST_INPUTS, Node, Work, input_step},
-    operators::{Project, TableJoin, Union},
+    operator::Side,
+    operators::{
+        Project, TableJoin, TimeJoin, Union,
+        time_join::{Bound, Recipe, Taken},
+    },
     table::{Shelf, TableInput},
 };
-use syncline_record::StepId;
+use syncline_functions::is_json;
+use syncline_record::{
+    StepId,
+    batch::{LANE, RECORD},
+};
 
 use super::{
     BindError, decode,
     flow::{Branch, Chain, Flow, clearing},
+    state_digest,
 };
+
+/// The time of a record; behind a join of two sources that of the joined row.
+const TIME: &str = "_timestamp";
 
 /// What a join keeps over restarts are hashes of bad records: any join can read any other's.
 const REPORTED: u64 = 1;
@@ -60,15 +72,7 @@ impl Flow<'_> {
         arm: &UnionArm,
         branch: Branch,
     ) -> Result<(Arrival, SchemaRef), BindError> {
-        if self.inputs.len() + 1 >= MOST_INPUTS {
-            let detail = format!("a pipeline reads from at most {MOST_INPUTS} sources");
-            return Err(BindError::Plan { step: step.id.clone(), detail });
-        }
-        let decode = decode(&arm.source, &self.plan.pipeline)?;
-        let before = decode.schema();
-        let input = self.inputs.len();
-        let source = self.edges.source(&arm.source)?;
-        self.inputs.push(Input { step: input_step(input + 1), source, decode, first: vec![] });
+        let (input, before) = self.input(step, &arm.source)?;
         let Chain { mut first, mut last, mut schema } = self.chain(&arm.flow, before, branch)?;
         let typed = arm.columns.iter().map(|(name, sql)| Ok((name, self.typed(step, sql, &schema)?)));
         let typed: Vec<_> = typed.collect::<Result<_, BindError>>()?;
@@ -89,12 +93,89 @@ impl Flow<'_> {
         Ok((last.map_or(Arrival::Input(input), Arrival::Node), schema))
     }
 
+    /// One more source, whose rows go nowhere yet; and their columns.
+    fn input(&mut self, step: &Step, source: &SourcePlan) -> Result<(usize, SchemaRef), BindError> {
+        if self.inputs.len() + 1 >= MOST_INPUTS {
+            let detail = format!("a pipeline reads from at most {MOST_INPUTS} sources");
+            return Err(BindError::Plan { step: step.id.clone(), detail });
+        }
+        let decode = decode(source, &self.plan.pipeline)?;
+        let columns = decode.schema();
+        let index = self.inputs.len();
+        let source = self.edges.source(source)?;
+        self.inputs.push(Input { step: input_step(index + 1), source, decode, first: vec![] });
+        Ok((index, columns))
+    }
+
+    /// A join of two sources that never end.
+    fn join_in_time(
+        &mut self,
+        step: &Step,
+        join: &JoinPlan,
+        bound: &BoundPlan,
+        schema: &SchemaRef,
+    ) -> Result<(usize, SchemaRef), BindError> {
+        let (input, right) = self.input(step, &join.table)?;
+        let named = renamed(&right, &join.alias);
+        let is_own = |name: &str| {
+            name != TIME && step.columns.iter().any(|column| column.name == name) || [RECORD, LANE].contains(&name)
+        };
+        let mut own: Vec<usize> = (0..schema.fields().len()).filter(|at| is_own(schema.field(*at).name())).collect();
+        let timed = step.columns.iter().find(|column| column.name == TIME);
+        if timed.is_some_and(|column| column.visible) {
+            own.extend(schema.index_of(TIME).ok());
+            own.sort_unstable();
+        }
+        let place = |name: &String| {
+            let missing =
+                || BindError::Plan { step: step.id.clone(), detail: format!("its right side has no column {name}") };
+            named.index_of(name).map_err(|_| missing())
+        };
+        let its: Vec<usize> = join.columns.iter().map(place).collect::<Result<_, _>>()?;
+        let key = |side: fn(&(String, String)) -> &String, time: &String| -> Vec<String> {
+            join.keys.iter().map(side).chain([time]).cloned().collect()
+        };
+        let left = Taken {
+            key: self.key(step, &key(|(own, _)| own, &bound.own), schema)?,
+            named: schema.clone(),
+            columns: own,
+            behind: bound.behind as i64,
+        };
+        let right =
+            Taken { key: self.key(step, &key(|(_, its)| its, &bound.its), &named)?, named, columns: its, behind: 0 };
+        let both = TimeJoin::pairs_schema(&left, &right);
+        let residual = join.residual.as_ref().map(|sql| self.predicate(step, sql, &both)).transpose()?;
+        let keys = |taken: &Taken| format!("{:?}", types(&taken.key.schema()));
+        let digest = state_digest(&BTreeMap::from([
+            ("keys", format!("{:?}", join.keys)),
+            ("types", format!("{} {} {:?}", keys(&left), keys(&right), types(&both))),
+            ("bound", format!("{bound:?}")),
+            ("left", format!("{}", join.left)),
+        ]));
+        let behind = bound.behind as i64;
+        let operator = TimeJoin::new(Recipe {
+            bound: Bound { least: bound.least.saturating_sub(behind), most: bound.most.saturating_sub(behind) },
+            left,
+            right,
+            residual,
+            outer: join.left,
+            time: timed.filter(|column| !column.visible).map(|_| TIME.to_owned()),
+        });
+        let after = operator.schema();
+        let index = self.operator(step, Box::new(operator), Some(digest));
+        self.inputs[input].first.push(Edge { to: index, side: Side::Right });
+        Ok((index, after))
+    }
+
     pub(super) fn join(
         &mut self,
         step: &Step,
         join: &JoinPlan,
         schema: &SchemaRef,
     ) -> Result<(usize, SchemaRef), BindError> {
+        if let Some(bound) = &join.bound {
+            return self.join_in_time(step, join, bound, schema);
+        }
         let decode = decode(&join.table, &self.plan.pipeline)?;
         let renamed = renamed(&decode.schema(), &join.alias);
         let place = |name: &String| {
@@ -126,6 +207,11 @@ impl Flow<'_> {
         let index = self.operator(step, Box::new(operator), Some(REPORTED));
         Ok((index, clearing(&both, join.groups)))
     }
+}
+
+fn types(schema: &Schema) -> Vec<String> {
+    let kind = |field: &Arc<Field>| format!("{} {} {}", field.name(), field.data_type(), is_json(field));
+    schema.fields().iter().map(kind).collect()
 }
 
 /// The columns of a table as `alias.column`.

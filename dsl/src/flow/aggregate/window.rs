@@ -15,16 +15,13 @@ use crate::{
     message::{aggregate as say, names as say_names, values as say_values},
     plan::{WindowKind, WindowPlan},
     scope::Scope,
-    types::TIMESTAMP,
+    types::{RECORD_TIME, TIMESTAMP},
     values::interval,
     walk::Walk,
 };
 
 /// Windows that a row can be in: each holds groups of its own.
 const MOST_WINDOWS: u64 = 1_000;
-
-/// The record's time, where no `SCHEMA` names another.
-const RECORD_TIME: &str = "_timestamp";
 
 /// A window function as it is called, and the words of its arguments.
 struct Form {

@@ -124,7 +124,7 @@ fn batch(
 
 /// The rows themselves are their text.
 #[derive(Debug)]
-struct Answers(RecordBatch);
+pub struct Answers(pub RecordBatch);
 
 impl RowTexts for Answers {
     fn text(&self, row: usize) -> Vec<u8> {

@@ -5,7 +5,7 @@
 
 use arrow::array::RecordBatch;
 use syncline_functions::{ExprError, Groups};
-use syncline_record::{Batch, Epoch, Fate, Generation, Micros, time::NO_WATERMARK};
+use syncline_record::{Batch, Epoch, Fate, Generation, Micros, StepId, time::NO_WATERMARK};
 
 use super::{
     Ledgered, Recipe,
@@ -28,7 +28,6 @@ pub struct Whole {
     moved: Vec<Vec<u8>>,
     notes: Notes,
     noted: Notes,
-    problem: Option<String>,
 }
 
 impl Whole {
@@ -42,7 +41,6 @@ impl Whole {
             moved: vec![],
             notes: Notes::default(),
             noted: Notes::default(),
-            problem: None,
         }
     }
 
@@ -81,9 +79,6 @@ impl Whole {
 
 impl Operator for Whole {
     fn push(&mut self, batch: Batch, out: &mut Output) -> Result<(), Halt> {
-        if let Some(detail) = self.problem.take() {
-            return Err(Halt::Broken { step: out.step().clone(), detail });
-        }
         let taken = self.recipe.taken.apply(&batch.rows);
         let failed = merged(of_rows(&batch, taken.failed), changes(&batch));
         let ops = batch.operations();
@@ -113,23 +108,20 @@ impl Operator for Whole {
         Ok(())
     }
 
-    fn close(&mut self, _epoch: Epoch) -> Delta {
+    fn close(&mut self, _epoch: Epoch, step: &StepId) -> Result<Delta, Halt> {
         let mut delta = Delta::default();
         if !self.moved.is_empty() {
             delta.expired.push(SINCE);
             delta.appended.extend(std::mem::take(&mut self.moved).into_iter().map(|body| (SETTLED, body)));
         }
-        let states = self.since.settle(&self.recipe.aggregates).map_err(|error| error.to_string());
-        match states.and_then(|states| states.as_ref().map_or(Ok(vec![]), body::bodies)) {
-            Ok(bodies) => delta.appended.extend(bodies.into_iter().map(|body| (SINCE, body))),
-            Err(detail) => self.problem = Some(detail),
-        }
+        let bodies = self.since.bodies(&self.recipe.aggregates, step)?;
+        delta.appended.extend(bodies.into_iter().map(|body| (SINCE, body)));
         if self.notes != self.noted {
             self.noted = self.notes;
             delta.expired.push(NOTES);
             delta.appended.push((NOTES, self.notes.body()));
         }
-        delta
+        Ok(delta)
     }
 
     fn restore(&mut self, generation: Generation, body: &[u8]) -> Result<(), Damaged> {

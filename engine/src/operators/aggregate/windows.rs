@@ -8,7 +8,9 @@ use arrow::{
     datatypes::{Int64Type, TimestampMicrosecondType},
 };
 use syncline_functions::ExprError;
-use syncline_record::{Batch, Epoch, Fate, Generation, Micros, Reason, RowFailure, batch::MARK, time::NO_WATERMARK};
+use syncline_record::{
+    Batch, Epoch, Fate, Generation, Micros, Reason, RowFailure, StepId, batch::MARK, time::NO_WATERMARK,
+};
 
 use super::{
     Ledgered, Recipe, Window,
@@ -38,8 +40,6 @@ pub struct Windows {
     pub(super) notes: Notes,
     noted: Notes,
     pub(super) expired: Vec<Generation>,
-    /// Bodies that could not be made: told at the next call, since `close` cannot.
-    problem: Option<String>,
 }
 
 impl Windows {
@@ -67,7 +67,6 @@ impl Windows {
             notes: Notes::default(),
             noted: Notes::default(),
             expired: vec![],
-            problem: None,
         }
     }
 
@@ -194,9 +193,6 @@ fn no_time(times: &TimestampMicrosecondArray, row: usize) -> Reason {
 
 impl Operator for Windows {
     fn push(&mut self, batch: Batch, out: &mut Output) -> Result<(), Halt> {
-        if let Some(detail) = self.problem.take() {
-            return Err(Halt::Broken { step: out.step().clone(), detail });
-        }
         let broken = broken(out);
         let taken = self.recipe.taken.apply(&batch.rows);
         let mut failed = merged(of_rows(&batch, taken.failed), changes(&batch));
@@ -246,24 +242,18 @@ impl Operator for Windows {
         self.release(Micros::MAX, self.lowest, self.lowest, out)
     }
 
-    fn close(&mut self, _epoch: Epoch) -> Delta {
+    fn close(&mut self, _epoch: Epoch, step: &StepId) -> Result<Delta, Halt> {
         let mut delta = Delta { appended: vec![], expired: std::mem::take(&mut self.expired) };
         for (start, groups) in &mut self.open {
-            let states = groups.settle(&self.recipe.aggregates).map_err(|error| error.to_string());
-            let bodies = states.and_then(|states| states.as_ref().map_or(Ok(vec![]), body::bodies));
-            match bodies {
-                Ok(bodies) => {
-                    delta.appended.extend(bodies.into_iter().map(|body| (body::generation(*start), body)));
-                }
-                Err(detail) => self.problem = Some(detail),
-            }
+            let bodies = groups.bodies(&self.recipe.aggregates, step)?;
+            delta.appended.extend(bodies.into_iter().map(|body| (body::generation(*start), body)));
         }
         if self.notes != self.noted {
             self.noted = self.notes;
             delta.expired.push(NOTES);
             delta.appended.push((NOTES, self.notes.body()));
         }
-        delta
+        Ok(delta)
     }
 
     fn restore(&mut self, generation: Generation, body: &[u8]) -> Result<(), Damaged> {

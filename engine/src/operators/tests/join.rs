@@ -213,12 +213,13 @@ fn a_bad_line_of_a_table_is_told_once_for_its_content_over_readings_and_restarts
     };
     let mut operator = join(&shelf);
     assert_eq!(told(&input.read(NOW).unwrap()), [(1, "{".to_owned())]);
-    let first = operator.close(1);
+    let step = StepId::new("join");
+    let first = operator.close(1, &step).unwrap();
     assert_eq!(told(&input.read(NOW).unwrap()), []);
     rows.lock().unwrap().as_mut().unwrap().push("[]".into());
     assert_eq!(told(&input.read(NOW).unwrap()), [(4, "[]".to_owned())]);
-    let second = operator.close(2);
-    assert!(operator.close(3).appended.is_empty());
+    let second = operator.close(2, &step).unwrap();
+    assert!(operator.close(3, &step).unwrap().appended.is_empty());
 
     let (mut input, shelf) = table(&rows);
     let mut operator = join(&shelf);
@@ -226,7 +227,7 @@ fn a_bad_line_of_a_table_is_told_once_for_its_content_over_readings_and_restarts
         operator.restore(*generation, body).unwrap();
     }
     assert_eq!(told(&input.read(NOW).unwrap()), []);
-    assert!(operator.close(4).appended.is_empty(), "what is remembered is not written again");
+    assert!(operator.close(4, &step).unwrap().appended.is_empty(), "what is remembered is not written again");
     assert!(operator.restore(0, &[0; 15]).is_err());
 }
 
