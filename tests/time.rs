@@ -75,7 +75,7 @@ impl Event {
 
 /// Events that jump back and forth; numbered, so that each is told from every other.
 fn disorder(chance: &mut Chance) -> Vec<Event> {
-    let jumps = chance.between(50, 90);
+    let jumps = chance.between(110, 160);
     let event = |n: usize| Event {
         second: (200 + n as u64 * 3 + chance.between(0, jumps)) as i64 - (jumps / 2) as i64,
         key: chance.below(5),
