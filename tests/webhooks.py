@@ -89,9 +89,11 @@ class Post:
         self.queue = genuine + forged
         self.dice.shuffle(self.queue)
         # The id of a delivery that is known, beside another that is genuine too: both were seen on their way.
-        ids = [one["X-GitHub-Delivery"] for _, one, _ in genuine]
+        # The same payload may have been sent under several ids.
+        known = [(one["X-GitHub-Delivery"], body) for _, one, body in genuine]
+        other = lambda body: next(id for id, its in self.dice.sample(known, len(known)) if its != body)
         self.replays = [
-            ("replayed id", {**one, "X-GitHub-Delivery": next(id for id in self.dice.sample(ids, 3) if id != one["X-GitHub-Delivery"])}, body)
+            ("replayed id", {**one, "X-GitHub-Delivery": other(body)}, body)
             for _, one, body in self.dice.sample(genuine, min(40, len(genuine)))
         ]
 
