@@ -11,6 +11,7 @@ mod github;
 mod joins;
 mod kills;
 mod look;
+mod lookups;
 mod newcomer;
 mod objects;
 mod operations;

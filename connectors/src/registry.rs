@@ -5,6 +5,7 @@
 
 use arrow::datatypes::SchemaRef;
 use syncline_engine::{
+    lookup::KeyedReader,
     sink::{Delivery, Sink, Write},
     source::Source,
 };
@@ -25,6 +26,8 @@ pub struct Connector {
     pub help: &'static str,
     pub source: Option<SourceAbility>,
     pub sink: Option<SinkAbility>,
+    /// Can be asked for the rows of a key (`open_lookup`).
+    pub keyed: bool,
     pub arguments: &'static [Argument],
     pub example: &'static str,
 }
@@ -90,6 +93,7 @@ const CONNECTORS: &[Connector] = &[
             endless_ok: true,
             formats: &["json", "csv"],
         }),
+        keyed: false,
         arguments: file::ARGUMENTS,
         example: "FROM file('events/*.ndjson')",
     },
@@ -98,6 +102,7 @@ const CONNECTORS: &[Connector] = &[
         help: "Records that others POST to this server. They are durable before the answer goes out.",
         source: Some(SourceAbility { bounded: false, follow: false, formats: &["json"] }),
         sink: None,
+        keyed: false,
         arguments: http::ARGUMENTS,
         example: "FROM http('/orders')",
     },
@@ -113,6 +118,7 @@ const CONNECTORS: &[Connector] = &[
             endless_ok: true,
             formats: &[],
         }),
+        keyed: false,
         arguments: parquet::ARGUMENTS,
         example: "INSERT INTO parquet('out/orders/')",
     },
@@ -128,6 +134,7 @@ const CONNECTORS: &[Connector] = &[
             endless_ok: true,
             formats: &[],
         }),
+        keyed: true,
         arguments: sqlite::ARGUMENTS,
         example: "UPSERT INTO sqlite('shop.db', 'orders') KEY (id)",
     },
@@ -143,6 +150,7 @@ const CONNECTORS: &[Connector] = &[
             endless_ok: true,
             formats: &["json"],
         }),
+        keyed: false,
         arguments: &[],
         example: "INSERT INTO stdout()",
     },
@@ -186,6 +194,21 @@ pub fn open_source(name: &str, request: SourceRequest) -> Result<Box<dyn Source>
         _ if connector.source.is_some() => Err(ConnectorError::FedByTheServer { name: name.to_owned() }),
         _ => Err(ConnectorError::NotASource { name: name.to_owned() }),
     }
+}
+
+/// Whom to ask for rows by key; none where a source is read whole and kept by it. `columns`: of the table, in the order of a key's parts.
+pub fn open_lookup(
+    name: &str,
+    args: &Args,
+    around: &Surroundings,
+    columns: &[String],
+) -> Result<Option<Box<dyn KeyedReader>>, ConnectorError> {
+    let connector = connector(name)?;
+    let arguments = Arguments::checked(connector, args)?;
+    Ok(match name {
+        "sqlite" => Some(Box::new(sqlite::SqliteReader::new(&arguments, around, columns))),
+        _ => None,
+    })
 }
 
 /// What a step asks of a sink.

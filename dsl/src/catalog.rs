@@ -14,6 +14,8 @@ pub struct ConnectorFacts {
     pub example: String,
     pub source: Option<SourceFacts>,
     pub sink: Option<SinkFacts>,
+    /// Can be asked for the rows of a key (`LOOKUP`).
+    pub keyed: bool,
     pub arguments: Vec<ArgumentFacts>,
 }
 

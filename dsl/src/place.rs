@@ -17,14 +17,17 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
     Source,
+    /// Asked for rows by their key, or read whole and kept by it.
+    Lookup,
     Sink,
 }
 
 impl Use {
     /// Whether the connector can be used so.
-    fn is_of(self, connector: &ConnectorFacts) -> bool {
+    pub fn is_of(self, connector: &ConnectorFacts) -> bool {
         match self {
             Use::Source => connector.source.is_some(),
+            Use::Lookup => connector.keyed || connector.source.as_ref().is_some_and(|source| !source.endless),
             Use::Sink => connector.sink.is_some(),
         }
     }

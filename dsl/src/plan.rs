@@ -379,8 +379,11 @@ pub struct JoinPlan {
     pub residual: Option<String>,
     /// Columns of the table that are read here or later.
     pub columns: Vec<String>,
-    /// Microseconds between two readings.
+    /// Microseconds between two readings; of a `LOOKUP`, how old an answer may be.
     pub refresh: Option<u64>,
+    /// Of a `LOOKUP`: the columns of the table that `keys` ask for, by their own names. A row then takes one row at most.
+    #[serde(default)]
+    pub lookup: Option<Vec<String>>,
     /// A row that is filtered here still clears its group (`REPLACE`): see `Group`.
     pub groups: bool,
     /// How far apart two rows may be.

@@ -141,7 +141,9 @@ fn steps(f: &mut Formatter<'_>, flow: &[Step], depth: usize) -> fmt::Result {
 
 fn joined(f: &mut Formatter<'_>, join: &JoinPlan, indent: &str) -> fmt::Result {
     source(f, &join.table, &format!("{indent}  "))?;
-    if let Some(refresh) = join.refresh {
+    if let (Some(age), true) = (join.refresh, join.lookup.is_some()) {
+        writeln!(f, "{indent}    an answer holds for {}", duration::shown(age))?;
+    } else if let Some(refresh) = join.refresh {
         writeln!(f, "{indent}         read again every {}", duration::shown(refresh))?;
     }
     let keys = join.keys.iter().map(|(own, its)| format!("{own} = {its}"));
@@ -222,7 +224,11 @@ impl Display for Line<'_> {
             StepKind::Fork { .. } => f.write_str("FORK"),
             StepKind::Union { .. } => f.write_str("UNION ALL"),
             StepKind::Join(join) => {
-                let word = if join.left { "LEFT JOIN" } else { "JOIN" };
+                let word = match (join.left, &join.lookup) {
+                    (_, Some(_)) => "LOOKUP",
+                    (true, None) => "LEFT JOIN",
+                    (false, None) => "JOIN",
+                };
                 write!(f, "{word} {} AS {}{}", join.table.place.text, join.alias, clears(join.groups))
             }
             StepKind::Group { per } => write!(f, "group by {}", per.join(", ")),

@@ -41,8 +41,23 @@ impl<'a> Walk<'a> {
 
     /// One way into the pipeline, and the columns that are there.
     pub fn intake(&mut self, written: &ast::Source) -> (Source, Scope) {
+        if let Some(cache) = &written.cache {
+            self.say(say::cache(cache.span));
+        }
+        self.intake_as(written, Use::Source)
+    }
+
+    /// What is asked for rows by their key.
+    pub fn intake_by_key(&mut self, written: &ast::Source) -> (Source, Scope) {
+        if let Some(refresh) = &written.refresh {
+            self.say(say::lookup_refresh(refresh.span));
+        }
+        self.intake_as(written, Use::Lookup)
+    }
+
+    fn intake_as(&mut self, written: &ast::Source, uses: Use) -> (Source, Scope) {
         let intake = self.meet();
-        let place = self.place_of_source(written);
+        let place = self.place_of_source(written, uses);
         let follow = written.follow.is_some();
         if let (Some(span), Some(resolved)) = (written.follow, &place)
             && !resolved.connector.source.as_ref().is_some_and(|source| source.follow)
@@ -74,13 +89,13 @@ impl<'a> Walk<'a> {
         (Source { place: place.map(|resolved| resolved.place), follow, endless, format, schema, intake }, scope)
     }
 
-    fn place_of_source(&mut self, written: &ast::Source) -> Option<Resolved<'a>> {
+    fn place_of_source(&mut self, written: &ast::Source, uses: Use) -> Option<Resolved<'a>> {
         let world = self.world;
         let mut said = Vec::new();
         let place = match &written.kind {
-            ast::SourceKind::Call(call) => place::of_call(call, Use::Source, world.catalog, world.source, &mut said),
+            ast::SourceKind::Call(call) => place::of_call(call, uses, world.catalog, world.source, &mut said),
             ast::SourceKind::Object(name) => {
-                place::of_object(name, Use::Source, world.catalog, &world.names, world.source, &mut said)
+                place::of_object(name, uses, world.catalog, &world.names, world.source, &mut said)
             }
             ast::SourceKind::Stream(name) => {
                 said.push(say::stream(name, world.names.connection(&name.text).is_some(), world.catalog));

@@ -75,9 +75,16 @@ pub(super) fn catalog() -> Catalog {
                 None,
                 Some(SinkFacts { upsert: true, replace: true, needs_columns: true, ..file_sink.clone() }),
                 vec![path, argument("table", "text", true)],
-            ),
+            )
+            .keyed(),
             connector("stdout", None, Some(SinkFacts { delivery: "at least once".into(), ..file_sink }), vec![]),
         ],
+    }
+}
+
+impl ConnectorFacts {
+    fn keyed(self) -> Self {
+        Self { keyed: true, ..self }
     }
 }
 

@@ -2,9 +2,12 @@
 //!
 //! Every step has its fixed place, so a batch moves by direct calls: no queue, no hand-over, nothing per record between steps.
 
+use std::sync::Arc;
+
 use syncline_record::{Books, StepId};
 
 use crate::{
+    lookup::Lookup,
     operator::{Operator, Side},
     operators::{Decode, Present},
     sink::StagedSink,
@@ -19,6 +22,8 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// Bounded sides of joins, read whole before the first row.
     pub tables: Vec<TableInput>,
+    /// What is asked for rows by their key.
+    pub lookups: Vec<Arc<Lookup>>,
 }
 
 /// A source with the step that makes rows of its records.

@@ -10,6 +10,7 @@ pub mod graph;
 pub mod intake;
 pub mod ledger;
 pub mod log;
+pub mod lookup;
 pub mod metrics;
 pub mod operator;
 pub mod operators;

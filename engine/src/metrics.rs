@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
-use ::metrics::{counter, histogram};
+use ::metrics::{counter, gauge, histogram};
 use syncline_record::StepId;
+
+use crate::lookup::Counts;
 
 /// How a figure moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,10 @@ const LATENCY: &str = "syncline_commit_latency_seconds";
 const BYTES: &str = "syncline_source_read_bytes_total";
 const DEAD: &str = "syncline_dead_letters_total";
 const RETRIES: &str = "syncline_sink_retries_total";
+const TABLE_AGE: &str = "syncline_table_age_seconds";
+const LOOKUP_ASKED: &str = "syncline_lookup_asked_total";
+const LOOKUP_KNOWN: &str = "syncline_lookup_known_total";
+const LOOKUP_AGE: &str = "syncline_lookup_age_seconds";
 const WRITE: &str = "syncline_sink_write_duration_seconds";
 
 /// What the engine measures.
@@ -105,6 +111,30 @@ pub const FIGURES: &[Figure] = &[
         labels: &["pipeline", "step"],
         help: "One transaction of a sink that reads from an outbox.",
     },
+    Figure {
+        kind: Kind::Gauge,
+        name: TABLE_AGE,
+        labels: &["pipeline", "step"],
+        help: "How long ago a table that is joined was read.",
+    },
+    Figure {
+        kind: Kind::Counter,
+        name: LOOKUP_ASKED,
+        labels: &["pipeline", "step"],
+        help: "Keys that a LOOKUP asked for outside.",
+    },
+    Figure {
+        kind: Kind::Counter,
+        name: LOOKUP_KNOWN,
+        labels: &["pipeline", "step"],
+        help: "Keys of a LOOKUP whose answer was in its CACHE.",
+    },
+    Figure {
+        kind: Kind::Gauge,
+        name: LOOKUP_AGE,
+        labels: &["pipeline", "step"],
+        help: "Age of the oldest answer in the CACHE of a LOOKUP.",
+    },
 ];
 
 /// The windows of a commit that are measured, in their order.
@@ -147,6 +177,19 @@ pub(crate) fn began<'a>(pipeline: &str, sinks: impl Iterator<Item = &'a StepId>)
         counter!(name, "pipeline" => pipeline.to_owned()).increment(0);
     }
     sinks.for_each(|step| retries(pipeline, step).increment(0));
+}
+
+/// Of a table that is joined: how long ago it was read.
+pub(crate) fn table_age(pipeline: &str, step: &StepId, age: Duration) {
+    gauge!(TABLE_AGE, "pipeline" => pipeline.to_owned(), "step" => step.to_string()).set(age.as_secs_f64());
+}
+
+/// Of a LOOKUP, since it was last told.
+pub(crate) fn looked_up(pipeline: &str, step: &StepId, counts: Counts, oldest: Duration) {
+    let labels = [("pipeline", pipeline.to_owned()), ("step", step.to_string())];
+    counter!(LOOKUP_ASKED, &labels).increment(counts.asked);
+    counter!(LOOKUP_KNOWN, &labels).increment(counts.known);
+    gauge!(LOOKUP_AGE, &labels).set(oldest.as_secs_f64());
 }
 
 pub(crate) fn restarted(pipeline: &str) {

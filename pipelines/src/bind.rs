@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arrow::datatypes::Field;
 use syncline_connectors::{
-    ConnectorError, LogSource, SinkRequest, SourceRequest, Surroundings, open_sink, open_source,
+    ConnectorError, LogSource, SinkRequest, SourceRequest, Surroundings, open_lookup, open_sink, open_source,
 };
 use syncline_dsl::plan::{Plan, SourcePlan};
 use syncline_engine::{
@@ -22,6 +22,7 @@ use syncline_engine::{
     graph::{Graph, Input, input_step},
     intake,
     log::Log,
+    lookup::KeyedReader,
     operators::decode::{CsvRecords, Decode, EventTime, Tell, Wanted},
     runtime::{
         job::{Backlog, JobSpec},
@@ -60,6 +61,10 @@ pub type Secrets<'a> = dyn Fn(&str) -> Result<String, String> + 'a;
 /// Where sources and sinks come from: the real ones, or those of a `TEST`.
 pub trait Edges {
     fn source(&self, plan: &SourcePlan) -> Result<Box<dyn Source>, BindError>;
+    /// Whom to ask for rows by key; none where the table is read whole and kept by it.
+    fn lookup(&self, _plan: &SourcePlan, _columns: &[String]) -> Result<Option<Box<dyn KeyedReader>>, BindError> {
+        Ok(None)
+    }
     fn sink(
         &self,
         connector: &str,
@@ -130,6 +135,12 @@ impl Edges for RealEdges<'_> {
             .map_err(|error| BindError::Connector { place: place.text.clone(), error })
     }
 
+    fn lookup(&self, plan: &SourcePlan, columns: &[String]) -> Result<Option<Box<dyn KeyedReader>>, BindError> {
+        let place = &plan.place;
+        open_lookup(&place.connector, &arguments(place, self.secrets)?, &self.around, columns)
+            .map_err(|error| BindError::Connector { place: place.text.clone(), error })
+    }
+
     fn sink(&self, connector: &str, place: &syncline_dsl::plan::Place, edge: SinkEdge<'_>) -> Result<Sink, BindError> {
         let args = arguments(place, self.secrets)?;
         let SinkEdge { pipeline, step, write, schema, keys, endless, csv } = edge;
@@ -150,7 +161,7 @@ pub fn bind(
     let endless = plan.endless();
     let mut flow = Flow::new(plan, planner, edges, endless);
     let first = flow.steps(&plan.flow, decode.schema(), flow::Branch::Main)?;
-    let Flow { nodes, sinks, inputs: more, tables, .. } = flow;
+    let Flow { nodes, sinks, inputs: more, tables, lookups, .. } = flow;
     let input = Input { step: input_step(0), source: edges.source(&plan.source)?, decode, first };
     let inputs = std::iter::once(input).chain(more).collect();
     let job = JobSpec {
@@ -159,7 +170,7 @@ pub fn bind(
         checkpoint_every: Duration::from_micros(plan.options.checkpoint_every),
         keep_passed: plan.options.ledger_all,
         backlog: Backlog::default(),
-        graph: Graph { inputs, nodes, tables },
+        graph: Graph { inputs, nodes, tables, lookups },
         witness,
     };
     Ok(Pipeline { job, sinks })

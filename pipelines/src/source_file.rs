@@ -142,6 +142,7 @@ pub fn catalog() -> Catalog {
             delivery: word(sink.delivery).to_owned(),
             formats: words(sink.formats),
         }),
+        keyed: connector.keyed,
         arguments: arguments(connector.arguments),
     });
     Catalog { connectors: connectors.collect() }

@@ -9,6 +9,9 @@
 
 mod affinity;
 mod progress;
+mod reader;
+#[cfg(test)]
+mod reader_tests;
 mod sink;
 #[cfg(test)]
 mod sink_tests;
@@ -17,6 +20,7 @@ mod trouble;
 mod value;
 mod version;
 
+pub(crate) use reader::SqliteReader;
 pub use sink::SqliteSink;
 
 use crate::spec::{Argument, ArgumentKind};

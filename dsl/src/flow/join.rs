@@ -1,10 +1,12 @@
-//! JOIN: more columns for each row, from the rows of a table that is read whole, or of a second source that never ends.
+//! JOIN: more columns for each row, from the rows of a table that is read whole, or of a second source that never ends; LOOKUP: from
+//! the one row that has its key.
 //!
 //! The condition is taken apart at its ANDs: an equality of the two sides is a key by which the table is kept, the rest is judged on
 //! each pair. The two sides of a key are made one type here, so that equal values are equal bytes. What two endless sides say about
 //! their times is taken out of the condition first: see `bound`.
 
 mod bound;
+mod lookup;
 
 use datafusion::arrow::datatypes::Field;
 use sqlparser::ast::{BinaryOperator, Expr, Spanned};
@@ -39,6 +41,8 @@ const INTEGERS: [&str; 8] = [
 #[derive(Default)]
 struct Condition {
     keys: Vec<(String, String)>,
+    /// The table's side of each key as it is written, without a cast.
+    its: Vec<String>,
     rest: Vec<String>,
     times: Times,
     broken: bool,
@@ -69,13 +73,14 @@ impl Walk<'_> {
     pub(super) fn join(&mut self, join: &ast::Join, keyword: Span, scope: &mut Scope, branch: &Branch) -> Made {
         let left = match join.kind {
             ast::JoinKind::Inner => false,
-            ast::JoinKind::Left => true,
+            ast::JoinKind::Left | ast::JoinKind::Lookup => true,
             ast::JoinKind::Right => return self.no_such_join(keyword, "RIGHT"),
             ast::JoinKind::Full => return self.no_such_join(keyword, "FULL"),
             ast::JoinKind::Cross => return self.no_such_join(keyword, "CROSS"),
         };
-        let id = self.id(&branch.prefix, "join");
-        let (source, table) = self.intake(&join.source);
+        let lookup = join.kind == ast::JoinKind::Lookup;
+        let id = self.id(&branch.prefix, if lookup { "lookup" } else { "join" });
+        let (source, table) = if lookup { self.intake_by_key(&join.source) } else { self.intake(&join.source) };
         let Some(alias) = &join.source.alias else {
             self.say(say::join_alias(kind_span(&join.source)));
             return Made::Lost;
@@ -85,10 +90,15 @@ impl Walk<'_> {
             return Made::Lost;
         }
         let endless = source.endless;
+        if let (true, Some(endless)) = (lookup, endless) {
+            self.say(say_source::lookup_follow(endless));
+            return Made::Lost;
+        }
         if let (Some(refresh), Some(_)) = (&join.source.refresh, endless) {
             self.say(say_source::refresh(refresh.span));
         }
-        let refresh = join.source.refresh.as_ref().and_then(|period| self.period(period));
+        let refresh = if lookup { &join.source.cache } else { &join.source.refresh };
+        let refresh = refresh.as_ref().and_then(|period| self.period(period));
         let intake = source.intake;
         let lost = table.lost;
         let Some(plan) = self.source_plan(source, Vec::new()) else { return Made::Lost };
@@ -118,6 +128,7 @@ impl Walk<'_> {
             }
             None => None,
         };
+        let asked = if lookup { Some(self.asked(join, &condition, &joined, scope)) } else { None };
         let residual = (!condition.rest.is_empty()).then(|| condition.rest.join(" AND "));
         let of_table = |column: &&ScopeColumn| joined.bare(column.name()).is_some();
         let columns = scope.columns.iter().filter(of_table).map(|column| column.name().to_owned()).collect();
@@ -130,6 +141,7 @@ impl Walk<'_> {
             residual,
             columns,
             refresh,
+            lookup: asked.unwrap_or_default(),
             groups: false,
             bound,
         };
@@ -165,7 +177,7 @@ impl Walk<'_> {
         let mut condition = Condition::default();
         let span = match &join.on {
             None => {
-                self.say(say::join_without_condition(keyword));
+                self.say(say::join_without_condition(keyword, lookup::word_of(join)));
                 condition.broken = true;
                 return condition;
             }
@@ -188,7 +200,7 @@ impl Walk<'_> {
             }
         };
         if condition.keys.is_empty() && !condition.broken {
-            self.say(say::join_without_key(span, &table.alias));
+            self.say(say::join_without_key(span, &table.alias, lookup::word_of(join)));
             condition.broken = true;
         }
         condition
@@ -266,6 +278,7 @@ impl Walk<'_> {
             true => sql,
             false => format!("CAST({sql} AS {kind})"),
         };
+        condition.its.push(its.0.clone());
         match common_type((own.1, &kinds.0), (its.1, &kinds.1)) {
             Some(None) => condition.keys.push((own.0, its.0)),
             Some(Some(kind)) => condition.keys.push((to(own.0, &kinds.0, &kind), to(its.0, &kinds.1, &kind))),

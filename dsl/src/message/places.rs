@@ -11,16 +11,14 @@ use crate::{
 };
 
 fn examples(uses: Use, catalog: &Catalog) -> String {
-    let able = catalog.connectors.iter().filter(|connector| match uses {
-        Use::Source => connector.source.is_some(),
-        Use::Sink => connector.sink.is_some(),
-    });
+    let able = catalog.connectors.iter().filter(|connector| uses.is_of(connector));
     listed(able.map(|connector| connector.name.as_str()))
 }
 
 fn role(uses: Use) -> &'static str {
     match uses {
         Use::Source => "source",
+        Use::Lookup => "table",
         Use::Sink => "sink",
     }
 }
@@ -37,7 +35,11 @@ pub(crate) fn no_such_place(name: &Ident, uses: Use, catalog: &Catalog) -> Diagn
 
 pub(crate) fn cannot_be_used(span: Span, connector: &ConnectorFacts, uses: Use, catalog: &Catalog) -> Diagnostic {
     let title = match uses {
+        Use::Source if connector.keyed => {
+            format!("{} can be asked by key, and not read from end to end", connector.name)
+        }
         Use::Source => format!("{} can only be written to", connector.name),
+        Use::Lookup => format!("{} has no rows that could be asked for", connector.name),
         Use::Sink => format!("{} can only be read from", connector.name),
     };
     Diagnostic::error(slug::SINK_CANNOT, title).at(span, format!("used as a {}", role(uses))).help(format!(

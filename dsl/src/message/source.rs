@@ -26,6 +26,24 @@ pub(crate) fn refresh(span: Span) -> Diagnostic {
         .help("|> JOIN file('repos.ndjson') REFRESH EVERY '5 minutes' AS r ON r.id = repo_id")
 }
 
+pub(crate) fn cache(span: Span) -> Diagnostic {
+    Diagnostic::error(slug::NO_SUCH_OPTION, "a source is read as its rows come")
+        .at(span, "CACHE belongs to what is asked for by key")
+        .help("|> LOOKUP sqlite('shop.db', 'customers') CACHE '1 minute' AS c ON c.id = customer")
+}
+
+pub(crate) fn lookup_refresh(span: Span) -> Diagnostic {
+    Diagnostic::error(slug::NO_SUCH_OPTION, "a LOOKUP asks for one row at a time")
+        .at(span, "REFRESH EVERY belongs to a table that is joined")
+        .help("CACHE '1 minute' says how old an answer may be")
+}
+
+pub(crate) fn lookup_follow(span: Span) -> Diagnostic {
+    Diagnostic::error(slug::NO_SUCH_OPTION, "a LOOKUP asks what is there, and follows nothing")
+        .at(span, "never ends")
+        .help("leave FOLLOW out; CACHE '1 minute' says how old an answer may be")
+}
+
 pub(crate) fn stream(name: &Ident, is_connection: bool, catalog: &Catalog) -> Diagnostic {
     if is_connection {
         return super::places::no_object(name.span, &name.text);

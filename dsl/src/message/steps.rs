@@ -24,7 +24,6 @@ pub(crate) fn no_sink(span: Span) -> Diagnostic {
 /// A step that is read and not understood yet.
 pub(crate) fn not_yet(kind: &StepKind, span: Span) -> Diagnostic {
     let (word, instead) = match kind {
-        StepKind::Lookup(_) => ("LOOKUP", None),
         StepKind::Match(_) => ("MATCH", None),
         StepKind::Stream(_) => ("AS STREAM", Some("end the flow in a sink")),
         _ => ("this step", None),
@@ -200,16 +199,23 @@ pub(crate) fn join_alias_twice(span: Span, name: &str) -> Diagnostic {
         .help("give this table another name")
 }
 
-pub(crate) fn join_without_condition(span: Span) -> Diagnostic {
-    Diagnostic::error(slug::JOIN, "this JOIN does not say which rows belong together")
+pub(crate) fn join_without_condition(span: Span, word: &str) -> Diagnostic {
+    Diagnostic::error(slug::JOIN, format!("this {word} does not say which rows belong together"))
         .at(span, "no ON, no USING")
         .help("ON r.id = repo_id, or USING (id) where both call it so")
 }
 
-pub(crate) fn join_without_key(span: Span, alias: &str) -> Diagnostic {
-    Diagnostic::error(slug::JOIN, "a JOIN needs something that is equal on both sides")
+pub(crate) fn join_without_key(span: Span, alias: &str, word: &str) -> Diagnostic {
+    Diagnostic::error(slug::JOIN, format!("a {word} needs something that is equal on both sides"))
         .at(span, "no part of it is such an equality")
         .help(format!("write {alias}.column = column, and other conditions behind AND"))
+}
+
+/// A LOOKUP asks with values, so what it asks for are columns that have them.
+pub(crate) fn lookup_key(span: Span, alias: &str) -> Diagnostic {
+    Diagnostic::error(slug::JOIN, "a LOOKUP asks for rows by columns of theirs")
+        .at(span, "is more than that")
+        .help(format!("write {alias}.column = column, several of them with AND, and judge the rest behind it: |> WHERE …"))
 }
 
 /// `least`, `most`: which ends are there already. `times`: how both sides call theirs.

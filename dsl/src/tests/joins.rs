@@ -146,6 +146,38 @@ fn a_join_of_two_endless_sides_says_what_its_bound_lacks() {
 }
 
 #[test]
+fn a_lookup_asks_for_columns_of_its_table_and_keeps_every_row() {
+    let source = "
+SCHEMA customer DISCARD (id BIGINT, name STRING, tier STRING);
+PIPELINE p AS
+FROM file('orders.ndjson') AS o
+|> LOOKUP sqlite('shop.db', 'customers') SCHEMA customer CACHE '1 minute' AS c ON c.id = o.customer AND tier = c.tier
+|> SELECT o.id, c.name
+|> INSERT INTO stdout();";
+    assert_eq!(
+        plan_of(source),
+        "\
+pipeline p · checkpoint every 200 ms
+  from file('orders.ndjson') · json · ends
+       fields: customer JSON, tier JSON, id JSON
+  lookup: LOOKUP sqlite('shop.db', 'customers') AS c
+      from sqlite('shop.db', 'customers') · json · ends
+           fields: id BIGINT, name STRING, tier STRING
+           an answer holds for 1 minute
+      on CAST(customer AS BIGINT) = \"c.id\" AND CAST(tier AS STRING) = \"c.tier\"
+      takes c.name
+  select: SELECT
+    id JSON = id
+    name STRING = \"c.name\"
+  insert: INSERT INTO stdout() · id, name
+"
+    );
+    let plan = checked(source).plan.pipelines.remove(0);
+    let crate::plan::StepKind::Join(join) = &plan.flow[0].kind else { panic!("{plan}") };
+    assert_eq!(join.lookup, Some(vec!["id".to_owned(), "tier".to_owned()]));
+}
+
+#[test]
 fn a_union_puts_columns_together_by_position_and_further_sources_give_what_is_read_behind_it() {
     let source = "
 PIPELINE p AS
@@ -224,6 +256,17 @@ fn what_cannot_be_joined_or_united_is_said_at_its_place() {
         ("file('a') |> JOIN file('b') AS r", "join", "JOIN"),
         ("file('a') |> JOIN file('b') AS r ON r.a = r.b", "join", "r.a = r.b"),
         ("file('a') AS r |> JOIN file('b') AS R ON R.a = b", "duplicate-name", "R"),
+        ("file('a') |> LOOKUP sqlite('a.db', 't') AS r ON r.id = id AND r.n > 1", "join", "r.id = id AND r.n > 1"),
+        ("file('a') |> LOOKUP sqlite('a.db', 't') AS r ON lower(r.id) = id", "join", "lower(r.id) = id"),
+        (
+            "file('a') |> LOOKUP sqlite('a.db', 't') REFRESH EVERY '1 hour' AS r USING (id)",
+            "no-such-option",
+            "'1 hour'",
+        ),
+        ("file('a') |> LOOKUP http('/b') AS r USING (id)", "sink-cannot", "http('/b')"),
+        ("file('a') |> LOOKUP sqlite('a.db', 't') AS r", "join", "LOOKUP"),
+        ("file('a') CACHE '1 hour'", "no-such-option", "'1 hour'"),
+        ("sqlite('a.db', 't')", "sink-cannot", "sqlite('a.db', 't')"),
         ("file('a') |> JOIN file('b') FOLLOW AS r ON r.id = id", "needs-time-bound", "file('b') FOLLOW"),
         ("file('a') SCHEMA s |> JOIN file('b') SCHEMA s AS r ON r.id = name", "type-mismatch", "name"),
         ("file('a') SCHEMA s |> JOIN file('b') SCHEMA s AS r ON r.nam = name", "no-such-column", "nam"),

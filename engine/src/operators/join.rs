@@ -12,9 +12,9 @@ use arrow::{
     datatypes::{Field, Schema, SchemaRef},
 };
 use syncline_functions::{Predicate, Projection, fingerprints};
-use syncline_record::{Batch, Epoch, Fate, Generation, Op, RowFailure, StepId, batch::OP};
+use syncline_record::{Batch, Epoch, Fate, Generation, Op, Reason, RowFailure, StepId, batch::OP};
 
-use super::present::put_column;
+use super::{lookup::SEVERAL, present::put_column};
 use crate::{
     operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows},
     table::{Shelf, Table},
@@ -35,6 +35,8 @@ pub struct TableJoin {
     residual: Option<Predicate>,
     shelf: Arc<Shelf>,
     left: bool,
+    /// A row takes one row of the table at most (`LOOKUP`): one that could take several is dead.
+    single: bool,
     /// A `REPLACE … PER` follows: a row that matches nothing goes on as a `Clear` of its group.
     clears_groups: bool,
 }
@@ -58,7 +60,13 @@ impl TableJoin {
         left: bool,
         clears_groups: bool,
     ) -> Self {
-        Self { key, residual, shelf, left, clears_groups }
+        Self { key, residual, shelf, left, single: false, clears_groups }
+    }
+
+    /// Of several rows that match nothing says which is meant.
+    pub fn single(mut self) -> Self {
+        self.single = true;
+        self
     }
 
     /// The columns behind the join.
@@ -80,13 +88,22 @@ impl TableJoin {
             true => table.find(prints[row]),
             false => &[],
         };
-        (0..batch.len()).map(found).collect()
+        let mut matches: Vec<&'t [u32]> = (0..batch.len()).map(found).collect();
+        if self.single {
+            for (row, found) in matches.iter_mut().enumerate().filter(|(_, found)| found.len() > 1) {
+                let reason = Reason::new(SEVERAL, format!("{} rows have its key", found.len()));
+                fates.failed.push(RowFailure { row: row as u32, reason });
+                *found = &[];
+            }
+            fates.failed.sort_by_key(|failure| failure.row);
+        }
+        matches
     }
 
     /// Of the pairs of some rows those that the residual condition lets pass.
     fn judged(&self, batch: &Batch, table: &Table, pairs: Vec<Pair>, failed: &mut Vec<RowFailure>) -> Vec<Pair> {
         let Some(residual) = &self.residual else { return pairs };
-        let verdict = residual.judge(&combined(&batch.rows, table, &pairs));
+        let verdict = residual.judge(&combined(&batch.rows, &table.rows, &pairs));
         for failure in verdict.failed {
             let row = pairs[failure.row as usize].0;
             if failed.last().is_none_or(|last| last.row != row) {
@@ -154,15 +171,15 @@ impl TableJoin {
 }
 
 /// The columns of the batch and of the table, row by row of `pairs`.
-fn combined(batch: &RecordBatch, table: &Table, pairs: &[Pair]) -> RecordBatch {
+pub(super) fn combined(batch: &RecordBatch, table: &RecordBatch, pairs: &[Pair]) -> RecordBatch {
     let own = UInt32Array::from_iter_values(pairs.iter().map(|pair| pair.0));
     let its: UInt32Array = pairs.iter().map(|pair| pair.1).collect();
     let taken = |columns: &[ArrayRef], rows: &UInt32Array| -> Vec<ArrayRef> {
         columns.iter().map(|column| take(column, rows, None).expect("rows that are there")).collect()
     };
     let mut columns = taken(batch.columns(), &own);
-    columns.extend(taken(table.rows.columns(), &its));
-    let schema = TableJoin::schema(&batch.schema(), &table.rows.schema());
+    columns.extend(taken(table.columns(), &its));
+    let schema = TableJoin::schema(&batch.schema(), &table.schema());
     let options = RecordBatchOptions::new().with_row_count(Some(pairs.len()));
     RecordBatch::try_new_with_options(schema, columns, &options).expect("columns of one length")
 }
@@ -188,7 +205,7 @@ impl Operator for TableJoin {
             fates.failed.extend(failed);
             fates.failed.sort_by_key(|failure| failure.row);
             if !going.is_empty() {
-                let rows = combined(&batch.rows, &table, &going);
+                let rows = combined(&batch.rows, &table.rows, &going);
                 released.push(batch.with_rows(self.marked(&batch, rows, &going, &fates.unmatched)));
             }
             from = to;

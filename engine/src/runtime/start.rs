@@ -111,6 +111,7 @@ impl Job {
         }
 
         let told = tables::read_all(&mut spec, ground.clock.now())?;
+        spec.graph.lookups.iter().try_for_each(|lookup| lookup.open())?;
 
         checkpoint.format = CHECKPOINT_FORMAT;
         checkpoint.fence += 1;

@@ -1,12 +1,12 @@
 //! Tables that are joined: read before the first row, and again between two epochs when their time has come.
 //!
 //! A first reading that fails stops the start. A later one that fails leaves the table as it is; it is told, tried again, and its age
-//! can be watched (`syncline_table_age_seconds`).
+//! can be watched (`syncline_table_age_seconds`). What is looked up by key has no reading; its answers grow old here.
 
 use std::time::Duration;
 
 use super::job::{Job, JobError, JobSpec};
-use crate::{operator::Output, source::SourceError, table::TableInput};
+use crate::{metrics, operator::Output, source::SourceError, table::TableInput};
 use syncline_record::Micros;
 
 /// When a table was read last, and when it is read next.
@@ -37,18 +37,17 @@ impl Job {
         self.enter(out);
     }
 
-    /// Between two epochs: reads tables whose time has come.
+    /// Between two epochs: reads tables whose time has come, and lets go of answers that are too old.
     pub(super) fn refresh_tables(&mut self) -> Result<(), JobError> {
         let now = self.ground.clock.elapsed();
+        for lookup in &self.spec.graph.lookups {
+            let (counts, oldest) = lookup.advance(now);
+            metrics::looked_up(&self.spec.pipeline, &lookup.step, counts, oldest);
+        }
         for index in 0..self.readings.len() {
             let reading = self.readings[index];
             let table = &mut self.spec.graph.tables[index];
-            let age = now.saturating_sub(reading.at).as_secs_f64();
-            metrics::gauge!(
-                "syncline_table_age_seconds",
-                "pipeline" => self.spec.pipeline.clone(), "step" => table.step.to_string()
-            )
-            .set(age);
+            metrics::table_age(&self.spec.pipeline, &table.step, now.saturating_sub(reading.at));
             if reading.next.is_none_or(|next| next > now) {
                 continue;
             }

@@ -140,7 +140,7 @@ pub fn graph(disk: &Arc<Mutex<Disk>>, source: Box<dyn Source>) -> Graph {
         outbox("groups", present(None, Deletes::Clear)),
     ];
     let input = Input { step: StepId::new(SOURCE), source, decode: Decode::new(wanted()), first: edges(&[0]) };
-    Graph { inputs: vec![input], nodes, tables: vec![] }
+    Graph { inputs: vec![input], nodes, tables: vec![], lookups: vec![] }
 }
 
 fn operator(id: &str, operator: impl Operator + 'static, next: &[usize], state: Option<u64>) -> Node {

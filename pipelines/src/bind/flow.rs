@@ -10,6 +10,7 @@ use syncline_dsl::plan::{
 use syncline_engine::{
     graph::{Edge, Input, Node, Work},
     ledger::outbox_topic,
+    lookup::Lookup,
     operator::Operator,
     operators::{
         Arms, Dedup, DedupLast, Direction, Expect, Filter, Group, Lanes, Limit, Present, Project, Sort, Unnest,
@@ -45,6 +46,7 @@ pub struct Flow<'a> {
     /// Further sources: the first input is the pipeline's own.
     pub inputs: Vec<Input>,
     pub tables: Vec<TableInput>,
+    pub lookups: Vec<Arc<Lookup>>,
 }
 
 /// Steps that follow each other.
@@ -57,7 +59,17 @@ pub(super) struct Chain {
 
 impl<'a> Flow<'a> {
     pub fn new(plan: &'a Plan, planner: &'a Planner, edges: &'a dyn Edges, endless: bool) -> Self {
-        Self { plan, planner, edges, endless, nodes: vec![], sinks: vec![], inputs: vec![], tables: vec![] }
+        Self {
+            plan,
+            planner,
+            edges,
+            endless,
+            nodes: vec![],
+            sinks: vec![],
+            inputs: vec![],
+            tables: vec![],
+            lookups: vec![],
+        }
     }
 
     /// Adds the steps of a flow; returns where its rows go in.

@@ -6,9 +6,10 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use syncline_dsl::plan::{BoundPlan, JoinPlan, SourcePlan, Step, UnionArm};
 use syncline_engine::{
     graph::{Edge, Input, MOST_INPUTS, Node, Work, input_step},
+    lookup::Lookup,
     operator::Side,
     operators::{
-        Project, TableJoin, TimeJoin, Union,
+        LookupJoin, Project, TableJoin, TimeJoin, Union,
         time_join::{Bound, Recipe, Taken},
     },
     table::{Shelf, TableInput},
@@ -184,11 +185,23 @@ impl Flow<'_> {
             renamed.index_of(name).map_err(|_| missing())
         };
         let columns: Vec<usize> = join.columns.iter().map(place).collect::<Result<_, _>>()?;
+        let (own, its): (Vec<String>, Vec<String>) = join.keys.iter().cloned().unzip();
+        let key = self.key(step, &own, schema)?;
+        if let Some(asked) = &join.lookup
+            && let Some(reader) = self.edges.lookup(&join.table, asked)?
+        {
+            let age = join.refresh.map(Duration::from_micros);
+            let lookup = Arc::new(Lookup::new(StepId::new(&step.id), reader, age));
+            self.lookups.push(lookup.clone());
+            let its = self.key(step, &its, &renamed)?;
+            let operator = LookupJoin::new(key, lookup, decode, renamed, its, columns);
+            let after = operator.schema(schema);
+            return Ok((self.operator(step, Box::new(operator), None), after));
+        }
         let taken: Vec<_> =
             columns.iter().map(|index| Arc::new(renamed.field(*index).clone().with_nullable(true))).collect();
         let taken = Arc::new(Schema::new(taken));
         let shelf = Arc::new(Shelf::new(taken.clone()));
-        let (own, its): (Vec<String>, Vec<String>) = join.keys.iter().cloned().unzip();
         let table = TableInput {
             step: StepId::new(format!("{}/table", step.id)),
             source: self.edges.source(&join.table)?,
@@ -202,8 +215,8 @@ impl Flow<'_> {
         self.tables.push(table);
         let both = TableJoin::schema(schema, &taken);
         let residual = join.residual.as_ref().map(|sql| self.predicate(step, sql, &both)).transpose()?;
-        let key = self.key(step, &own, schema)?;
         let operator = TableJoin::new(key, residual, shelf, join.left, join.groups);
+        let operator = if join.lookup.is_some() { operator.single() } else { operator };
         let index = self.operator(step, Box::new(operator), Some(REPORTED));
         Ok((index, clearing(&both, join.groups)))
     }

@@ -36,6 +36,8 @@ pub struct Source {
     pub cursor: Option<Ident>,
     /// `REFRESH EVERY '5 minutes'`, of a table that is joined.
     pub refresh: Option<Duration>,
+    /// `CACHE '1 minute'`, of what is looked up.
+    pub cache: Option<Duration>,
     pub partitioned_by: Option<Columns>,
     pub span: Span,
 }
@@ -94,8 +96,6 @@ pub enum StepKind {
         offset: Option<SqlExpr>,
     },
     Union(Union),
-    /// `LOOKUP …`: what follows the word, unread.
-    Lookup(Unread),
     /// `MATCH …`: what follows the word, unread.
     Match(Unread),
     /// A step that did not parse; the parser has said why.
@@ -297,6 +297,8 @@ pub enum JoinKind {
     Right,
     Full,
     Cross,
+    /// `LOOKUP`: one row of the other side, asked for by its key.
+    Lookup,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -11,7 +11,8 @@ use crate::span::Span;
 /// TEE in TEE in TEE: more than this is nobody's pipeline, and each costs stack.
 const DEEPEST_FLOW: usize = 16;
 
-const SOURCE_CLAUSES: [&str; 8] = ["FORMAT", "SCHEMA", "FOLLOW", "AS", "CURSOR", "REFRESH", "PARTITIONED", "JOIN"];
+const SOURCE_CLAUSES: [&str; 9] =
+    ["FORMAT", "SCHEMA", "FOLLOW", "AS", "CURSOR", "REFRESH", "CACHE", "PARTITIONED", "JOIN"];
 
 /// The words before JOIN, longest first.
 const JOINS: [(&[&str], JoinKind); 9] = [
@@ -71,7 +72,7 @@ impl Parser<'_> {
     /// What follows the words of a join.
     pub(super) fn join(&mut self, kind: JoinKind) -> Read<Join> {
         let start = self.behind();
-        let source = self.source("JOIN")?;
+        let source = self.source(if kind == JoinKind::Lookup { "LOOKUP" } else { "JOIN" })?;
         let on = if self.take(&["ON"]).is_some() {
             Some(JoinOn::On(
                 self.expression(&[&["JOIN"], &["LEFT"], &["RIGHT"], &["FULL"], &["INNER"], &["CROSS"]], "ON")?,
@@ -128,6 +129,9 @@ impl Parser<'_> {
             self.need(&["EVERY"], "REFRESH")?;
             let period = self.duration("REFRESH EVERY")?;
             self.once(&mut source.refresh, word, |first: &Duration| first.span, period, "REFRESH EVERY");
+        } else if let Some(word) = self.take(&["CACHE"]) {
+            let age = self.duration("CACHE")?;
+            self.once(&mut source.cache, word, |first: &Duration| first.span, age, "CACHE");
         } else if let Some(word) = self.take(&["PARTITIONED"]) {
             self.need(&["BY"], "PARTITIONED")?;
             let columns = self.columns("PARTITIONED BY")?;
@@ -220,6 +224,7 @@ impl Source {
             alias: None,
             cursor: None,
             refresh: None,
+            cache: None,
             partitioned_by: None,
             span,
         }

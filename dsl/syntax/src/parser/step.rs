@@ -3,7 +3,7 @@
 use super::expression::Stops;
 use super::{Parser, Read, Said};
 use crate::ast::{
-    Aggregate, Arm, ArmRole, Assignment, Call, Dedup, Expect, Insert, Item, Keep, KeepWhich, NamedExpr, OnOrphan,
+    self, Aggregate, Arm, ArmRole, Assignment, Call, Dedup, Expect, Insert, Item, Keep, KeepWhich, NamedExpr, OnOrphan,
     OnViolation, OrderItem, Rename, Replace, Select, Shard, ShardInto, Step, StepKind, Target, Upsert, Wildcard,
 };
 use crate::lexer::Kind;
@@ -100,7 +100,7 @@ impl Parser<'_> {
                 StepKind::Limit { count, offset }
             }
             "UNION" => StepKind::Union(self.union()?),
-            "LOOKUP" => StepKind::Lookup(self.unread()),
+            "LOOKUP" => StepKind::Join(self.join(ast::JoinKind::Lookup)?),
             "MATCH" => StepKind::Match(self.unread()),
             _ => {
                 self.at -= 1;
@@ -364,6 +364,7 @@ fn clauses(step: &str) -> &'static [&'static str] {
         "EXPECT" => &["AS", "ON"],
         "AGGREGATE" => &["GROUP"],
         "JOIN" | "INNER" | "LEFT" | "RIGHT" | "FULL" | "CROSS" => &["ON", "USING", "AS", "FORMAT", "SCHEMA", "REFRESH"],
+        "LOOKUP" => &["ON", "USING", "AS", "FORMAT", "SCHEMA", "CACHE"],
         "UNION" => &["ALL", "BY"],
         _ => &[],
     }

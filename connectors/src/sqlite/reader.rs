@@ -1,0 +1,127 @@
+//! A table that is asked for rows by key (`LOOKUP`).
+//!
+//! Opened to read only: nothing is made, and a writer beside it is not held up. Keys are given to SQLite as the sink writes values of
+//! their types, and SQLite compares them by the rules of the column; whoever asked compares once more, exactly. NULL is `null`, INTEGER
+//! and REAL are numbers, TEXT is a string, and a BLOB is a string of hexadecimal digits.
+
+use std::{path::PathBuf, time::Duration};
+
+use arrow::array::RecordBatch;
+use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, types::ValueRef};
+use serde_json::Value;
+use syncline_engine::{lookup::KeyedReader, source::SourceError};
+
+use super::{listed, quoted, value::value};
+use crate::spec::{Arguments, Surroundings};
+
+/// How long a writer may hold the database, before this counts as trouble.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Rows of one key that are read: one is wanted, two are too many, and a column that takes no notice of case may hold a few that only look alike.
+const MOST_OF_A_KEY: usize = 64;
+
+pub struct SqliteReader {
+    path: PathBuf,
+    table: String,
+    columns: Vec<String>,
+    connection: Option<Connection>,
+}
+
+impl SqliteReader {
+    pub(crate) fn new(arguments: &Arguments, around: &Surroundings, columns: &[String]) -> Self {
+        let (path, table) = (around.path(arguments.text("path")), arguments.text("table").to_owned());
+        Self { path, table, columns: columns.to_vec(), connection: None }
+    }
+
+    fn what(&self) -> String {
+        format!("{}, table {}", self.path.display(), self.table)
+    }
+
+    fn sql(&self) -> String {
+        let condition = listed(&self.columns, |column| format!("{} = ?", quoted(column)), " AND ");
+        format!("SELECT * FROM {} WHERE {condition} LIMIT {MOST_OF_A_KEY}", quoted(&self.table))
+    }
+
+    fn trouble(&self, error: rusqlite::Error) -> SourceError {
+        let what = self.what();
+        let detail = error.to_string();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => SourceError::Again { what, detail },
+            _ => SourceError::Unreadable { what, detail },
+        }
+    }
+
+    /// SQLite takes a name in quotes that no column has for a text, and would find nothing.
+    fn check_columns(&self, connection: &Connection) -> Result<(), SourceError> {
+        let there = || {
+            let mut statement = connection.prepare(&format!("SELECT * FROM {} LIMIT 0", quoted(&self.table)))?;
+            let names = statement.column_names().into_iter().map(str::to_owned).collect::<Vec<_>>();
+            statement.query([])?.next()?;
+            Ok(names)
+        };
+        let there: Vec<String> = there().map_err(|error| self.trouble(error))?;
+        match self.columns.iter().find(|column| !there.iter().any(|name| name.eq_ignore_ascii_case(column))) {
+            None => Ok(()),
+            Some(column) => Err(SourceError::Unreadable {
+                what: self.what(),
+                detail: format!("it has no column {column}; its columns are {}", there.join(", ")),
+            }),
+        }
+    }
+}
+
+impl KeyedReader for SqliteReader {
+    fn open(&mut self) -> Result<(), SourceError> {
+        let connect = || {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(&self.path, flags)?;
+            connection.busy_timeout(BUSY)?;
+            Ok(connection)
+        };
+        let connection = connect().map_err(|error| self.trouble(error))?;
+        self.check_columns(&connection)?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    fn find(&mut self, keys: &RecordBatch) -> Result<Vec<Vec<String>>, SourceError> {
+        let closed = || SourceError::Unreadable { what: self.what(), detail: "it is not open".into() };
+        let connection = self.connection.as_ref().ok_or_else(closed)?;
+        let found = || {
+            let mut statement = connection.prepare_cached(&self.sql())?;
+            (0..keys.num_rows()).map(|row| records(&mut statement, keys, row)).collect::<rusqlite::Result<_>>()
+        };
+        found().map_err(|error| self.trouble(error))
+    }
+}
+
+fn records(statement: &mut Statement, keys: &RecordBatch, row: usize) -> rusqlite::Result<Vec<String>> {
+    let schema = keys.schema();
+    for (place, (column, field)) in keys.columns().iter().zip(schema.fields()).enumerate() {
+        statement.raw_bind_parameter(place + 1, value(column, field, row))?;
+    }
+    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let mut rows = statement.raw_query();
+    let mut found = vec![];
+    while let Some(row) = rows.next()? {
+        let mut record = serde_json::Map::new();
+        for (index, name) in names.iter().enumerate() {
+            record.insert(name.clone(), json(row.get_ref(index)?));
+        }
+        found.push(Value::Object(record).to_string());
+    }
+    Ok(found)
+}
+
+fn json(value: ValueRef) -> Value {
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(number) => number.into(),
+        // Infinity is no JSON number.
+        ValueRef::Real(number) => {
+            serde_json::Number::from_f64(number).map_or(Value::from(number.to_string()), Value::Number)
+        }
+        ValueRef::Text(text) => String::from_utf8_lossy(text).into(),
+        ValueRef::Blob(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
+    }
+}

@@ -1,0 +1,116 @@
+//! Rows that are asked for by their key, and how long an answer holds.
+//!
+//! A `LOOKUP` has no input: nothing of it is in the cursors, and a restart asks again. So a row that is processed again may meet a newer
+//! answer; what it had met before was not committed. Answers are kept in memory alone, as the records came, no longer than their age
+//! allows; that nothing was found is an answer too.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use arrow::array::RecordBatch;
+use hashbrown::HashMap;
+use syncline_record::StepId;
+
+use crate::source::SourceError;
+
+/// Whoever can be asked. Called by one thread: `open` at each start of the pipeline, then `find`.
+pub trait KeyedReader: Send {
+    /// Connects, and says when what is to be asked is not there.
+    fn open(&mut self) -> Result<(), SourceError>;
+
+    /// The records of each key, as JSON objects. One column for each part of the key; no part is NULL. A record too many does no harm:
+    /// who asks compares their keys, exactly.
+    fn find(&mut self, keys: &RecordBatch) -> Result<Vec<Vec<String>>, SourceError>;
+}
+
+/// Answers that are kept at most. Each is a record or a few: with records of 1 kB, 100 MB.
+const MOST_ANSWERS: usize = 100_000;
+
+/// The records of one key.
+pub type Answer = Arc<[String]>;
+
+/// Who is asked, and what is known already.
+pub struct Lookup {
+    pub step: StepId,
+    /// How old an answer may be; `None`: each batch asks for its keys.
+    age: Option<Duration>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    reader: Box<dyn KeyedReader>,
+    now: Duration,
+    known: HashMap<u128, (Answer, Duration)>,
+    counts: Counts,
+}
+
+/// What was asked since the last question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Keys that were asked for outside.
+    pub asked: u64,
+    /// Keys whose answer was known.
+    pub known: u64,
+}
+
+impl Lookup {
+    pub fn new(step: StepId, reader: Box<dyn KeyedReader>, age: Option<Duration>) -> Self {
+        let inner = Inner { reader, now: Duration::ZERO, known: HashMap::new(), counts: Counts::default() };
+        Self { step, age, inner: Mutex::new(inner) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub fn open(&self) -> Result<(), SourceError> {
+        self.lock().reader.open()
+    }
+
+    /// It is `now`: answers that are too old are let go. Returns what was asked meanwhile, and the age of the oldest answer.
+    pub fn advance(&self, now: Duration) -> (Counts, Duration) {
+        let mut inner = self.lock();
+        inner.now = now;
+        if let Some(age) = self.age {
+            inner.known.retain(|_, (_, at)| now.saturating_sub(*at) < age);
+        }
+        let oldest = inner.known.values().map(|(_, at)| now.saturating_sub(*at)).max().unwrap_or_default();
+        (std::mem::take(&mut inner.counts), oldest)
+    }
+
+    /// The records of each of these keys. `keys` has a row for each print.
+    pub fn find(&self, prints: &[u128], keys: &RecordBatch) -> Result<Vec<Answer>, SourceError> {
+        let mut inner = self.lock();
+        let mut answers: Vec<Option<Answer>> =
+            prints.iter().map(|print| inner.known.get(print).map(|(answer, _)| answer.clone())).collect();
+        let open: Vec<u32> = (0..prints.len() as u32).filter(|row| answers[*row as usize].is_none()).collect();
+        inner.counts.asked += open.len() as u64;
+        inner.counts.known += (prints.len() - open.len()) as u64;
+        if !open.is_empty() {
+            let rows = arrow::array::UInt32Array::from(open.clone());
+            let asked = arrow::compute::take_record_batch(keys, &rows).expect("rows of the batch");
+            let found = inner.reader.find(&asked)?;
+            for (row, records) in open.iter().zip(found) {
+                let answer: Answer = records.into();
+                answers[*row as usize] = Some(answer.clone());
+                inner.keep(self.age, prints[*row as usize], answer);
+            }
+        }
+        Ok(answers.into_iter().map(Option::unwrap_or_default).collect())
+    }
+}
+
+impl Inner {
+    fn keep(&mut self, age: Option<Duration>, print: u128, answer: Answer) {
+        if age.is_none() {
+            return;
+        }
+        // Which of them is asked for next nobody knows: all are asked for anew.
+        if self.known.len() >= MOST_ANSWERS {
+            self.known.clear();
+        }
+        self.known.insert(print, (answer, self.now));
+    }
+}
