@@ -27,7 +27,8 @@ FROM http('/shop')
 PIPELINE late WITH (restart_delay = '50 ms') AS
 FROM file('late.ndjson') FOLLOW
 |> INSERT INTO file('out/late/');
-PIPELINE history AS FROM file('history.ndjson') |> INSERT INTO file('out/history/');
+SCHEMA event EVOLVE (id BIGINT);
+PIPELINE history AS FROM file('history.ndjson') SCHEMA event |> INSERT INTO file('out/history/');
 ";
 
 /// The table of `docs/metrics.md`: name → kind and labels.
