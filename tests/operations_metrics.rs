@@ -28,7 +28,10 @@ PIPELINE late WITH (restart_delay = '50 ms') AS
 FROM file('late.ndjson') FOLLOW
 |> INSERT INTO file('out/late/');
 SCHEMA event EVOLVE (id BIGINT);
-PIPELINE history AS FROM file('history.ndjson') SCHEMA event |> INSERT INTO file('out/history/');
+PIPELINE history AS FROM file('history.ndjson') SCHEMA event
+|> JOIN file('history.ndjson') AS h USING (id)
+|> LOOKUP sqlite('names.db', 'names') CACHE '1 minute' AS n USING (id)
+|> INSERT INTO file('out/history/');
 ";
 
 /// The table of `docs/metrics.md`: name → kind and labels.
@@ -73,6 +76,8 @@ fn scrape(client: &mut Client) -> String {
 fn every_documented_figure_is_there_and_no_other_and_promtool_has_nothing_to_say() {
     let desk = Desk::with(FOLDER);
     desk.write("history.ndjson", "{\"id\":1}\n{\"id\":2}\n");
+    let names = Connection::open(desk.path("names.db")).expect("a database");
+    names.execute_batch("CREATE TABLE names (id); INSERT INTO names VALUES (1)").expect("a table");
     let holder = Connection::open(desk.path("shop.db")).expect("a database");
     holder.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY); BEGIN EXCLUSIVE").expect("hold it");
     let mut running = desk.start(&["run", "orders.sync", "--listen", "127.0.0.1:0"]);
@@ -127,6 +132,8 @@ fn every_documented_figure_is_there_and_no_other_and_promtool_has_nothing_to_say
     assert_eq!(rows("syncline_state_keys", "dedup"), Some(3.0));
     let dead = |step, reason| value(&text, "syncline_dead_letters_total", &[("step", step), ("reason", reason)]);
     assert_eq!((dead("source", "not-json"), dead("positive", "cast")), (Some(1.0), Some(1.0)), "{text}");
+    let asked = [("pipeline", "history"), ("step", "lookup")];
+    assert_eq!(value(&text, "syncline_lookup_asked_total", &asked), Some(2.0));
     let running_now = [("pipeline", "shop"), ("state", "running")];
     assert_eq!(value(&text, "syncline_pipeline_state", &running_now), Some(1.0));
     for caught_up in ["syncline_source_lag_rows", "syncline_source_lag_seconds"] {

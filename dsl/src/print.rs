@@ -142,7 +142,7 @@ fn steps(f: &mut Formatter<'_>, flow: &[Step], depth: usize) -> fmt::Result {
 fn joined(f: &mut Formatter<'_>, join: &JoinPlan, indent: &str) -> fmt::Result {
     source(f, &join.table, &format!("{indent}  "))?;
     if let (Some(age), true) = (join.refresh, join.lookup.is_some()) {
-        writeln!(f, "{indent}    an answer holds for {}", duration::shown(age))?;
+        writeln!(f, "{indent}         an answer holds for {}", duration::shown(age))?;
     } else if let Some(refresh) = join.refresh {
         writeln!(f, "{indent}         read again every {}", duration::shown(refresh))?;
     }

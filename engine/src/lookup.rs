@@ -28,6 +28,9 @@ pub trait KeyedReader: Send {
 /// Answers that are kept at most. Each is a record or a few: with records of 1 kB, 100 MB.
 const MOST_ANSWERS: usize = 100_000;
 
+/// Times that answers are looked through in the time that they hold: what is too old is not used, and goes a little later.
+const SWEEPS: u32 = 8;
+
 /// The records of one key.
 pub type Answer = Arc<[String]>;
 
@@ -43,6 +46,9 @@ struct Inner {
     reader: Box<dyn KeyedReader>,
     now: Duration,
     known: HashMap<u128, (Answer, Duration)>,
+    /// When answers that are too old were let go last, and when the oldest of the others was given.
+    swept: Duration,
+    oldest: Option<Duration>,
     counts: Counts,
 }
 
@@ -57,7 +63,14 @@ pub struct Counts {
 
 impl Lookup {
     pub fn new(step: StepId, reader: Box<dyn KeyedReader>, age: Option<Duration>) -> Self {
-        let inner = Inner { reader, now: Duration::ZERO, known: HashMap::new(), counts: Counts::default() };
+        let inner = Inner {
+            reader,
+            now: Duration::ZERO,
+            known: HashMap::new(),
+            swept: Duration::ZERO,
+            oldest: None,
+            counts: Counts::default(),
+        };
         Self { step, age, inner: Mutex::new(inner) }
     }
 
@@ -73,18 +86,18 @@ impl Lookup {
     pub fn advance(&self, now: Duration) -> (Counts, Duration) {
         let mut inner = self.lock();
         inner.now = now;
-        if let Some(age) = self.age {
+        if let Some(age) = self.age.filter(|age| now.saturating_sub(inner.swept) >= *age / SWEEPS) {
             inner.known.retain(|_, (_, at)| now.saturating_sub(*at) < age);
+            inner.swept = now;
+            inner.oldest = inner.known.values().map(|(_, at)| *at).min();
         }
-        let oldest = inner.known.values().map(|(_, at)| now.saturating_sub(*at)).max().unwrap_or_default();
-        (std::mem::take(&mut inner.counts), oldest)
+        (std::mem::take(&mut inner.counts), inner.oldest.map_or(Duration::ZERO, |at| now.saturating_sub(at)))
     }
 
     /// The records of each of these keys. `keys` has a row for each print.
     pub fn find(&self, prints: &[u128], keys: &RecordBatch) -> Result<Vec<Answer>, SourceError> {
         let mut inner = self.lock();
-        let mut answers: Vec<Option<Answer>> =
-            prints.iter().map(|print| inner.known.get(print).map(|(answer, _)| answer.clone())).collect();
+        let mut answers: Vec<Option<Answer>> = prints.iter().map(|print| inner.answer(*print, self.age)).collect();
         let open: Vec<u32> = (0..prints.len() as u32).filter(|row| answers[*row as usize].is_none()).collect();
         inner.counts.asked += open.len() as u64;
         inner.counts.known += (prints.len() - open.len()) as u64;
@@ -103,6 +116,11 @@ impl Lookup {
 }
 
 impl Inner {
+    fn answer(&self, print: u128, age: Option<Duration>) -> Option<Answer> {
+        let (answer, at) = self.known.get(&print)?;
+        age.is_some_and(|age| self.now.saturating_sub(*at) < age).then(|| answer.clone())
+    }
+
     fn keep(&mut self, age: Option<Duration>, print: u128, answer: Answer) {
         if age.is_none() {
             return;
@@ -110,7 +128,62 @@ impl Inner {
         // Which of them is asked for next nobody knows: all are asked for anew.
         if self.known.len() >= MOST_ANSWERS {
             self.known.clear();
+            self.oldest = None;
         }
+        self.oldest.get_or_insert(self.now);
         self.known.insert(print, (answer, self.now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::{
+        array::{AsArray, StringViewArray},
+        datatypes::Schema,
+    };
+    use syncline_functions::json_field;
+
+    use super::*;
+
+    /// Answers with what it was asked, and how often it was asked before.
+    struct Parrot(u32);
+
+    impl KeyedReader for Parrot {
+        fn open(&mut self) -> Result<(), SourceError> {
+            Ok(())
+        }
+
+        fn find(&mut self, keys: &RecordBatch) -> Result<Vec<Vec<String>>, SourceError> {
+            self.0 += 1;
+            let words = keys.column(0).as_string_view();
+            Ok(words.iter().map(|word| vec![format!("{} {}", word.unwrap_or("NULL"), self.0)]).collect())
+        }
+    }
+
+    fn asked(lookup: &Lookup, words: &[&str]) -> Vec<String> {
+        let prints: Vec<u128> = words.iter().map(|word| word.as_bytes()[0] as u128).collect();
+        let schema = Arc::new(Schema::new(vec![json_field("word")]));
+        let keys = RecordBatch::try_new(schema, vec![Arc::new(StringViewArray::from(words.to_vec()))]).expect("words");
+        lookup.find(&prints, &keys).expect("an answer").iter().map(|answer| answer.join(",")).collect()
+    }
+
+    #[test]
+    fn an_answer_is_used_until_it_is_too_old() {
+        let seconds = Duration::from_secs;
+        let lookup = Lookup::new(StepId::new("lookup"), Box::new(Parrot(0)), Some(seconds(10)));
+        lookup.advance(seconds(100));
+        assert_eq!(asked(&lookup, &["a", "b"]), ["a 1", "b 1"]);
+        lookup.advance(seconds(109));
+        assert_eq!(asked(&lookup, &["b", "c", "a"]), ["b 1", "c 2", "a 1"]);
+        assert_eq!(lookup.advance(seconds(109)), (Counts { asked: 1, known: 2 }, seconds(9)));
+        lookup.advance(seconds(110));
+        assert_eq!(asked(&lookup, &["a", "c"]), ["a 3", "c 2"]);
+        assert_eq!(lookup.advance(seconds(119)).1, seconds(9), "of a, since c is gone");
+    }
+
+    #[test]
+    fn without_an_age_every_batch_asks() {
+        let lookup = Lookup::new(StepId::new("lookup"), Box::new(Parrot(0)), None);
+        assert_eq!([asked(&lookup, &["a"]), asked(&lookup, &["a"])].concat(), ["a 1", "a 2"]);
     }
 }

@@ -46,8 +46,8 @@ fn each_key_finds_its_records_and_those_that_only_look_alike() {
     let codes: ArrayRef = Arc::new(StringViewArray::from(vec![r#""A""#, r#""b""#, r#""a""#]));
     let keys = keys(vec![Field::new("id", ids.data_type().clone(), true), json_field("code")], vec![ids, codes]);
     let found = reader.find(&keys).unwrap();
-    let first = r#"{"id":7,"code":"a","odd \" name":null,"limits":9.5,"photo":"00ff"}"#;
-    let second = r#"{"id":7,"code":"B","odd \" name":"it's","limits":"-inf","photo":null}"#;
+    let first = r#"{"code":"a","id":7,"limits":9.5,"odd \" name":null,"photo":"00ff"}"#;
+    let second = r#"{"code":"B","id":7,"limits":"-inf","odd \" name":"it's","photo":null}"#;
     assert_eq!(found, [vec![first.to_owned()], vec![second.to_owned()], vec![]]);
 }
 

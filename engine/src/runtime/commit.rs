@@ -77,6 +77,7 @@ impl Job {
         self.spec.witness.enter(Window::Idle);
         lap();
         self.measure(&open, began, &laps);
+        self.answers_grow_old();
         Ok(())
     }
 

@@ -37,13 +37,19 @@ impl Job {
         self.enter(out);
     }
 
-    /// Between two epochs: reads tables whose time has come, and lets go of answers that are too old.
-    pub(super) fn refresh_tables(&mut self) -> Result<(), JobError> {
+    /// What is looked up: answers that are too old are let go, and what was asked is told.
+    pub(super) fn answers_grow_old(&self) {
         let now = self.ground.clock.elapsed();
         for lookup in &self.spec.graph.lookups {
             let (counts, oldest) = lookup.advance(now);
             metrics::looked_up(&self.spec.pipeline, &lookup.step, counts, oldest);
         }
+    }
+
+    /// Between two epochs: reads tables whose time has come, and lets go of answers that are too old.
+    pub(super) fn refresh_tables(&mut self) -> Result<(), JobError> {
+        let now = self.ground.clock.elapsed();
+        self.answers_grow_old();
         for index in 0..self.readings.len() {
             let reading = self.readings[index];
             let table = &mut self.spec.graph.tables[index];
