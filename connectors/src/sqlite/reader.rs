@@ -55,7 +55,7 @@ impl SqliteReader {
     fn check_columns(&self, connection: &Connection) -> Result<(), SourceError> {
         let there = || {
             let mut statement = connection.prepare(&format!("SELECT * FROM {} LIMIT 0", quoted(&self.table)))?;
-            let names = statement.column_names().into_iter().map(str::to_owned).collect::<Vec<_>>();
+            let names = statement.column_names().map(str::to_owned).collect::<Vec<_>>();
             statement.query([])?.next()?;
             Ok(names)
         };
@@ -100,7 +100,7 @@ fn records(statement: &mut Statement, keys: &RecordBatch, row: usize) -> rusqlit
     for (place, (column, field)) in keys.columns().iter().zip(schema.fields()).enumerate() {
         statement.raw_bind_parameter(place + 1, value(column, field, row))?;
     }
-    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let mut rows = statement.raw_query();
     let mut found = vec![];
     while let Some(row) = rows.next()? {

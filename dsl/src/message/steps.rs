@@ -213,9 +213,9 @@ pub(crate) fn join_without_key(span: Span, alias: &str, word: &str) -> Diagnosti
 
 /// A LOOKUP asks with values, so what it asks for are columns that have them.
 pub(crate) fn lookup_key(span: Span, alias: &str) -> Diagnostic {
-    Diagnostic::error(slug::JOIN, "a LOOKUP asks for rows by columns of theirs")
-        .at(span, "is more than that")
-        .help(format!("write {alias}.column = column, several of them with AND, and judge the rest behind it: |> WHERE …"))
+    Diagnostic::error(slug::JOIN, "a LOOKUP asks for rows by columns of theirs").at(span, "is more than that").help(
+        format!("write {alias}.column = column, several of them with AND, and judge the rest behind it: |> WHERE …"),
+    )
 }
 
 /// `least`, `most`: which ends are there already. `times`: how both sides call theirs.

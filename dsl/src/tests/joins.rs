@@ -263,6 +263,7 @@ fn what_cannot_be_joined_or_united_is_said_at_its_place() {
             "no-such-option",
             "'1 hour'",
         ),
+        ("file('a') |> LOOKUP file('b') FOLLOW AS r USING (id)", "no-such-option", "file('b') FOLLOW"),
         ("file('a') |> LOOKUP http('/b') AS r USING (id)", "sink-cannot", "http('/b')"),
         ("file('a') |> LOOKUP sqlite('a.db', 't') AS r", "join", "LOOKUP"),
         ("file('a') CACHE '1 hour'", "no-such-option", "'1 hour'"),

@@ -12,7 +12,13 @@ use crate::{
 
 impl Walk<'_> {
     /// The columns that a LOOKUP asks for; `None` when its condition is more than equalities with such, which is said.
-    pub(super) fn asked(&mut self, join: &ast::Join, condition: &Condition, table: &Joined, scope: &Scope) -> Option<Vec<String>> {
+    pub(super) fn asked(
+        &mut self,
+        join: &ast::Join,
+        condition: &Condition,
+        table: &Joined,
+        scope: &Scope,
+    ) -> Option<Vec<String>> {
         let column = |sql: &String| {
             let names = scope.columns.iter().map(ScopeColumn::name);
             let name = names.filter_map(|name| Some((name, table.bare(name)?)));
