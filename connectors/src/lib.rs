@@ -22,7 +22,7 @@ mod staged;
 
 pub use log_source::LogSource;
 pub use registry::{Connector, SinkAbility, SinkKind, SinkRequest, SourceAbility, SourceRequest, Writes};
-pub use registry::{check_sink, open_lookup, open_sink, open_source, registry};
+pub use registry::{check_sink, columns_there, open_lookup, open_sink, open_source, registry};
 pub use spec::{Args, Argument, ArgumentKind, ConnectorError, Surroundings};
 
 /// What the system says about an error, without its number.

@@ -240,6 +240,15 @@ pub fn open_sink(name: &str, request: SinkRequest) -> Result<Sink, ConnectorErro
     }
 }
 
+/// The columns of the place that a sink writes to, where it is there and has columns of its own. Only looks.
+pub fn columns_there(name: &str, args: &Args, around: &Surroundings) -> Option<Vec<String>> {
+    let arguments = Arguments::checked(connector(name).ok()?, args).ok()?;
+    match name {
+        "sqlite" => sqlite::columns(&around.path(arguments.text("path")), arguments.text("table")),
+        _ => None,
+    }
+}
+
 /// Whether `open_sink` would give one; nothing outside is touched or asked.
 pub fn check_sink(name: &str, request: &SinkRequest) -> Result<(), ConnectorError> {
     let arguments = checked(name, request)?;

@@ -5,6 +5,7 @@ mod paths;
 mod replaces;
 mod sample;
 pub(crate) mod secret;
+mod target;
 mod writers;
 
 use syncline_syntax::{Diagnostic, Span};
@@ -21,6 +22,7 @@ pub(crate) use loops::feedback;
 pub(crate) use paths::same_path;
 pub(crate) use replaces::whole_inputs;
 pub(crate) use sample::not_in_sample;
+pub(crate) use target::targets;
 pub(crate) use writers::two_writers;
 
 /// Something wrong with one of several pipelines: its index, and what to say.

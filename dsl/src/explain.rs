@@ -27,6 +27,7 @@ pages! {
     DELIVERY_NOT_POSSIBLE = "delivery-not-possible";
     DUPLICATE_NAME = "duplicate-name";
     ENDLESS_STATE = "endless-state";
+    EQUALS_NULL = "equals-null";
     EXPRESSION = "expression";
     FEEDBACK_LOOP = "feedback-loop";
     FIELDS_LEFT_OUT = "fields-left-out";

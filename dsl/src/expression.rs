@@ -11,15 +11,14 @@ use std::ops::ControlFlow;
 use datafusion::common::DFSchema;
 use sqlparser::{
     ast::{
-        AccessExpr, Expr, Function, FunctionArguments, Ident, ObjectNamePart, Spanned, Subscript, Value, VisitMut,
-        VisitorMut, visit_expressions,
+        AccessExpr, Expr, Function, Ident, ObjectNamePart, Subscript, Value, VisitMut, VisitorMut, visit_expressions,
     },
     keywords::{
         ALL_KEYWORDS, ALL_KEYWORDS_INDEX, Keyword, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_IDENTIFIER,
         RESERVED_FOR_TABLE_ALIAS,
     },
 };
-use syncline_functions::{ExprError, Form, Planner, Typed};
+use syncline_functions::{ExprError, Planner, Typed};
 use syncline_syntax::{Span, ast::SqlExpr};
 
 use crate::{
@@ -43,9 +42,6 @@ pub(crate) struct Reading {
 
 /// The quote that marks a name as one of a batch, until it is printed. No name of the file has it: it opens none in this dialect.
 pub(crate) const RESOLVED: char = '`';
-
-/// Subexpressions that are tried one by one when the types of an expression do not fit.
-const TRIED: usize = 200;
 
 impl Walk<'_> {
     /// Compiles an expression over the columns of `scope`. `None` when it does not: that has been said, or follows from
@@ -72,6 +68,12 @@ impl Walk<'_> {
                 let name = typed_name(&resolved, written, scope);
                 Some(Reading { sql, typed, name })
             }
+            Err(ExprError::NotRepeatable { function }) => {
+                let span = self.function_place(&function, written);
+                let instead = self.instead_of(&function, span, scope);
+                self.say(say::not_repeatable(span, &function, instead));
+                None
+            }
             Err(error) => {
                 self.refuse(error, written, &resolved, &schema);
                 None
@@ -80,6 +82,7 @@ impl Walk<'_> {
     }
 
     pub(crate) fn resolve(&mut self, written: &SqlExpr, scope: &mut Scope, rows: Option<&mut Arrays>) -> Option<Expr> {
+        self.nulls(written);
         let mut ast = written.ast.clone();
         let mut resolver = Resolver {
             walk: self,
@@ -123,7 +126,7 @@ impl Walk<'_> {
                 say::no_such_function(span, &name, &self.world.planner.function_names())
             }
             ExprError::NotRepeatable { function } => {
-                say::not_repeatable(self.function_place(&function, written), &function)
+                say::not_repeatable(self.function_place(&function, written), &function, None)
             }
             ExprError::ManyRows { function } => say::many_rows(self.function_place(&function, written), &function),
             ExprError::NotHere { what } => say::not_here(self.not_here_place(&what, written), &what),
@@ -132,73 +135,6 @@ impl Walk<'_> {
             ExprError::Syntax { message, .. } => say::other(written.span, &message),
         };
         self.say(said);
-    }
-
-    /// The smallest part of the expression that has the mistake, with the types of its two sides where it has two.
-    fn misfit(
-        &self,
-        error: ExprError,
-        written: &SqlExpr,
-        resolved: &Expr,
-        schema: &DFSchema,
-    ) -> syncline_syntax::Diagnostic {
-        let mut parts: Vec<Expr> = Vec::new();
-        let _ = visit_expressions(resolved, |part| {
-            parts.push(part.clone());
-            if parts.len() < TRIED { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
-        // Innermost first: a part comes before what it is part of when sorted by length of its text.
-        parts.sort_by_key(|part| part.to_string().len());
-        let failing = parts.into_iter().find_map(|part| {
-            let error = self.typed(&part, schema).err()?;
-            matches!(error, ExprError::TypeMismatch { .. } | ExprError::Other { .. }).then_some((part, error))
-        });
-        let (part, error) = failing.unwrap_or((resolved.clone(), error));
-        let span = self.place_of(part.span(), written.span);
-        let message = error.to_string();
-        if !matches!(error, ExprError::TypeMismatch { .. }) {
-            return say::other(span, &message);
-        }
-        if let Expr::Function(call) = &part {
-            return self.wrong_call(call, span, &message);
-        }
-        let Expr::BinaryOp { left, right, .. } = &part else { return say::type_mismatch(span, &message) };
-        let side = |side: &Expr| {
-            let kind = self.typed(side, schema).ok().map(|typed| syncline_functions::sql_type_of(typed.field()))?;
-            let place = self.place_of(side.span(), written.span);
-            (place != written.span).then(|| say::Side {
-                text: place.of(self.world.source).to_owned(),
-                span: place,
-                kind,
-            })
-        };
-        match (side(left), side(right)) {
-            (Some(left), Some(right)) => say::two_types(&left, &right),
-            _ => say::type_mismatch(span, &message),
-        }
-    }
-
-    /// A function that takes another number of arguments, or others.
-    fn wrong_call(&self, call: &Function, span: Span, message: &str) -> syncline_syntax::Diagnostic {
-        let given = match &call.args {
-            FunctionArguments::List(list) => list.args.len(),
-            _ => 0,
-        };
-        let name = call.name.to_string();
-        match self.world.planner.form(&name) {
-            Some(form) if !form.takes(given) => say::wrong_count(span, &name, given, &form),
-            Some(Form { written: Some(written), .. }) => {
-                say::type_mismatch(span, message).help(format!("its form is {written}"))
-            }
-            _ => say::type_mismatch(span, message),
-        }
-    }
-
-    fn typed(&self, part: &Expr, schema: &DFSchema) -> Result<Typed, ExprError> {
-        let planner = self.world.planner;
-        let other = || ExprError::Syntax { message: String::new(), span: None };
-        let (_, ast) = printed(planner, part).ok_or_else(other)?;
-        planner.expr(&ast, schema)
     }
 
     /// Where a function is called, by its name.
@@ -215,6 +151,22 @@ impl Walk<'_> {
             ControlFlow::Break(span) => self.place_of(span, written.span),
             ControlFlow::Continue(()) => written.span,
         }
+    }
+
+    /// What gives the same answer on a replay, in the place of a call that asks the clock.
+    fn instead_of(&self, function: &str, name: Span, scope: &Scope) -> Option<(Span, &'static str)> {
+        scope.columns.iter().find(|column| column.name() == "_ingested_at")?;
+        let instead = match function {
+            "now" | "current_timestamp" | "localtimestamp" => "_ingested_at",
+            "current_date" | "today" => "CAST(_ingested_at AS DATE)",
+            _ => return None,
+        };
+        let rest = self.world.source.get(name.end..)?;
+        let end = match rest.trim_start().strip_prefix('(') {
+            Some(arguments) => self.world.source.len() - arguments.trim_start().strip_prefix(')')?.len(),
+            None => name.end,
+        };
+        Some((Span::new(name.start, end), instead))
     }
 
     fn not_here_place(&self, what: &str, written: &SqlExpr) -> Span {
@@ -364,6 +316,7 @@ impl Resolver<'_, '_> {
         if chain.is_empty() || self.broken {
             root
         } else {
+            self.walk.path_is_read(&root, &chain, self.whole, self.scope);
             Expr::CompoundFieldAccess { root: Box::new(root), access_chain: chain }
         }
     }

@@ -15,7 +15,10 @@ mod format;
 mod group;
 mod hidden;
 mod message;
+mod misfit;
 mod names;
+mod nulls;
+mod path;
 mod pipeline;
 mod place;
 mod print;
@@ -52,11 +55,14 @@ pub struct Checked {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Records that the caller could reach: the first ones of a file or of what came in. The rows of a `TEST` are taken from the file.
+/// What the caller could reach: the first records of a file or of what came in, and tables that are there. The rows of a `TEST` are
+/// taken from the file.
 #[derive(Clone, Debug, Default)]
 pub struct Samples {
     /// JSON texts by the name of the pipeline that reads them.
     pub by_pipeline: BTreeMap<String, Vec<String>>,
+    /// Columns of tables, by the pipeline and the id of the step that writes to them.
+    pub tables: BTreeMap<(String, String), Vec<String>>,
 }
 
 /// Compiles one file.
@@ -102,12 +108,14 @@ fn pipelines(
 ) -> Vec<Option<Plan>> {
     let mut plans: Vec<Option<Plan>> = Vec::new();
     for pipeline in &world.names.pipelines {
-        let Compiled { plan, said: mut own, fields } =
+        let Compiled { plan, said: mut own, fields, paths } =
             pipeline::compile(pipeline, world, is_broken(pipeline.span, unread));
         let reached = samples.by_pipeline.get(&pipeline.name.text).into_iter().flatten().map(String::as_str);
         let records = reached.chain(test_rows(file, &pipeline.name));
-        own.extend(check::not_in_sample(&fields, records, world.source));
-        plans.push(plan);
+        own.extend(check::not_in_sample(&fields, &paths, records, world.source));
+        let lacks = plan.as_ref().map(|plan| check::targets(plan, &samples.tables)).unwrap_or_default();
+        plans.push(plan.filter(|_| lacks.is_empty()));
+        own.extend(lacks);
         said.append(&mut own);
     }
     let whole: Vec<(usize, &Plan)> =

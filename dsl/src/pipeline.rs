@@ -9,12 +9,13 @@ use crate::{
     flow::{Branch, keep_what_is_taken},
     group, hidden,
     message::{pipelines as say, values as say_values},
+    path::ReadPath,
     plan::{Options, PLAN_FORMAT, Plan, RestartWhen, SourcePlan, Step, StepKind, Value},
     scope::Scope,
     source::{Source, undeclared},
     types::METADATA,
     values,
-    walk::{ReadField, Walk, World},
+    walk::{Intake, ReadField, Walk, World},
 };
 
 /// A pipeline that was walked: its plan when nothing is wrong with it, and what was said.
@@ -23,6 +24,8 @@ pub(crate) struct Compiled {
     pub said: Vec<Diagnostic>,
     /// Fields that nothing declares, each where it is read first.
     pub fields: Vec<ReadField>,
+    /// What is read inside of them.
+    pub paths: Vec<ReadPath>,
 }
 
 /// Walks until no field is new. Each walk finds at least one that the last did not know, and a second nearly always finds none.
@@ -87,7 +90,8 @@ fn finished(mut walk: Walk, source: Source, first: Step, mut flow: Vec<Step>) ->
         check::whole_inputs(plan, &mut walk);
         check::delivery(plan, &mut walk);
     }
-    Compiled { plan: plan.filter(|_| !walk.broken), said: walk.said, fields: walk.intakes.swap_remove(0).fields }
+    let Intake { fields, paths, .. } = walk.intakes.swap_remove(0);
+    Compiled { plan: plan.filter(|_| !walk.broken), said: walk.said, fields, paths }
 }
 
 /// What is read of further sources and of tables, now that all steps were walked.

@@ -12,6 +12,7 @@ use crate::{
     catalog::Catalog,
     message::names as say,
     names::Names,
+    path::ReadPath,
     plan::Step,
     scope::{Found, Joined, Scope, ScopeColumn, same_name},
 };
@@ -40,6 +41,8 @@ pub(crate) struct ReadField {
 pub(crate) struct Intake {
     /// Fields that steps read and nothing declares.
     pub fields: Vec<ReadField>,
+    /// What steps read inside of these fields.
+    pub paths: Vec<ReadPath>,
     /// The flow hashes or writes whole records.
     pub whole_record: bool,
     /// A schema says the fields.

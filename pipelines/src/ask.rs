@@ -19,6 +19,7 @@ use crate::{
     command::Common,
     control,
     outcome::{Exit, Failure},
+    render::for_shell,
     world::{World, data_folder, log_failure, store_failure},
 };
 
@@ -93,12 +94,13 @@ impl Answerer {
 fn read_only(folder: &Path) -> Option<Failure> {
     rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).err()?;
     let shown = folder.display();
+    let copied = for_shell(&shown.to_string());
     Some(
         Failure::environment(
             "folder-read-only",
             format!("{shown} cannot be written to, and a look at it takes a lock"),
         )
-        .help(format!("look at a copy: cp -r {shown} /tmp/copy, then the same command with --data /tmp/copy")),
+        .help(format!("look at a copy: cp -r {copied} /tmp/copy, then the same command with --data /tmp/copy")),
     )
 }
 

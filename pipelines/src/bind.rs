@@ -38,6 +38,8 @@ use syncline_record::StepId;
 
 pub use values::arguments;
 
+use crate::outcome::NEXT;
+
 use flow::Flow;
 
 /// Why a plan cannot be bound. The compiler has checked the file, so these are about the world or about a stored plan.
@@ -47,7 +49,7 @@ pub enum BindError {
     Expression { step: String, sql: String, error: ExprError },
     #[error("{place}: {error}")]
     Connector { place: String, error: ConnectorError },
-    #[error("the environment variable {name} is not set")]
+    #[error("the environment variable {name} is not set{}set it, or give it a default: env('{name}', '…')", NEXT)]
     Env { name: String },
     #[error("{detail}")]
     Secret { detail: String },

@@ -7,7 +7,7 @@ use syncline_dsl::plan::{Place, Plan};
 
 use crate::{
     bind::{BindError, arguments},
-    outcome::Failure,
+    outcome::{Exit, Failure},
     project::Project,
 };
 
@@ -73,10 +73,9 @@ fn inlet(plan: &Plan, place: &Place, folder: &Path) -> Result<Inlet, Failure> {
     let seen = |failure: Failure| failure.seen(format!("pipeline {}: {}", plan.pipeline, place.text));
     let args = arguments(place, &secrets).map_err(|error| match (error, missing.take()) {
         (BindError::Secret { .. }, Some(failure)) => seen(failure),
-        (BindError::Env { name }, _) => seen(
-            Failure::environment("no-such-variable", format!("the environment variable {name} is not set"))
-                .help(format!("set it, or give it a default: env('{name}', '…')")),
-        ),
+        (error @ BindError::Env { .. }, _) => {
+            seen(Failure::of_line(Exit::Environment, "no-such-variable", &error.to_string()))
+        }
         (error, _) => seen(Failure::usage("cannot-bind", error.to_string())),
     })?;
     let path = HttpPath::new(&args).map_err(|error| seen(Failure::usage("cannot-bind", error.to_string())))?;

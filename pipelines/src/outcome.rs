@@ -25,6 +25,9 @@ pub enum Exit {
 /// What stands before the slug in the `type` of problem details.
 pub const SLUG: &str = "urn:syncline:";
 
+/// Where a fact and its next steps have to be one line, this stands before each step.
+pub const NEXT: &str = "; next: ";
+
 /// What went wrong and what to do next. Never holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
@@ -64,6 +67,13 @@ impl Failure {
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help.push(help.into());
         self
+    }
+
+    /// With the next steps of a line that has them.
+    pub fn of_line(exit: Exit, slug: &'static str, line: &str) -> Self {
+        let mut parts = line.split(NEXT);
+        let failure = Self::new(exit, slug, parts.next().unwrap_or_default());
+        parts.fold(failure, Self::help)
     }
 
     pub fn to_text(&self) -> String {

@@ -39,6 +39,18 @@ pub fn stdout() -> BufWriter<io::StdoutLock<'static>> {
     BufWriter::with_capacity(64 << 10, io::stdout().lock())
 }
 
+/// Prints a piece of data. A reader that has gone away has what it wanted, and nothing more is printed.
+pub fn print(text: &str) -> Outcome {
+    let mut out = io::stdout().lock();
+    printed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// A path as a shell reads it, to be copied.
+pub fn for_shell(path: &str) -> String {
+    let plain = |letter: char| letter.is_alphanumeric() || "/._-+,:@%".contains(letter);
+    if path.chars().all(plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', "'\\''")) }
+}
+
 /// What a failed print means: a reader that has gone away (`… | head`) has what it wanted.
 pub fn printed(result: io::Result<()>) -> Outcome {
     match result {
@@ -54,7 +66,7 @@ impl<W: Write> Renderer<W> {
         match format {
             Format::Json => out.write_all(b"[")?,
             Format::Csv => {
-                let names: Vec<String> = schema.fields().iter().map(|field| csv(field.name())).collect();
+                let names: Vec<String> = schema.fields().iter().map(|field| csv_field(field.name())).collect();
                 out.write_all(names.join(",").as_bytes())?;
                 out.write_all(b"\n")?;
             }
@@ -110,7 +122,7 @@ impl<W: Write> Renderer<W> {
             text.extend_from_slice(if index > 0 { b"," } else { b"" });
             // NULL is nothing; an empty text is two quotes.
             if let Some(value) = text_of(batch, index, row) {
-                text.extend_from_slice(csv(&value).as_bytes());
+                text.extend_from_slice(csv_field(&value).as_bytes());
             }
         }
         text.push(b'\n');
@@ -171,7 +183,8 @@ pub fn shown(batch: &RecordBatch, name: &str, row: usize) -> Option<String> {
 
 fn text_of(batch: &RecordBatch, index: usize, row: usize) -> Option<String> {
     let column = batch.column(index);
-    if column.is_null(row) {
+    // A column of nothing but NULL keeps no marks for them.
+    if column.is_null(row) || column.data_type() == &DataType::Null {
         return None;
     }
     let mut token = vec![];
@@ -206,7 +219,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// A field of a CSV (RFC 4180).
-fn csv(text: &str) -> String {
+pub fn csv_field(text: &str) -> String {
     let plain = !text.is_empty() && !text.contains(['"', ',', '\n', '\r']) && text.trim() == text;
     if plain { text.to_owned() } else { format!("\"{}\"", text.replace('"', "\"\"")) }
 }
@@ -268,6 +281,23 @@ mod tests {
     fn csv_tells_null_from_an_empty_text() {
         let expected = "n,amount,text,at,bytes\n9223372036854775807,9.50,\"a \"\"b\"\",\nü\",2026-11-20T10:00:00.000001Z,/w==\n,,\"\",,\n";
         assert_eq!(rendered(Format::Csv, &[rows()]), expected);
+    }
+
+    #[test]
+    fn a_path_with_spaces_can_be_copied_into_a_shell() {
+        let paths = ["shop/orders.sync", "my shop/orders.sync", "ada's/x"].map(for_shell);
+        assert_eq!(paths, ["shop/orders.sync", "'my shop/orders.sync'", r"'ada'\''s/x'"]);
+    }
+
+    #[test]
+    fn a_null_of_no_type_is_one_too() {
+        let nothing: Arc<dyn Array> = Arc::new(arrow::array::NullArray::new(1));
+        let rows = RecordBatch::try_from_iter([("a", nothing.clone()), ("b", nothing)]).unwrap();
+        let mut out = vec![];
+        let mut renderer = Renderer::new(Format::Csv, rows.schema(), &mut out).unwrap();
+        renderer.write(&rows).unwrap();
+        renderer.finish().unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "a,b\n,\n");
     }
 
     #[test]

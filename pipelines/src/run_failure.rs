@@ -15,13 +15,13 @@ use syncline_engine::{
 };
 
 use crate::{
-    outcome::Failure,
+    outcome::{Exit, Failure},
     world::{log_failure, store_failure},
 };
 
 pub fn run_failure(error: RunError, pipeline: &str, file: &str) -> Failure {
     let failure = match error {
-        RunError::Build(detail) => Failure::usage("cannot-bind", detail),
+        RunError::Build(detail) => Failure::of_line(Exit::Usage, "cannot-bind", &detail),
         RunError::Start(error) => start_failure(error, file),
         RunError::Job(error) => job_failure(error),
         RunError::Delivery(error) => delivery_failure(error),

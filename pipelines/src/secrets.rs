@@ -17,7 +17,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use serde::{Serialize, Serializer};
 
-use crate::outcome::Failure;
+use crate::outcome::{Failure, NEXT};
 
 /// The file's name in a data folder.
 const FILE: &str = "secrets";
@@ -115,7 +115,7 @@ fn find(folder: &Path, path: &str) -> Result<Secret, Failure> {
 /// The text of a secret, for whoever binds a pipeline; else what is wrong and what to do, in one line.
 pub fn text(folder: &Path, path: &str) -> Result<String, String> {
     resolve(folder, path).map(|secret| secret.expose().to_owned()).map_err(|failure| {
-        let next = failure.help.iter().map(|help| format!("; {help}"));
+        let next = failure.help.iter().map(|help| format!("{NEXT}{help}"));
         failure.title.clone() + &next.collect::<String>()
     })
 }

@@ -6,16 +6,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use syncline_connectors::{Argument, ArgumentKind, registry, spec::Callable};
+use syncline_connectors::{Argument, ArgumentKind, Surroundings, columns_there, registry, spec::Callable};
 use syncline_dsl::{
     Checked, Samples,
     catalog::{ArgumentFacts, CallFacts, Catalog, ConnectorFacts, SinkFacts, SourceFacts},
     compile,
-    plan::{Plan, Value},
+    plan::{Plan, StepKind, Value},
 };
 use syncline_syntax::{Diagnostic, Severity, render};
 
-use crate::{command::Format, outcome::Failure, sample};
+use crate::{bind, command::Format, outcome::Failure, sample};
 
 /// Records of a file that `check` looks at: enough to meet every field of ordinary data, little enough to cost nothing.
 const SAMPLE_RECORDS: usize = 1000;
@@ -50,12 +50,12 @@ impl SourceFile {
         self.path.display().to_string()
     }
 
-    /// Compiles, with a look at the first records of files that its pipelines read.
+    /// Compiles, with a look at the first records of files that its pipelines read, and at the tables that they write.
     pub fn compile(&self) -> Checked {
         let catalog = catalog();
         let checked = compile(&self.text, &catalog, &Samples::default());
         let samples = self.samples(&checked.plan.pipelines);
-        match samples.by_pipeline.is_empty() {
+        match samples.by_pipeline.is_empty() && samples.tables.is_empty() {
             true => checked,
             false => compile(&self.text, &catalog, &samples),
         }
@@ -102,7 +102,22 @@ impl SourceFile {
                 }
             }
         }
-        Samples { by_pipeline }
+        Samples { by_pipeline, tables: pipelines.iter().flat_map(|plan| self.tables(plan)).collect() }
+    }
+
+    /// The columns of the tables that are there, by the steps that write to them.
+    fn tables(&self, plan: &Plan) -> Vec<((String, String), Vec<String>)> {
+        let around = Surroundings::folder(self.folder());
+        let no_secret = |path: &str| Err(format!("{path} is not needed to look at a table"));
+        let mut found = vec![];
+        plan.each_step(&mut |step| {
+            let StepKind::Sink(sink) = &step.kind else { return };
+            let there = bind::arguments(&sink.place, &no_secret)
+                .ok()
+                .and_then(|args| columns_there(&sink.place.connector, &args, &around));
+            found.extend(there.map(|columns| ((plan.pipeline.clone(), step.id.clone()), columns)));
+        });
+        found
     }
 }
 

@@ -1,6 +1,10 @@
 //! Which files a path or a pattern means, now.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
 
 use glob::{MatchOptions, Pattern};
 use syncline_engine::source::SourceError;
@@ -24,6 +28,9 @@ pub struct Found {
     pub name: String,
     pub path: PathBuf,
 }
+
+/// What was left out of a pattern. A process says so once, however often it looks.
+static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 /// Names that begin with a dot are the unfinished parts of our own sinks, and other programs' private matters.
 pub const OPTIONS: MatchOptions =
@@ -65,10 +72,21 @@ impl Wanted {
             let path = path.map_err(|error| self.unreadable(error.path(), error.error()))?;
             if path.is_file() {
                 found.push(Found { name: self.name(&path)?, path });
+            } else {
+                self.tell_skipped(&path);
             }
         }
         found.sort();
         Ok(found)
+    }
+
+    /// Folders, pipes and devices of a pattern are left out: reading them never ends, or there is nothing to read.
+    fn tell_skipped(&self, path: &Path) {
+        let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.insert(path.to_owned()) {
+            let what = if path.is_dir() { "a folder" } else { "not a regular file" };
+            tracing::info!(pattern = self.written, "{} is {what}: it is left out", path.display());
+        }
     }
 
     fn single(&self) -> Result<Found, SourceError> {

@@ -8,6 +8,7 @@
 //! booleans 1 and 0, JSON columns hold strings as TEXT, numbers as numbers where SQLite can hold them exactly, and the rest as JSON text.
 
 mod affinity;
+mod look;
 mod progress;
 mod reader;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod trouble;
 mod value;
 mod version;
 
+pub use look::columns;
 pub(crate) use reader::SqliteReader;
 pub use sink::SqliteSink;
 

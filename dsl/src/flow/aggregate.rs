@@ -13,7 +13,10 @@ use syncline_syntax::ast;
 use super::{Branch, Made};
 use crate::{
     expression::{Reading, column_sql, printed, typed_name},
-    message::{aggregate as say, names as say_names},
+    message::{
+        aggregate::{self as say, GroupBy},
+        names as say_names,
+    },
     plan::{StepKind, WindowKind, WindowPlan},
     scope::{Scope, ScopeColumn, output_field},
     walk::Walk,
@@ -45,8 +48,13 @@ impl Walk<'_> {
     ) -> Made {
         let keys = self.group_keys(aggregate, scope);
         let mut calls: Vec<CallColumn> = Vec::new();
+        let group_by = match (aggregate.group_by.last(), aggregate.items.last()) {
+            (Some(key), _) => GroupBy { end: key.span.end, there: true },
+            (None, item) => GroupBy { end: item.map_or(step.span.end, |item| item.span.end), there: false },
+        };
+        let items = aggregate.items.iter();
         let items: Vec<_> =
-            aggregate.items.iter().map(|item| self.item(&item.expr, scope, keys.as_deref(), &mut calls)).collect();
+            items.map(|item| self.item(&item.expr, scope, (keys.as_deref(), group_by), &mut calls)).collect();
         let id = self.id(&branch.prefix, "aggregate");
         let window = keys.iter().flatten().find_map(|key| key.window.clone());
         if keys.is_some()

@@ -51,10 +51,22 @@ pub(crate) fn no_instant(span: Span, kind: &str) -> Diagnostic {
         .help("a number of seconds becomes one with to_timestamp_seconds(…)")
 }
 
-pub(crate) fn not_grouped(span: Span, name: &str) -> Diagnostic {
+/// Where a further key is written.
+#[derive(Clone, Copy)]
+pub(crate) struct GroupBy {
+    pub end: usize,
+    /// Whether there are keys already.
+    pub there: bool,
+}
+
+/// `json`: its values have no order.
+pub(crate) fn not_grouped(span: Span, name: &str, json: bool, group_by: GroupBy) -> Diagnostic {
+    let ordered = if json { format!("CAST({name} AS STRING)") } else { name.to_owned() };
+    let words = if group_by.there { format!(", {name}") } else { format!(" GROUP BY {name}") };
     Diagnostic::error(slug::NOT_GROUPED, format!("a group has many values of {name}"))
         .at(span, "neither a key of the group nor inside an aggregate")
-        .help(format!("add {name} to GROUP BY, or write MIN({name}), MAX({name}) or COUNT(DISTINCT {name})"))
+        .help(format!("MIN({ordered}) or MAX({ordered}) gives one of them, COUNT(DISTINCT {name}) how many there are"))
+        .fix("make it a key of the group", vec![Edit::insert(group_by.end, words)])
 }
 
 pub(crate) fn depends_on_order(span: Span, function: &str) -> Diagnostic {

@@ -11,10 +11,21 @@ pub(crate) fn no_such_function(span: Span, name: &str, known: &[String]) -> Diag
     with_nearest(said, span, name, known.iter().map(String::as_str), "no function has this name")
 }
 
-pub(crate) fn not_repeatable(span: Span, function: &str) -> Diagnostic {
-    Diagnostic::error(slug::NOT_REPEATABLE, format!("{function} gives another answer on every run"))
-        .at(span, "a record that is processed again would come out differently")
-        .help("for the time of a record there are _timestamp and _ingested_at, which a replay sees again")
+/// `instead`: the call, and what gives the same answer on a replay.
+pub(crate) fn not_repeatable(span: Span, function: &str, instead: Option<(Span, &str)>) -> Diagnostic {
+    let said = Diagnostic::error(slug::NOT_REPEATABLE, format!("{function} gives another answer on every run"))
+        .at(span, "a record that is processed again would come out differently");
+    match (instead, function) {
+        (Some((call, text)), _) => said
+            .help("for the time of a record there are _timestamp and _ingested_at, which a replay sees again")
+            .fix("take the moment at which the record came in", vec![Edit::replace(call, text)]),
+        (None, "random" | "uuid" | "gen_random_uuid") => {
+            said.help("a value of the record is the same on a replay: sha256(CAST(id AS STRING)), for example")
+        }
+        (None, _) => {
+            said.help("for the time of a record there are _timestamp and _ingested_at, which a replay sees again")
+        }
+    }
 }
 
 pub(crate) fn not_here(span: Span, what: &str) -> Diagnostic {
@@ -56,7 +67,17 @@ pub(crate) fn not_read_back(span: Span) -> Diagnostic {
 }
 
 pub(crate) fn other(span: Span, message: &str) -> Diagnostic {
-    Diagnostic::error(slug::EXPRESSION, message).at(span, "in this expression")
+    match shows_its_inside(message) {
+        true => Diagnostic::error(slug::EXPRESSION, "this form of SQL cannot be computed here")
+            .at(span, "in this expression")
+            .help("write it with other functions, with all of their arguments"),
+        false => Diagnostic::error(slug::EXPRESSION, message).at(span, "in this expression"),
+    }
+}
+
+/// Whether a library shows its own structures in place of what was written.
+fn shows_its_inside(message: &str) -> bool {
+    ["Ident {", "Span(", "Expr {", "Literal("].iter().any(|inside| message.contains(inside))
 }
 
 pub(crate) fn type_mismatch(span: Span, message: &str) -> Diagnostic {
@@ -70,6 +91,19 @@ pub(crate) struct Side {
     pub text: String,
     pub span: Span,
     pub kind: String,
+    /// Where it is a constant.
+    pub literal: Option<Literal>,
+}
+
+pub(crate) enum Literal {
+    Text(String),
+    Number,
+}
+
+impl Side {
+    pub fn is_number(&self) -> bool {
+        matches!(self.literal, Some(Literal::Number))
+    }
 }
 
 /// What happens to a value that has no counterpart in the other type.
@@ -92,7 +126,8 @@ fn seconds(number: &Side) -> String {
     )
 }
 
-pub(crate) fn two_types(left: &Side, right: &Side) -> Diagnostic {
+/// `numbers`: the constants that are compared for equality, where nothing else is asked.
+pub(crate) fn two_types(left: &Side, right: &Side, numbers: Option<&Vec<Side>>) -> Diagnostic {
     let said = |title: String| {
         Diagnostic::error(slug::TYPE_MISMATCH, title)
             .at(left.span, format!("is {}", left.kind))
@@ -103,15 +138,94 @@ pub(crate) fn two_types(left: &Side, right: &Side) -> Diagnostic {
             .help(format!("say which they have: CAST({} AS DECIMAL(38, 10)), or AS STRING, or AS TIMESTAMP", left.text))
             .help(WHAT_CAST_DOES);
     }
+    for (text, other) in [(left, right), (right, left)] {
+        if let Some(Literal::Text(value)) = &text.literal
+            && !loose(other)
+        {
+            return no_value(text, value, other);
+        }
+    }
     let said = said(format!("{} and {} do not fit together", left.kind, right.kind));
-    let loose = |side: &Side| matches!(side.kind.as_str(), "STRING" | "JSON");
-    let (cast, to) = match (loose(left), loose(right)) {
-        (true, _) => (left, &right.kind),
-        (false, true) => (right, &left.kind),
+    let (cast, other) = match (loose(left), loose(right)) {
+        (true, _) => (left, right),
+        (false, true) => (right, left),
         (false, false) => return said.help(one_type(left, right)).help(WHAT_CAST_DOES),
     };
-    said.fix(
-        format!("CAST sends a record whose value is no {to} to dead letters; TRY_CAST gives NULL for it"),
-        vec![Edit::replace(cast.span, format!("CAST({} AS {to})", cast.text))],
-    )
+    let to = wide(other);
+    match numbers.filter(|numbers| !numbers.is_empty() && cast.kind == "STRING" && other.is_number()) {
+        Some(numbers) => said
+            .help(format!(
+                "as numbers: CAST({} AS {to}) sends a record whose value is no {to} to dead letters; TRY_CAST gives NULL for it",
+                cast.text
+            ))
+            .fix(
+                "compare text with text",
+                numbers.iter().map(|one| Edit::replace(one.span, format!("'{}'", one.text))).collect(),
+            ),
+        None => said.fix(
+            format!("CAST sends a record whose value is no {to} to dead letters; TRY_CAST gives NULL for it"),
+            vec![Edit::replace(cast.span, format!("CAST({} AS {to})", cast.text))],
+        ),
+    }
+}
+
+fn loose(side: &Side) -> bool {
+    matches!(side.kind.as_str(), "STRING" | "JSON")
+}
+
+/// The type that values beside `other` are cast to. That of a written `9.5` has room for one digit before the point.
+fn wide(other: &Side) -> &str {
+    if other.is_number() && other.kind.starts_with("DECIMAL") { "DECIMAL(38, 10)" } else { &other.kind }
+}
+
+/// A text of the expression that is no value of what it is compared with.
+fn no_value(text: &Side, value: &str, other: &Side) -> Diagnostic {
+    let said = Diagnostic::error(slug::TYPE_MISMATCH, format!("{} is no {}", text.text, other.kind))
+        .at(text.span, "a text")
+        .also(other.span, format!("is {}", other.kind));
+    let edit = |edit: &str| vec![Edit::replace(text.span, edit)];
+    match (other.kind.as_str(), yes_or_no(value)) {
+        ("TIMESTAMP", _) => clock(said, value).fix("write a moment", edit("'2026-11-20 10:00:00'")),
+        ("DATE", _) => clock(said, value).fix("write a date", edit("'2026-11-20'")),
+        ("BOOLEAN", Some(word)) => said.fix(format!("write {word}"), edit(word)),
+        ("BOOLEAN", None) => said.help("write TRUE or FALSE"),
+        (kind, _) if is_number(kind) => match value.trim().parse::<f64>().is_ok_and(f64::is_finite) {
+            true => said.fix("write it as a number", edit(value.trim())),
+            false => said.fix(
+                "compare text with text",
+                vec![Edit::replace(other.span, format!("CAST({} AS STRING)", other.text))],
+            ),
+        },
+        (kind, _) => said.help(format!("write a {kind}")),
+    }
+}
+
+fn is_number(kind: &str) -> bool {
+    let words = ["TINYINT", "SMALLINT", "INT", "BIGINT", "DECIMAL", "DOUBLE", "REAL"];
+    words.iter().any(|word| kind.starts_with(word)) && !kind.starts_with("INTERVAL") && !kind.ends_with("[]")
+}
+
+fn yes_or_no(value: &str) -> Option<&'static str> {
+    match value.trim().to_lowercase().as_str() {
+        "yes" | "y" | "on" | "1" => Some("TRUE"),
+        "no" | "n" | "off" | "0" => Some("FALSE"),
+        _ => None,
+    }
+}
+
+/// 'yesterday' and its like are other moments on every day.
+fn clock(said: Diagnostic, value: &str) -> Diagnostic {
+    match value.trim().to_lowercase().as_str() {
+        "now" | "today" | "yesterday" | "tomorrow" => said.help(
+            "a replay would see another one: a pipeline does not ask the clock; _ingested_at is when a record came in",
+        ),
+        _ => said,
+    }
+}
+
+/// `column = NULL`, which is never true. `is`: what was probably meant.
+pub(crate) fn equals_null(span: Span, operator: &str, rest: Span, is: &str) -> Diagnostic {
+    Diagnostic::warning(slug::EQUALS_NULL, format!("{operator} NULL is never true"))
+        .at(span, "NULL is equal to nothing, and different from nothing")
+        .fix(format!("write {is}"), vec![Edit::replace(rest, format!(" {is}"))])
 }

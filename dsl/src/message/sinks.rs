@@ -3,6 +3,7 @@
 use syncline_syntax::{
     Diagnostic, Edit, Span,
     ast::{Ident, Step},
+    nearest,
 };
 
 use super::listed;
@@ -43,6 +44,22 @@ pub(crate) fn fields_left_out(step: &Step, connector: &ConnectorFacts) -> Diagno
     Diagnostic::note(slug::FIELDS_LEFT_OUT, title)
         .at(step.span, "fields that the SCHEMA does not declare end here")
         .help("a SELECT before it says so without this note; a sink of JSON lines keeps them")
+}
+
+/// The table of a sink is there, without columns that the sink writes.
+pub(crate) fn target_lacks(span: Span, place: &str, missing: &[&str], there: &[String]) -> Diagnostic {
+    let names = listed(missing.iter().copied());
+    let said = Diagnostic::error(slug::NO_SUCH_COLUMN, format!("{place} has no column {names}"));
+    let near = match missing {
+        [one] => nearest(one, there.iter().map(String::as_str)),
+        _ => None,
+    };
+    let said = match near {
+        Some(near) => said.at(span, format!("writes {names}: {near}?")),
+        None => said.at(span, format!("writes {names}")),
+    };
+    said.help(format!("columns of the table: {}", listed(there.iter().map(String::as_str))))
+        .help("add what is missing to the table, or SELECT what it has")
 }
 
 pub(crate) fn key_is_hidden(name: &Ident, word: &str) -> Diagnostic {

@@ -126,16 +126,10 @@ pub(crate) fn same_path(span: Span, first: Span, written: &str) -> Diagnostic {
         .help(format!("write the same in both: {written}"))
 }
 
-pub(crate) fn not_in_sample(
-    span: Span,
-    name: &str,
-    quoted: bool,
-    known: &BTreeSet<String>,
-    count: usize,
-) -> Diagnostic {
+pub(crate) fn not_in_sample(span: Span, name: &str, quoted: bool, known: &BTreeSet<&str>, count: usize) -> Diagnostic {
     let looked = if count == 1 { "the one record".to_owned() } else { format!("any of the {count} records") };
     let said = Diagnostic::warning(slug::NOT_IN_SAMPLE, format!("{name} is not in {looked} that could be looked at"));
-    let near = nearest(name, known.iter().map(String::as_str));
+    let near = nearest(name, known.iter().copied());
     let said = match near {
         Some(near) => said.at(span, format!("{near}?")),
         None if quoted => said.at(span, "double quotes name a field, and it is NULL in all of them"),
@@ -143,12 +137,25 @@ pub(crate) fn not_in_sample(
     };
     let said = match known.is_empty() {
         true => said,
-        false => said.help(format!("fields there: {}", listed(known.iter().map(String::as_str)))),
+        false => said.help(format!("fields there: {}", listed(known.iter().copied()))),
     };
     match (near, quoted) {
         (None, true) => {
             said.fix("text takes single quotes", vec![Edit::replace(span, format!("'{}'", name.replace('\'', "''")))])
         }
         _ => said,
+    }
+}
+
+/// A member that none of the objects of a field has.
+pub(crate) fn no_member(span: Span, of: &str, name: &str, known: &BTreeSet<&str>, count: usize) -> Diagnostic {
+    let looked = if count == 1 { "the one object".to_owned() } else { format!("any of the {count} objects") };
+    let title = format!("{of}.{name} is not in {looked} that could be looked at");
+    let near = nearest(name, known.iter().copied());
+    let label = near.map_or_else(|| "NULL in all of them".to_owned(), |near| format!("{near}?"));
+    let said = Diagnostic::warning(slug::NOT_IN_SAMPLE, title).at(span, label);
+    match known.is_empty() {
+        true => said,
+        false => said.help(format!("{of} has: {}", listed(known.iter().copied()))),
     }
 }

@@ -369,6 +369,11 @@ error: now gives another answer on every run
   │               ━━━ a record that is processed again would come out differently
   ╰╴
 help: for the time of a record there are _timestamp and _ingested_at, which a replay sees again
+help: take the moment at which the record came in
+  ╭╴
+3 - |> SELECT id, now() AS at
+3 + |> SELECT id, _ingested_at AS at
+  ╰╴
 "#;
     an_aggregate_is_not_a_condition: steps("|> WHERE count(id) > 1\n|> INSERT INTO stdout()") => r#"
 error: count is computed over many rows
@@ -677,5 +682,245 @@ error: nothing is called i here
   │                                      SELECT makes new rows: i ends here
   ╰╴
 help: write the column without i, or name the new rows: |> AS i
+"#;
+    a_text_is_compared_with_a_number: "SCHEMA s (id BIGINT, country STRING, paid BOOLEAN, at TIMESTAMP);
+PIPELINE p AS FROM file('a') SCHEMA s |> WHERE country = 49 |> INSERT INTO stdout();" => r#"
+error: STRING and BIGINT do not fit together
+  ╭▸ orders.sync:2:48
+  │
+2 │ PIPELINE p AS FROM file('a') SCHEMA s |> WHERE country = 49 |> INSERT INTO stdout();
+  │                                                ┯━━━━━━   ── is BIGINT
+  │                                                │
+  │                                                is STRING
+  ╰╴
+help: as numbers: CAST(country AS BIGINT) sends a record whose value is no BIGINT to dead letters; TRY_CAST gives NULL for it
+help: compare text with text
+  ╭╴
+2 - PIPELINE p AS FROM file('a') SCHEMA s |> WHERE country = 49 |> INSERT INTO stdout();
+2 + PIPELINE p AS FROM file('a') SCHEMA s |> WHERE country = '49' |> INSERT INTO stdout();
+  ╰╴
+"#;
+    a_text_is_compared_with_several_numbers: "SCHEMA s (id BIGINT, country STRING, paid BOOLEAN, at TIMESTAMP);
+PIPELINE p AS FROM file('a') SCHEMA s |> WHERE country IN ('a', 1, 2) |> INSERT INTO stdout();" => r#"
+error: STRING and BIGINT do not fit together
+  ╭▸ orders.sync:2:48
+  │
+2 │ PIPELINE p AS FROM file('a') SCHEMA s |> WHERE country IN ('a', 1, 2) |> INSERT INTO stdout();
+  │                                                ┯━━━━━━          ─ is BIGINT
+  │                                                │
+  │                                                is STRING
+  ╰╴
+help: as numbers: CAST(country AS BIGINT) sends a record whose value is no BIGINT to dead letters; TRY_CAST gives NULL for it
+help: compare text with text
+  ╭╴
+2 - PIPELINE p AS FROM file('a') SCHEMA s |> WHERE country IN ('a', 1, 2) |> INSERT INTO stdout();
+2 + PIPELINE p AS FROM file('a') SCHEMA s |> WHERE country IN ('a', '1', '2') |> INSERT INTO stdout();
+  ╰╴
+"#;
+    a_text_has_another_order_than_a_number: "SCHEMA s (id BIGINT, country STRING, paid BOOLEAN, at TIMESTAMP);
+PIPELINE p AS FROM file('a') SCHEMA s |> WHERE country > 9.5 |> INSERT INTO stdout();" => r#"
+error: STRING and DECIMAL(2, 1) do not fit together
+  ╭▸ orders.sync:2:48
+  │
+2 │ PIPELINE p AS FROM file('a') SCHEMA s |> WHERE country > 9.5 |> INSERT INTO stdout();
+  │                                                ┯━━━━━━   ─── is DECIMAL(2, 1)
+  │                                                │
+  │                                                is STRING
+  ╰╴
+help: CAST sends a record whose value is no DECIMAL(38, 10) to dead letters; TRY_CAST gives NULL for it
+  ╭╴
+2 - PIPELINE p AS FROM file('a') SCHEMA s |> WHERE country > 9.5 |> INSERT INTO stdout();
+2 + PIPELINE p AS FROM file('a') SCHEMA s |> WHERE CAST(country AS DECIMAL(38, 10)) > 9.5 |> INSERT INTO stdout();
+  ╰╴
+"#;
+    a_text_lies_between_numbers: "SCHEMA s (id BIGINT, country STRING, paid BOOLEAN, at TIMESTAMP);
+PIPELINE p AS FROM file('a') SCHEMA s |> WHERE id BETWEEN country AND 9 |> INSERT INTO stdout();" => r#"
+error: BIGINT and STRING do not fit together
+  ╭▸ orders.sync:2:48
+  │
+2 │ PIPELINE p AS FROM file('a') SCHEMA s |> WHERE id BETWEEN country AND 9 |> INSERT INTO stdout();
+  │                                                ┯━         ─────── is STRING
+  │                                                │
+  │                                                is BIGINT
+  ╰╴
+help: CAST sends a record whose value is no BIGINT to dead letters; TRY_CAST gives NULL for it
+  ╭╴
+2 - PIPELINE p AS FROM file('a') SCHEMA s |> WHERE id BETWEEN country AND 9 |> INSERT INTO stdout();
+2 + PIPELINE p AS FROM file('a') SCHEMA s |> WHERE id BETWEEN CAST(country AS BIGINT) AND 9 |> INSERT INTO stdout();
+  ╰╴
+"#;
+    a_word_is_no_moment: "SCHEMA s (id BIGINT, country STRING, paid BOOLEAN, at TIMESTAMP);
+PIPELINE p AS FROM file('a') SCHEMA s |> WHERE at > 'yesterday' |> INSERT INTO stdout();" => r#"
+error: 'yesterday' is no TIMESTAMP
+  ╭▸ orders.sync:2:53
+  │
+2 │ PIPELINE p AS FROM file('a') SCHEMA s |> WHERE at > 'yesterday' |> INSERT INTO stdout();
+  │                                                ┬─   ━━━━━━━━━━━ a text
+  │                                                │
+  │                                                is TIMESTAMP
+  ╰╴
+help: a replay would see another one: a pipeline does not ask the clock; _ingested_at is when a record came in
+help: write a moment
+  ╭╴
+2 - PIPELINE p AS FROM file('a') SCHEMA s |> WHERE at > 'yesterday' |> INSERT INTO stdout();
+2 + PIPELINE p AS FROM file('a') SCHEMA s |> WHERE at > '2026-11-20 10:00:00' |> INSERT INTO stdout();
+  ╰╴
+"#;
+    a_word_is_no_number: "SCHEMA s (id BIGINT, country STRING, paid BOOLEAN, at TIMESTAMP);
+PIPELINE p AS FROM file('a') SCHEMA s |> WHERE id > 0 AND id = 'seven' |> INSERT INTO stdout();" => r#"
+error: 'seven' is no BIGINT
+  ╭▸ orders.sync:2:64
+  │
+2 │ PIPELINE p AS FROM file('a') SCHEMA s |> WHERE id > 0 AND id = 'seven' |> INSERT INTO stdout();
+  │                                                           ┬─   ━━━━━━━ a text
+  │                                                           │
+  │                                                           is BIGINT
+  ╰╴
+help: compare text with text
+  ╭╴
+2 - PIPELINE p AS FROM file('a') SCHEMA s |> WHERE id > 0 AND id = 'seven' |> INSERT INTO stdout();
+2 + PIPELINE p AS FROM file('a') SCHEMA s |> WHERE id > 0 AND CAST(id AS STRING) = 'seven' |> INSERT INTO stdout();
+  ╰╴
+"#;
+    a_quoted_fraction_is_no_whole_number: "SCHEMA s (id BIGINT, country STRING, paid BOOLEAN, at TIMESTAMP);
+PIPELINE p AS FROM file('a') SCHEMA s |> WHERE id IN (1, '7.5') |> INSERT INTO stdout();" => r#"
+error: '7.5' is no BIGINT
+  ╭▸ orders.sync:2:58
+  │
+2 │ PIPELINE p AS FROM file('a') SCHEMA s |> WHERE id IN (1, '7.5') |> INSERT INTO stdout();
+  │                                                ┬─        ━━━━━ a text
+  │                                                │
+  │                                                is BIGINT
+  ╰╴
+help: write it as a number
+  ╭╴
+2 - PIPELINE p AS FROM file('a') SCHEMA s |> WHERE id IN (1, '7.5') |> INSERT INTO stdout();
+2 + PIPELINE p AS FROM file('a') SCHEMA s |> WHERE id IN (1, 7.5) |> INSERT INTO stdout();
+  ╰╴
+"#;
+    a_word_is_no_boolean: "SCHEMA s (id BIGINT, country STRING, paid BOOLEAN, at TIMESTAMP);
+PIPELINE p AS FROM file('a') SCHEMA s |> WHERE paid = 'yes' |> INSERT INTO stdout();" => r#"
+error: 'yes' is no BOOLEAN
+  ╭▸ orders.sync:2:55
+  │
+2 │ PIPELINE p AS FROM file('a') SCHEMA s |> WHERE paid = 'yes' |> INSERT INTO stdout();
+  │                                                ┬───   ━━━━━ a text
+  │                                                │
+  │                                                is BOOLEAN
+  ╰╴
+help: write TRUE
+  ╭╴
+2 - PIPELINE p AS FROM file('a') SCHEMA s |> WHERE paid = 'yes' |> INSERT INTO stdout();
+2 + PIPELINE p AS FROM file('a') SCHEMA s |> WHERE paid = TRUE |> INSERT INTO stdout();
+  ╰╴
+"#;
+    nothing_equals_null: "SCHEMA s (id BIGINT, country STRING, paid BOOLEAN, at TIMESTAMP);
+PIPELINE p AS FROM file('a') SCHEMA s |> WHERE country = NULL OR lower(country) <> NULL |> INSERT INTO stdout();" => r#"
+warning: = NULL is never true
+  ╭▸ orders.sync:2:48
+  │
+2 │ PIPELINE p AS FROM file('a') SCHEMA s |> WHERE country = NULL OR lower(country) <> NULL |> INSERT INTO stdout();
+  │                                                ━━━━━━━━━━━━━━ NULL is equal to nothing, and different from nothing
+  ╰╴
+help: write IS NULL
+  ╭╴
+2 - PIPELINE p AS FROM file('a') SCHEMA s |> WHERE country = NULL OR lower(country) <> NULL |> INSERT INTO stdout();
+2 + PIPELINE p AS FROM file('a') SCHEMA s |> WHERE country IS NULL OR lower(country) <> NULL |> INSERT INTO stdout();
+  ╰╴
+
+warning: <> NULL is never true
+  ╭▸ orders.sync:2:66
+  │
+2 │ PIPELINE p AS FROM file('a') SCHEMA s |> WHERE country = NULL OR lower(country) <> NULL |> INSERT INTO stdout();
+  │                                                                  ━━━━━━━━━━━━━━━━━━━━━━ NULL is equal to nothing, and different from nothing
+  ╰╴
+help: write IS NOT NULL
+  ╭╴
+2 - PIPELINE p AS FROM file('a') SCHEMA s |> WHERE country = NULL OR lower(country) <> NULL |> INSERT INTO stdout();
+2 + PIPELINE p AS FROM file('a') SCHEMA s |> WHERE country = NULL OR lower(country) IS NOT NULL |> INSERT INTO stdout();
+  ╰╴
+"#;
+    a_substring_of_what: steps("|> SELECT substring(customer) AS c\n|> INSERT INTO stdout()") => r#"
+error: substring takes 2 or 3 arguments
+  ╭▸ orders.sync:3:11
+  │
+3 │ |> SELECT substring(customer) AS c
+  │           ━━━━━━━━━━━━━━━━━━━ 1 is given
+  ╰╴
+help: write substring(str, start_pos[, length])
+"#;
+    the_calendar_is_asked: steps("|> SELECT current_date AS day, random() AS r\n|> INSERT INTO stdout()") => r#"
+error: current_date gives another answer on every run
+  ╭▸ orders.sync:3:11
+  │
+3 │ |> SELECT current_date AS day, random() AS r
+  │           ━━━━━━━━━━━━ a record that is processed again would come out differently
+  ╰╴
+help: for the time of a record there are _timestamp and _ingested_at, which a replay sees again
+help: take the moment at which the record came in
+  ╭╴
+3 - |> SELECT current_date AS day, random() AS r
+3 + |> SELECT CAST(_ingested_at AS DATE) AS day, random() AS r
+  ╰╴
+
+error: random gives another answer on every run
+  ╭▸ orders.sync:3:32
+  │
+3 │ |> SELECT current_date AS day, random() AS r
+  │                                ━━━━━━ a record that is processed again would come out differently
+  ╰╴
+help: a value of the record is the same on a replay: sha256(CAST(id AS STRING)), for example
+"#;
+    a_member_is_in_no_sample: steps("|> WHERE customer.address.ctiy = 'Graz' AND items[0]['skuu'] = 'a' AND customer.phone IS NULL\n|> INSERT INTO stdout()").as_str().to_owned() + "
+TEST t FOR orders GIVEN INPUT ROWS '{\"customer\": {\"address\": {\"city\": \"Graz\"}}, \"items\": [{\"sku\": 1}]}', '{\"customer\": \"ada\"}' EXPECT DEAD LETTERS 0;" => r#"
+warning: customer.address.ctiy is not in the one object that could be looked at
+  ╭▸ orders.sync:3:27
+  │
+3 │ |> WHERE customer.address.ctiy = 'Graz' AND items[0]['skuu'] = 'a' AND customer.phone IS NULL
+  │                           ━━━━ city?
+  ╰╴
+help: customer.address has: city
+
+warning: items[…].skuu is not in the one object that could be looked at
+  ╭▸ orders.sync:3:54
+  │
+3 │ |> WHERE customer.address.ctiy = 'Graz' AND items[0]['skuu'] = 'a' AND customer.phone IS NULL
+  │                                                      ━━━━━━ sku?
+  ╰╴
+help: items[…] has: sku
+
+warning: customer.phone is not in the one object that could be looked at
+  ╭▸ orders.sync:3:81
+  │
+3 │ |> WHERE customer.address.ctiy = 'Graz' AND items[0]['skuu'] = 'a' AND customer.phone IS NULL
+  │                                                                                 ━━━━━ NULL in all of them
+  ╰╴
+help: customer has: address
+"#;
+    a_column_is_not_grouped: steps("|> AGGREGATE COUNT(*) AS n, customer.city GROUP BY country\n|> INSERT INTO stdout()") => r#"
+error: a group has many values of customer.city
+  ╭▸ orders.sync:3:29
+  │
+3 │ |> AGGREGATE COUNT(*) AS n, customer.city GROUP BY country
+  │                             ━━━━━━━━━━━━━ neither a key of the group nor inside an aggregate
+  ╰╴
+help: MIN(CAST(customer.city AS STRING)) or MAX(CAST(customer.city AS STRING)) gives one of them, COUNT(DISTINCT customer.city) how many there are
+help: make it a key of the group
+  ╭╴
+3 │ |> AGGREGATE COUNT(*) AS n, customer.city GROUP BY country, customer.city
+  ╰╴                                                          +++++++++++++++
+"#;
+    a_column_is_not_aggregated: steps("|> AGGREGATE COUNT(*) AS n, customer['city'] AS city\n|> INSERT INTO stdout()") => r#"
+error: a group has many values of customer['city']
+  ╭▸ orders.sync:3:29
+  │
+3 │ |> AGGREGATE COUNT(*) AS n, customer['city'] AS city
+  │                             ━━━━━━━━━━━━━━━━ neither a key of the group nor inside an aggregate
+  ╰╴
+help: MIN(CAST(customer['city'] AS STRING)) or MAX(CAST(customer['city'] AS STRING)) gives one of them, COUNT(DISTINCT customer['city']) how many there are
+help: make it a key of the group
+  ╭╴
+3 │ |> AGGREGATE COUNT(*) AS n, customer['city'] AS city GROUP BY customer['city']
+  ╰╴                                                     +++++++++++++++++++++++++
 "#;
 }

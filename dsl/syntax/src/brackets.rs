@@ -89,10 +89,12 @@ impl Brackets {
         let mut end = end;
         for (depth, opening) in open.drain(keep.min(open.len())..).rev().enumerate() {
             end = ends_before(source, tokens, &self.pairs, opening, end);
+            let bracket = tokens[opening].span;
+            let place = tokens[..end].last().map_or(bracket.end, |token| token.span.end);
+            // A text without an end has taken the bracket with it: both are closed at once.
+            let behind_text = mistake::close_behind_text(said, bracket.end, place, bracket.of(source));
             // Of several that end at one place only the innermost is reported: closing it is the reader's next step.
-            if depth == 0 {
-                let bracket = tokens[opening].span;
-                let place = tokens[..end].last().map_or(bracket.end, |token| token.span.end);
+            if depth == 0 && !behind_text {
                 said.push(mistake::unclosed_bracket(bracket, bracket.of(source), place));
             }
             self.pairs[opening] = Some(Pair { end, closed: false });

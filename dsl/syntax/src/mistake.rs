@@ -37,6 +37,22 @@ pub fn unclosed_text(opening: Span, end: usize, closing: &str) -> Diagnostic {
         .fix(format!("close it with {closing}"), vec![Edit::insert(end, closing)])
 }
 
+/// Lets the fix of an unclosed text that ends at `end`, inside of a bracket, close the bracket too. False when there is none.
+pub fn close_behind_text(said: &mut [Diagnostic], begin: usize, end: usize, bracket: &str) -> bool {
+    let inside = |one: &&mut Diagnostic| one.slug == UNCLOSED && one.span().start >= begin;
+    let text =
+        said.iter_mut().rev().filter(inside).find_map(|one| one.fix.as_mut().filter(|(_, edits)| closes(edits, end)));
+    let Some((what, edits)) = text else { return false };
+    edits[0].text.push_str(closing_of(bracket));
+    *what = format!("close it with {}", edits[0].text);
+    true
+}
+
+/// Whether an edit adds what is missing at the end of a text.
+fn closes(edits: &[Edit], end: usize) -> bool {
+    matches!(edits, [edit] if edit.span == Span::at(end) && edit.text.starts_with(['\'', '"', '$']))
+}
+
 pub fn unclosed_comment(opening: Span) -> Diagnostic {
     Diagnostic::error(UNCLOSED, "this comment never ends")
         .at(opening, "everything from here on is comment")
@@ -285,10 +301,15 @@ pub fn select_first(span: Span, fix: Option<(Span, String)>) -> Diagnostic {
     }
 }
 
-pub fn from_inside(span: Span) -> Diagnostic {
-    Diagnostic::error(ORDER, "a pipeline has one FROM, at its start")
+/// `rest`: all that would go with it.
+pub fn from_inside(span: Span, rest: Option<Span>) -> Diagnostic {
+    let said = Diagnostic::error(ORDER, "a pipeline has one FROM, at its start")
         .at(span, "a second one")
-        .help("the step before gives the rows of this SELECT")
+        .help("the step before gives the rows of this SELECT");
+    match rest {
+        Some(rest) => said.fix("leave it out", vec![Edit::delete(rest)]),
+        None => said,
+    }
 }
 
 pub fn no_key(target: Span, end: usize, step: &str, word: &str) -> Diagnostic {

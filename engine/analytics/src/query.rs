@@ -98,7 +98,12 @@ pub async fn query(reading: Reading, sql: &str, limits: Limits) -> Result<Rows, 
     };
     let plan = match in_time(until, &limits, rows).await? {
         Ok(plan) => plan,
-        Err(error) => return Err(explained(error, &limits, &Names::of(&folder))),
+        Err(error) => {
+            return Err(match writes(sql) {
+                Some(statement) => QueryError::Writes { statement },
+                None => explained(error, &limits, &Names::of(&folder)),
+            });
+        }
     };
     refuse_writing(&plan)?;
     let run = async { context.execute_logical_plan(plan).await?.execute_stream().await };
@@ -118,6 +123,22 @@ async fn in_time<T>(until: Option<Instant>, limits: &Limits, work: impl Future<O
 fn refuse_writing(plan: &LogicalPlan) -> Result<(), QueryError> {
     let reading = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     reading.verify_plan(plan).map_err(|_| QueryError::Writes { statement: word(plan) })
+}
+
+/// Words that begin a statement which writes. Whether the rest of it would do is no question here.
+const WRITING: [&str; 10] =
+    ["INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "TRUNCATE", "COPY", "CREATE", "DROP", "ALTER"];
+
+/// The first words of a statement that writes.
+fn writes(sql: &str) -> Option<String> {
+    let mut words = sql.split_whitespace().map(str::to_uppercase);
+    let first = words.next().filter(|word| WRITING.contains(&word.as_str()))?;
+    match words.next() {
+        Some(second) if ["INTO", "FROM", "TABLE", "VIEW"].contains(&second.as_str()) => {
+            Some(format!("{first} {second}"))
+        }
+        _ => Some(first),
+    }
 }
 
 /// What the statement does, in a word or two.

@@ -21,6 +21,7 @@
 //! through as mere text.
 
 mod calls;
+mod compared;
 
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::{
@@ -28,7 +29,7 @@ use datafusion::{
         DFSchema, Result, ScalarValue,
         tree_node::{Transformed, TreeNode},
     },
-    logical_expr::{BinaryExpr, Case, Cast, Expr, ExprSchemable, Operator, TryCast, expr::InList, lit},
+    logical_expr::{Between, BinaryExpr, Case, Cast, Expr, ExprSchemable, Operator, TryCast, expr::InList, lit},
 };
 
 use crate::{
@@ -151,8 +152,19 @@ impl Typer<'_> {
                 let high = self.binary(BinaryExpr::new(between.expr, Operator::LtEq, between.high))?;
                 negated(low.and(high), between.negated)
             }
+            Expr::Between(Between { expr, negated, low, high }) => {
+                let mut bounds = [low, high];
+                let expr = Box::new(self.compared_with(*expr, &mut bounds)?);
+                let [low, high] = bounds;
+                Expr::Between(Between { expr, negated, low, high })
+            }
             Expr::InList(list) if self.is_json(&list.expr) || list.list.iter().any(|item| self.is_json(item)) => {
                 self.in_list(list)?
+            }
+            Expr::InList(InList { expr, list, negated }) => {
+                let mut items: Vec<Box<Expr>> = list.into_iter().map(Box::new).collect();
+                let expr = Box::new(self.compared_with(*expr, &mut items)?);
+                Expr::InList(InList { expr, list: items.into_iter().map(|item| *item).collect(), negated })
             }
             Expr::Case(case) => self.case(case)?,
             Expr::ScalarFunction(function) => self.function(function)?,
@@ -219,7 +231,11 @@ impl Typer<'_> {
         use Operator::*;
         let (left, op, right) = (*node.left, node.op, *node.right);
         let (json_left, json_right) = (self.is_json(&left), self.is_json(&right));
-        if !(json_left || json_right) || Self::is_norm(&left) && Self::is_norm(&right) {
+        if Self::is_norm(&left) && Self::is_norm(&right) {
+            return Ok(binary(left, op, right));
+        }
+        if !(json_left || json_right) {
+            let (left, right) = self.operands(left, op, right)?;
             return Ok(binary(left, op, right));
         }
         let other = self.type_of(if json_left { &right } else { &left });
@@ -307,7 +323,13 @@ impl Typer<'_> {
                     **when = self.binary(equal)?;
                 }
             }
-        } else if case.expr.is_none() {
+        } else if let Some(operand) = case.expr.take() {
+            let mut operand = *operand;
+            for (when, _) in &mut case.when_then_expr {
+                (operand, **when) = self.compared(operand, std::mem::take(when.as_mut()))?;
+            }
+            case.expr = Some(Box::new(operand));
+        } else {
             for (when, _) in &mut case.when_then_expr {
                 **when = self.to(*when.clone(), &DataType::Boolean);
             }

@@ -12,6 +12,7 @@ use crate::{
     origin,
     outcome::{Failure, Outcome},
     project,
+    render::print,
     source_file::{SourceFile, errors},
 };
 
@@ -43,13 +44,13 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
                 let diagnostics: Vec<_> =
                     checked.diagnostics.iter().map(|found| found.to_json(&file.name(), &file.text)).collect();
                 let plans = arguments.plan.then_some(&checked.plan.pipelines);
-                println!("{}", json!({ "file": file.name(), "diagnostics": diagnostics, "plans": plans }));
+                print(&format!("{}\n", json!({ "file": file.name(), "diagnostics": diagnostics, "plans": plans })))?;
             }
             _ => {
                 file.show(&checked.diagnostics, common.output);
                 if arguments.plan {
                     for plan in &checked.plan.pipelines {
-                        println!("{plan}");
+                        print(&format!("{plan}\n"))?;
                     }
                 }
                 if found == 0 && checked.plan.pipelines.is_empty() {

@@ -18,7 +18,8 @@ use syncline_functions::{
 use super::{Common, Format};
 use crate::{
     bind::{arguments, formats},
-    outcome::{Failure, Outcome},
+    outcome::{Exit, Failure, Outcome},
+    render::print,
     secrets,
     source_file::SourceFile,
     world::DATA_FOLDER,
@@ -63,14 +64,11 @@ pub fn run(given: Arguments, common: &Common) -> Outcome {
                 .iter()
                 .map(|column| json!({ "name": column.name, "type": column.sql, "not_null": column.not_null }))
                 .collect();
-            println!(
-                "{}",
-                json!({ "name": name, "records": found.records, "refused": found.refused, "columns": columns })
-            );
+            let found = json!({ "name": name, "records": found.records, "refused": found.refused, "columns": columns });
+            print(&format!("{found}\n"))
         }
-        Format::Table | Format::Csv => print!("{}", schema(&name, &given.place, &found)),
+        Format::Table | Format::Csv => print(&schema(&name, &given.place, &found)),
     }
-    Ok(())
 }
 
 /// The place as the source of a pipeline.
@@ -105,7 +103,8 @@ fn look(source: &SourcePlan, most: u64, common: &Common) -> Result<Found, Failur
         Ok(secret) => Ok(secret.expose().to_owned()),
         Err(failure) => Err(failure.title),
     };
-    let args = arguments(&source.place, &secret).map_err(|error| Failure::usage("cannot-bind", error.to_string()))?;
+    let args = arguments(&source.place, &secret)
+        .map_err(|error| Failure::of_line(Exit::Usage, "cannot-bind", &error.to_string()))?;
     let format = formats::text(source);
     let around = Surroundings::default();
     let request = SourceRequest { args: &args, around: &around, follow: false, format: &format };

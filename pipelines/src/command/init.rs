@@ -9,7 +9,10 @@ use std::{
 use clap::Args;
 
 use super::Common;
-use crate::outcome::{Failure, Outcome};
+use crate::{
+    outcome::{Failure, Outcome},
+    render::for_shell,
+};
 
 /// Write a first pipeline, its test and a sample
 #[derive(Args, Debug)]
@@ -62,12 +65,6 @@ pub fn run(arguments: Arguments, _: &Common) -> Outcome {
     Ok(())
 }
 
-/// A path as a shell reads it, to be copied.
-fn for_shell(path: &str) -> String {
-    let plain = |letter: char| letter.is_alphanumeric() || "/._-+,:@%".contains(letter);
-    if path.chars().all(plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', "'\\''")) }
-}
-
 fn new_file(path: &Path, text: &str) -> std::io::Result<()> {
     OpenOptions::new().write(true).create_new(true).open(path)?.write_all(text.as_bytes())
 }
@@ -80,12 +77,6 @@ fn failed(operation: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Fa
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_path_with_spaces_can_be_copied_into_a_shell() {
-        let paths = ["shop/orders.sync", "my shop/orders.sync", "ada's/x"].map(for_shell);
-        assert_eq!(paths, ["shop/orders.sync", "'my shop/orders.sync'", r"'ada'\''s/x'"]);
-    }
 
     #[test]
     fn a_second_time_changes_nothing() {

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use arrow::datatypes::SchemaRef;
 use clap::Args;
 
 use super::Common;
@@ -38,18 +39,24 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
 
 /// Prints the answer to a question.
 pub fn print(answerer: &Answerer, sql: &str, common: &Common) -> Outcome {
-    let mut renderer = None;
+    // Nothing is printed before a row is there: an answer that fails at once is no answer.
+    let (mut schema, mut renderer) = (None, None);
     let mut trouble = Ok(());
+    let begin = |schema: SchemaRef| Renderer::new(common.output, schema, stdout());
     answerer.query(sql, &mut |batch| {
-        let written = match &mut renderer {
-            None => Renderer::new(common.output, batch.schema(), stdout()).map(|new| renderer = Some(new)),
-            Some(renderer) => renderer.write(batch),
-        };
-        trouble = written;
+        schema = Some(batch.schema());
+        if batch.num_rows() > 0 {
+            let begun = renderer.take().map_or_else(|| begin(batch.schema()), Ok);
+            trouble = begun.and_then(|mut begun| {
+                begun.write(batch)?;
+                renderer = Some(begun);
+                Ok(())
+            });
+        }
         Ok(trouble.is_ok())
     })?;
-    if let (Ok(()), Some(renderer)) = (&trouble, renderer) {
-        trouble = renderer.finish().map(drop);
+    if let (Ok(()), Some(schema)) = (&trouble, schema) {
+        trouble = renderer.map_or_else(|| begin(schema), Ok).and_then(Renderer::finish).map(drop);
     }
     printed(trouble)
 }

@@ -1,14 +1,15 @@
 //! `syncline status`: how every pipeline of a data folder is, and its books.
 
+mod facts;
+
 use std::io::{self, Write};
 
 use clap::Args;
-use serde_json::json;
 use syncline_engine::intake::{Intake, Line};
 use syncline_functions::token_of;
 use syncline_record::Fate;
 
-use super::{Common, Format, query};
+use super::{Common, Format};
 use crate::{
     api::status::{PipelineStatus, Status},
     ask::Answerer,
@@ -26,20 +27,19 @@ Examples:
 pub struct Arguments {}
 
 pub fn run(_: Arguments, common: &Common) -> Outcome {
-    let answerer = Answerer::find(common)?;
-    if common.output == Format::Csv {
-        return query::print(&answerer, "SELECT * FROM pipelines", common);
-    }
-    let status = answerer.status()?;
+    let status = Answerer::find(common)?.status()?;
     let mut out = stdout();
     printed(write(&status, common.output, &mut out).and_then(|()| out.flush()))
 }
 
 fn write(status: &Status, format: Format, out: &mut impl Write) -> io::Result<()> {
     match format {
-        Format::Json => writeln!(out, "{}", json!(status)),
-        Format::Ndjson => status.pipelines.iter().try_for_each(|pipeline| writeln!(out, "{}", json!(pipeline))),
-        Format::Table | Format::Csv => {
+        Format::Json => writeln!(out, "{}", facts::of(status)),
+        Format::Ndjson => {
+            status.pipelines.iter().try_for_each(|pipeline| writeln!(out, "{}", facts::of_pipeline(pipeline)))
+        }
+        Format::Csv => facts::csv(&status.pipelines, out),
+        Format::Table => {
             match status.process {
                 Some(process) => writeln!(out, "process {process} holds this folder")?,
                 None => writeln!(out, "no process runs here")?,
@@ -247,8 +247,28 @@ orders · running (attempt 3) · run 2 · epoch 41
     }
 
     #[test]
-    fn programs_get_it_back_as_it_was() {
-        assert_eq!(serde_json::from_str::<Status>(&text(Format::Json)).unwrap(), status());
-        assert_eq!(serde_json::from_str::<PipelineStatus>(&text(Format::Ndjson)).unwrap(), status().pipelines[0]);
+    fn programs_read_instants_and_fates_by_their_names() {
+        let all: serde_json::Value = serde_json::from_str(&text(Format::Json)).unwrap();
+        let pipeline: serde_json::Value = serde_json::from_str(&text(Format::Ndjson)).unwrap();
+        assert_eq!((&all["process"], &all["pipelines"][0]), (&serde_json::json!(77), &pipeline));
+        let instants = ["started", "ended", "last_checkpoint", "watermark"].map(|name| pipeline[name].as_str());
+        assert_eq!(instants, [Some("2026-11-20T10:00:00Z"), None, Some("2026-11-20T10:00:00.5Z"), None]);
+        let dedup = serde_json::json!({
+            "step": "dedup", "rows_in": 9, "rows_out": 6, "waiting": 0, "null_keys": 0, "balanced": true,
+            "fates": {
+                "passed": 6, "absorbed": 0, "filtered": 0, "duplicate": 3, "stale": 0, "late": 0, "dead": 0, "parked": 0, "held": 0
+            }
+        });
+        assert_eq!(pipeline["steps"][1], dedup);
+        assert_eq!(all["paths"][0]["lines"][1]["times"]["last"], "2026-11-20T10:00:00Z");
+    }
+
+    #[test]
+    fn a_csv_has_the_plain_facts_of_a_pipeline() {
+        let expected = "\
+pipeline,state,run,attempt,epoch,started,ended,last_checkpoint,reason,restarts,next_start,rows_in,lag,waiting,state_bytes,watermark,balanced
+orders,running,2,3,41,2026-11-20T10:00:00Z,,2026-11-20T10:00:00.5Z,,2,,10,7,2,4096,,false
+";
+        assert_eq!(text(Format::Csv), expected);
     }
 }

@@ -10,6 +10,7 @@ use super::{Common, Format};
 use crate::{
     outcome::{Failure, Outcome},
     project,
+    render::print,
     source_file::SourceFile,
     testing::{self, Verdict},
 };
@@ -46,7 +47,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
                 true => passed += 1,
                 false => failed += 1,
             }
-            report(&test.name, &result, &file, common.output);
+            print(&report(&test.name, &result, &file, common.output))?;
         }
     }
     if passed + failed == 0 {
@@ -72,7 +73,7 @@ fn no_test(arguments: &Arguments) -> Failure {
     }
 }
 
-fn report(name: &str, result: &Result<Verdict, String>, file: &SourceFile, format: Format) {
+fn report(name: &str, result: &Result<Verdict, String>, file: &SourceFile, format: Format) -> String {
     let line_of = |at: usize| file.text[..at.min(file.text.len())].matches('\n').count() + 1;
     if let Format::Json | Format::Ndjson = format {
         let differences: Vec<_> = result.as_ref().map_or(vec![], |verdict| {
@@ -81,24 +82,20 @@ fn report(name: &str, result: &Result<Verdict, String>, file: &SourceFile, forma
         });
         let ok = result.is_ok() && differences.is_empty();
         let error = result.as_ref().err();
-        println!(
-            "{}",
-            json!({ "file": file.name(), "test": name, "ok": ok, "error": error, "differences": differences })
-        );
-        return;
+        let told = json!({ "file": file.name(), "test": name, "ok": ok, "error": error, "differences": differences });
+        return format!("{told}\n");
     }
     match result {
-        Ok(verdict) if verdict.differences.is_empty() => println!("ok      {name}"),
+        Ok(verdict) if verdict.differences.is_empty() => format!("ok      {name}\n"),
         Ok(verdict) => {
-            println!("FAILED  {name}");
+            let mut told = format!("FAILED  {name}\n");
             for found in &verdict.differences {
-                println!("  {}:{}", file.name(), line_of(found.span.0));
-                found.lines.iter().for_each(|line| println!("    {line}"));
+                told.push_str(&format!("  {}:{}\n", file.name(), line_of(found.span.0)));
+                told.extend(found.lines.iter().map(|line| format!("    {line}\n")));
             }
-            for letter in &verdict.dead {
-                println!("  dead letter at {letter}");
-            }
+            told.extend(verdict.dead.iter().map(|letter| format!("  dead letter at {letter}\n")));
+            told
         }
-        Err(error) => println!("FAILED  {name}\n  it could not be run: {error}"),
+        Err(error) => format!("FAILED  {name}\n  it could not be run: {error}\n"),
     }
 }

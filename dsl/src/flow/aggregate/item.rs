@@ -2,14 +2,14 @@
 
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{Expr, Ident, ObjectNamePart, VisitMut, VisitorMut};
-use syncline_functions::{ExprError, Planner, sql_type};
-use syncline_syntax::ast::SqlExpr;
+use sqlparser::ast::{Expr, Ident, ObjectNamePart, Spanned, VisitMut, VisitorMut};
+use syncline_functions::{ExprError, Planner, is_json, sql_type};
+use syncline_syntax::{Span, ast::SqlExpr};
 
 use super::{CallColumn, Key};
 use crate::{
     expression::{RESOLVED, columns_of, printed},
-    message::aggregate as say,
+    message::aggregate::{self as say, GroupBy},
     scope::Scope,
     walk::Walk,
 };
@@ -20,7 +20,7 @@ impl Walk<'_> {
         &mut self,
         written: &SqlExpr,
         scope: &mut Scope,
-        keys: Option<&[Key]>,
+        (keys, group_by): (Option<&[Key]>, GroupBy),
         calls: &mut Vec<CallColumn>,
     ) -> Option<Expr> {
         let resolved = self.resolve(written, scope, None)?;
@@ -30,9 +30,13 @@ impl Walk<'_> {
         let _ = rest.visit(&mut split);
         match split.problem {
             None => Some(rest),
-            Some(Problem::NotGrouped(name)) => {
-                let place = self.place_of(name.span, written.span);
-                self.say(say::not_grouped(place, &name.value));
+            Some(Problem::NotGrouped(place, json)) => {
+                let place = self.place_of(place, written.span);
+                // `user['login']`: the place of a text in brackets ends before them.
+                let bracket = self.world.source[place.end..].starts_with(']');
+                let place = Span::new(place.start, place.end + usize::from(bracket));
+                let text = if place == written.span { &written.text } else { place.of(self.world.source) };
+                self.say(say::not_grouped(place, text, json, group_by));
                 None
             }
             Some(Problem::Nothing) => None,
@@ -50,7 +54,8 @@ impl Walk<'_> {
 
 enum Problem {
     Refused(ExprError),
-    NotGrouped(Ident),
+    /// Where it is, and whether it is JSON, which has no order.
+    NotGrouped(sqlparser::tokenizer::Span, bool),
     /// The keys did not compile, so what is grouped is not known.
     Nothing,
 }
@@ -79,6 +84,13 @@ impl VisitorMut for Split<'_> {
             *expr = column(&key.name);
             return ControlFlow::Continue(());
         }
+        // A field of a column is told as a whole: the column would be another key.
+        if let Expr::CompoundFieldAccess { root, .. } = &*expr
+            && let Some(name) = column_name(root)
+        {
+            self.problem = Some(self.not_grouped(expr.span(), name));
+            return ControlFlow::Break(());
+        }
         let problem = match expr {
             Expr::Function(function) if self.is_call(&function.name.0) => match self.take(expr) {
                 Ok(answer) => {
@@ -87,10 +99,7 @@ impl VisitorMut for Split<'_> {
                 }
                 Err(error) => Problem::Refused(error),
             },
-            Expr::Identifier(name) if name.quote_style == Some(RESOLVED) => match self.keys {
-                Some(_) => Problem::NotGrouped(name.clone()),
-                None => Problem::Nothing,
-            },
+            Expr::Identifier(name) if name.quote_style == Some(RESOLVED) => self.not_grouped(name.span, &name.value),
             _ => return ControlFlow::Continue(()),
         };
         self.problem = Some(problem);
@@ -99,6 +108,11 @@ impl VisitorMut for Split<'_> {
 }
 
 impl Split<'_> {
+    fn not_grouped(&self, place: sqlparser::tokenizer::Span, column: &str) -> Problem {
+        let json = self.schema.field_with_unqualified_name(column).is_ok_and(|field| is_json(field));
+        if self.keys.is_some() { Problem::NotGrouped(place, json) } else { Problem::Nothing }
+    }
+
     fn is_call(&self, name: &[ObjectNamePart]) -> bool {
         matches!(name, [ObjectNamePart::Identifier(name)] if self.planner.is_aggregate(&name.value))
     }
@@ -128,6 +142,13 @@ impl Split<'_> {
             **expr = answer;
         }
         Ok(cast)
+    }
+}
+
+fn column_name(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Identifier(name) if name.quote_style == Some(RESOLVED) => Some(&name.value),
+        _ => None,
     }
 }
 

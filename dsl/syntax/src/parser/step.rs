@@ -117,12 +117,42 @@ impl Parser<'_> {
 
     fn select(&mut self) -> Read<StepKind> {
         let distinct = self.take(&["DISTINCT"]);
-        let items = self.some("SELECT", |p| p.item("SELECT"))?;
-        if self.is(self.at, "FROM") {
-            let span = self.here();
-            return self.report(mistake::from_inside(span));
+        if let Some(from) = self.from_in_select() {
+            let (from, rest) = (self.tokens[from].span, self.from_to_end(from));
+            return self.report(mistake::from_inside(from, rest));
         }
+        let items = self.some("SELECT", |p| p.item("SELECT"))?;
         Ok(StepKind::Select(Select { distinct, items }))
+    }
+
+    /// A FROM as plain SQL has it, behind the columns. A column called so has no name behind it.
+    fn from_in_select(&self) -> Option<usize> {
+        let mut at = self.at;
+        while at < self.end {
+            let named = matches!(self.kind(at + 1), Some(Kind::Word | Kind::Quoted)) && !self.is(at + 1, "AS");
+            let behind =
+                self.kind(at - 1) == Some(Kind::Comma) || self.ends_operand(at - 1) || self.is_sign(at - 1, "*");
+            if self.is(at, "FROM") && named && behind {
+                return Some(at);
+            }
+            at = self.next(at);
+        }
+        None
+    }
+
+    /// From the comma before a FROM to the end of the step, where nothing but a source stands there.
+    fn from_to_end(&self, from: usize) -> Option<Span> {
+        let mut at = from + 2;
+        while self.kind(at) == Some(Kind::Dot) {
+            at += 2;
+        }
+        if self.is_sign(at, "(") {
+            at = self.next(at);
+        }
+        at += if self.is(at, "AS") { 2 } else { 0 };
+        let before = &self.tokens[from - 1];
+        let start = if before.kind == Kind::Comma { before.span.start } else { before.span.end };
+        (at == self.end).then(|| Span::new(start, self.tokens[self.end - 1].span.end))
     }
 
     fn item(&mut self, place: &str) -> Read<Item> {

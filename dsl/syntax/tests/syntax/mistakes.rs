@@ -824,3 +824,85 @@ error: CONNECTION needs what it connects to
 "##,
     );
 }
+
+#[test]
+fn a_text_without_its_quote_takes_the_bracket_with_it() {
+    told(
+        r##"PIPELINE p AS
+FROM file('x
+|> INSERT INTO stdout();"##,
+        r##"
+error: this text has no closing quote
+  ╭▸ orders.sync:2:11
+  │
+2 │ FROM file('x
+  │           ━ opened here
+  ╰╴
+help: close it with ')
+  ╭╴
+2 │ FROM file('x')
+  ╰╴            ++
+"##,
+    );
+}
+
+#[test]
+fn a_text_without_its_quote_closes_every_bracket_around_it() {
+    told(
+        r##"PIPELINE p AS
+FROM file('x')
+|> WHERE lower(trim('ada
+|> INSERT INTO stdout();"##,
+        r##"
+error: this text has no closing quote
+  ╭▸ orders.sync:3:21
+  │
+3 │ |> WHERE lower(trim('ada
+  │                     ━ opened here
+  ╰╴
+help: close it with '))
+  ╭╴
+3 │ |> WHERE lower(trim('ada'))
+  ╰╴                        +++
+"##,
+    );
+}
+
+#[test]
+fn a_select_has_a_from_of_its_own() {
+    told(
+        r##"PIPELINE p AS
+FROM file('x')
+|> SELECT id, FROM shop.orders AS o
+|> SELECT id FROM file('y')
+|> SELECT "from", from, id AS from, extract(year FROM at) AS y, a IS DISTINCT FROM b AS c
+|> INSERT INTO stdout();"##,
+        r##"
+error: a pipeline has one FROM, at its start
+  ╭▸ orders.sync:3:15
+  │
+3 │ |> SELECT id, FROM shop.orders AS o
+  │               ━━━━ a second one
+  ╰╴
+help: the step before gives the rows of this SELECT
+help: leave it out
+  ╭╴
+3 - |> SELECT id, FROM shop.orders AS o
+3 + |> SELECT id
+  ╰╴
+
+error: a pipeline has one FROM, at its start
+  ╭▸ orders.sync:4:14
+  │
+4 │ |> SELECT id FROM file('y')
+  │              ━━━━ a second one
+  ╰╴
+help: the step before gives the rows of this SELECT
+help: leave it out
+  ╭╴
+4 - |> SELECT id FROM file('y')
+4 + |> SELECT id
+  ╰╴
+"##,
+    );
+}

@@ -29,9 +29,11 @@ impl Planner {
         counts.sort_unstable();
         counts.dedup();
         let written = found.documentation().map(|page| page.syntax_example.trim());
-        // Where it is known by another name, its page shows that one.
-        let written = written.filter(|text| text.starts_with(&format!("{name}(")) && !text.contains('\n'));
-        Some(Form { counts, written: written.map(str::to_owned) })
+        let written = written.filter(|text| !text.contains('\n')).and_then(|text| text.split_once('('));
+        // Where it is known by several names, its page shows one of them.
+        let own = |shown: &str| shown == found.name() || found.aliases().iter().any(|alias| alias == shown);
+        let written = written.filter(|(shown, _)| own(shown)).map(|(_, rest)| format!("{name}({rest}"));
+        Some(Form { counts, written })
     }
 }
 
@@ -70,6 +72,7 @@ mod tests {
         assert_eq!(form("replace"), Some((vec![3], written("replace(str, substr, replacement)"))));
         assert_eq!(form("ROUND"), Some((vec![1, 2], written("round(numeric_expression[, decimal_places])"))));
         assert_eq!(form("coalesce"), Some((vec![], written("coalesce(expression1[, ..., expression_n])"))));
+        assert_eq!(form("substring"), Some((vec![2, 3], written("substring(str, start_pos[, length])"))));
         assert_eq!(form("no_such_function"), None);
     }
 }

@@ -66,6 +66,20 @@ fn types_that_do_not_fit() {
         ("a < b", "two JSON values have no order", Some("JSON"), Some("JSON")),
         ("ok + n", "BOOLEAN + BIGINT has no meaning", Some("BOOLEAN"), Some("BIGINT")),
         ("greatest(a, b)", "greatest of JSON values has no order", Some("JSON"), None),
+        ("s = 49", "STRING and BIGINT do not fit together", Some("STRING"), Some("BIGINT")),
+        ("n < s", "STRING and BIGINT do not fit together", Some("STRING"), Some("BIGINT")),
+        ("s BETWEEN 1 AND 2", "STRING and BIGINT do not fit together", Some("STRING"), Some("BIGINT")),
+        ("s IN ('a', 2)", "STRING and BIGINT do not fit together", Some("STRING"), Some("BIGINT")),
+        ("CASE s WHEN 2 THEN 1 END", "STRING and BIGINT do not fit together", Some("STRING"), Some("BIGINT")),
+        (
+            "upper(a) IS DISTINCT FROM 1.5",
+            "STRING and DECIMAL(2, 1) do not fit together",
+            Some("STRING"),
+            Some("DECIMAL(2, 1)"),
+        ),
+        ("n = 'seven'", "`seven` is no BIGINT", Some("STRING"), Some("BIGINT")),
+        ("ok AND n IN (1, '7.5')", "`7.5` is no BIGINT", Some("STRING"), Some("BIGINT")),
+        ("CAST(a AS TIMESTAMP) > 'yesterday'", "`yesterday` is no TIMESTAMP", Some("STRING"), Some("TIMESTAMP")),
     ] {
         let wanted = ExprError::TypeMismatch {
             message: message.to_owned(),
@@ -77,6 +91,26 @@ fn types_that_do_not_fit() {
     let schema = schema();
     let condition = Predicate::new(&Planner::new(), typed("n + 1", &schema).unwrap(), &schema);
     assert_eq!(condition.unwrap_err().to_string(), "a condition is BOOLEAN, this is BIGINT");
+}
+
+#[test]
+fn a_text_of_the_expression_is_a_value_of_what_it_is_compared_with() {
+    for (sql, same) in [
+        ("n = '7'", "n = 7"),
+        ("'7' >= n", "7 >= n"),
+        ("n IN ('1', 2)", "n IN (1, 2)"),
+        ("n BETWEEN ' 1 ' AND '2'", "n BETWEEN 1 AND 2"),
+        ("ok = 'true'", "ok = true"),
+        ("CASE n WHEN '1' THEN s END", "CASE n WHEN 1 THEN s END"),
+    ] {
+        let shown = |sql: &str| typed(sql, &schema()).unwrap_or_else(|error| panic!("{sql}: {error}")).expr.to_string();
+        assert_eq!(shown(sql), shown(same));
+    }
+    for sql in
+        ["s = '7'", "CAST(s AS BIGINT) = 7", "s = CAST(n AS STRING)", "s IN ('a', NULL)", "n = NULL", "s || n = '71'"]
+    {
+        typed(sql, &schema()).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
 }
 
 #[test]
