@@ -2,6 +2,7 @@
 //!
 //! `./test` builds the binary before these run. Sizes are small here; `./test --soak` runs the tests named `soak` large.
 
+mod answers;
 mod bad_lines;
 mod chance;
 mod compared;

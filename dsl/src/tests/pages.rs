@@ -22,6 +22,26 @@ fn the_failing_program_of_a_page_has_its_mistake_and_no_other() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
+/// What is said of the failing program of every page, to the letter.
+const TOLD: &str = include_str!("told.txt");
+
+#[test]
+fn the_failing_program_of_a_page_is_told_like_this() {
+    let told = |slug: &&str| {
+        let source = program(explain(slug).expect("a page"), "fails");
+        format!("## {slug}\n\n{}", said(&checked(source), source))
+    };
+    let told: Vec<String> = SLUGS.iter().map(told).collect();
+    let told = told.join("\n");
+    let (mut now, mut then) = (told.lines(), TOLD.lines());
+    for line in 1.. {
+        match (now.next(), then.next()) {
+            (None, None) => break,
+            (now, then) => assert!(now == then, "told.txt:{line} has {then:?}, told is {now:?}; all of it:\n{told}"),
+        }
+    }
+}
+
 #[test]
 fn the_repaired_program_of_a_page_has_nothing_to_say() {
     let mut wrong = Vec::new();

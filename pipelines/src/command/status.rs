@@ -260,7 +260,7 @@ orders · running (attempt 3) · run 2 · epoch 41
             }
         });
         assert_eq!(pipeline["steps"][1], dedup);
-        assert_eq!(all["paths"][0]["lines"][1]["times"]["last"], "2026-11-20T10:00:00Z");
+        assert_eq!(all["paths"][0]["lines"][1]["last"], "2026-11-20T10:00:00Z");
     }
 
     #[test]

@@ -117,8 +117,8 @@ impl Parser<'_> {
 
     fn select(&mut self) -> Read<StepKind> {
         let distinct = self.take(&["DISTINCT"]);
-        if let Some(from) = self.from_in_select() {
-            let (from, rest) = (self.tokens[from].span, self.from_to_end(from));
+        if let Some(from) = self.second_from() {
+            let (from, rest) = (self.tokens[from].span, self.all_from(from));
             return self.report(mistake::from_inside(from, rest));
         }
         let items = self.some("SELECT", |p| p.item("SELECT"))?;
@@ -126,7 +126,7 @@ impl Parser<'_> {
     }
 
     /// A FROM as plain SQL has it, behind the columns. A column called so has no name behind it.
-    fn from_in_select(&self) -> Option<usize> {
+    fn second_from(&self) -> Option<usize> {
         let mut at = self.at;
         while at < self.end {
             let named = matches!(self.kind(at + 1), Some(Kind::Word | Kind::Quoted)) && !self.is(at + 1, "AS");
@@ -141,7 +141,7 @@ impl Parser<'_> {
     }
 
     /// From the comma before a FROM to the end of the step, where nothing but a source stands there.
-    fn from_to_end(&self, from: usize) -> Option<Span> {
+    fn all_from(&self, from: usize) -> Option<Span> {
         let mut at = from + 2;
         while self.kind(at) == Some(Kind::Dot) {
             at += 2;

@@ -26,7 +26,6 @@ async fn only_reading_is_allowed() {
         ("CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'", "CREATE EXTERNAL TABLE"),
         ("INSERT INTO runs SELECT * FROM runs", "INSERT INTO"),
         ("insert  into runs VALUES (1)", "INSERT INTO"),
-        ("TRUNCATE TABLE runs", "TRUNCATE TABLE"),
         ("DELETE FROM runs", "DELETE"),
         ("UPDATE runs SET run = 1", "UPDATE"),
         ("COPY runs TO '/tmp/x.csv'", "COPY"),
