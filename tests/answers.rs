@@ -139,3 +139,28 @@ fn what_a_pattern_means_and_is_no_file_is_left_out_and_told_once() {
     }
     assert_eq!(desk.value("SELECT rows_in FROM runs"), 3);
 }
+
+#[test]
+fn a_folder_that_takes_no_writes_is_told_with_a_way_that_works() {
+    let desk = desk();
+    desk.ok(&["run", "--once", "orders.sync"]);
+    let data = desk.path(".syncline");
+    let may = |mode: &str| {
+        let changed = Command::new("chmod").args(["-R", mode]).arg(&data).status().expect("chmod");
+        assert!(changed.success());
+    };
+    may("a-w");
+    let said = desk.say(&["status"]);
+    // Who may do everything is not kept from writing.
+    if said.code != Some(0) {
+        let said = said.expect(3);
+        let help = said.err.lines().find_map(|line| line.strip_prefix("help: look at a copy: ")).expect("a way");
+        let copy = desk.path("copy");
+        let (way, _) = help.split_once(", then ").expect("a command");
+        let way = way.replace("/tmp/copy", &copy.to_string_lossy());
+        assert!(desk.other("sh", &["-c", &way]).status().expect("sh").success(), "{way}");
+        let status = desk.ok(&["status", "--data", &copy.to_string_lossy()]);
+        assert!(status.contains("copy · ended"), "{status}");
+    }
+    may("u+w");
+}

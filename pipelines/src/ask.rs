@@ -100,7 +100,7 @@ fn read_only(folder: &Path) -> Option<Failure> {
             "folder-read-only",
             format!("{shown} cannot be written to, and a look at it takes a lock"),
         )
-        .help(format!("look at a copy: cp -r {copied} /tmp/copy, then the same command with --data /tmp/copy")),
+        .help(format!("look at a copy: cp -r {copied} /tmp/copy && chmod -R u+w /tmp/copy, then the same command with --data /tmp/copy")),
     )
 }
 
