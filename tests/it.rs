@@ -7,6 +7,7 @@ mod bad_lines;
 mod chance;
 mod compared;
 mod desk;
+mod edits;
 mod exact;
 mod github;
 mod joins;

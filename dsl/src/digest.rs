@@ -3,13 +3,15 @@
 //! XXH3 (128 bits) over the plan as JSON. Places in the file, the wording of a target and when to restart are left out: they
 //! change neither the rows nor the state.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value as Json, json};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{
     expression::column_sql,
     hidden::reads,
-    plan::{Column, JoinPlan, Plan, SinkPlan, Step, StepKind, WritePlan},
+    plan::{Column, JoinPlan, Place, Plan, SinkPlan, Step, StepKind, WritePlan},
 };
 
 impl Plan {
@@ -22,6 +24,82 @@ impl Plan {
         }
         hashed(&plan)
     }
+}
+
+/// What the parts of a plan are, beside what they are called: digests by the id of a step or an input (`source`, `source_2`, …).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fingerprints {
+    /// Steps that keep something, and sinks: the steps of their branch up to them.
+    pub steps: BTreeMap<String, String>,
+    /// Where sinks write.
+    pub targets: BTreeMap<String, String>,
+    /// Where inputs read.
+    pub inputs: BTreeMap<String, String>,
+}
+
+impl Plan {
+    pub fn fingerprints(&self) -> Fingerprints {
+        let mut prints = Fingerprints::default();
+        branch(vec![], &self.flow, &mut prints);
+        for (index, source) in self.sources().into_iter().enumerate() {
+            let id = if index == 0 { "source".to_owned() } else { format!("source_{}", index + 1) };
+            prints.inputs.insert(id, place_print(&source.place));
+        }
+        prints
+    }
+}
+
+fn branch(mut way: Vec<Json>, flow: &[Step], prints: &mut Fingerprints) {
+    for step in flow {
+        way.push(bare(&step.kind));
+        let keeps = match &step.kind {
+            StepKind::Dedup { .. } | StepKind::Aggregate { .. } | StepKind::Sort { .. } | StepKind::Limit { .. } => {
+                true
+            }
+            StepKind::Join(join) => join.bound.is_some(),
+            StepKind::Sink(sink) => {
+                prints.targets.insert(step.id.clone(), place_print(&sink.place));
+                true
+            }
+            _ => false,
+        };
+        if keeps {
+            prints.steps.insert(step.id.clone(), hashed(&json!(way)));
+        }
+        match &step.kind {
+            StepKind::Tee { flow } => branch(vec![], flow, prints),
+            StepKind::Fork { flows } => flows.iter().for_each(|flow| branch(vec![], flow, prints)),
+            // Arms are called by their names, wherever they stand.
+            StepKind::Arms { arms, .. } => {
+                arms.iter().for_each(|arm| branch(vec![json!(arm.name)], &arm.flow, prints));
+            }
+            StepKind::Union { arms } => {
+                arms.iter().for_each(|arm| branch(vec![json!(place_print(&arm.source.place))], &arm.flow, prints));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A step without what is in its branches.
+fn bare(kind: &StepKind) -> Json {
+    match kind {
+        StepKind::Tee { .. } => json!("tee"),
+        StepKind::Fork { .. } => json!("fork"),
+        StepKind::Union { .. } => json!("union"),
+        StepKind::Arms { by, delete_when, .. } => json!({"arms": by, "delete_when": delete_when}),
+        kind => {
+            let mut kind = json!(kind);
+            forget_places(&mut kind);
+            kind
+        }
+    }
+}
+
+fn place_print(place: &Place) -> String {
+    let mut place = json!(place);
+    forget_places(&mut place);
+    hashed(&place)
 }
 
 fn hashed(value: &Json) -> String {

@@ -38,7 +38,7 @@ use syncline_functions::Planner;
 pub(crate) use syncline_record::duration;
 use syncline_syntax::{Diagnostic, Lines, Severity, Span, ast};
 
-pub use digest::step_digest;
+pub use digest::{Fingerprints, step_digest};
 pub use explain::{SLUGS, explain, slug};
 
 use catalog::Catalog;

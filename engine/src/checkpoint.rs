@@ -18,6 +18,7 @@ use syncline_record::{Books, Epoch, Fate, Micros, StepId, time::NO_WATERMARK};
 
 use crate::{
     clock::Rng,
+    fingerprints::Fingerprints,
     graph::{MOST_INPUTS, input_step, qualified},
     log::Ends,
     operator::StateSize,
@@ -62,6 +63,12 @@ pub struct Checkpoint {
     /// The pipeline was started over: a sink of which we have no record forgets what it knew of us before it takes a row.
     #[serde(default)]
     pub over: bool,
+    /// What stood where when it was written.
+    #[serde(default)]
+    pub fingerprints: Fingerprints,
+    /// Outbox sinks that write elsewhere than they once did: where in the outbox what is theirs begins.
+    #[serde(default)]
+    pub since: BTreeMap<StepId, u64>,
 }
 
 fn no_watermark() -> Micros {
@@ -87,6 +94,8 @@ impl Default for Checkpoint {
             states: BTreeMap::new(),
             ended: false,
             over: false,
+            fingerprints: Fingerprints::default(),
+            since: BTreeMap::new(),
         }
     }
 }
@@ -295,6 +304,11 @@ pub fn read_checkpoint(store: &dyn StateStore, pipeline: &str) -> Result<Option<
     Ok(Some(checkpoint))
 }
 
+/// `partition`: its name in the checkpoint, the input's included.
+pub fn partition_key(pipeline: &str, partition: &str) -> Vec<u8> {
+    [&partition_prefix(pipeline), partition.as_bytes()].concat()
+}
+
 /// Puts a checkpoint, with the cursors and watermarks of `moved` partitions; those of the others are there already.
 pub fn put_checkpoint<'a>(
     changes: &mut Changes,
@@ -306,7 +320,7 @@ pub fn put_checkpoint<'a>(
         let Some(cursor) = checkpoint.cursors.get(partition) else { continue };
         let watermark = checkpoint.watermarks.get(partition).copied();
         let note = PartitionNote { partition: partition.clone(), cursor: cursor.clone(), watermark };
-        put(changes, [&partition_prefix(pipeline), partition.as_bytes()].concat(), &note);
+        put(changes, partition_key(pipeline, partition), &note);
     }
     put(changes, checkpoint_key(pipeline), checkpoint);
 }

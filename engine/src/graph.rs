@@ -107,6 +107,14 @@ pub fn unqualified(partition: &str) -> &str {
     partition.split_once(OF).map_or(partition, |(_, partition)| partition)
 }
 
+/// The input that a partition of a checkpoint belongs to, and the source's own name of it.
+pub fn of_input(qualified: &str) -> (StepId, &str) {
+    match qualified.split_once(OF) {
+        Some((step, partition)) => (StepId::new(step), partition),
+        None => (StepId::new(SOURCE), qualified),
+    }
+}
+
 impl Input {
     pub fn qualified(&self, partition: &str) -> String {
         qualified(&self.step, partition)

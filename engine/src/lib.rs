@@ -5,6 +5,7 @@
 
 pub mod checkpoint;
 pub mod clock;
+pub mod fingerprints;
 pub mod folder;
 pub mod graph;
 pub mod intake;

@@ -4,6 +4,7 @@ pub mod commit;
 pub mod delivery;
 pub mod frontier;
 pub mod job;
+mod moves;
 pub mod restart;
 mod sinks;
 pub mod start;

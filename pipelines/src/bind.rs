@@ -19,6 +19,7 @@ use syncline_connectors::{
 use syncline_dsl::plan::{Plan, SourcePlan};
 use syncline_engine::{
     checkpoint::{self, ReadError},
+    fingerprints::Fingerprints,
     graph::{Graph, Input, input_step},
     intake,
     log::Log,
@@ -172,10 +173,18 @@ pub fn bind(
         checkpoint_every: Duration::from_micros(plan.options.checkpoint_every),
         keep_passed: plan.options.ledger_all,
         backlog: Backlog::default(),
+        fingerprints: fingerprints(plan),
         graph: Graph { inputs, nodes, tables, lookups },
         witness,
     };
     Ok(Pipeline { job, sinks })
+}
+
+fn fingerprints(plan: &Plan) -> Fingerprints {
+    let by_step =
+        |prints: BTreeMap<String, String>| prints.into_iter().map(|(id, print)| (StepId::new(id), print)).collect();
+    let syncline_dsl::Fingerprints { steps, targets, inputs } = plan.fingerprints();
+    Fingerprints { steps: by_step(steps), targets: by_step(targets), inputs: by_step(inputs) }
 }
 
 /// Sinks that read from an outbox, by step.

@@ -6,7 +6,7 @@ use syncline_engine::{
     runtime::{
         delivery::DeliveryError,
         job::JobError,
-        start::{Loss, Repeat, StartError},
+        start::{Loss, Moved, Repeat, StartError},
         supervisor::RunError,
     },
     segment::SegmentError,
@@ -42,6 +42,7 @@ fn start_failure(error: StartError, file: &str) -> Failure {
         StartError::Source(error) => source_failure(error),
         StartError::Sink { step, error } => sink_failure(step.as_str(), error),
         StartError::StateWouldBeLost { losses, .. } => lost(&losses, file),
+        StartError::StepsMoved { moved, .. } => moved_steps(&moved, file),
         StartError::RowsWouldRepeat { repeats, .. } => repeated(&repeats, file),
     }
 }
@@ -49,6 +50,10 @@ fn start_failure(error: StartError, file: &str) -> Failure {
 fn lost(losses: &[Loss], file: &str) -> Failure {
     let mut failure = Failure::usage("state-would-be-lost", "this edit cannot keep the state of a step");
     for Loss { step, keys, changed, undelivered } in losses {
+        if *undelivered > 0 && *changed {
+            failure = failure.seen(format!("{step}: {undelivered} rows wait for the place that it wrote to before"));
+            continue;
+        }
         if *undelivered > 0 {
             failure = failure.seen(format!("{step}: {undelivered} rows wait for it in its outbox; the step is gone"));
             continue;
@@ -56,10 +61,28 @@ fn lost(losses: &[Loss], file: &str) -> Failure {
         let why = if *changed { "its key, types or window are not those it was made with" } else { "the step is gone" };
         failure = failure.seen(format!("{step}: {keys} keys; {why}"));
     }
+    failure = failure.help("undo that part of the edit, and the state is used as it is");
+    if losses.iter().any(|loss| loss.changed && loss.undelivered > 0) {
+        // Rows that nobody has yet are not state that one can do without.
+        return failure.help("run it once that way, so that they get where they belong; then edit it");
+    }
     let drops: Vec<String> = losses.iter().map(|loss| format!("--drop-state {}", loss.step)).collect();
     failure
-        .help("undo that part of the edit, and the state is used as it is")
         .help(format!("or let it go: syncline run {file} {}", drops.join(" ")))
+        .help(format!("or start over: syncline run {file} --fresh"))
+}
+
+fn moved_steps(moved: &[Moved], file: &str) -> Failure {
+    let mut failure = Failure::usage(
+        "steps-moved",
+        "this edit puts a step where another one stood, and would give it that one's state and rows",
+    );
+    for Moved { from, to } in moved {
+        failure = failure.seen(format!("what was {from} is {to} now"));
+    }
+    failure
+        .help("leave branches in the order in which they were, and put new ones behind them")
+        .help("the place of one that is taken out can stay empty: TEE (|> WHERE false |> INSERT INTO …)")
         .help(format!("or start over: syncline run {file} --fresh"))
 }
 

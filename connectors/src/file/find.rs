@@ -52,6 +52,14 @@ impl Wanted {
         self.written.contains(['*', '?', '[']) && !self.literal().exists()
     }
 
+    /// Whether a file of this name is one of those that are read now.
+    pub fn means(&self, name: &str) -> bool {
+        match self.is_pattern() {
+            true => Pattern::new(&self.written).is_ok_and(|pattern| pattern.matches_with(name, OPTIONS)),
+            false => self.written == name,
+        }
+    }
+
     fn literal(&self) -> PathBuf {
         self.folder.join(&self.written)
     }

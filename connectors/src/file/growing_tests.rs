@@ -71,3 +71,17 @@ fn a_file_with_a_name_must_be_there_each_time_and_a_pattern_may_match_nothing_mo
     assert_eq!(folder.error("a.ndjson", false), unreadable("a.ndjson", "No such file or directory"));
     assert_eq!(folder.run("*.ndjson"), [""; 0]);
 }
+
+#[test]
+fn files_that_are_no_longer_meant_wait_where_they_were() {
+    let mut folder = Folder::of(&[("a.ndjson", "1\n"), ("b.ndjson", "x\n")]);
+    assert_eq!(folder.run("*.ndjson"), ["a.ndjson:1@0 1", "b.ndjson:1@0 x"]);
+    folder.append("a.ndjson", "2\n");
+    folder.append("b.ndjson", "y\n");
+    assert_eq!(folder.run("a*"), ["a.ndjson:2@2 2"]);
+    // What happens to them meanwhile is nobody's trouble.
+    folder.rename("b.ndjson", "aside");
+    assert_eq!(folder.run("./a.ndjson"), [""; 0]);
+    folder.rename("aside", "b.ndjson");
+    assert_eq!(folder.run("b.ndjson"), ["b.ndjson:2@2 y"]);
+}

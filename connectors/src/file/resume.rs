@@ -68,7 +68,11 @@ pub fn resume(
         })?;
         let next = resumed.generations.entry(cursor.path.clone()).or_default();
         *next = (*next).max(cursor.generation + 1);
-        known.push(cursor);
+        // After an edit other files are meant: the cursor waits until this one is again. Its name may only be written otherwise.
+        let seen = |file: &Found| seen(wanted, &file.path).is_ok_and(|seen| seen.identity == cursor.identity);
+        if wanted.means(&cursor.path) || found.iter().any(seen) {
+            known.push(cursor);
+        }
     }
     let claimed: Vec<Identity> = known.iter().map(|cursor| cursor.identity).collect();
     let begun_again = |old: &Cursor| {

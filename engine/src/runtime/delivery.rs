@@ -66,6 +66,8 @@ pub struct Delivery {
     topic: String,
     sink: Box<dyn OutboxSink>,
     fresh: bool,
+    /// Rows before this offset belong to another place, where the sink once wrote.
+    since: u64,
     /// The sink keeps our position itself; else our record of it must survive a crash.
     transactional: bool,
     /// The next attempt may repeat one that published and was not committed.
@@ -87,6 +89,7 @@ impl Delivery {
             topic,
             sink,
             fresh,
+            since: 0,
             transactional: false,
             repeats: false,
             delivered: None,
@@ -94,6 +97,11 @@ impl Delivery {
             trouble: None,
             unflushed: None,
         }
+    }
+
+    /// What lies before `offset` in the outbox is not this sink's.
+    pub fn since(self, offset: u64) -> Self {
+        Self { since: offset, ..self }
     }
 
     pub fn step(&self) -> &StepId {
@@ -180,7 +188,10 @@ impl Delivery {
         }
         let said = self.sink.open(&self.stream)?;
         self.transactional = said.is_some();
-        let delivered = said.or(recorded).unwrap_or_default();
+        // A place that has not seen us before, or long ago, knows nothing of what went elsewhere.
+        let said = said.filter(|said| said.next >= self.since);
+        let mut delivered = said.or(recorded).unwrap_or_default();
+        delivered.next = delivered.next.max(self.since);
         self.record(&delivered)?;
         if begins {
             // From here on it never forgets again: rows will lie behind this position.

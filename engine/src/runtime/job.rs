@@ -13,6 +13,7 @@ use syncline_record::{Batch, DeadLetter, Epoch, StepBooks, StepId};
 use super::{Ground, Turn, frontier::Frontier, tables::Reading};
 use crate::{
     checkpoint::{Checkpoint, ReadError, Run},
+    fingerprints::Fingerprints,
     graph::{Edge, Graph, Node, Work},
     log::{CommitError, Event, LogError, NewFrame},
     operator::{Halt, LedgerEntry, Operator, Output, Side},
@@ -57,6 +58,7 @@ pub struct JobSpec {
     /// `ledger = 'all'`
     pub keep_passed: bool,
     pub backlog: Backlog,
+    pub fingerprints: Fingerprints,
     pub graph: Graph,
     pub witness: Box<dyn Witness>,
 }

@@ -98,7 +98,12 @@ impl RunError {
     pub fn needs_edit(&self) -> bool {
         matches!(
             self,
-            Self::Build(_) | Self::Start(StartError::StateWouldBeLost { .. } | StartError::RowsWouldRepeat { .. })
+            Self::Build(_)
+                | Self::Start(
+                    StartError::StateWouldBeLost { .. }
+                        | StartError::StepsMoved { .. }
+                        | StartError::RowsWouldRepeat { .. }
+                )
         )
     }
 
@@ -113,7 +118,9 @@ impl RunError {
                 StartError::Segment(error) => segment(error),
                 StartError::Source(error) => source(error),
                 StartError::Sink { error, .. } => sink(error),
-                StartError::StateWouldBeLost { .. } | StartError::RowsWouldRepeat { .. } => false,
+                StartError::StateWouldBeLost { .. }
+                | StartError::StepsMoved { .. }
+                | StartError::RowsWouldRepeat { .. } => false,
             },
             Self::Job(error) => match error {
                 JobError::Halt(_) | JobError::Unbalanced { .. } => false,

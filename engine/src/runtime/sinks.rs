@@ -60,7 +60,9 @@ impl Sinks {
                 log_id: job.checkpoint().log_id.clone(),
                 fence: job.checkpoint().fence,
             };
-            let delivery = Delivery::new(ground.clone(), stream, topic.clone(), sink, job.checkpoint().over);
+            let since = job.checkpoint().since.get(&step).copied().unwrap_or_default();
+            let delivery =
+                Delivery::new(ground.clone(), stream, topic.clone(), sink, job.checkpoint().over).since(since);
             let name = format!("{}/{step}", job.run().pipeline);
             let drained_at = ground.clock.elapsed();
             let state = SinkState { step: Some(step.clone()), drained_at, ..SinkState::default() };

@@ -12,6 +12,7 @@ use super::{
     commit::own,
     frontier::Frontier,
     job::{Job, JobSpec, Open},
+    moves,
     tables::{self, Reading},
 };
 use crate::{
@@ -45,7 +46,7 @@ pub struct Loss {
     pub keys: u64,
     /// The step is still there, but its key, types or window are others.
     pub changed: bool,
-    /// Rows that wait in the outbox of a sink that is gone.
+    /// Rows that wait in the outbox of a sink that is gone, or that writes elsewhere now (`changed`).
     pub undelivered: u64,
 }
 
@@ -65,8 +66,17 @@ pub enum StartError {
     Sink { step: StepId, error: SinkError },
     #[error("{} of {pipeline} would be lost", losses.iter().map(|l| l.step.as_str()).collect::<Vec<_>>().join(", "))]
     StateWouldBeLost { pipeline: String, losses: Vec<Loss> },
+    #[error("{} of {pipeline} would take over from another step", moved.iter().map(|m| m.to.as_str()).collect::<Vec<_>>().join(", "))]
+    StepsMoved { pipeline: String, moved: Vec<Moved> },
     #[error("{} of {pipeline} would write rows again", repeats.iter().map(|r| r.step.as_str()).collect::<Vec<_>>().join(", "))]
     RowsWouldRepeat { pipeline: String, repeats: Vec<Repeat> },
+}
+
+/// A step that stands where another one stood, whose state or rows it would take for its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    pub from: StepId,
+    pub to: StepId,
 }
 
 /// Rows at a sink that a new beginning would write a second time.
@@ -96,11 +106,13 @@ impl Job {
         let mut checkpoint = checkpoint::read_checkpoint(&*ground.store, &spec.pipeline)?.unwrap_or_default();
         // An id is given with the first whole start. Before that, nothing that lies outside can be of use.
         let first = checkpoint.log_id.is_empty();
+        moves::check(&spec, &checkpoint)?;
         claim(&mut spec, &owner, &checkpoint, first && checkpoint.over)?;
         if first && checkpoint.over {
             clear(&ground, &mut spec)?;
         }
         let mut changes = Changes::default();
+        moves::settle_inputs(&spec, &mut checkpoint, &mut changes);
         check_losses(&spec, &mut checkpoint, options, &ground, &mut changes)?;
         cut_back(&ground, &spec.pipeline, &checkpoint.ends)?;
         let segments = restore(&ground, &mut spec, &checkpoint)?;
@@ -116,6 +128,7 @@ impl Job {
         checkpoint.format = CHECKPOINT_FORMAT;
         checkpoint.fence += 1;
         checkpoint.plan = spec.plan.clone();
+        moves::note(&spec, &mut checkpoint);
         checkpoint.ended = false;
         if first {
             checkpoint.log_id = ground.rng.id();
@@ -260,6 +273,7 @@ fn check_losses(
         }
         remove_all(ground, &segment::prefix(&spec.pipeline, step), changes)?;
     }
+    losses.extend(moves::settle_targets(spec, checkpoint, ground)?);
     losses.extend(
         undelivered(spec, checkpoint, ground)?.into_iter().filter(|loss| !options.drop_state.contains(&loss.step)),
     );

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     clock::{SeededRng, VirtualClock},
+    fingerprints::Fingerprints,
     graph::Work,
     log::{CommitError, Event, Log, LogError, memory::CommitFault, memory::MemoryLog},
     runtime::{
@@ -117,6 +118,7 @@ impl World {
             checkpoint_every: Duration::from_millis(200),
             keep_passed: self.keep_passed,
             backlog: Backlog::default(),
+            fingerprints: Fingerprints::default(),
             graph,
             witness: Box::new(Memory(self.window.clone())),
         }

@@ -1,0 +1,23 @@
+//! What the parts of a pipeline are, beside what they are called.
+//!
+//! The id of a step says where it stands (`tee_2/dedup`, `fork/1/insert`, `source_2`). After an edit another step may stand there.
+//! A checkpoint keeps what stood where, so that state, waiting rows and positions stay with the step they were made for.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use syncline_record::StepId;
+
+/// Digests by id; equal ones are the same thing. Whoever makes a job chooses them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprints {
+    /// Steps that keep something, and sinks: the way to them within their branch, and themselves.
+    #[serde(default)]
+    pub steps: BTreeMap<StepId, String>,
+    /// Where sinks write.
+    #[serde(default)]
+    pub targets: BTreeMap<StepId, String>,
+    /// Where inputs read; also of inputs that are gone and may come back.
+    #[serde(default)]
+    pub inputs: BTreeMap<StepId, String>,
+}

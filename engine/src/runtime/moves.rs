@@ -1,0 +1,169 @@
+//! Edits between two runs: what has moved, what writes elsewhere now, and which cursors are whose.
+
+use std::collections::BTreeMap;
+
+use syncline_record::StepId;
+
+use super::{
+    Ground,
+    job::JobSpec,
+    start::{Loss, Moved, StartError},
+};
+use crate::{
+    checkpoint::{self, Checkpoint},
+    fingerprints::Fingerprints,
+    graph::{Work, of_input, qualified},
+    ledger,
+    store::Changes,
+};
+
+/// A step that keeps something may not stand where another one stood: it would take that one's state and rows for its own.
+pub(super) fn check(spec: &JobSpec, checkpoint: &Checkpoint) -> Result<(), StartError> {
+    let (then, now) = (&checkpoint.fingerprints.steps, &spec.fingerprints.steps);
+    let moved = now.iter().filter(|(step, its)| then.get(step) != Some(its)).filter_map(|(step, its)| {
+        let same = |other: &StepId| then.get(other) == Some(its) && now.get(other) != Some(its);
+        let from = then.keys().find(|other| same(other) && keeps(spec, checkpoint, other))?;
+        Some(Moved { from: from.clone(), to: step.clone() })
+    });
+    let moved: Vec<Moved> = moved.collect();
+    if moved.is_empty() {
+        return Ok(());
+    }
+    Err(StartError::StepsMoved { pipeline: spec.pipeline.clone(), moved })
+}
+
+fn keeps(spec: &JobSpec, checkpoint: &Checkpoint, step: &StepId) -> bool {
+    let outbox = ledger::outbox_topic(&spec.pipeline, step);
+    checkpoint.states.get(step).is_some_and(|note| note.size.keys > 0)
+        || checkpoint.ends.get(&outbox).is_some_and(|end| end.offset > 0)
+        || checkpoint.marks.contains_key(step)
+}
+
+/// A sink that writes elsewhere than before gets what comes from now on. What waits for its former place is told.
+pub(super) fn settle_targets(
+    spec: &JobSpec,
+    checkpoint: &mut Checkpoint,
+    ground: &Ground,
+) -> Result<Vec<Loss>, StartError> {
+    let delivered = checkpoint::delivered(&*ground.store, &spec.pipeline)?;
+    let mut losses = vec![];
+    for node in spec.graph.nodes.iter().filter(|node| matches!(node.work, Work::Outbox { .. })) {
+        let Some(target) = spec.fingerprints.targets.get(&node.id) else { continue };
+        let before = checkpoint.fingerprints.targets.insert(node.id.clone(), target.clone());
+        if before.is_none_or(|before| before == *target) {
+            continue;
+        }
+        let end = checkpoint.ends.get(&ledger::outbox_topic(&spec.pipeline, &node.id)).map_or(0, |end| end.offset);
+        let waiting = end.saturating_sub(delivered.get(&node.id).map_or(0, |delivered| delivered.next));
+        if waiting > 0 {
+            losses.push(Loss { step: node.id.clone(), keys: 0, changed: true, undelivered: waiting });
+        }
+        checkpoint.since.insert(node.id.clone(), end);
+    }
+    Ok(losses)
+}
+
+/// Cursors belong to the place that was read, wherever it stands among the inputs now. Those of places that are gone are kept aside.
+pub(super) fn settle_inputs(spec: &JobSpec, checkpoint: &mut Checkpoint, changes: &mut Changes) {
+    let now = &spec.fingerprints.inputs;
+    let then = std::mem::replace(&mut checkpoint.fingerprints.inputs, now.clone());
+    let heirs = heirs(&then, now);
+    let mut aside = BTreeMap::new();
+    let name = |old: &str| {
+        let (step, partition) = of_input(old);
+        match heirs.get(&step) {
+            Some(heir) => qualified(heir, partition),
+            // Nothing is known of the inputs of earlier versions: they stay what they were.
+            None if !then.contains_key(&step) => old.to_owned(),
+            None => {
+                let parked = parked(&then[&step]);
+                aside.insert(parked.clone(), then[&step].clone());
+                qualified(&parked, partition)
+            }
+        }
+    };
+    let names: BTreeMap<String, String> = checkpoint.cursors.keys().cloned().map(name_pair(name)).collect();
+    for old in names.iter().filter(|(old, new)| old != new).map(|(old, _)| old) {
+        changes.remove(checkpoint::partition_key(&spec.pipeline, old));
+    }
+    let renamed = |old: String| names.get(&old).cloned().unwrap_or(old);
+    checkpoint.cursors =
+        std::mem::take(&mut checkpoint.cursors).into_iter().map(|(old, at)| (renamed(old), at)).collect();
+    checkpoint.watermarks =
+        std::mem::take(&mut checkpoint.watermarks).into_iter().map(|(old, at)| (renamed(old), at)).collect();
+    checkpoint.fingerprints.inputs.extend(aside);
+}
+
+fn name_pair(mut name: impl FnMut(&str) -> String) -> impl FnMut(String) -> (String, String) {
+    move |old| {
+        let new = name(&old);
+        (old, new)
+    }
+}
+
+fn parked(place: &str) -> StepId {
+    StepId::new(format!("parked {place}"))
+}
+
+/// Old input → the one that goes on where it was: the same place where it stood, else the same place elsewhere, else an edit of what
+/// stood there.
+fn heirs(then: &BTreeMap<StepId, String>, now: &BTreeMap<StepId, String>) -> BTreeMap<StepId, StepId> {
+    let mut heirs: BTreeMap<StepId, StepId> = BTreeMap::new();
+    for (step, place) in now {
+        if then.get(step) == Some(place) {
+            heirs.insert(step.clone(), step.clone());
+        }
+    }
+    for (step, place) in now {
+        if then.get(step) == Some(place) {
+            continue;
+        }
+        if let Some((old, _)) = then.iter().find(|(old, its)| *its == place && !heirs.contains_key(*old)) {
+            heirs.insert(old.clone(), step.clone());
+        }
+    }
+    for step in now.keys() {
+        let served = heirs.values().any(|heir| heir == step);
+        if !served && then.contains_key(step) && !heirs.contains_key(step) {
+            heirs.insert(step.clone(), step.clone());
+        }
+    }
+    heirs
+}
+
+/// What is noted of a pipeline when its start is allowed.
+pub(super) fn note(spec: &JobSpec, checkpoint: &mut Checkpoint) {
+    checkpoint.fingerprints =
+        Fingerprints { steps: spec.fingerprints.steps.clone(), ..std::mem::take(&mut checkpoint.fingerprints) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(all: &[(&str, &str)]) -> BTreeMap<StepId, String> {
+        all.iter().map(|(step, place)| (StepId::new(step), (*place).to_owned())).collect()
+    }
+
+    fn told(then: &[(&str, &str)], now: &[(&str, &str)]) -> Vec<String> {
+        heirs(&map(then), &map(now)).iter().map(|(old, new)| format!("{old} → {new}")).collect()
+    }
+
+    #[test]
+    fn cursors_follow_their_place() {
+        let ab = [("source", "a"), ("source_2", "b")];
+        assert_eq!(told(&ab, &ab), ["source → source", "source_2 → source_2"]);
+        assert_eq!(told(&ab, &[("source", "b"), ("source_2", "a")]), ["source → source_2", "source_2 → source"]);
+        // One is put in front: `b` moves on, `a` is gone, and `c` begins.
+        assert_eq!(
+            told(&ab, &[("source", "c"), ("source_2", "a"), ("source_3", "b")]),
+            ["source → source_2", "source_2 → source_3"]
+        );
+        // An edit of what stands there.
+        assert_eq!(told(&ab, &[("source", "a*"), ("source_2", "b")]), ["source → source", "source_2 → source_2"]);
+        // The first is taken out, and comes back.
+        assert_eq!(told(&ab, &[("source", "b")]), ["source_2 → source"]);
+        assert_eq!(told(&[("source", "b"), ("parked a", "a")], &ab), ["parked a → source", "source → source_2"]);
+        assert_eq!(told(&[], &ab), [""; 0]);
+    }
+}
