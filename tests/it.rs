@@ -4,6 +4,7 @@
 
 mod answers;
 mod bad_lines;
+mod cells;
 mod chance;
 mod compared;
 mod desk;

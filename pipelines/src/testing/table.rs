@@ -155,6 +155,8 @@ fn write(table: &mut Table, write: &Write, rows: &OutboxRows, applied: &mut Appl
         }
         let version = version.flatten();
         match write {
+            // A message about a group of somebody else's, and no row.
+            Write::Insert | Write::Upsert { .. } if view.op(row) == Op::Clear => {}
             Write::Insert => table.rows.push((vec![], view.tokens(row))),
             Write::Upsert { ignore_nulls, .. } => {
                 let Some(key) = view.keys.as_ref().and_then(|keys| keys.get(row)) else {
