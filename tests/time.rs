@@ -1,14 +1,19 @@
 //! Time means the same everywhere: a batch, a live run that is killed, and a `TEST` give equal rows and the same rows late, for
 //! equal partitions and order. Windows of each kind, and the JOIN of two endless sides, which SQLite makes too.
 
-use std::{fs::File, io::Write, thread, time::Duration};
+use std::{
+    fs::File,
+    io::Write,
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::{
     chance::{Chance, soak},
-    desk::Desk,
+    desk::{Desk, PATIENCE},
     look,
 };
 
@@ -156,7 +161,7 @@ fn live(step: &str, sides: &[(&str, &[Event])], chance: &mut Chance) -> (Vec<Str
     let desk = Desk::with(&pipeline(step));
     for part in 0..PARTS {
         write(&desk, sides, EVENTS * part / PARTS, EVENTS * (part + 1) / PARTS);
-        let running = desk.start(&["run", "orders.sync"]);
+        let running = desk.start(&["run", "orders.sync", "--listen", "127.0.0.1:0"]);
         thread::sleep(Duration::from_millis(chance.between(100, 700)));
         assert!(running.kill(), "it runs until it is killed");
     }
@@ -198,5 +203,79 @@ fn soak_live_batch_and_test_give_equal_rows_and_the_same_rows_late() {
             assert_eq!(live.1, expected.1, "{kind}: rows that are late, live");
             tested(step, sides, &expected);
         }
+    }
+}
+
+fn until(desk: &Desk, what: &str, mut holds: impl FnMut(&Desk) -> bool) {
+    let started = Instant::now();
+    while !holds(desk) {
+        assert!(started.elapsed() < PATIENCE, "{what}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The lines of a table of SQLite, once the sink has made it.
+fn rows(desk: &Desk, sql: &str) -> Vec<Vec<String>> {
+    let file = desk.path("time.db");
+    let there = file.exists() && !look::sqlite(&file, "SELECT name FROM sqlite_master WHERE name = 'o'").is_empty();
+    if there { look::sqlite(&file, sql) } else { vec![] }
+}
+
+#[test]
+fn groups_of_an_arm_that_ends_go_out_with_it_while_another_source_goes_on() {
+    let desk = Desk::with(
+        "PIPELINE p AS FROM file('live.ndjson') FOLLOW |> SELECT CAST(k AS STRING) AS k, CAST(n AS BIGINT) AS n
+         |> UNION ALL (FROM file('old.ndjson') |> AGGREGATE COUNT(*) AS n GROUP BY CAST(k AS STRING) AS k)
+         |> INSERT INTO sqlite('time.db', 'o');",
+    );
+    desk.write("live.ndjson", "{\"k\": \"live\", \"n\": 7}\n");
+    desk.write("old.ndjson", "{\"k\": \"a\"}\n{\"k\": \"a\"}\n{\"k\": \"b\"}\n");
+    let expected = [["a", "2"], ["b", "1"], ["live", "7"]];
+    for _ in 0..2 {
+        let running = desk.start(&["run", "orders.sync", "--listen", "127.0.0.1:0"]);
+        until(&desk, "the groups did not come", |desk| rows(desk, "SELECT k, n FROM o ORDER BY k") == expected);
+        assert!(running.kill(), "it goes on");
+    }
+    desk.ok(&["run", "orders.sync", "--once"]);
+    assert_eq!(rows(&desk, "SELECT k, n FROM o ORDER BY k"), expected, "once, over restarts");
+}
+
+#[test]
+fn a_partition_that_is_idle_is_waited_for_as_long_as_the_pipeline_says() {
+    let desk = Desk::with(&format!(
+        "{SCHEMA}PIPELINE p WITH (idle_after = '1 second') AS FROM file('in/*.ndjson') SCHEMA event FOLLOW
+         |> AGGREGATE COUNT(*) AS n GROUP BY tumble(t, INTERVAL '1 minute') AS at, k |> SELECT k, n |> INSERT INTO sqlite('time.db', 'o');"
+    ));
+    let line =
+        |minute: u64, k: &str| format!("{{\"t\": \"2026-11-20T10:{minute:02}:00Z\", \"k\": \"{k}\", \"n\": 1}}\n");
+    desk.write("in/quiet.ndjson", line(0, "quiet"));
+    desk.write("in/busy.ndjson", line(1, "busy") + &line(9, "busy"));
+    let running = desk.start(&["run", "orders.sync", "--listen", "127.0.0.1:0"]);
+    let expected = [["busy", "1"], ["quiet", "1"]];
+    until(&desk, "the windows stayed open", |desk| rows(desk, "SELECT k, n FROM o ORDER BY k") == expected);
+    // What comes too late only because nobody waited for it is counted apart.
+    desk.write("in/quiet.ndjson", line(0, "quiet") + &line(0, "quiet"));
+    let late = "SELECT count(*) AS n FROM records_dropped WHERE fate = 'late' AND reason = 'late-idle'";
+    until(&desk, "the late row was not counted", |desk| desk.value(late) == 1);
+    assert!(running.kill(), "it runs until it is killed");
+}
+
+#[test]
+fn a_time_that_is_far_ahead_is_dead_unless_the_pipeline_allows_it() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs() as i64;
+    for (with, dead, kept) in [("", 1, 1), ("WITH (future = '3 hours')", 0, 2), ("WITH (future = '1 second')", 2, 0)] {
+        let desk = Desk::with(&format!(
+            "SCHEMA s (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t);
+             PIPELINE p {with} AS FROM file('in.ndjson') SCHEMA s |> INSERT INTO file('out/');"
+        ));
+        let time = |ahead: i64| {
+            let table = Connection::open_in_memory().expect("SQLite");
+            let sql = format!("SELECT strftime('%Y-%m-%dT%H:%M:%SZ', {}, 'unixepoch')", now + ahead);
+            table.query_row(&sql, [], |row| row.get::<_, String>(0)).expect("a time")
+        };
+        desk.write("in.ndjson", format!("{{\"t\": \"{}\"}}\n{{\"t\": \"{}\"}}\n", time(7_200), time(600)));
+        desk.ok(&["run", "orders.sync"]);
+        let found = desk.value("SELECT count(*) AS n FROM dead_letters WHERE reason = 'future'");
+        assert_eq!((found.as_u64(), look::lines(&desk.path("out")).len()), (Some(dead), kept), "{with}");
     }
 }

@@ -129,7 +129,8 @@ fn triggers(walk: &mut Walk) {
 /// The promises that a pipeline can ask for, weakest first.
 pub(crate) const DELIVERIES: [&str; 3] = ["at least once", "effectively once", "exactly once"];
 
-const OPTIONS: [&str; 6] = ["checkpoint_every", "delivery", "ledger", "max_restarts", "restart", "restart_delay"];
+const OPTIONS: [&str; 8] =
+    ["checkpoint_every", "delivery", "future", "idle_after", "ledger", "max_restarts", "restart", "restart_delay"];
 
 fn options(walk: &mut Walk) -> Options {
     let mut options = Options::default();
@@ -161,6 +162,8 @@ fn set_option(option: &ast::Opt, options: &mut Options) -> Result<(), Diagnostic
     };
     match name.as_str() {
         "checkpoint_every" => options.checkpoint_every = length()?,
+        "future" => options.waits.future = Some(length()?),
+        "idle_after" => options.waits.idle_after = Some(length()?),
         "restart" => match RestartWhen::ALL.into_iter().find(|when| when.as_str().eq_ignore_ascii_case(&text)) {
             Some(when) => options.restart.when = Some(when),
             None => return Err(say_values::one_of(span, &name, &text, &RestartWhen::ALL.map(RestartWhen::as_str))),

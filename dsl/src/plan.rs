@@ -42,6 +42,23 @@ pub struct Options {
     pub ledger_all: bool,
     #[serde(default)]
     pub restart: Restart,
+    #[serde(default, skip_serializing_if = "Waits::is_default")]
+    pub waits: Waits,
+}
+
+/// `idle_after`, `future`: how time is judged in each partition. Microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waits {
+    /// How long a partition that gives nothing holds windows back.
+    pub idle_after: Option<u64>,
+    /// How far ahead of the clock a time may be; further ahead it is a mistake.
+    pub future: Option<u64>,
+}
+
+impl Waits {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// `restart`, `restart_delay`, `max_restarts`: whether a task that is over starts again. What is not said depends on the source.
@@ -80,7 +97,13 @@ pub const CHECKPOINT_EVERY: u64 = 200_000;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { checkpoint_every: CHECKPOINT_EVERY, delivery: None, ledger_all: false, restart: Restart::default() }
+        Self {
+            checkpoint_every: CHECKPOINT_EVERY,
+            delivery: None,
+            ledger_all: false,
+            restart: Restart::default(),
+            waits: Waits::default(),
+        }
     }
 }
 

@@ -31,6 +31,12 @@ impl Display for Plan {
         if self.options.ledger_all {
             write!(f, " · ledger of all rows")?;
         }
+        if let Some(idle) = self.options.waits.idle_after {
+            write!(f, " · a partition is idle after {}", duration::shown(idle))?;
+        }
+        if let Some(future) = self.options.waits.future {
+            write!(f, " · times up to {} ahead", duration::shown(future))?;
+        }
         let Restart { when, delay, most } = self.options.restart;
         if let Some(when) = when {
             write!(f, " · restarts: {}", when.as_str())?;

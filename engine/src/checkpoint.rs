@@ -156,6 +156,9 @@ pub struct Run {
     pub killed: BTreeMap<Window, u64>,
     /// Rows that passed a `DEDUP` because their key is NULL.
     pub null_keys: BTreeMap<StepId, u64>,
+    /// Windows of a `hop` that rows came too late for which count in others.
+    #[serde(default)]
+    pub late_windows: BTreeMap<StepId, u64>,
 }
 
 impl Run {

@@ -115,6 +115,20 @@ pub fn of_input(qualified: &str) -> (StepId, &str) {
     }
 }
 
+impl Graph {
+    /// Of each step the inputs whose rows can come to it, a bit each.
+    pub fn reached_from(&self) -> Vec<u32> {
+        let mut reached = vec![0; self.nodes.len()];
+        for (index, input) in self.inputs.iter().enumerate() {
+            input.first.iter().for_each(|edge| reached[edge.to] |= 1 << index);
+        }
+        for (index, node) in self.nodes.iter().enumerate() {
+            node.next.iter().for_each(|edge| reached[edge.to] |= reached[index]);
+        }
+        reached
+    }
+}
+
 impl Input {
     pub fn qualified(&self, partition: &str) -> String {
         qualified(&self.step, partition)

@@ -66,7 +66,7 @@ pub trait Operator: Send {
         Ok(())
     }
 
-    /// All inputs are at their end: what waits for time goes out. Called once, after the last `push` and before the last `close`.
+    /// All inputs that lead here are at their end: what waits for time goes out. Called once, after the last `push`; others may go on.
     fn finish(&mut self, _out: &mut Output) -> Result<(), Halt> {
         Ok(())
     }
@@ -106,6 +106,7 @@ pub struct Output {
     pub(crate) dead: Vec<DeadLetter>,
     pub(crate) ledger: Vec<LedgerEntry>,
     pub(crate) null_keys: u64,
+    pub(crate) late_windows: u64,
 }
 
 impl Output {
@@ -119,6 +120,7 @@ impl Output {
             dead: vec![],
             ledger: vec![],
             null_keys: 0,
+            late_windows: 0,
         }
     }
 
@@ -158,6 +160,28 @@ impl Output {
         if self.keep_passed {
             self.enter(batch, rows, Fate::Passed, "passed");
         }
+    }
+
+    /// Rows of `batch` (by index) that the step keeps: what comes of them goes out later. As those that pass, they are in the ledger
+    /// only where it is to name all.
+    pub fn absorb(&mut self, batch: &Batch, rows: &[usize], reason: &str) {
+        self.books.count(Fate::Absorbed, rows.len() as u64);
+        if self.keep_passed {
+            self.enter(batch, rows, Fate::Absorbed, reason);
+        }
+    }
+
+    /// The same for all rows of a batch of inserts.
+    pub fn absorb_all(&mut self, batch: &Batch, reason: &str) {
+        match self.keep_passed {
+            true => self.absorb(batch, &(0..batch.len()).collect::<Vec<_>>(), reason),
+            false => self.books.count(Fate::Absorbed, batch.len() as u64),
+        }
+    }
+
+    /// Windows that rows came too late for which count in others (`hop`).
+    pub fn late_windows(&mut self, windows: u64) {
+        self.late_windows += windows;
     }
 
     /// Rows of `batch` (by index) that stop here, in order.

@@ -24,8 +24,9 @@ use syncline_engine::{
     intake,
     log::Log,
     lookup::KeyedReader,
-    operators::decode::{CsvRecords, Decode, EventTime, Tell, Wanted},
+    operators::decode::{CsvRecords, Decode, EventTime, FUTURE, Tell, Wanted},
     runtime::{
+        frontier::IDLE,
         job::{Backlog, JobSpec},
         supervisor::Pipeline,
     },
@@ -160,7 +161,7 @@ pub fn bind(
     edges: &dyn Edges,
     witness: Box<dyn Witness>,
 ) -> Result<Pipeline, BindError> {
-    let decode = decode(&plan.source, &plan.pipeline)?;
+    let decode = decode(&plan.source, plan)?;
     let endless = plan.endless();
     let mut flow = Flow::new(plan, planner, edges, endless);
     let first = flow.steps(&plan.flow, decode.schema(), flow::Branch::Main)?;
@@ -172,6 +173,7 @@ pub fn bind(
         plan: plan.digest(),
         checkpoint_every: Duration::from_micros(plan.options.checkpoint_every),
         keep_passed: plan.options.ledger_all,
+        idle_after: plan.options.waits.idle_after.map_or(IDLE, Duration::from_micros),
         backlog: Backlog::default(),
         fingerprints: fingerprints(plan),
         graph: Graph { inputs, nodes, tables, lookups },
@@ -212,9 +214,10 @@ pub(crate) fn wanted(source: &SourcePlan) -> Result<Wanted, BindError> {
 }
 
 /// How the records of a source become rows.
-pub(crate) fn decode(source: &SourcePlan, pipeline: &str) -> Result<Decode, BindError> {
-    let decode = Decode::new(wanted(source)?);
-    Ok(if source.evolves { decode.telling(tell_new_fields(pipeline)) } else { decode })
+pub(crate) fn decode(source: &SourcePlan, plan: &Plan) -> Result<Decode, BindError> {
+    let ahead = plan.options.waits.future.map_or(FUTURE, |future| future as i64);
+    let decode = Decode::new(wanted(source)?).ahead(ahead);
+    Ok(if source.evolves { decode.telling(tell_new_fields(&plan.pipeline)) } else { decode })
 }
 
 /// `SCHEMA … EVOLVE`: a field that the schema does not have is said once in the life of a process, and counted.

@@ -14,7 +14,7 @@ pub(crate) fn needs_window(step: Span, source: Span, time: &str, first_key: Opti
         .at(step, "puts a group out when no row can come to it any more")
         .also(source, "never ends")
         .fix("a window of time is complete when its time is over", vec![edit])
-        .help("syncline run --once reads what is there and ends")
+        .help("over a source that ends, groups go out at its end: file('…') without FOLLOW")
 }
 
 pub(crate) fn needs_watermark(time: Span, text: &str, source: Span) -> Diagnostic {

@@ -92,6 +92,7 @@ pub struct Bench {
     rows: Vec<String>,
     books: StepBooks,
     dead: Vec<String>,
+    pub late_windows: u64,
 }
 
 /// An operator over records with these fields.
@@ -114,6 +115,7 @@ pub fn given_wanted(wanted: Wanted, make: impl Fn(&Schema) -> Box<dyn Operator> 
         rows: vec![],
         books: StepBooks::default(),
         dead: vec![],
+        late_windows: 0,
     }
 }
 
@@ -172,7 +174,11 @@ impl Bench {
             Side::Right => self.operator.push_right(batch, &mut out)?,
         }
         let told: u64 = out.ledger.iter().map(|entry| entry.offsets.len() as u64).sum();
-        assert_eq!(told + out.books.fate(Fate::Passed), out.books.rows_in, "the ledger names every row that stopped");
+        let kept = |entry: &&super::LedgerEntry| entry.fate == Fate::Absorbed;
+        let kept: u64 = out.ledger.iter().filter(kept).map(|entry| entry.offsets.len() as u64).sum();
+        let went_on = out.books.fate(Fate::Passed) + out.books.fate(Fate::Absorbed) - kept;
+        assert_eq!(told + went_on, out.books.rows_in, "the ledger names every row that stopped");
+        self.late_windows += out.late_windows;
         self.settle(out);
         Ok(())
     }

@@ -25,7 +25,7 @@ use syncline_record::{
 
 use crate::operator::{Output, without};
 
-/// A time this far ahead of the clock is a mistake, not an event: it would close every window.
+/// A time this far ahead of the clock is a mistake, not an event, where nothing else is said: it would close every window.
 pub const FUTURE: Micros = 3_600_000_000;
 
 /// Metadata columns that a pipeline can read.
@@ -73,6 +73,8 @@ pub struct Decode {
     watermarks: BTreeMap<String, Micros>,
     /// Told of every field that is not wanted, once.
     tell: Option<Tell>,
+    /// How far ahead of the clock a time may be.
+    future: Micros,
 }
 
 /// What happens when a record has a field that none had before.
@@ -91,13 +93,26 @@ impl Decode {
             fields.push(Field::new(MARK, DataType::Int64, false));
         }
         fields.push(Field::new(ROW, DataType::UInt32, false));
-        Self { wanted, reader, schema: Arc::new(Schema::new(fields)), watermarks: BTreeMap::new(), tell: None }
+        Self {
+            wanted,
+            reader,
+            schema: Arc::new(Schema::new(fields)),
+            watermarks: BTreeMap::new(),
+            tell: None,
+            future: FUTURE,
+        }
     }
 
     /// Fields that are not wanted are told, once each.
     pub fn telling(mut self, tell: Tell) -> Self {
         self.reader = Reader::new(&self.wanted, Unknown::Tell);
         self.tell = Some(tell);
+        self
+    }
+
+    /// Times may be as far ahead of the clock as this.
+    pub fn ahead(mut self, future: Micros) -> Self {
+        self.future = future;
         self
     }
 
@@ -153,12 +168,13 @@ impl Decode {
     }
 
     fn refuse_future(&self, origin: &Origin, now: Micros, failed: &mut Vec<RowFailure>) {
-        if origin.times.iter().all(|time| *time <= now.saturating_add(FUTURE)) {
+        let latest = now.saturating_add(self.future);
+        if origin.times.iter().all(|time| *time <= latest) {
             return;
         }
         for (row, time) in origin.times.iter().enumerate() {
             let known = failed.iter().any(|failure| failure.row as usize == row);
-            if *time > now.saturating_add(FUTURE) && !known {
+            if *time > latest && !known {
                 let detail = format!("its time is {} ms ahead of the clock", (time - now) / 1000);
                 failed.push(RowFailure { row: row as u32, reason: Reason::new("future", detail) });
             }

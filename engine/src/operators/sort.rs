@@ -12,7 +12,7 @@ use arrow::{
     row::{RowConverter, SortField},
 };
 use syncline_functions::Projection;
-use syncline_record::{Batch, Epoch, Fate, Generation, Micros, StepId, time::NO_WATERMARK};
+use syncline_record::{Batch, Epoch, Generation, Micros, StepId, time::NO_WATERMARK};
 
 use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows, without};
 use kept::{bodies, of_batch, read, released};
@@ -145,8 +145,7 @@ impl Operator for Sort {
         if batch.is_empty() {
             return Ok(());
         }
-        let all: Vec<usize> = (0..batch.len()).collect();
-        out.stop(&batch, &all, Fate::Absorbed, "waits");
+        out.absorb(&batch, &(0..batch.len()).collect::<Vec<_>>(), "waits");
         let rows = of_batch(&batch).map_err(|detail| broken(out, detail))?;
         self.keep(rows).and_then(|()| self.trim()).map_err(|detail| broken(out, detail))
     }

@@ -196,11 +196,11 @@ impl TimeJoin {
         kept.add(&taken, &judged, &stays).map_err(&broken)?;
         out.dead(batch, &judged.failed);
         match outer {
-            true => out.stop(batch, &judged.alone, Fate::Absorbed, ABSORBED),
+            true => out.absorb(batch, &judged.alone, ABSORBED),
             false => out.stop(batch, &judged.alone, Fate::Filtered, UNMATCHED),
         }
         let absorbed: Vec<usize> = judged.live.iter().map(|row| *row as usize).collect();
-        out.stop(batch, &absorbed, Fate::Absorbed, ABSORBED);
+        out.absorb(batch, &absorbed, ABSORBED);
         out.stop(batch, &judged.late, Fate::Late, LATE);
         out.stop(batch, &judged.idle, Fate::Late, LATE_IDLE);
         let (rows, times): (Vec<u32>, Vec<Micros>) = goes.into_iter().unzip();

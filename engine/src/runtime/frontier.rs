@@ -2,18 +2,19 @@
 //!
 //! The lowest watermark of the partitions that may still give rows. One that has not shown any yet holds everything back, since
 //! its first row can have any time. An idle one is not waited for: its source said that it had nothing at all to give, long after
-//! the partition's last row. As long as a source still reads history it says no such thing, however long that takes, so the files
-//! of a batch wait for each other. Each input of a pipeline says so for itself: a busy one does not keep a quiet one awake.
+//! the partition's last row. When all are idle, time is as far as the one that is furthest. As long as a source still reads history
+//! it says no such thing, however long that takes, so the files of a batch wait for each other. Each input of a pipeline says so for itself: a busy one does not keep a quiet one awake.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use syncline_record::{Micros, time::NO_WATERMARK};
 
-/// How long a partition is waited for: longer than any pause between two polls or restarts of a producer.
-const IDLE: Duration = Duration::from_secs(300);
+/// How long a partition is waited for, where nothing else is said: longer than any pause between two polls or restarts of a producer.
+pub const IDLE: Duration = Duration::from_secs(300);
 
-#[derive(Default)]
 pub struct Frontier {
+    /// How long a partition is waited for.
+    idle_after: Duration,
     /// When each partition gave its last rows; at first, when the job began.
     active: BTreeMap<String, Duration>,
     began: Duration,
@@ -22,8 +23,8 @@ pub struct Frontier {
 }
 
 impl Frontier {
-    pub fn new(now: Duration) -> Self {
-        Self { active: BTreeMap::new(), began: now, exhausted: BTreeMap::new() }
+    pub fn new(now: Duration, idle_after: Duration) -> Self {
+        Self { idle_after, active: BTreeMap::new(), began: now, exhausted: BTreeMap::new() }
     }
 
     pub fn gave_rows(&mut self, partition: &str, now: Duration) {
@@ -44,16 +45,18 @@ impl Frontier {
         self.exhausted.get(&input).copied().unwrap_or(self.began)
     }
 
-    /// The lowest watermark of the live ones among these partitions, each given with its input. `None`: there is nothing to go by.
+    /// The lowest watermark of the live ones among these partitions, each given with its input; when all are idle the highest of all, since
+    /// each would be closed up to there if it alone had gone on. `None`: there is nothing to go by.
     pub fn lowest(&mut self, mut parts: Vec<(String, usize)>, watermarks: &BTreeMap<String, Micros>) -> Option<Micros> {
         parts.sort_unstable();
         self.active.retain(|name, _| parts.binary_search_by(|(known, _)| known.cmp(name)).is_ok());
         let waited_for = |(name, input): &&(String, usize)| {
             let active = self.active.get(name).copied().unwrap_or(self.began);
-            self.caught_up(*input).saturating_sub(active) < IDLE
+            self.caught_up(*input).saturating_sub(active) < self.idle_after
         };
         let watermark = |(name, _): &(String, usize)| watermarks.get(name).copied().unwrap_or(NO_WATERMARK);
-        parts.iter().filter(waited_for).map(watermark).min()
+        let lowest = parts.iter().filter(waited_for).map(watermark).min();
+        lowest.or_else(|| parts.iter().map(watermark).max())
     }
 }
 
@@ -73,20 +76,20 @@ mod tests {
 
     #[test]
     fn a_partition_that_has_shown_nothing_holds_everything_back() {
-        let mut frontier = Frontier::new(Duration::ZERO);
+        let mut frontier = Frontier::new(Duration::ZERO, IDLE);
         frontier.gave_rows("a", 1000 * SECOND);
         assert_eq!(frontier.lowest(partitions(), &watermarks(7)), Some(NO_WATERMARK));
     }
 
     #[test]
     fn a_partition_that_is_no_more_holds_nothing_back() {
-        assert_eq!(Frontier::default().lowest(vec![("a".into(), 0)], &watermarks(7)), Some(7));
-        assert_eq!(Frontier::default().lowest(vec![], &watermarks(7)), None);
+        assert_eq!(Frontier::new(Duration::ZERO, IDLE).lowest(vec![("a".into(), 0)], &watermarks(7)), Some(7));
+        assert_eq!(Frontier::new(Duration::ZERO, IDLE).lowest(vec![], &watermarks(7)), None);
     }
 
     #[test]
     fn an_idle_partition_is_not_waited_for() {
-        let mut frontier = Frontier::new(Duration::ZERO);
+        let mut frontier = Frontier::new(Duration::ZERO, IDLE);
         frontier.gave_rows("a", 200 * SECOND);
         frontier.exhausted(0, 299 * SECOND);
         assert_eq!(frontier.lowest(partitions(), &watermarks(7)), Some(NO_WATERMARK));
@@ -97,8 +100,19 @@ mod tests {
     }
 
     #[test]
+    fn partitions_that_are_all_idle_are_as_far_as_the_first_of_them() {
+        let mut frontier = Frontier::new(Duration::ZERO, SECOND);
+        let both = [("a".to_owned(), 3), ("b".to_owned(), 9)].into();
+        ["a", "b"].iter().for_each(|name| frontier.gave_rows(name, SECOND));
+        frontier.exhausted(0, SECOND);
+        assert_eq!(frontier.lowest(partitions(), &both), Some(3));
+        frontier.exhausted(0, 2 * SECOND);
+        assert_eq!(frontier.lowest(partitions(), &both), Some(9));
+    }
+
+    #[test]
     fn a_quiet_input_is_not_kept_awake_by_a_busy_one() {
-        let mut frontier = Frontier::new(Duration::ZERO);
+        let mut frontier = Frontier::new(Duration::ZERO, IDLE);
         let parts = || vec![("a".to_owned(), 0), ("b".to_owned(), 1)];
         frontier.gave_rows("a", 900 * SECOND);
         assert_eq!(frontier.lowest(parts(), &watermarks(7)), Some(NO_WATERMARK));

@@ -57,6 +57,8 @@ pub struct JobSpec {
     pub checkpoint_every: Duration,
     /// `ledger = 'all'`
     pub keep_passed: bool,
+    /// How long a partition that gives nothing is waited for (`idle_after`).
+    pub idle_after: Duration,
     pub backlog: Backlog,
     pub fingerprints: Fingerprints,
     pub graph: Graph,
@@ -116,6 +118,8 @@ pub struct Job {
     pub(super) readings: Vec<Reading>,
     /// Inputs that are at their end, by index.
     pub(super) over: BTreeSet<usize>,
+    /// Steps that were told that their inputs are at their end, by index.
+    pub(super) finished: BTreeSet<usize>,
     /// When quiet times were last looked into.
     pub(super) looked: Duration,
     /// The input that is asked next: they take turns.
@@ -164,6 +168,7 @@ impl Job {
                 Polled::Idle => self.frontier.exhausted(input, self.ground.clock.elapsed()),
                 Polled::Ended => {
                     self.over.insert(input);
+                    self.end_branches()?;
                 }
             }
         }
@@ -179,9 +184,20 @@ impl Job {
         self.checkpoint.ended = ended;
         self.open.touched = true;
         if ended {
-            self.set_free(|operator, out| operator.finish(out))?;
+            self.end_branches()?;
         }
         self.commit(ended)
+    }
+
+    /// Tells the steps all of whose inputs are at their end; what that sets free goes on to steps that may still wait for others.
+    fn end_branches(&mut self) -> Result<(), JobError> {
+        let over: u32 = self.over.iter().map(|input| 1 << input).sum();
+        for (index, reached) in self.spec.graph.reached_from().into_iter().enumerate() {
+            if reached & !over == 0 && self.finished.insert(index) {
+                self.ask(index, |operator, out| operator.finish(out))?;
+            }
+        }
+        Ok(())
     }
 
     pub fn epoch(&self) -> Epoch {
@@ -370,14 +386,23 @@ impl Job {
         &mut self,
         mut ask: impl FnMut(&mut dyn Operator, &mut Output) -> Result<(), Halt>,
     ) -> Result<(), JobError> {
-        for index in 0..self.spec.graph.nodes.len() {
-            let node = &mut self.spec.graph.nodes[index];
-            let Work::Operator(operator) = &mut node.work else { continue };
-            let mut out = Output::new(node.id.clone(), self.spec.keep_passed);
-            ask(&mut **operator, &mut out)?;
-            self.hand_on(index, out)?;
+        (0..self.spec.graph.nodes.len()).try_for_each(|index| self.ask(index, &mut ask))
+    }
+
+    fn ask(
+        &mut self,
+        index: usize,
+        ask: impl FnOnce(&mut dyn Operator, &mut Output) -> Result<(), Halt>,
+    ) -> Result<(), JobError> {
+        let node = &mut self.spec.graph.nodes[index];
+        let Work::Operator(operator) = &mut node.work else { return Ok(()) };
+        let mut out = Output::new(node.id.clone(), self.spec.keep_passed);
+        ask(&mut **operator, &mut out)?;
+        if !out.emitted.is_empty() {
+            self.open.touched = true;
+            self.open.since.get_or_insert(self.ground.clock.elapsed());
         }
-        Ok(())
+        self.hand_on(index, out)
     }
 
     /// Books what a step had to say; returns what it puts out.
@@ -385,6 +410,9 @@ impl Job {
         self.run.pages.step(out.step()).add(&out.books);
         if out.null_keys > 0 {
             *self.run.null_keys.entry(out.step().clone()).or_default() += out.null_keys;
+        }
+        if out.late_windows > 0 {
+            *self.run.late_windows.entry(out.step().clone()).or_default() += out.late_windows;
         }
         self.open.dead.extend(out.dead);
         self.open.ledger.extend(out.ledger);

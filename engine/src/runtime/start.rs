@@ -140,7 +140,7 @@ impl Job {
         ground.store.apply(changes)?;
         ground.store.flush()?;
         spec.witness.enter(Window::Idle);
-        let frontier = Frontier::new(ground.clock.elapsed());
+        let frontier = Frontier::new(ground.clock.elapsed(), spec.idle_after);
         let (open, over) = (Open::default(), BTreeSet::new());
         let now = ground.clock.elapsed();
         let readings = spec.graph.tables.iter().map(|table| Reading::first(table, now)).collect();
@@ -154,6 +154,7 @@ impl Job {
             frontier,
             readings,
             over,
+            finished: BTreeSet::new(),
             looked: Duration::ZERO,
             turn: 0,
             ended: false,
@@ -405,5 +406,6 @@ fn begin_run(
             .collect(),
         killed: BTreeMap::new(),
         null_keys: BTreeMap::new(),
+        late_windows: BTreeMap::new(),
     })
 }

@@ -117,6 +117,7 @@ impl World {
             plan: format!("plan {}", self.plan),
             checkpoint_every: Duration::from_millis(200),
             keep_passed: self.keep_passed,
+            idle_after: crate::runtime::frontier::IDLE,
             backlog: Backlog::default(),
             fingerprints: Fingerprints::default(),
             graph,

@@ -100,7 +100,7 @@ impl Flow<'_> {
             let detail = format!("a pipeline reads from at most {MOST_INPUTS} sources");
             return Err(BindError::Plan { step: step.id.clone(), detail });
         }
-        let decode = decode(source, &self.plan.pipeline)?;
+        let decode = decode(source, self.plan)?;
         let columns = decode.schema();
         let index = self.inputs.len();
         let source = self.edges.source(source)?;
@@ -177,7 +177,7 @@ impl Flow<'_> {
         if let Some(bound) = &join.bound {
             return self.join_in_time(step, join, bound, schema);
         }
-        let decode = decode(&join.table, &self.plan.pipeline)?;
+        let decode = decode(&join.table, self.plan)?;
         let renamed = renamed(&decode.schema(), &join.alias);
         let place = |name: &String| {
             let missing =

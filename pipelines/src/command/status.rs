@@ -176,7 +176,7 @@ mod tests {
     fn step(name: &str, rows_in: u64, out: u64, waiting: u64, fates: &[(Fate, u64)]) -> StepStatus {
         let mut page = StepBooks { rows_in, rows_out: out, waiting, ..StepBooks::default() };
         fates.iter().for_each(|(fate, rows)| page.count(*fate, *rows));
-        StepStatus { step: name.into(), page, null_keys: 0, balanced: page.balance(), state: None }
+        StepStatus { step: name.into(), page, null_keys: 0, late_windows: 0, balanced: page.balance(), state: None }
     }
 
     fn status() -> Status {

@@ -1,6 +1,6 @@
 //! `ledger` and `records_dropped`: what became of each record at each step, and why.
 //!
-//! By default the ledger holds every fate but `passed`. `records_dropped` leaves out what went on: passed and absorbed.
+//! By default the ledger holds every fate but `passed`, and `absorbed` into groups, joins and orders. `records_dropped` leaves out what went on: passed and absorbed.
 
 use arrow::datatypes::SchemaRef;
 use syncline_engine::ledger::{self, ledger_topic};

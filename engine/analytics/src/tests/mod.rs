@@ -48,6 +48,7 @@ fn run(number: u64, state: RunState) -> Run {
         order: vec![],
         killed: Default::default(),
         null_keys: Default::default(),
+        late_windows: Default::default(),
     }
 }
 

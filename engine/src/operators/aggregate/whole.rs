@@ -5,7 +5,7 @@
 
 use arrow::array::RecordBatch;
 use syncline_functions::{ExprError, Groups};
-use syncline_record::{Batch, Epoch, Fate, Generation, Micros, StepId, time::NO_WATERMARK};
+use syncline_record::{Batch, Epoch, Generation, Micros, StepId, time::NO_WATERMARK};
 
 use super::{
     Ledgered, Recipe,
@@ -91,7 +91,7 @@ impl Operator for Whole {
             self.notes.latest = self.notes.latest.max(latest);
         }
         out.dead(&batch, &failed);
-        out.stop(&batch, &rows, Fate::Absorbed, "absorbed");
+        out.absorb(&batch, &rows, "absorbed");
         Ok(())
     }
 

@@ -141,6 +141,8 @@ struct Sorted {
     late: Vec<usize>,
     idle: Vec<usize>,
     ended: Vec<usize>,
+    /// Windows that were over for rows which count in others.
+    late_windows: u64,
 }
 
 impl Windows {
@@ -159,14 +161,15 @@ impl Windows {
                 continue;
             };
             let mark = marks.map_or(NO_WATERMARK, |marks| marks.value(row));
-            let (mut counts, mut why) = (false, LATE);
+            let (mut counts, mut missed, mut why) = (false, 0, LATE);
             for start in starts {
                 let limit = self.limit(start, times.value(row));
                 if mark >= limit && marks.is_some() {
+                    missed += 1;
                     continue;
                 }
                 match self.closed(limit) {
-                    Some(closed) => why = closed,
+                    Some(closed) => (missed, why) = (missed + 1, closed),
                     None => {
                         counts = true;
                         sorted.into.entry(start).or_default().push(row as u32);
@@ -174,7 +177,10 @@ impl Windows {
                 }
             }
             match (counts, why) {
-                (true, _) => sorted.absorbed.push(row),
+                (true, _) => {
+                    sorted.absorbed.push(row);
+                    sorted.late_windows += missed;
+                }
                 (false, LATE_IDLE) => sorted.idle.push(row),
                 (false, LATE_ENDED) => sorted.ended.push(row),
                 (false, _) => sorted.late.push(row),
@@ -203,8 +209,7 @@ impl Operator for Windows {
         let plain = failed.is_empty() && batch.ops().is_none();
         if let Some(start) = self.common(times, marks).filter(|_| plain) {
             self.add(start, columns, batch.len()).map_err(&broken)?;
-            let all: Vec<usize> = (0..batch.len()).collect();
-            out.stop(&batch, &all, Fate::Absorbed, ABSORBED);
+            out.absorb_all(&batch, ABSORBED);
             return Ok(());
         }
         let ops = batch.operations();
@@ -219,7 +224,8 @@ impl Operator for Windows {
         }
         failed.sort_by_key(|failure| failure.row);
         out.dead(&batch, &failed);
-        out.stop(&batch, &sorted.absorbed, Fate::Absorbed, ABSORBED);
+        out.absorb(&batch, &sorted.absorbed, ABSORBED);
+        out.late_windows(sorted.late_windows);
         out.stop(&batch, &sorted.late, Fate::Late, LATE);
         out.stop(&batch, &sorted.idle, Fate::Late, LATE_IDLE);
         out.stop(&batch, &sorted.ended, Fate::Late, LATE_ENDED);

@@ -117,7 +117,9 @@ fn a_row_of_a_partition_that_nobody_waited_for_is_late_for_that_reason() {
 
 #[test]
 fn a_row_of_a_hop_counts_in_the_windows_that_are_open_to_it() {
-    windows(60, 20).input([at(50, "a", 1), at(81, "a", 2), at(45, "a", 4)]).fates("3 absorbed").finish().gives(&[
+    let bench = windows(60, 20).input([at(50, "a", 1), at(81, "a", 2), at(45, "a", 4)]).fates("3 absorbed");
+    assert_eq!(bench.late_windows, 2, "two windows of the last row were over");
+    bench.finish().gives(&[
         row(0, "a", 1, 1),
         row(20, "a", 1, 1),
         row(40, "a", 3, 7),

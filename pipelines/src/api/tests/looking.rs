@@ -43,6 +43,7 @@ fn lived_in() -> House {
         order: vec![],
         killed: Default::default(),
         null_keys: Default::default(),
+        late_windows: Default::default(),
     };
     let mut changes = Changes::default();
     checkpoint::put_checkpoint(&mut changes, "orders", &checkpoint, checkpoint.cursors.keys());
