@@ -46,12 +46,11 @@ pub struct Options {
     pub waits: Waits,
 }
 
-/// `idle_after`, `future`: how time is judged in each partition. Microseconds.
+/// How long a partition that gives nothing holds windows back (`idle_after`), and how far ahead of the clock a time may be (`future`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waits {
-    /// How long a partition that gives nothing holds windows back.
+    /// Microseconds.
     pub idle_after: Option<u64>,
-    /// How far ahead of the clock a time may be; further ahead it is a mistake.
     pub future: Option<u64>,
 }
 
