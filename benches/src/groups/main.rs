@@ -131,7 +131,13 @@ fn syncline(rounds: usize) {
             open += BATCH;
             if open >= EPOCH {
                 (open, epoch) = (0, epoch + 1);
-                stored += operator.close(epoch).appended.iter().map(|(_, body)| body.len()).sum::<usize>();
+                stored += operator
+                    .close(epoch, out.step())
+                    .expect("an epoch that closes")
+                    .appended
+                    .iter()
+                    .map(|(_, body)| body.len())
+                    .sum::<usize>();
             }
         }
     }
