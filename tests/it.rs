@@ -20,6 +20,7 @@ mod objects;
 mod operations;
 mod operations_metrics;
 mod owner;
+mod parquet;
 mod readme;
 mod rooms;
 mod rows;

@@ -14,6 +14,7 @@ pub mod registry;
 pub mod spec;
 pub mod sqlite;
 pub mod stdout;
+pub mod typed;
 pub mod webhook;
 
 pub mod records;

@@ -3,11 +3,13 @@
 //! `check` asks this list and touches nothing; `open_source` and `open_sink` make the thing itself, and touch nothing either until
 //! the engine calls its `open`.
 
+use std::sync::Arc;
+
 use arrow::datatypes::SchemaRef;
 use syncline_engine::{
     lookup::KeyedReader,
     sink::{Delivery, Sink, Write},
-    source::Source,
+    source::{Source, SourceError},
 };
 use syncline_functions::csv::Dialect;
 use syncline_record::StepId;
@@ -17,6 +19,7 @@ use crate::{
     records::TextFormat,
     spec::{Args, Argument, Arguments, ConnectorError, Surroundings},
     sqlite, stdout,
+    typed::{Column, FileKind, TypedSource},
 };
 
 /// What a pipeline file can name after `FROM` and `INTO`.
@@ -108,8 +111,8 @@ const CONNECTORS: &[Connector] = &[
     },
     Connector {
         name: "parquet",
-        help: "A folder of Parquet files. A file appears when it is full, when its time is up, or at the end.",
-        source: None,
+        help: "Parquet files. As a source: one file, a pattern, or a folder; as a sink: a folder of files, which appear when they are full, when their time is up, or at the end.",
+        source: Some(SourceAbility { bounded: true, follow: false, formats: &[] }),
         sink: Some(SinkAbility {
             kind: SinkKind::Staged,
             writes: Writes::INSERT,
@@ -174,6 +177,8 @@ pub struct SourceRequest<'a> {
     pub follow: bool,
     /// What the records of a text are.
     pub format: &'a TextFormat,
+    /// Of a source that has columns: those that are read; else all.
+    pub columns: Option<&'a [String]>,
 }
 
 /// A source, not opened yet.
@@ -191,6 +196,7 @@ pub fn open_source(name: &str, request: SourceRequest) -> Result<Box<dyn Source>
             }
             Ok(Box::new(file::FileSource::new(path, around, reading)?))
         }
+        _ if kind_of(name).is_some() => Ok(Box::new(typed_source(name, &arguments, request)?)),
         _ if connector.source.is_some() => Err(ConnectorError::FedByTheServer { name: name.to_owned() }),
         _ => Err(ConnectorError::NotASource { name: name.to_owned() }),
     }
@@ -209,6 +215,36 @@ pub fn open_lookup(
         "sqlite" => Some(Box::new(sqlite::SqliteReader::new(&arguments, around, columns))),
         _ => None,
     })
+}
+
+/// The kind of the files of a source that says its own columns.
+fn kind_of(name: &str) -> Option<Arc<dyn FileKind>> {
+    match name {
+        "parquet" => Some(Arc::new(parquet::ParquetFiles)),
+        _ => None,
+    }
+}
+
+fn typed_source(name: &str, arguments: &Arguments, request: SourceRequest) -> Result<TypedSource, ConnectorError> {
+    let kind = kind_of(name).ok_or_else(|| ConnectorError::NotASource { name: name.to_owned() })?;
+    let columns = request.columns.map(<[String]>::to_vec);
+    TypedSource::new(arguments.text("path"), arguments, request.around, kind, columns)
+}
+
+/// The columns of a source that says them itself, as [`TypedSource::shape`] gives them. This looks at its first file.
+pub fn shape(name: &str, args: &Args, around: &Surroundings) -> Result<Vec<Column>, ShapeError> {
+    let arguments = Arguments::checked(connector(name)?, args)?;
+    let request = SourceRequest { args, around, follow: false, format: &TextFormat::Json, columns: None };
+    Ok(typed_source(name, &arguments, request)?.shape()?)
+}
+
+/// Why columns cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ShapeError {
+    #[error(transparent)]
+    Connector(#[from] ConnectorError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
 }
 
 /// What a step asks of a sink.

@@ -27,6 +27,8 @@ pub struct SourceFacts {
     pub follow: bool,
     /// What `FORMAT` can be: `json`, `csv`.
     pub formats: Vec<String>,
+    /// Its files say what their columns are (`parquet`).
+    pub typed: bool,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -24,6 +24,7 @@ macro_rules! pages {
 
 pages! {
     COLUMN_STILL_USED = "column-still-used";
+    COLUMNS_UNKNOWN = "columns-unknown";
     DELIVERY_NOT_POSSIBLE = "delivery-not-possible";
     DUPLICATE_NAME = "duplicate-name";
     ENDLESS_STATE = "endless-state";

@@ -10,7 +10,7 @@ use syncline_functions::Planner;
 
 use crate::{
     expression::is_plain,
-    plan::{Arm, Column, JoinPlan, SinkPlan, Step, StepKind, UnionArm, WritePlan},
+    plan::{Arm, Column, JoinPlan, SinkPlan, SourcePlan, Step, StepKind, UnionArm, WritePlan},
     types::{DERIVED_ID, METADATA, RECORD_TIME},
 };
 
@@ -24,6 +24,68 @@ fn prune_before(flow: &mut [Step], mut needed: BTreeSet<String>, planner: &Plann
     for step in flow.iter_mut().rev() {
         needed = before(step, needed, planner);
     }
+    needed
+}
+
+/// The columns that a flow reads of rows whose columns are known: what some step reads, or a sink writes.
+pub(crate) fn read_of_all(flow: &[Step], planner: &Planner) -> BTreeSet<String> {
+    flow.iter().rev().fold(BTreeSet::new(), |needed, step| read_before(step, needed, planner))
+}
+
+/// Of the other sources that say their own columns, those that nothing reads are left out.
+pub(crate) fn project(flow: &mut [Step], planner: &Planner) {
+    for step in flow {
+        match &mut step.kind {
+            StepKind::Tee { flow } => project(flow, planner),
+            StepKind::Fork { flows } => flows.iter_mut().for_each(|flow| project(flow, planner)),
+            StepKind::Arms { arms, .. } => arms.iter_mut().for_each(|arm| project(&mut arm.flow, planner)),
+            StepKind::Union { arms } => arms.iter_mut().for_each(|arm| {
+                let own = arm.columns.iter().flat_map(|(_, sql)| reads(sql, planner)).collect();
+                let read = arm.flow.iter().rev().fold(own, |needed, step| read_before(step, needed, planner));
+                keep(&mut arm.source, &read);
+                project(&mut arm.flow, planner);
+            }),
+            StepKind::Join(join) => {
+                let conditions = join.keys.iter().map(|(_, its)| its).chain(&join.residual);
+                let read = conditions.flat_map(|sql| reads(sql, planner)).chain(join.columns.iter().cloned());
+                let of_table = format!("{}.", join.alias);
+                let read = read.filter_map(|name| name.strip_prefix(&of_table).map(str::to_owned)).collect();
+                keep(&mut join.table, &read);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Of a source that says its own columns, only these.
+pub(crate) fn keep(source: &mut SourcePlan, read: &BTreeSet<String>) {
+    if source.typed {
+        source.fields.retain(|field| read.contains(&field.name));
+    }
+}
+
+fn read_before(step: &Step, mut needed: BTreeSet<String>, planner: &Planner) -> BTreeSet<String> {
+    let visible = || step.columns.iter().filter(|column| column.visible).map(|column| column.name.clone());
+    match &step.kind {
+        StepKind::Project { columns, .. } => {
+            return columns.iter().flat_map(|(_, sql)| reads(sql, planner)).collect();
+        }
+        StepKind::Aggregate { .. } => needed.clear(),
+        StepKind::Tee { flow } => needed.extend(read_of_all(flow, planner)),
+        StepKind::Fork { flows } => needed.extend(flows.iter().flat_map(|flow| read_of_all(flow, planner))),
+        StepKind::Arms { arms, .. } => needed.extend(arms.iter().flat_map(|arm| read_of_all(&arm.flow, planner))),
+        StepKind::Join(join) => {
+            let of_table = format!("{}.", join.alias);
+            needed.extend(join.residual.iter().flat_map(|sql| reads(sql, planner)));
+            needed.retain(|name| !name.starts_with(&of_table));
+            needed.extend(join.keys.iter().flat_map(|(own, _)| reads(own, planner)));
+        }
+        // They are hashed or written as a whole.
+        StepKind::Sink(_) | StepKind::Union { .. } => needed.extend(visible()),
+        StepKind::Dedup { by, .. } if by.is_empty() => needed.extend(visible()),
+        _ => {}
+    }
+    needed.extend(expressions(&step.kind).iter().flat_map(|sql| reads(sql, planner)));
     needed
 }
 

@@ -43,7 +43,7 @@ pub use explain::{SLUGS, explain, slug};
 
 use catalog::Catalog;
 use pipeline::Compiled;
-use plan::{FilePlan, Plan, TestPlan};
+use plan::{FieldPlan, FilePlan, Place, Plan, TestPlan};
 use walk::World;
 
 /// What a file means, and what is wrong with it.
@@ -53,6 +53,8 @@ pub struct Checked {
     pub plan: FilePlan,
     /// Everything there is to say, in the order of its place.
     pub diagnostics: Vec<Diagnostic>,
+    /// Sources whose columns are wanted in [`Samples::shapes`]: they say their own, and no `SCHEMA` does.
+    pub typed: Vec<Place>,
 }
 
 /// What the caller could reach: the first records of a file or of what came in, and tables that are there. The rows of a `TEST` are
@@ -63,6 +65,20 @@ pub struct Samples {
     pub by_pipeline: BTreeMap<String, Vec<String>>,
     /// Columns of tables, by the pipeline and the id of the step that writes to them.
     pub tables: BTreeMap<(String, String), Vec<String>>,
+    /// What sources say of their columns, by the text of their place.
+    pub shapes: BTreeMap<String, Shape>,
+}
+
+/// The columns of a source that says them itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shape {
+    Columns {
+        fields: Vec<FieldPlan>,
+        /// Those of types that no column here can have, with the name of the type.
+        strange: Vec<(String, String)>,
+    },
+    /// They could not be had, and why.
+    Unknown(String),
 }
 
 /// Compiles one file.
@@ -71,16 +87,17 @@ pub fn compile(source: &str, catalog: &Catalog, samples: &Samples) -> Checked {
     let (file, mut said) = syncline_syntax::parse(source);
     let unread: Vec<Span> = errors(&said).map(Diagnostic::span).collect();
     let names = names::declared(&file, catalog, source, &mut said);
-    let world = World { source, lines: Lines::of(source), planner, catalog, names };
+    let world = World { source, lines: Lines::of(source), planner, catalog, names, shapes: &samples.shapes };
     for statement in &file.statements {
         said.extend(message::pipelines::statement_not_yet(statement));
     }
-    let pipelines = pipelines(&file, &world, &unread, samples, &mut said);
+    let mut typed = Vec::new();
+    let pipelines = pipelines(&file, &world, &unread, samples, &mut said, &mut typed);
     let tests = tests(&file, &pipelines, &world, &unread, &mut said);
     let pipelines = pipelines.into_iter().flatten().collect();
     said.sort_by_key(Diagnostic::span);
     said.dedup();
-    Checked { plan: FilePlan { pipelines, tests }, diagnostics: said }
+    Checked { plan: FilePlan { pipelines, tests }, diagnostics: said, typed }
 }
 
 /// One for all: making a planner costs milliseconds, and it keeps nothing of what it is asked.
@@ -105,11 +122,13 @@ fn pipelines(
     unread: &[Span],
     samples: &Samples,
     said: &mut Vec<Diagnostic>,
+    typed: &mut Vec<Place>,
 ) -> Vec<Option<Plan>> {
     let mut plans: Vec<Option<Plan>> = Vec::new();
     for pipeline in &world.names.pipelines {
-        let Compiled { plan, said: mut own, fields, paths } =
+        let Compiled { plan, said: mut own, fields, paths, typed: wanted } =
             pipeline::compile(pipeline, world, is_broken(pipeline.span, unread));
+        typed.extend(wanted);
         let reached = samples.by_pipeline.get(&pipeline.name.text).into_iter().flatten().map(String::as_str);
         let records = reached.chain(test_rows(file, &pipeline.name));
         own.extend(check::not_in_sample(&fields, &paths, records, world.source));

@@ -10,7 +10,7 @@ use crate::{
     group, hidden,
     message::{pipelines as say, values as say_values},
     path::ReadPath,
-    plan::{Options, PLAN_FORMAT, Plan, RestartWhen, SourcePlan, Step, StepKind, Value},
+    plan::{Options, PLAN_FORMAT, Place, Plan, RestartWhen, SourcePlan, Step, StepKind, Value},
     scope::Scope,
     source::{Source, undeclared},
     types::METADATA,
@@ -26,6 +26,8 @@ pub(crate) struct Compiled {
     pub fields: Vec<ReadField>,
     /// What is read inside of them.
     pub paths: Vec<ReadPath>,
+    /// Sources that say their own columns.
+    pub typed: Vec<Place>,
 }
 
 /// Walks until no field is new. Each walk finds at least one that the last did not know, and a second nearly always finds none.
@@ -78,7 +80,12 @@ fn finished(mut walk: Walk, source: Source, first: Step, mut flow: Vec<Step>) ->
     let is_hidden = |name: &str| first.columns.iter().any(|column| column.name == name && !column.visible);
     let metadata = METADATA.iter().filter(|name| needed.contains(**name) && is_hidden(name));
     let metadata = metadata.map(|name| (*name).to_owned()).collect();
-    let plan = walk.source_plan(source, metadata).map(|source| Plan {
+    hidden::project(&mut flow, planner);
+    let mut source = walk.source_plan(source, metadata);
+    if let Some(source) = &mut source {
+        hidden::keep(source, &hidden::read_of_all(&flow, planner));
+    }
+    let plan = source.map(|source| Plan {
         format: PLAN_FORMAT,
         pipeline: walk.pipeline.name.text.clone(),
         options,
@@ -91,7 +98,7 @@ fn finished(mut walk: Walk, source: Source, first: Step, mut flow: Vec<Step>) ->
         check::delivery(plan, &mut walk);
     }
     let Intake { fields, paths, .. } = walk.intakes.swap_remove(0);
-    Compiled { plan: plan.filter(|_| !walk.broken), said: walk.said, fields, paths }
+    Compiled { plan: plan.filter(|_| !walk.broken), said: walk.said, fields, paths, typed: walk.typed }
 }
 
 /// What is read of further sources and of tables, now that all steps were walked.

@@ -155,6 +155,9 @@ pub struct SourcePlan {
     /// The fields are all those of a `SCHEMA`, in its order; else those that some step reads.
     #[serde(default)]
     pub declared: bool,
+    /// The source says its own columns: `fields` are those that some step reads.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub typed: bool,
     /// What the decoder takes out of each record.
     pub fields: Vec<FieldPlan>,
     /// A record with a field outside `fields` is dead (`SCHEMA … FREEZE`).

@@ -6,6 +6,7 @@
 use syncline_syntax::{Span, ast};
 
 use crate::{
+    Shape,
     format::{self, Format},
     message::{names as say_names, source as say},
     names::SchemaFacts,
@@ -24,6 +25,8 @@ pub(crate) struct Source {
     pub endless: Option<Span>,
     format: Format,
     pub schema: Option<SchemaFacts>,
+    /// Its own files say the columns that `schema` has.
+    pub typed: bool,
     pub intake: usize,
 }
 
@@ -77,16 +80,44 @@ impl<'a> Walk<'a> {
         });
         let endless =
             endless.then(|| written.follow.map_or(kind_span(written), |follow| kind_span(written).to(follow)));
-        let schema = self.schema(written);
-        self.intakes[intake].declared = schema.is_some();
+        let own = place.as_ref().filter(|resolved| written.schema.is_none() && is_typed(resolved));
+        let typed = own.is_some();
+        let schema = match own {
+            Some(resolved) => self.shape(&resolved.place, kind_span(written)),
+            None => self.schema(written),
+        };
+        self.intakes[intake].declared = typed || schema.is_some();
         let mut scope = self.first_scope(&schema, written, intake);
         scope.alias = written.alias.as_ref().map(|alias| alias.text.clone());
         // A schema says the columns even where the source is not known; otherwise any name may be one.
-        scope.lost = schema.is_none() && (place.is_none() || written.schema.is_some());
+        scope.lost = schema.is_none() && (place.is_none() || written.schema.is_some() || typed);
         if scope.lost {
             scope.open = None;
         }
-        (Source { place: place.map(|resolved| resolved.place), follow, endless, format, schema, intake }, scope)
+        (Source { place: place.map(|resolved| resolved.place), follow, endless, format, schema, typed, intake }, scope)
+    }
+
+    /// The columns that a source has by itself. A type that there is not here cannot be left out unseen.
+    fn shape(&mut self, place: &Place, span: Span) -> Option<SchemaFacts> {
+        if !self.typed.contains(place) {
+            self.typed.push(place.clone());
+        }
+        let (fields, strange) = match self.world.shapes.get(&place.text) {
+            Some(Shape::Columns { fields, strange }) => (fields.clone(), strange),
+            Some(Shape::Unknown(why)) => {
+                self.say(say::columns_unknown(span, why));
+                return None;
+            }
+            None => {
+                self.say(say::columns_unknown(span, "nobody has looked at it"));
+                return None;
+            }
+        };
+        if let [first, ..] = strange.as_slice() {
+            self.say(say::strange_column(span, first, &fields));
+        }
+        let name = place.text.clone();
+        Some(SchemaFacts { name, fields, reject_unknown: false, evolves: false, event_time: None, broken: false })
     }
 
     fn place_of_source(&mut self, written: &ast::Source, uses: Use) -> Option<Resolved<'a>> {
@@ -176,7 +207,12 @@ impl<'a> Walk<'a> {
 
     /// The source of the plan, now that it is known what the steps read.
     pub fn source_plan(&self, source: Source, metadata: Vec<String>) -> Option<SourcePlan> {
-        let declared = source.schema.is_some();
+        let declared = source.schema.is_some() && !source.typed;
+        let connector = source.place.as_ref().and_then(|place| self.world.catalog.connector(&place.connector));
+        let format = match connector.filter(|connector| connector.source.as_ref().is_some_and(|source| source.typed)) {
+            Some(connector) => connector.name.clone(),
+            None => source.format.name(),
+        };
         let (fields, reject_unknown, evolves, event_time) = match source.schema {
             Some(schema) => (schema.fields, schema.reject_unknown, schema.evolves, schema.event_time),
             None => (undeclared(&self.intakes[source.intake]), false, false, None),
@@ -185,9 +221,10 @@ impl<'a> Walk<'a> {
             place: source.place?,
             follow: source.follow,
             endless: source.endless.is_some(),
-            format: source.format.name(),
+            format,
             csv: source.format.csv,
             declared,
+            typed: source.typed,
             fields,
             reject_unknown,
             evolves,
@@ -196,6 +233,11 @@ impl<'a> Walk<'a> {
             event_time,
         })
     }
+}
+
+/// Whether its files say what their columns are.
+fn is_typed(resolved: &Resolved) -> bool {
+    resolved.connector.source.as_ref().is_some_and(|source| source.typed)
 }
 
 /// The fields that are read of an open record.

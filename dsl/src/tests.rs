@@ -9,6 +9,7 @@ mod pages;
 mod plans;
 mod random;
 mod samples;
+mod shapes;
 mod shorthand_and_rows;
 
 use syncline_syntax::render;
@@ -54,19 +55,19 @@ pub(super) fn catalog() -> Catalog {
         connectors: vec![
             connector(
                 "file",
-                Some(SourceFacts { endless: false, follow: true, formats: formats(&["json", "csv"]) }),
+                Some(SourceFacts { follow: true, formats: formats(&["json", "csv"]), ..SourceFacts::default() }),
                 Some(SinkFacts { formats: formats(&["json", "csv"]), ..file_sink.clone() }),
                 vec![path.clone(), argument("compression", "text", false), argument("settle", "duration", false)],
             ),
             connector(
                 "http",
-                Some(SourceFacts { endless: true, follow: false, formats: formats(&["json"]) }),
+                Some(SourceFacts { endless: true, formats: formats(&["json"]), ..SourceFacts::default() }),
                 None,
                 vec![path.clone(), verify, argument("max_body", "size", false), argument("rate_limit", "rate", false)],
             ),
             connector(
                 "parquet",
-                None,
+                Some(SourceFacts { typed: true, ..SourceFacts::default() }),
                 Some(SinkFacts { needs_columns: true, ..file_sink.clone() }),
                 vec![argument("folder", "text", true)],
             ),

@@ -55,6 +55,13 @@ impl TypePlan {
 }
 
 impl FieldPlan {
+    /// The field of a column that is there; `None` when its type has no word in a plan.
+    pub fn of(field: &Field) -> Option<Self> {
+        let kind = TypePlan::of(field);
+        let same = kind.field(field.name())?.data_type() == field.data_type();
+        same.then(|| Self { name: field.name().clone(), kind, not_null: false })
+    }
+
     /// The column that the decoder makes of this field.
     pub fn field(&self) -> Option<Field> {
         Some(self.kind.field(&self.name)?.with_nullable(!self.not_null))

@@ -3,17 +3,18 @@
 //! A pipeline is walked until it reads no field that it did not know at the start: an open record has every field, but a batch
 //! has only those that some step reads, and a field read at the end has to be there from the beginning.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use syncline_functions::Planner;
 use syncline_syntax::{Diagnostic, Lines, Severity, Span, ast};
 
 use crate::{
+    Shape,
     catalog::Catalog,
     message::names as say,
     names::Names,
     path::ReadPath,
-    plan::Step,
+    plan::{Place, Step},
     scope::{Found, Joined, Scope, ScopeColumn, same_name},
 };
 
@@ -24,6 +25,7 @@ pub(crate) struct World<'a> {
     pub planner: &'a Planner,
     pub catalog: &'a Catalog,
     pub names: Names<'a>,
+    pub shapes: &'a BTreeMap<String, Shape>,
 }
 
 /// More sources than a pipeline can have.
@@ -67,6 +69,8 @@ pub(crate) struct Walk<'a> {
     pub endless: Option<Span>,
     /// The column that is a record's time, where the schema says so.
     pub event_time: Option<String>,
+    /// Sources that say their own columns.
+    pub typed: Vec<Place>,
     /// Something did not compile, whether this walk said so or who read the file.
     pub broken: bool,
 }
@@ -85,6 +89,7 @@ impl<'a> Walk<'a> {
             expectations: Vec::new(),
             endless: None,
             event_time: None,
+            typed: Vec::new(),
             broken: false,
         }
     }

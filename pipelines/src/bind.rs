@@ -134,7 +134,9 @@ impl Edges for RealEdges<'_> {
         }
         let follow = plan.follow && !self.once;
         let format = formats::text(plan);
-        let request = SourceRequest { args: &args, around: &self.around, follow, format: &format };
+        let columns = columns_of(plan);
+        let request =
+            SourceRequest { args: &args, around: &self.around, follow, format: &format, columns: columns.as_deref() };
         open_source(&place.connector, request)
             .map_err(|error| BindError::Connector { place: place.text.clone(), error })
     }
@@ -152,6 +154,12 @@ impl Edges for RealEdges<'_> {
             SinkRequest { args: &args, around: &self.around, pipeline, step, write, schema, keys, endless, csv };
         open_sink(connector, request).map_err(|error| BindError::Connector { place: place.text.clone(), error })
     }
+}
+
+/// What is read of a source that has columns. A contract that allows no others has to see all of them.
+fn columns_of(source: &SourcePlan) -> Option<Vec<String>> {
+    let all = source.reject_unknown || source.evolves || source.whole_record;
+    (!all).then(|| source.fields.iter().map(|field| field.name.clone()).collect())
 }
 
 /// Makes the graph of a plan, with its source and sinks.

@@ -16,6 +16,7 @@ pub mod render;
 pub mod run_failure;
 pub mod sample;
 pub mod secrets;
+pub mod shapes;
 pub mod source_file;
 pub mod supervision;
 pub mod task;

@@ -38,7 +38,8 @@ pub enum SampleError {
 /// The first records, in the order of the files; `most` of them or some more.
 pub fn read(args: &Args, folder: &Path, format: &TextFormat, most: usize) -> Result<Records, SampleError> {
     let around = Surroundings::folder(folder);
-    let mut source = open_source("file", SourceRequest { args, around: &around, follow: false, format })?;
+    let mut source =
+        open_source("file", SourceRequest { args, around: &around, follow: false, format, columns: None })?;
     source.open(&Cursors::new(), NO_TIME)?;
     let mut records = Records::default();
     while records.bytes.len() < most {

@@ -15,7 +15,7 @@ use syncline_dsl::{
 };
 use syncline_syntax::{Diagnostic, Severity, render};
 
-use crate::{bind, command::Format, outcome::Failure, sample};
+use crate::{bind, command::Format, outcome::Failure, sample, shapes};
 
 /// Records of a file that `check` looks at: enough to meet every field of ordinary data, little enough to cost nothing.
 const SAMPLE_RECORDS: usize = 1000;
@@ -53,8 +53,13 @@ impl SourceFile {
     /// Compiles, with a look at the first records of files that its pipelines read, and at the tables that they write.
     pub fn compile(&self) -> Checked {
         let catalog = catalog();
-        let checked = compile(&self.text, &catalog, &Samples::default());
-        let samples = self.samples(&checked.plan.pipelines);
+        let mut samples = Samples::default();
+        let mut checked = compile(&self.text, &catalog, &samples);
+        samples.shapes = shapes::of(&checked.typed, &self.folder());
+        if !samples.shapes.is_empty() {
+            checked = compile(&self.text, &catalog, &samples);
+        }
+        samples = Samples { shapes: samples.shapes, ..self.samples(&checked.plan.pipelines) };
         match samples.by_pipeline.is_empty() && samples.tables.is_empty() {
             true => checked,
             false => compile(&self.text, &catalog, &samples),
@@ -102,7 +107,7 @@ impl SourceFile {
                 }
             }
         }
-        Samples { by_pipeline, tables: pipelines.iter().flat_map(|plan| self.tables(plan)).collect() }
+        Samples { by_pipeline, tables: pipelines.iter().flat_map(|plan| self.tables(plan)).collect(), ..Samples::default() }
     }
 
     /// The columns of the tables that are there, by the steps that write to them.
@@ -148,6 +153,7 @@ pub fn catalog() -> Catalog {
             endless: !source.bounded,
             follow: source.follow,
             formats: words(source.formats),
+            typed: source.formats.is_empty(),
         }),
         sink: connector.sink.map(|sink| SinkFacts {
             insert: sink.writes.insert,

@@ -17,7 +17,7 @@ mod source;
 mod source_tests;
 mod tail;
 
-pub(crate) use find::{OPTIONS, pattern};
+pub(crate) use find::{Found, OPTIONS, Wanted, pattern};
 #[cfg(test)]
 pub(crate) use sink::text_parts;
 pub(crate) use sink::{as_folder, is_folder, sink};

@@ -9,11 +9,13 @@ mod source;
 mod stream;
 #[cfg(test)]
 mod tests;
-mod wait;
+pub(crate) mod wait;
 
+pub(crate) use bucket::io_error;
 pub use bucket::{Bucket, Kind};
 pub use shelf::BucketShelf;
 pub use source::ObjectSource;
+pub(crate) use source::{found, tag};
 
 use crate::spec::{Argument, ArgumentKind, Callable};
 

@@ -77,36 +77,8 @@ impl ObjectSource {
         self.bucket.place(&self.wanted)
     }
 
-    fn ask<T: Send + 'static>(
-        &self,
-        request: impl Future<Output = object_store::Result<T>> + Send + 'static,
-    ) -> Result<object_store::Result<T>, SourceError> {
-        wait(request).map_err(|error| SourceError::Again { what: self.place(), detail: error.to_string() })
-    }
-
-    /// The objects that are meant, by key.
     fn found(&self) -> Result<Vec<ObjectMeta>, SourceError> {
-        let place = self.place();
-        let unreadable = |detail: String| SourceError::Unreadable { what: place.clone(), detail };
-        if self.wanted.is_empty() || self.wanted.ends_with('/') {
-            return Err(unreadable(format!("is a folder; `{place}*.ndjson` would read the objects in it")));
-        }
-        let store = self.bucket.store.clone();
-        let Some(special) = self.wanted.find(['*', '?', '[']) else {
-            let key = Path::parse(&self.wanted).map_err(|error| unreadable(error.to_string()))?;
-            let answer = self.ask(async move { store.head(&key).await })?;
-            return answer.map(|object| vec![object]).map_err(|error| source_error(&place, &error));
-        };
-        // Everything below the last folder before the first special character.
-        let folder = self.wanted[..special].rfind('/').map_or("", |end| &self.wanted[..end]);
-        let prefix = (!folder.is_empty()).then(|| Path::parse(folder)).transpose();
-        let prefix = prefix.map_err(|error| unreadable(error.to_string()))?;
-        let listed = self.ask(async move { list(&*store, prefix.as_ref()).await })?;
-        let mut found = listed.map_err(|error| source_error(&place, &error))?;
-        let pattern = Pattern::new(&self.wanted).map_err(|error| unreadable(error.msg.to_owned()))?;
-        found.retain(|object| pattern.matches_with(object.location.as_ref(), crate::file::OPTIONS));
-        found.sort_by(|one, other| one.location.cmp(&other.location));
-        Ok(found)
+        found(&self.bucket, &self.wanted)
     }
 
     /// Adds the objects that are new, and sees that those which were begun are still what they were.
@@ -139,6 +111,32 @@ impl ObjectSource {
     }
 }
 
+/// The objects that are meant, by key.
+pub(crate) fn found(bucket: &Bucket, wanted: &str) -> Result<Vec<ObjectMeta>, SourceError> {
+    let place = bucket.place(wanted);
+    let unreadable = |detail: String| SourceError::Unreadable { what: place.clone(), detail };
+    let again = |error: std::io::Error| SourceError::Again { what: place.clone(), detail: error.to_string() };
+    if wanted.is_empty() || wanted.ends_with('/') {
+        return Err(unreadable(format!("is a folder; `{place}*.ndjson` would read the objects in it")));
+    }
+    let store = bucket.store.clone();
+    let Some(special) = wanted.find(['*', '?', '[']) else {
+        let key = Path::parse(wanted).map_err(|error| unreadable(error.to_string()))?;
+        let answer = wait(async move { store.head(&key).await }).map_err(again)?;
+        return answer.map(|object| vec![object]).map_err(|error| source_error(&place, &error));
+    };
+    // Everything below the last folder before the first special character.
+    let folder = wanted[..special].rfind('/').map_or("", |end| &wanted[..end]);
+    let prefix = (!folder.is_empty()).then(|| Path::parse(folder)).transpose();
+    let prefix = prefix.map_err(|error| unreadable(error.to_string()))?;
+    let listed = wait(async move { list(&*store, prefix.as_ref()).await }).map_err(again)?;
+    let mut found = listed.map_err(|error| source_error(&place, &error))?;
+    let pattern = Pattern::new(wanted).map_err(|error| unreadable(error.msg.to_owned()))?;
+    found.retain(|object| pattern.matches_with(object.location.as_ref(), crate::file::OPTIONS));
+    found.sort_by(|one, other| one.location.cmp(&other.location));
+    Ok(found)
+}
+
 /// All objects below a prefix. The stream of the store is read to its end: memory of a few hundred bytes an object.
 pub(super) async fn list(
     store: &dyn object_store::ObjectStore,
@@ -148,7 +146,8 @@ pub(super) async fn list(
     store.list(prefix).try_collect().await
 }
 
-fn tag(object: &ObjectMeta) -> Option<String> {
+/// What tells an object from another of its name.
+pub(crate) fn tag(object: &ObjectMeta) -> Option<String> {
     object.e_tag.clone().or_else(|| Some(object.last_modified.timestamp_micros().to_string()))
 }
 

@@ -1,4 +1,6 @@
-//! A folder of Parquet files.
+//! Parquet files.
+//!
+//! As a source they are typed columns: see [`crate::typed`]. As a sink:
 //!
 //! Parquet cannot be appended to and has its index at the end, so rows wait in a hidden file of Arrow's stream format, which can be
 //! cut back to any message. When a part is full it is rewritten as Parquet, in one go, and shown when that checkpoint is committed.
@@ -9,8 +11,10 @@ mod rows;
 mod sink;
 #[cfg(test)]
 mod sink_tests;
+mod source;
 
 pub(crate) use sink::sink;
+pub use source::ParquetFiles;
 
 use crate::{
     objects::STORE,
@@ -24,7 +28,7 @@ pub(crate) const ARGUMENTS: &[Argument] = &[
         kind: ArgumentKind::Text,
         required: true,
         positional: true,
-        help: "The folder to write to, taken from the pipeline file's folder.",
+        help: "As a source a file, a pattern or a folder, as a sink a folder; taken from the pipeline file's folder, or an address.",
         example: "'out/orders/'",
     },
     STORE,

@@ -113,7 +113,7 @@ fn rewrite(working: &Path, finished: &Path) -> Result<(), ParquetError> {
 }
 
 /// The system's error behind one of Parquet or Arrow.
-fn io_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+pub fn io_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
     let direct = error.downcast_ref::<io::Error>();
     let external = || match error.downcast_ref::<ParquetError>()? {
         ParquetError::External(inner) => io_error(inner.as_ref()),

@@ -8,6 +8,7 @@ use super::{listed, with_nearest};
 use crate::{
     catalog::{Catalog, ConnectorFacts},
     explain::slug,
+    plan::FieldPlan,
 };
 
 fn not_yet(title: impl Into<String>, span: Span, label: impl Into<String>) -> Diagnostic {
@@ -67,6 +68,24 @@ pub(crate) fn follow_packed(follow: Span, place: Span) -> Diagnostic {
         .at(follow, "waits for what is written later")
         .also(place, "is compressed: it is written once, and as a whole")
         .fix("leave it out", vec![Edit::delete(follow)])
+}
+
+/// A source that says its own columns, and cannot be asked.
+pub(crate) fn columns_unknown(span: Span, why: &str) -> Diagnostic {
+    Diagnostic::error(slug::COLUMNS_UNKNOWN, "the columns of this source are not known")
+        .at(span, why)
+        .help("make it readable where this file is checked")
+        .help("or say them: SCHEMA trip (id BIGINT, fare DECIMAL(12, 2)), and FROM … SCHEMA trip")
+}
+
+pub(crate) fn strange_column(span: Span, (name, kind): &(String, String), fields: &[FieldPlan]) -> Diagnostic {
+    let wanted: Vec<String> = fields.iter().take(4).map(|field| format!("{} {}", field.name, field.kind.0)).collect();
+    Diagnostic::error(slug::COLUMNS_UNKNOWN, format!("{name} has a type that no column can have here"))
+        .at(span, format!("{name} is {kind}"))
+        .help(format!(
+            "name the columns that you want: SCHEMA wanted DISCARD ({}), and FROM … SCHEMA wanted",
+            wanted.join(", ")
+        ))
 }
 
 pub(crate) fn no_such_format(name: &Ident, formats: &[String]) -> Diagnostic {

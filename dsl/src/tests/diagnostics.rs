@@ -218,7 +218,7 @@ error: there is no source called fle
 1 │ PIPELINE orders AS FROM fle('a.ndjson') |> INSERT INTO stdout();
   │                         ━━━ file?
   ╰╴
-help: sources: file, http
+help: sources: file, http, parquet
 help: write file
   ╭╴
 1 │ PIPELINE orders AS FROM file('a.ndjson') |> INSERT INTO stdout();

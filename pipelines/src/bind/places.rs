@@ -98,9 +98,16 @@ fn feedback(members: &[Member<'_>], written: &[Written<'_>], secrets: &Secrets<'
     }
     let reads =
         members.iter().flat_map(|(plan, folder)| plan.sources().into_iter().map(move |source| (plan, folder, source)));
-    for (plan, folder, source) in reads.filter(|(.., source)| source.place.connector == "file") {
+    for (plan, folder, source) in
+        reads.filter(|(.., source)| ["file", "parquet"].contains(&source.place.connector.as_str()))
+    {
         let place = &source.place;
-        let Some(wanted) = first_text(place, secrets).and_then(|path| Wanted::of(&folder.join(path))) else { continue };
+        let path = first_text(place, secrets).map(|path| match path.ends_with('/') {
+            // What a folder means to a source whose files have one ending.
+            true => format!("{path}*.{}", place.connector),
+            false => path,
+        });
+        let Some(wanted) = path.and_then(|path| Wanted::of(&folder.join(path))) else { continue };
         let sinks: Vec<&Written<'_>> = match &wanted {
             Wanted::File(file) => by_file.get(file.as_path()).cloned().unwrap_or_default(),
             // Names in order: those below a folder lie together.

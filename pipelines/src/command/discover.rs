@@ -107,7 +107,7 @@ fn look(source: &SourcePlan, most: u64, common: &Common) -> Result<Found, Failur
         .map_err(|error| Failure::of_line(Exit::Usage, "cannot-bind", &error.to_string()))?;
     let format = formats::text(source);
     let around = Surroundings::default();
-    let request = SourceRequest { args: &args, around: &around, follow: false, format: &format };
+    let request = SourceRequest { args: &args, around: &around, follow: false, format: &format, columns: None };
     let unreadable = |error: &dyn std::fmt::Display| Failure::environment("source-unreadable", error.to_string());
     let mut input = open_source(&source.place.connector, request).map_err(|error| {
         Failure::usage("cannot-look", error.to_string()).help("files, addresses and object stores can be looked at")

@@ -1,0 +1,319 @@
+//! Files that say what their columns are: Parquet, Arrow. Read as typed columns, only those that are wanted, a slice at a time.
+//!
+//! Every file is a partition, named as the pipeline would write it; a place in it is a row, from 1. Such a file is written once, as a
+//! whole: one that is another under its name, or is gone before it was read to its end, is told. Rows have one time per file, the
+//! instant at which it was first met, kept in its cursor. So a redo gives the same rows.
+
+pub mod columns;
+mod places;
+pub mod ranges;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{RecordBatch, RecordBatchOptions},
+    buffer::Buffer,
+    datatypes::{Field, Schema, SchemaRef},
+    error::ArrowError,
+};
+use serde::{Deserialize, Serialize};
+use syncline_engine::source::{Cursors, Polled, Progress, Rows, Source, SourceError};
+use syncline_functions::JsonWriter;
+use syncline_record::{Headers, Micros, Origin, Partition, batch::RowTexts};
+
+use crate::spec::{Arguments, ConnectorError, Surroundings};
+use places::{Entry, Places};
+use ranges::Ranges;
+
+/// Rows of a poll. Typed columns cost little each, so more of them than of text share what a batch costs.
+pub const ROWS: usize = 4096;
+
+/// Why a file cannot be read on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It may pass: the bytes could not be had.
+    Again(String),
+    /// It is no such file, or a damaged one.
+    Broken(String),
+}
+
+impl From<std::io::Error> for Trouble {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => Self::Broken(error.to_string()),
+            _ => Self::Again(crate::system_words(&error)),
+        }
+    }
+}
+
+/// Rows of a file, in its order.
+pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch, Trouble>> + Send>;
+
+/// A kind of file.
+pub trait FileKind: Send + Sync {
+    /// What such files end in, where a folder is named.
+    fn extension(&self) -> &'static str;
+
+    /// The columns that a file has, as it says itself.
+    fn schema(&self, bytes: &Arc<dyn Ranges>) -> Result<SchemaRef, Trouble>;
+
+    /// The rows after the first `from`. `columns`: only these, as far as the file has them; else all.
+    fn read(&self, bytes: &Arc<dyn Ranges>, columns: Option<&[String]>, from: u64) -> Result<Batches, Trouble>;
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Cursor {
+    name: String,
+    /// What tells this file from another of its name.
+    tag: String,
+    size: u64,
+    /// The one instant that the rows of this file have as their time.
+    time: Micros,
+    /// Rows that were given.
+    row: u64,
+    /// All of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    ended: bool,
+}
+
+/// A column as it is declared here; or name and type of one that has no such type.
+pub type Column = Result<Field, (String, String)>;
+
+pub struct TypedSource {
+    places: Places,
+    kind: Arc<dyn FileKind>,
+    columns: Option<Vec<String>>,
+    files: Vec<Reading>,
+    turn: usize,
+    skipped: u64,
+}
+
+/// One file on its way.
+struct Reading {
+    cursor: Cursor,
+    open: Option<Open>,
+    /// Bytes of it that were read, as far as rows tell.
+    done: u64,
+}
+
+struct Open {
+    batches: Batches,
+    /// What comes next, when that was looked at: whether rows are the last is said together with them.
+    next: Option<Result<RecordBatch, Trouble>>,
+    ranges: Arc<dyn Ranges>,
+}
+
+impl TypedSource {
+    pub fn new(
+        written: &str,
+        arguments: &Arguments,
+        around: &Surroundings,
+        kind: Arc<dyn FileKind>,
+        columns: Option<Vec<String>>,
+    ) -> Result<Self, ConnectorError> {
+        let places = Places::new(written, kind.extension(), arguments, around)?;
+        Ok(Self { places, kind, columns, files: Vec::new(), turn: 0, skipped: 0 })
+    }
+
+    /// The columns of the first file.
+    pub fn shape(&self) -> Result<Vec<Column>, SourceError> {
+        let entries = self.places.entries()?;
+        let Some(first) = entries.first() else { return Err(self.no_match()) };
+        let ranges = self.places.open(first)?;
+        let schema = self.kind.schema(&ranges).map_err(|trouble| told(&first.name, trouble))?;
+        Ok(schema.fields().iter().map(|field| columns::ours(field)).collect())
+    }
+
+    fn no_match(&self) -> SourceError {
+        SourceError::Unreadable { what: self.places.written(), detail: self.places.nothing().to_owned() }
+    }
+}
+
+fn told(what: &str, trouble: Trouble) -> SourceError {
+    let what = what.to_owned();
+    match trouble {
+        Trouble::Again(detail) => SourceError::Again { what, detail },
+        Trouble::Broken(detail) => SourceError::Unreadable { what, detail },
+    }
+}
+
+impl Cursor {
+    fn of(entry: &Entry, time: Micros) -> Self {
+        Self { name: entry.name.clone(), tag: entry.tag.clone(), size: entry.size, time, row: 0, ended: false }
+    }
+
+    fn still(&self, there: Option<&Entry>) -> Result<(), SourceError> {
+        let detail = match there {
+            Some(entry) if entry.tag == self.tag && entry.size == self.size => return Ok(()),
+            None if self.ended => return Ok(()),
+            Some(_) => {
+                "is not the file that was read before; run with --fresh to read everything again, or give the new file a name of \
+                 its own"
+            }
+            None => "was removed before it was read to its end; bring it back, or run with --fresh",
+        };
+        Err(SourceError::Changed { what: self.name.clone(), detail: detail.to_owned() })
+    }
+}
+
+impl Source for TypedSource {
+    fn open(&mut self, cursors: &Cursors, now: Micros) -> Result<(), SourceError> {
+        (self.files, self.turn) = (Vec::new(), 0);
+        let entries = match self.places.entries() {
+            // A file that was read and taken away is no trouble.
+            Err(SourceError::Unreadable { .. }) if !cursors.is_empty() => Vec::new(),
+            entries => entries?,
+        };
+        if entries.is_empty() && cursors.is_empty() {
+            return Err(self.no_match());
+        }
+        for (partition, value) in cursors {
+            let cursor: Cursor = serde_json::from_value(value.clone()).map_err(|error| SourceError::Changed {
+                what: partition.clone(),
+                detail: format!("the cursor cannot be read ({error}); run with --fresh to read everything again"),
+            })?;
+            cursor.still(entries.iter().find(|entry| entry.name == cursor.name))?;
+            self.files.push(Reading::at(cursor));
+        }
+        for entry in entries {
+            if !self.files.iter().any(|file| file.cursor.name == entry.name) {
+                self.files.push(Reading::at(Cursor::of(&entry, now)));
+            }
+        }
+        self.files.sort_by(|one, other| one.cursor.name.cmp(&other.cursor.name));
+        self.skipped = self.files.iter().map(|file| file.done).sum();
+        Ok(())
+    }
+
+    fn poll(&mut self, _now: Micros) -> Result<Polled, SourceError> {
+        while let Some(file) = self.files.get_mut(self.turn) {
+            let next = match file.cursor.ended {
+                true => None,
+                false => file.next(&self.places, &*self.kind, self.columns.as_deref())?,
+            };
+            match next {
+                Some(rows) => return Ok(Polled::Rows(rows)),
+                None => {
+                    file.open = None;
+                    (file.cursor.ended, file.done) = (true, file.cursor.size);
+                    self.turn += 1;
+                }
+            }
+        }
+        Ok(Polled::Ended)
+    }
+
+    fn bounded(&self) -> bool {
+        true
+    }
+
+    fn progress(&self) -> Progress {
+        let total = self.files.iter().map(|file| file.cursor.size).sum();
+        let done = self.files.iter().map(|file| file.done).sum();
+        Progress { done, total: Some(total), skipped: self.skipped }
+    }
+
+    fn partitions(&self) -> Vec<Partition> {
+        let open = self.files.iter().filter(|file| !file.cursor.ended);
+        open.map(|file| Partition::new(file.cursor.name.as_str(), 0)).collect()
+    }
+}
+
+impl Reading {
+    fn at(cursor: Cursor) -> Self {
+        let done = if cursor.ended { cursor.size } else { 0 };
+        Self { cursor, open: None, done }
+    }
+
+    /// The next rows; None when there are none any more.
+    fn next(
+        &mut self,
+        places: &Places,
+        kind: &dyn FileKind,
+        columns: Option<&[String]>,
+    ) -> Result<Option<Rows>, SourceError> {
+        let open = match &mut self.open {
+            Some(open) => open,
+            none => {
+                let ranges = places.open(&Entry::known(&self.cursor.name, self.cursor.size))?;
+                let batches = kind.read(&ranges, columns, self.cursor.row);
+                let batches = batches.map_err(|trouble| told(&self.cursor.name, trouble))?;
+                none.insert(Open { batches, next: None, ranges })
+            }
+        };
+        let Some((batch, last)) = open.slice().map_err(|trouble| told(&self.cursor.name, trouble))? else {
+            return Ok(None);
+        };
+        self.done = open.ranges.reached().min(self.cursor.size);
+        let first = self.cursor.row;
+        self.cursor.row += batch.num_rows() as u64;
+        self.cursor.ended = last;
+        let columns = columns::taken(&batch)
+            .map_err(|error| told(&self.cursor.name, Trouble::Broken(format!("row {}: {error}", first + 1))))?;
+        let partition = Partition::new(self.cursor.name.as_str(), 0);
+        // A cursor is numbers, text and booleans: it always has a JSON form.
+        let cursor = serde_json::to_value(&self.cursor).unwrap_or_default();
+        Ok(Some(rows(partition, first, self.cursor.time, columns, cursor)))
+    }
+}
+
+impl Open {
+    /// At most [`ROWS`] rows, and whether they are the last.
+    fn slice(&mut self) -> Result<Option<(RecordBatch, bool)>, Trouble> {
+        let Some(batch) = self.next.take().or_else(|| self.whole()) else { return Ok(None) };
+        let batch = batch?;
+        if batch.num_rows() > ROWS {
+            self.next = Some(Ok(batch.slice(ROWS, batch.num_rows() - ROWS)));
+            return Ok(Some((batch.slice(0, ROWS), false)));
+        }
+        self.next = self.whole();
+        Ok(Some((batch, self.next.is_none())))
+    }
+
+    /// The next batch with rows.
+    fn whole(&mut self) -> Option<Result<RecordBatch, Trouble>> {
+        self.batches.by_ref().find(|batch| !matches!(batch, Ok(batch) if batch.num_rows() == 0))
+    }
+}
+
+fn rows(partition: Partition, before: u64, time: Micros, columns: RecordBatch, cursor: serde_json::Value) -> Rows {
+    let count = columns.num_rows() as u64;
+    let origin = Origin {
+        partition,
+        payload: Buffer::from_vec(Vec::<u8>::new()),
+        spans: Vec::new(),
+        texts: Some(Arc::new(Typed(columns.clone()))),
+        names: None,
+        offsets: (before + 1..=before + count).collect(),
+        bytes: None,
+        times: vec![time; count as usize],
+        ingested_at: time.into(),
+        headers: Headers::Absent,
+        keys: None,
+    };
+    Rows { origin, columns: Some(columns), rejected: Vec::new(), cursor }
+}
+
+/// The columns that were read are the text of a row.
+#[derive(Debug)]
+struct Typed(RecordBatch);
+
+impl RowTexts for Typed {
+    fn text(&self, row: usize) -> Vec<u8> {
+        let mut text = vec![];
+        JsonWriter::new(&self.0.schema()).write_row(&self.0, row, &mut text);
+        text
+    }
+}
+
+/// A batch of these columns, which may be none.
+pub(crate) fn batch(
+    schema: Schema,
+    columns: Vec<arrow::array::ArrayRef>,
+    rows: usize,
+) -> Result<RecordBatch, ArrowError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::new(schema), columns, &options)
+}
