@@ -100,6 +100,22 @@ need_rust() {
     lack "Rust $found is older than $wanted, which the query engine needs" "$how"
 }
 
+# Other people's reader and writer of Parquet, Arrow and CSV, for the tests that compare: a wheel of its version in a folder of its own.
+PYARROW=26.0.1
+need_readers() {
+  export SYNCLINE_READERS=$cache/pyarrow-$PYARROW/bin/python
+  [ ! -x "$SYNCLINE_READERS" ] || return 0
+  need python3 python3
+  local folder=$cache/pyarrow-$PYARROW
+  rm -rf "$folder.part"
+  python3 -m venv "$folder.part" >/dev/null 2>&1 || { debian python3-venv && python3 -m venv "$folder.part" >/dev/null; } ||
+    lack "Python cannot make an environment" "install it (on Debian: apt-get install python3-venv)"
+  say "installing pyarrow $PYARROW"
+  "$folder.part/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: "pyarrow==$PYARROW" >&2 ||
+    lack "pyarrow $PYARROW cannot be installed" "see the message of pip above; afterwards the copy in $cache is used"
+  mv -T "$folder.part" "$folder" 2>/dev/null || rm -rf "$folder.part"
+}
+
 # An S3 server of other people's, for the tests of object stores. Built from the module of its version, which Go checks; kept in the cache.
 VERSITYGW=1.8.0
 need_versitygw() {

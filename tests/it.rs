@@ -25,6 +25,7 @@ mod readme;
 mod rooms;
 mod rows;
 mod surface;
+mod taxi;
 mod time;
 mod trouble;
 mod web;

@@ -7,6 +7,7 @@ pub mod conformance;
 pub mod file;
 pub mod http;
 pub mod ingest;
+pub mod ipc;
 pub mod log_source;
 pub mod objects;
 pub mod parquet;

@@ -15,11 +15,11 @@ use syncline_functions::csv::Dialect;
 use syncline_record::StepId;
 
 use crate::{
-    file, http, objects, parquet,
+    file, http, ipc, objects, parquet,
     records::TextFormat,
     spec::{Args, Argument, Arguments, ConnectorError, Surroundings},
     sqlite, stdout,
-    typed::{Column, FileKind, TypedSource},
+    typed::{Column, FileKind, Pruning, TypedSource, Wanted},
 };
 
 /// What a pipeline file can name after `FROM` and `INTO`.
@@ -84,6 +84,22 @@ impl Writes {
 }
 
 const CONNECTORS: &[Connector] = &[
+    Connector {
+        name: "arrow",
+        help: "Arrow files and streams. As a source: one file, a pattern, or a folder; as a sink: a folder of files, which appear when they are full, when their time is up, or at the end.",
+        source: Some(SourceAbility { bounded: true, follow: false, formats: &[] }),
+        sink: Some(SinkAbility {
+            kind: SinkKind::Staged,
+            writes: Writes::INSERT,
+            delivery: Delivery::ExactlyOnce,
+            needs_columns: true,
+            endless_ok: true,
+            formats: &[],
+        }),
+        keyed: false,
+        arguments: parquet::ARGUMENTS,
+        example: "FROM arrow('in/*.arrow')",
+    },
     Connector {
         name: "file",
         help: "Records in files: lines of JSON, or CSV. As a source: one file, or a pattern; as a sink: a folder of parts, or one file that appears when all is written.",
@@ -179,6 +195,8 @@ pub struct SourceRequest<'a> {
     pub format: &'a TextFormat,
     /// Of a source that has columns: those that are read; else all.
     pub columns: Option<&'a [String]>,
+    /// And what need not be read.
+    pub pruning: Option<&'a Arc<Pruning>>,
 }
 
 /// A source, not opened yet.
@@ -221,20 +239,22 @@ pub fn open_lookup(
 fn kind_of(name: &str) -> Option<Arc<dyn FileKind>> {
     match name {
         "parquet" => Some(Arc::new(parquet::ParquetFiles)),
+        "arrow" => Some(Arc::new(ipc::ArrowFiles)),
         _ => None,
     }
 }
 
 fn typed_source(name: &str, arguments: &Arguments, request: SourceRequest) -> Result<TypedSource, ConnectorError> {
     let kind = kind_of(name).ok_or_else(|| ConnectorError::NotASource { name: name.to_owned() })?;
-    let columns = request.columns.map(<[String]>::to_vec);
-    TypedSource::new(arguments.text("path"), arguments, request.around, kind, columns)
+    let wanted = Wanted { columns: request.columns.map(<[String]>::to_vec), pruning: request.pruning.cloned() };
+    TypedSource::new(arguments.text("path"), arguments, request.around, kind, wanted)
 }
 
 /// The columns of a source that says them itself, as [`TypedSource::shape`] gives them. This looks at its first file.
 pub fn shape(name: &str, args: &Args, around: &Surroundings) -> Result<Vec<Column>, ShapeError> {
     let arguments = Arguments::checked(connector(name)?, args)?;
-    let request = SourceRequest { args, around, follow: false, format: &TextFormat::Json, columns: None };
+    let request =
+        SourceRequest { args, around, follow: false, format: &TextFormat::Json, columns: None, pruning: None };
     Ok(typed_source(name, &arguments, request)?.shape()?)
 }
 
@@ -269,7 +289,8 @@ pub fn open_sink(name: &str, request: SinkRequest) -> Result<Sink, ConnectorErro
     let arguments = checked(name, &request)?;
     match name {
         "file" => Ok(Sink::Staged(file::sink(&arguments, &request)?)),
-        "parquet" => Ok(Sink::Staged(parquet::sink(&arguments, &request)?)),
+        "parquet" => Ok(Sink::Staged(parquet::sink(parquet::Parts::Parquet, &arguments, &request)?)),
+        "arrow" => Ok(Sink::Staged(parquet::sink(parquet::Parts::Arrow, &arguments, &request)?)),
         "sqlite" => Ok(Sink::Outbox(Box::new(sqlite::SqliteSink::new(&arguments, &request)?))),
         "stdout" => Ok(Sink::Outbox(Box::new(stdout::StdoutSink::new(&request.schema)))),
         _ => Err(ConnectorError::NotASink { name: name.to_owned() }),
@@ -290,7 +311,8 @@ pub fn check_sink(name: &str, request: &SinkRequest) -> Result<(), ConnectorErro
     let arguments = checked(name, request)?;
     match name {
         "file" => file::sink(&arguments, request).map(drop),
-        "parquet" => parquet::sink(&arguments, request).map(drop),
+        "parquet" => parquet::sink(parquet::Parts::Parquet, &arguments, request).map(drop),
+        "arrow" => parquet::sink(parquet::Parts::Arrow, &arguments, request).map(drop),
         "sqlite" => sqlite::SqliteSink::new(&arguments, request).map(drop),
         _ => Ok(()),
     }

@@ -362,7 +362,14 @@ mod tests {
     fn what_is_no_source_is_named() {
         let open = |name| {
             let (args, around, format) = (Args::texts(&["x"]), Surroundings::default(), TextFormat::Json);
-            let request = SourceRequest { args: &args, around: &around, follow: false, format: &format, columns: None };
+            let request = SourceRequest {
+                args: &args,
+                around: &around,
+                follow: false,
+                format: &format,
+                columns: None,
+                pruning: None,
+            };
             open_source(name, request).err().map(|error| error.to_string())
         };
         assert_eq!(open("kafka"), Some("there is no connector `kafka`".to_owned()));

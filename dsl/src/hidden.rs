@@ -46,7 +46,8 @@ pub(crate) fn project(flow: &mut [Step], planner: &Planner) {
                 project(&mut arm.flow, planner);
             }),
             StepKind::Join(join) => {
-                let conditions = join.keys.iter().map(|(_, its)| its).chain(&join.residual);
+                let times = join.bound.iter().map(|bound| &bound.its);
+                let conditions = join.keys.iter().map(|(_, its)| its).chain(&join.residual).chain(times);
                 let read = conditions.flat_map(|sql| reads(sql, planner)).chain(join.columns.iter().cloned());
                 let of_table = format!("{}.", join.alias);
                 let read = read.filter_map(|name| name.strip_prefix(&of_table).map(str::to_owned)).collect();
@@ -78,7 +79,8 @@ fn read_before(step: &Step, mut needed: BTreeSet<String>, planner: &Planner) -> 
             let of_table = format!("{}.", join.alias);
             needed.extend(join.residual.iter().flat_map(|sql| reads(sql, planner)));
             needed.retain(|name| !name.starts_with(&of_table));
-            needed.extend(join.keys.iter().flat_map(|(own, _)| reads(own, planner)));
+            let times = join.bound.iter().map(|bound| &bound.own);
+            needed.extend(join.keys.iter().map(|(own, _)| own).chain(times).flat_map(|sql| reads(sql, planner)));
         }
         // They are hashed or written as a whole.
         StepKind::Sink(_) | StepKind::Union { .. } => needed.extend(visible()),

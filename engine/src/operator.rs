@@ -193,6 +193,14 @@ impl Output {
         self.enter(batch, rows, fate, reason);
     }
 
+    /// Rows that never came, since the source knew that this step would filter them.
+    pub fn left_out(&mut self, partition: Partition, offsets: std::ops::Range<u64>) {
+        self.books.count(Fate::Filtered, offsets.end - offsets.start);
+        let (step, reason) = (self.step.clone(), Arc::from("filtered"));
+        let offsets = offsets.collect();
+        self.ledger.push(LedgerEntry { step, fate: Fate::Filtered, reason, partition, offsets });
+    }
+
     /// Rows of `batch` that failed: each becomes a dead letter with its original bytes.
     pub fn dead(&mut self, batch: &Batch, failures: &[RowFailure]) {
         let ids = batch.row_ids();

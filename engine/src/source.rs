@@ -46,11 +46,25 @@ pub struct Rejected {
     pub reason: Reason,
 }
 
+/// Rows of one partition that were not read. Only a source that was told what its first step is, a `WHERE`, and of whose rows none can
+/// be dead before it, leaves rows out; the books count them as if they had come.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeftOut {
+    pub partition: Partition,
+    /// Offset of the first of them; they follow one another.
+    pub first: u64,
+    pub rows: u64,
+    /// Where to go on after them.
+    pub cursor: Value,
+}
+
 // One per poll of a thousand rows: a box would save nothing.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum Polled {
     Rows(Rows),
+    /// Rows that the first step would filter, every one of them, as the source knows without reading them.
+    LeftOut(LeftOut),
     /// Nothing now; ask again soon.
     Idle,
     /// Nothing any more: a bounded source is at its end.

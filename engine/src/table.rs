@@ -155,6 +155,8 @@ impl TableInput {
         loop {
             let rows = match self.source.poll(now)? {
                 Polled::Rows(rows) => rows,
+                // Only the source of a WHERE is told of it.
+                Polled::LeftOut(_) => continue,
                 Polled::Idle => {
                     std::thread::yield_now();
                     continue;

@@ -8,6 +8,7 @@ mod flow;
 pub mod formats;
 mod inputs;
 pub mod places;
+mod pruning;
 mod values;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -15,6 +16,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use arrow::datatypes::Field;
 use syncline_connectors::{
     ConnectorError, LogSource, SinkRequest, SourceRequest, Surroundings, open_lookup, open_sink, open_source,
+    typed::Pruning,
 };
 use syncline_dsl::plan::{Plan, SourcePlan};
 use syncline_engine::{
@@ -69,6 +71,12 @@ pub trait Edges {
     fn lookup(&self, _plan: &SourcePlan, _columns: &[String]) -> Result<Option<Box<dyn KeyedReader>>, BindError> {
         Ok(None)
     }
+
+    /// The same of the source that a `WHERE` follows, which need not give what that filters.
+    fn pruned(&self, plan: &SourcePlan, _pruning: Option<Arc<Pruning>>) -> Result<Box<dyn Source>, BindError> {
+        self.source(plan)
+    }
+
     fn sink(
         &self,
         connector: &str,
@@ -116,6 +124,10 @@ fn needed(store: &dyn StateStore, topic: &str, verified: bool) -> Result<Option<
 
 impl Edges for RealEdges<'_> {
     fn source(&self, plan: &SourcePlan) -> Result<Box<dyn Source>, BindError> {
+        self.pruned(plan, None)
+    }
+
+    fn pruned(&self, plan: &SourcePlan, pruning: Option<Arc<Pruning>>) -> Result<Box<dyn Source>, BindError> {
         let place = &plan.place;
         let args = arguments(place, self.secrets)?;
         if place.connector == "http" {
@@ -135,8 +147,14 @@ impl Edges for RealEdges<'_> {
         let follow = plan.follow && !self.once;
         let format = formats::text(plan);
         let columns = columns_of(plan);
-        let request =
-            SourceRequest { args: &args, around: &self.around, follow, format: &format, columns: columns.as_deref() };
+        let request = SourceRequest {
+            args: &args,
+            around: &self.around,
+            follow,
+            format: &format,
+            columns: columns.as_deref(),
+            pruning: pruning.as_ref(),
+        };
         open_source(&place.connector, request)
             .map_err(|error| BindError::Connector { place: place.text.clone(), error })
     }
@@ -174,7 +192,12 @@ pub fn bind(
     let mut flow = Flow::new(plan, planner, edges, endless);
     let first = flow.steps(&plan.flow, decode.schema(), flow::Branch::Main)?;
     let Flow { nodes, sinks, inputs: more, tables, lookups, .. } = flow;
-    let input = Input { step: input_step(0), source: edges.source(&plan.source)?, decode, first };
+    let input = Input {
+        step: input_step(0),
+        source: edges.pruned(&plan.source, pruning::pruning(plan, planner))?,
+        decode,
+        first,
+    };
     let inputs = std::iter::once(input).chain(more).collect();
     let job = JobSpec {
         pipeline: plan.pipeline.clone(),

@@ -38,8 +38,10 @@ pub enum SampleError {
 /// The first records, in the order of the files; `most` of them or some more.
 pub fn read(args: &Args, folder: &Path, format: &TextFormat, most: usize) -> Result<Records, SampleError> {
     let around = Surroundings::folder(folder);
-    let mut source =
-        open_source("file", SourceRequest { args, around: &around, follow: false, format, columns: None })?;
+    let mut source = open_source(
+        "file",
+        SourceRequest { args, around: &around, follow: false, format, columns: None, pruning: None },
+    )?;
     source.open(&Cursors::new(), NO_TIME)?;
     let mut records = Records::default();
     while records.bytes.len() < most {
@@ -49,7 +51,7 @@ pub fn read(args: &Args, folder: &Path, format: &TextFormat, most: usize) -> Res
                 records.bytes.extend((0..origin.rows()).map(|row| origin.bytes_of(row).into_owned()));
                 records.names = origin.names;
             }
-            Polled::Idle => {}
+            Polled::Idle | Polled::LeftOut(_) => {}
             Polled::Ended => break,
         }
     }

@@ -76,6 +76,7 @@ fn poll_some(source: &mut dyn Source, polls: usize, now: Micros, given: &mut Giv
                 idle = 0;
                 take(rows, given, cursors);
             }
+            Polled::LeftOut(left_out) => panic!("nobody told it to leave out {left_out:?}"),
             Polled::Idle if idle < PATIENCE => idle += 1,
             Polled::Idle => {
                 assert!(!source.bounded(), "a bounded source says idle where it is at its end");

@@ -162,8 +162,11 @@ fn files_that_end_and_files_that_are_followed() {
         let given = source::check(&|| {
             let around = Surroundings::folder(folder.path());
             let (args, format) = (Args::texts(&["*.ndjson"]), TextFormat::Json);
-            open_source("file", SourceRequest { args: &args, around: &around, follow, format: &format, columns: None })
-                .unwrap()
+            open_source(
+                "file",
+                SourceRequest { args: &args, around: &around, follow, format: &format, columns: None, pruning: None },
+            )
+            .unwrap()
         });
         let counts: Vec<(&str, usize)> = given.rows.iter().map(|(name, rows)| (name.as_str(), rows.len())).collect();
         assert_eq!(counts, [("a.ndjson", 5), ("b.ndjson", 5000 + last)]);

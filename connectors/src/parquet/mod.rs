@@ -13,7 +13,7 @@ mod sink;
 mod sink_tests;
 mod source;
 
-pub(crate) use sink::sink;
+pub(crate) use sink::{Parts, sink};
 pub use source::ParquetFiles;
 
 use crate::{

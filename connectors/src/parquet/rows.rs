@@ -14,16 +14,17 @@ use arrow::{
 use parquet::{arrow::ArrowWriter, errors::ParquetError};
 use syncline_functions::{is_json, json_texts};
 
+use super::sink::Parts;
 use crate::spec::ConnectorError;
 
 const UTC: &str = "UTC";
 
 /// The columns of the files. `schema`: the columns of the rows; hidden ones stay out.
-pub fn kept_schema(schema: &Schema) -> Result<SchemaRef, ConnectorError> {
+pub fn kept_schema(schema: &Schema, parts: Parts) -> Result<SchemaRef, ConnectorError> {
     let visible = schema.fields().iter().filter(|field| !field.name().starts_with("__"));
     let fields: Vec<FieldRef> = visible.map(|field| Arc::new(kept(field))).collect();
     for field in &fields {
-        if !can_keep(field) {
+        if parts == Parts::Parquet && !can_keep(field) {
             let (column, found) = (field.name().clone(), field.data_type().to_string());
             return Err(ConnectorError::CannotKeep { connector: "parquet".to_owned(), column, found });
         }

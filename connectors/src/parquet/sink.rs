@@ -3,7 +3,7 @@
 use std::{
     error::Error,
     fs::File,
-    io::{self, BufReader},
+    io::{self, BufReader, BufWriter},
     path::Path,
 };
 
@@ -11,7 +11,10 @@ use arrow::{
     array::RecordBatch,
     datatypes::SchemaRef,
     error::ArrowError,
-    ipc::{reader::StreamReader, writer::StreamWriter},
+    ipc::{
+        reader::StreamReader,
+        writer::{FileWriter, StreamWriter},
+    },
 };
 use parquet::{
     arrow::ArrowWriter,
@@ -36,26 +39,53 @@ use crate::{
 /// One row group, which is what readers split work by.
 const ROWS: u64 = 1_000_000;
 
-/// A staged sink of Parquet files.
-pub(crate) fn sink(arguments: &Arguments, request: &SinkRequest) -> Result<Box<dyn StagedSink>, ConnectorError> {
+/// What the parts of rows with types become when they are full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parts {
+    Parquet,
+    /// Arrow's file format.
+    Arrow,
+}
+
+impl Parts {
+    /// What their names end in, and the connector's name.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Parquet => "parquet",
+            Self::Arrow => "arrow",
+        }
+    }
+}
+
+/// A staged sink of files that say their columns.
+pub(crate) fn sink(
+    parts: Parts,
+    arguments: &Arguments,
+    request: &SinkRequest,
+) -> Result<Box<dyn StagedSink>, ConnectorError> {
+    let ending = parts.ending();
     let written = arguments.text("path");
     let path = request.around.path(written);
     // A name with an ending is meant as a file; one without is as good as a folder.
     if !is_folder(written, &path) && path.extension().is_some() {
         return Err(ConnectorError::NeedsFolder {
             path: written.to_owned(),
-            because: "Parquet files cannot be appended to",
+            because: match parts {
+                Parts::Parquet => "Parquet files cannot be appended to",
+                Parts::Arrow => "Arrow files cannot be appended to",
+            },
             fix: as_folder(written),
         });
     }
-    let schema = kept_schema(&request.schema)?;
-    let names = Names::Parts(PartNames::new(request.pipeline, request.step, "parquet"));
+    let schema = kept_schema(&request.schema, parts)?;
+    let names = Names::Parts(PartNames::new(request.pipeline, request.step, ending));
     let full = Full { rows: ROWS, ..Full::default() }.said(arguments)?;
-    Ok(Box::new(Staged::new(Target::of(written, names, arguments, request)?, full, ParquetParts { schema })))
+    Ok(Box::new(Staged::new(Target::of(written, names, arguments, request)?, full, ParquetParts { schema, parts })))
 }
 
 struct ParquetParts {
     schema: SchemaRef,
+    parts: Parts,
 }
 
 impl Format for ParquetParts {
@@ -88,7 +118,10 @@ impl Format for ParquetParts {
     }
 
     fn finish(&self, working: &Path, finished: &Path) -> Result<(), SinkError> {
-        let rewritten = rewrite(working, finished);
+        let rewritten = match self.parts {
+            Parts::Parquet => rewrite(working, finished),
+            Parts::Arrow => index(working, finished).map_err(ParquetError::from),
+        };
         rewritten.map_err(|error| {
             // Room for the next attempt; what remains is removed at the next start.
             let _ = remove(finished);
@@ -112,6 +145,18 @@ fn rewrite(working: &Path, finished: &Path) -> Result<(), ParquetError> {
     Ok(file.sync_all()?)
 }
 
+/// The same as one file of Arrow's file format.
+fn index(working: &Path, finished: &Path) -> Result<(), ArrowError> {
+    let reader = StreamReader::try_new(BufReader::new(File::open(working)?), None)?;
+    let mut writer = FileWriter::try_new(BufWriter::new(File::create(finished)?), &reader.schema())?;
+    for batch in reader {
+        writer.write(&batch?)?;
+    }
+    writer.finish()?;
+    let file = writer.into_inner()?.into_inner().map_err(|error| error.into_error())?;
+    Ok(file.sync_all()?)
+}
+
 /// The system's error behind one of Parquet or Arrow.
 pub fn io_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
     let direct = error.downcast_ref::<io::Error>();
@@ -128,5 +173,5 @@ pub fn io_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
 }
 
 fn never(operation: &str, error: ArrowError) -> SinkError {
-    SinkError::Never(format!("parquet: cannot {operation}: {error}"))
+    SinkError::Never(format!("cannot {operation}: {error}"))
 }

@@ -48,7 +48,7 @@ fn json_strings_are_kept_without_quotes_and_other_values_as_their_tokens() {
     let tokens = [Some("\"a\\\"b\""), Some("12345678901234567890"), Some("{\"x\": [1]}"), Some("true"), None];
     let column: ArrayRef = Arc::new(StringViewArray::from_iter(tokens));
     let rows = RecordBatch::try_new(Arc::new(Schema::new(vec![json_field("v")])), vec![column]).unwrap();
-    let schema = super::rows::kept_schema(&rows.schema()).unwrap();
+    let schema = super::rows::kept_schema(&rows.schema(), super::Parts::Parquet).unwrap();
     let kept = super::rows::kept_rows(&rows, &[0, 1, 2, 3, 4], &schema).unwrap();
     let texts: Vec<_> = arrow::array::AsArray::as_string::<i32>(kept.column(0)).iter().collect();
     assert_eq!(texts, [Some("a\"b"), Some("12345678901234567890"), Some("{\"x\": [1]}"), Some("true"), None]);

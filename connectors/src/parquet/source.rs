@@ -7,14 +7,20 @@ use bytes::Bytes;
 use parquet::{
     arrow::{
         ProjectionMask,
-        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
+        arrow_reader::{
+            ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, statistics::StatisticsConverter,
+        },
     },
     errors::ParquetError,
-    file::reader::{ChunkReader, Length},
+    file::{
+        reader::{ChunkReader, Length},
+        statistics::Statistics,
+    },
 };
 
 use crate::typed::{
-    Batches, FileKind, ROWS, Trouble,
+    FileKind, Piece, Pieces, ROWS, Trouble, Wanted,
+    pruning::Range,
     ranges::{Onward, Ranges},
 };
 
@@ -53,42 +59,72 @@ impl FileKind for ParquetFiles {
         Ok(footer(bytes)?.schema().clone())
     }
 
-    fn read(&self, bytes: &Arc<dyn Ranges>, columns: Option<&[String]>, from: u64) -> Result<Batches, Trouble> {
+    fn read(&self, bytes: &Arc<dyn Ranges>, wanted: &Wanted, from: u64) -> Result<Pieces, Trouble> {
         let footer = footer(bytes)?;
-        let (groups, skip) = behind(&footer, from);
-        let wanted = |field: &Field| columns.is_none_or(|columns| columns.contains(field.name()));
-        let roots: Vec<usize> = footer
-            .schema()
-            .fields()
-            .iter()
-            .enumerate()
-            .filter(|(_, field)| wanted(field))
-            .map(|(root, _)| root)
-            .collect();
+        let pruning = wanted.pruning.as_deref().filter(|pruning| pruning.fits(footer.schema()));
+        let mut stretches = Vec::new();
+        let mut before = 0;
+        for (group, metadata) in footer.metadata().row_groups().iter().enumerate() {
+            let rows = metadata.num_rows().max(0) as u64;
+            let skip = from.saturating_sub(before).min(rows);
+            before += rows;
+            if skip == rows {
+                continue;
+            }
+            let none = pruning.is_some_and(|pruning| pruning.none_passes(rows, |column| range(&footer, group, column)));
+            stretches.push(if none { Stretch::LeftOut(rows - skip) } else { Stretch::Group { group, skip } });
+        }
+        let wanted = |field: &Field| wanted.columns.as_ref().is_none_or(|columns| columns.contains(field.name()));
+        let fields = footer.schema().fields().iter().enumerate();
+        let roots: Vec<usize> = fields.filter(|(_, field)| wanted(field)).map(|(root, _)| root).collect();
         let mask = ProjectionMask::roots(footer.parquet_schema(), roots);
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(Chunks(bytes.clone()), footer)
-            .with_batch_size(ROWS)
-            .with_projection(mask)
-            .with_row_groups(groups)
-            .with_offset(skip)
-            .build()
-            .map_err(trouble)?;
-        Ok(Box::new(reader.map(|batch| batch.map_err(|error| trouble(error.into())))))
+        let bytes = bytes.clone();
+        let pieces = stretches.into_iter().flat_map(move |stretch| -> Pieces {
+            let (group, skip) = match stretch {
+                Stretch::LeftOut(rows) => return Box::new(std::iter::once(Ok(Piece::LeftOut(rows)))),
+                Stretch::Group { group, skip } => (group, skip),
+            };
+            let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(Chunks(bytes.clone()), footer.clone())
+                .with_batch_size(ROWS)
+                .with_projection(mask.clone())
+                .with_row_groups(vec![group])
+                .with_offset(skip as usize)
+                .build();
+            match reader {
+                Err(error) => Box::new(std::iter::once(Err(trouble(error)))),
+                Ok(reader) => {
+                    Box::new(reader.map(|batch| batch.map(Piece::Rows).map_err(|error| trouble(error.into()))))
+                }
+            }
+        });
+        Ok(Box::new(pieces))
     }
 }
 
-/// The row groups that hold what follows the first `from` rows, and how many rows of the first one come before.
-fn behind(footer: &ArrowReaderMetadata, from: u64) -> (Vec<usize>, usize) {
-    let groups = footer.metadata().row_groups();
-    let mut before = 0;
-    for (index, group) in groups.iter().enumerate() {
-        let rows = group.num_rows().max(0) as u64;
-        if from < before + rows {
-            return ((index..groups.len()).collect(), (from - before) as usize);
-        }
-        before += rows;
+/// A row group, or what is left out of one.
+enum Stretch {
+    Group { group: usize, skip: u64 },
+    LeftOut(u64),
+}
+
+/// What the footer knows of a column in a row group. Floats it does not know: NaN is in no statistics.
+fn range(footer: &ArrowReaderMetadata, group: usize, column: &str) -> Option<Range> {
+    let group = footer.metadata().row_group(group);
+    let field = footer.schema().field_with_name(column).ok()?;
+    if field.data_type().is_floating() || field.data_type().is_nested() {
+        return None;
     }
-    (Vec::new(), 0)
+    let converter = StatisticsConverter::try_new(column, footer.schema(), footer.parquet_schema()).ok()?;
+    let statistics = group.column(converter.parquet_column_index()?).statistics()?;
+    // Old writers compared signed where they should not have.
+    if statistics.is_min_max_deprecated() || matches!(statistics, Statistics::Int96(_)) {
+        return None;
+    }
+    Some(Range {
+        lowest: converter.row_group_mins([group]).ok(),
+        highest: converter.row_group_maxes([group]).ok(),
+        nulls: statistics.null_count_opt(),
+    })
 }
 
 fn footer(bytes: &Arc<dyn Ranges>) -> Result<ArrowReaderMetadata, Trouble> {

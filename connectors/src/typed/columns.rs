@@ -98,7 +98,8 @@ pub fn taken(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     batch(Schema::new(fields), columns, rows.num_rows())
 }
 
-fn column_of(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+/// One column in our type.
+pub fn column_of(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     use DataType::Timestamp;
     Ok(match column.data_type() {
         // An instant is UTC with any zone: only the label goes.

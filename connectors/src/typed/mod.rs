@@ -6,6 +6,7 @@
 
 pub mod columns;
 mod places;
+pub mod pruning;
 pub mod ranges;
 #[cfg(test)]
 mod tests;
@@ -19,12 +20,13 @@ use arrow::{
     error::ArrowError,
 };
 use serde::{Deserialize, Serialize};
-use syncline_engine::source::{Cursors, Polled, Progress, Rows, Source, SourceError};
+use syncline_engine::source::{Cursors, LeftOut, Polled, Progress, Rows, Source, SourceError};
 use syncline_functions::JsonWriter;
 use syncline_record::{Headers, Micros, Origin, Partition, batch::RowTexts};
 
 use crate::spec::{Arguments, ConnectorError, Surroundings};
 use places::{Entry, Places};
+pub use pruning::Pruning;
 use ranges::Ranges;
 
 /// Rows of a poll. Typed columns cost little each, so more of them than of text share what a batch costs.
@@ -42,14 +44,53 @@ pub enum Trouble {
 impl From<std::io::Error> for Trouble {
     fn from(error: std::io::Error) -> Self {
         match error.kind() {
-            std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => Self::Broken(error.to_string()),
+            std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput | std::io::ErrorKind::UnexpectedEof => Self::Broken(error.to_string()),
             _ => Self::Again(crate::system_words(&error)),
         }
     }
 }
 
-/// Rows of a file, in its order.
-pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch, Trouble>> + Send>;
+/// The next of a file, in its order.
+#[derive(Debug)]
+pub enum Piece {
+    Rows(RecordBatch),
+    /// So many rows that were not read.
+    LeftOut(u64),
+}
+
+impl Piece {
+    fn rows(&self) -> u64 {
+        match self {
+            Self::Rows(batch) => batch.num_rows() as u64,
+            Self::LeftOut(rows) => *rows,
+        }
+    }
+
+    /// The first `most` of its rows, and the others.
+    fn cut(self, most: u64) -> (Self, Option<Self>) {
+        if self.rows() <= most {
+            return (self, None);
+        }
+        match self {
+            Self::Rows(batch) => {
+                let (first, all) = (most as usize, batch.num_rows());
+                (Self::Rows(batch.slice(0, first)), Some(Self::Rows(batch.slice(first, all - first))))
+            }
+            Self::LeftOut(rows) => (Self::LeftOut(most), Some(Self::LeftOut(rows - most))),
+        }
+    }
+}
+
+pub type Pieces = Box<dyn Iterator<Item = Result<Piece, Trouble>> + Send>;
+
+/// What is read of every file.
+#[derive(Clone, Default)]
+pub struct Wanted {
+    /// Only these columns, as far as a file has them; else all.
+    pub columns: Option<Vec<String>>,
+    /// What need not be read.
+    pub pruning: Option<Arc<Pruning>>,
+}
 
 /// A kind of file.
 pub trait FileKind: Send + Sync {
@@ -59,8 +100,8 @@ pub trait FileKind: Send + Sync {
     /// The columns that a file has, as it says itself.
     fn schema(&self, bytes: &Arc<dyn Ranges>) -> Result<SchemaRef, Trouble>;
 
-    /// The rows after the first `from`. `columns`: only these, as far as the file has them; else all.
-    fn read(&self, bytes: &Arc<dyn Ranges>, columns: Option<&[String]>, from: u64) -> Result<Batches, Trouble>;
+    /// The rows after the first `from`.
+    fn read(&self, bytes: &Arc<dyn Ranges>, wanted: &Wanted, from: u64) -> Result<Pieces, Trouble>;
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,7 +125,7 @@ pub type Column = Result<Field, (String, String)>;
 pub struct TypedSource {
     places: Places,
     kind: Arc<dyn FileKind>,
-    columns: Option<Vec<String>>,
+    wanted: Wanted,
     files: Vec<Reading>,
     turn: usize,
     skipped: u64,
@@ -99,9 +140,9 @@ struct Reading {
 }
 
 struct Open {
-    batches: Batches,
+    pieces: Pieces,
     /// What comes next, when that was looked at: whether rows are the last is said together with them.
-    next: Option<Result<RecordBatch, Trouble>>,
+    next: Option<Result<Piece, Trouble>>,
     ranges: Arc<dyn Ranges>,
 }
 
@@ -111,10 +152,10 @@ impl TypedSource {
         arguments: &Arguments,
         around: &Surroundings,
         kind: Arc<dyn FileKind>,
-        columns: Option<Vec<String>>,
+        wanted: Wanted,
     ) -> Result<Self, ConnectorError> {
         let places = Places::new(written, kind.extension(), arguments, around)?;
-        Ok(Self { places, kind, columns, files: Vec::new(), turn: 0, skipped: 0 })
+        Ok(Self { places, kind, wanted, files: Vec::new(), turn: 0, skipped: 0 })
     }
 
     /// The columns of the first file.
@@ -191,10 +232,10 @@ impl Source for TypedSource {
         while let Some(file) = self.files.get_mut(self.turn) {
             let next = match file.cursor.ended {
                 true => None,
-                false => file.next(&self.places, &*self.kind, self.columns.as_deref())?,
+                false => file.next(&self.places, &*self.kind, &self.wanted)?,
             };
             match next {
-                Some(rows) => return Ok(Polled::Rows(rows)),
+                Some(polled) => return Ok(polled),
                 None => {
                     file.open = None;
                     (file.cursor.ended, file.done) = (true, file.cursor.size);
@@ -228,53 +269,54 @@ impl Reading {
     }
 
     /// The next rows; None when there are none any more.
-    fn next(
-        &mut self,
-        places: &Places,
-        kind: &dyn FileKind,
-        columns: Option<&[String]>,
-    ) -> Result<Option<Rows>, SourceError> {
+    fn next(&mut self, places: &Places, kind: &dyn FileKind, wanted: &Wanted) -> Result<Option<Polled>, SourceError> {
         let open = match &mut self.open {
             Some(open) => open,
             none => {
                 let ranges = places.open(&Entry::known(&self.cursor.name, self.cursor.size))?;
-                let batches = kind.read(&ranges, columns, self.cursor.row);
-                let batches = batches.map_err(|trouble| told(&self.cursor.name, trouble))?;
-                none.insert(Open { batches, next: None, ranges })
+                let pieces = kind.read(&ranges, wanted, self.cursor.row);
+                let pieces = pieces.map_err(|trouble| told(&self.cursor.name, trouble))?;
+                none.insert(Open { pieces, next: None, ranges })
             }
         };
-        let Some((batch, last)) = open.slice().map_err(|trouble| told(&self.cursor.name, trouble))? else {
+        let Some((piece, last)) = open.next().map_err(|trouble| told(&self.cursor.name, trouble))? else {
             return Ok(None);
         };
         self.done = open.ranges.reached().min(self.cursor.size);
-        let first = self.cursor.row;
-        self.cursor.row += batch.num_rows() as u64;
+        let before = self.cursor.row;
+        self.cursor.row += piece.rows();
         self.cursor.ended = last;
-        let columns = columns::taken(&batch)
-            .map_err(|error| told(&self.cursor.name, Trouble::Broken(format!("row {}: {error}", first + 1))))?;
         let partition = Partition::new(self.cursor.name.as_str(), 0);
         // A cursor is numbers, text and booleans: it always has a JSON form.
         let cursor = serde_json::to_value(&self.cursor).unwrap_or_default();
-        Ok(Some(rows(partition, first, self.cursor.time, columns, cursor)))
+        match piece {
+            Piece::LeftOut(rows) => Ok(Some(Polled::LeftOut(LeftOut { partition, first: before + 1, rows, cursor }))),
+            Piece::Rows(batch) => {
+                let broken = |error| Trouble::Broken(format!("behind row {before}: {error}"));
+                let columns = columns::taken(&batch).map_err(|error| told(&self.cursor.name, broken(error)))?;
+                Ok(Some(Polled::Rows(rows(partition, before, self.cursor.time, columns, cursor))))
+            }
+        }
     }
 }
 
+/// Rows that are left out at once: their offsets are in the ledger.
+const LEFT_OUT: u64 = 1 << 16;
+
 impl Open {
-    /// At most [`ROWS`] rows, and whether they are the last.
-    fn slice(&mut self) -> Result<Option<(RecordBatch, bool)>, Trouble> {
-        let Some(batch) = self.next.take().or_else(|| self.whole()) else { return Ok(None) };
-        let batch = batch?;
-        if batch.num_rows() > ROWS {
-            self.next = Some(Ok(batch.slice(ROWS, batch.num_rows() - ROWS)));
-            return Ok(Some((batch.slice(0, ROWS), false)));
-        }
-        self.next = self.whole();
-        Ok(Some((batch, self.next.is_none())))
+    /// Some rows, and whether they are the last.
+    fn next(&mut self) -> Result<Option<(Piece, bool)>, Trouble> {
+        let Some(piece) = self.next.take().or_else(|| self.whole()) else { return Ok(None) };
+        let piece = piece?;
+        let most = if matches!(piece, Piece::Rows(_)) { ROWS as u64 } else { LEFT_OUT };
+        let (piece, rest) = piece.cut(most);
+        self.next = rest.map(Ok).or_else(|| self.whole());
+        Ok(Some((piece, self.next.is_none())))
     }
 
-    /// The next batch with rows.
-    fn whole(&mut self) -> Option<Result<RecordBatch, Trouble>> {
-        self.batches.by_ref().find(|batch| !matches!(batch, Ok(batch) if batch.num_rows() == 0))
+    /// The next piece with rows.
+    fn whole(&mut self) -> Option<Result<Piece, Trouble>> {
+        self.pieces.by_ref().find(|piece| !matches!(piece, Ok(piece) if piece.rows() == 0))
     }
 }
 

@@ -122,8 +122,8 @@ impl Ranges for ObjectRanges {
 
 /// The bytes from a place on, as they are read one after the other.
 pub struct Onward {
-    ranges: std::sync::Arc<dyn Ranges>,
-    at: u64,
+    pub ranges: std::sync::Arc<dyn Ranges>,
+    pub at: u64,
 }
 
 impl Onward {

@@ -16,9 +16,10 @@ use syncline_engine::source::{Cursors, Polled, Source, SourceError};
 use syncline_functions::{JsonWriter, sql_type_of};
 use tempfile::TempDir;
 
-use super::{TypedSource, places::Places};
+use super::{FileKind, TypedSource, Wanted, places::Places};
 use crate::{
     conformance::source::check,
+    ipc::ArrowFiles,
     objects::{Bucket, wait::wait},
     parquet::ParquetFiles,
     spec::{Args, Arguments, Surroundings},
@@ -48,7 +49,8 @@ fn source(folder: &TempDir, place: &str, columns: Option<&[&str]>) -> TypedSourc
     let arguments = Arguments::checked(connector, &args).unwrap();
     let columns = columns.map(|columns| columns.iter().map(|name| name.to_string()).collect());
     let around = Surroundings::folder(folder.path());
-    TypedSource::new(place, &arguments, &around, Arc::new(ParquetFiles), columns).unwrap()
+    let kind: Arc<dyn FileKind> = if place.contains("arrow") { Arc::new(ArrowFiles) } else { Arc::new(ParquetFiles) };
+    TypedSource::new(place, &arguments, &around, kind, Wanted { columns, pruning: None }).unwrap()
 }
 
 fn folder(files: &[(&str, Vec<u8>)]) -> TempDir {
@@ -78,6 +80,7 @@ fn drained(source: &mut TypedSource, cursors: &mut Cursors) -> Result<Vec<String
                 }
                 cursors.insert(polled.origin.partition.to_string(), polled.cursor);
             }
+            Polled::LeftOut(left_out) => panic!("{left_out:?}"),
             Polled::Idle => panic!("a file has no quiet times"),
             Polled::Ended => return Ok(rows),
         }
@@ -238,4 +241,45 @@ fn a_file_that_is_another_or_gone_or_none_is_told() {
     }
     let nothing = drained(&mut source(&files, "none/*", None), &mut Cursors::new()).unwrap_err();
     assert_eq!(nothing.to_string(), "none/*: no file matches");
+}
+
+/// Both of Arrow's formats, in batches of 700 rows.
+fn arrow(from: i64, to: i64, stream: bool) -> Vec<u8> {
+    let rows = RecordBatch::try_from_iter([
+        ("id", Arc::new(Int64Array::from_iter_values(from..to)) as ArrayRef),
+        (
+            "kind",
+            Arc::new(
+                (from..to).map(|n| if n % 2 == 0 { "even" } else { "odd" }).collect::<DictionaryArray<Int32Type>>(),
+            ),
+        ),
+    ]);
+    let rows = rows.unwrap();
+    let batches = (0..rows.num_rows()).step_by(700).map(|at| rows.slice(at, 700.min(rows.num_rows() - at)));
+    if stream {
+        let mut writer = arrow::ipc::writer::StreamWriter::try_new(Vec::new(), &rows.schema()).unwrap();
+        batches.for_each(|batch| writer.write(&batch).unwrap());
+        return writer.into_inner().unwrap();
+    }
+    let mut writer = arrow::ipc::writer::FileWriter::try_new(Vec::new(), &rows.schema()).unwrap();
+    batches.for_each(|batch| writer.write(&batch).unwrap());
+    writer.into_inner().unwrap()
+}
+
+#[test]
+fn arrow_files_and_streams_keep_the_contract_of_sources() {
+    let files = folder(&[("in/a.arrow", arrow(0, 9_000, false)), ("in/b.arrow", arrow(3, 2_000, true))]);
+    for place in ["in/*.arrow", "in/a.arrow"] {
+        let given = check(&|| Box::new(source(&files, place, None)));
+        let rows = &given.rows["in/a.arrow"];
+        assert_eq!((rows.len(), rows[8_999].bytes.as_slice()), (9_000, &b"{\"id\":8999,\"kind\":\"odd\"}"[..]));
+    }
+    let rows = drained(&mut source(&files, "in/b.arrow", Some(&["kind"])), &mut Cursors::new()).unwrap();
+    assert_eq!((rows.len(), rows[0].as_str()), (1_997, "{\"kind\":\"odd\"}"));
+    for bytes in [arrow(0, 9_000, false)[..5_000].to_vec(), b"ARROW1ARROW1".to_vec(), b"no such thing".to_vec(), vec![]]
+    {
+        fs::write(files.path().join("in/c.arrow"), bytes).unwrap();
+        let error = drained(&mut source(&files, "in/c.arrow", None), &mut Cursors::new()).unwrap_err();
+        assert!(matches!(&error, SourceError::Unreadable { what, .. } if what == "in/c.arrow"), "{error}");
+    }
 }

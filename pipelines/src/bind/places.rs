@@ -99,7 +99,7 @@ fn feedback(members: &[Member<'_>], written: &[Written<'_>], secrets: &Secrets<'
     let reads =
         members.iter().flat_map(|(plan, folder)| plan.sources().into_iter().map(move |source| (plan, folder, source)));
     for (plan, folder, source) in
-        reads.filter(|(.., source)| ["file", "parquet"].contains(&source.place.connector.as_str()))
+        reads.filter(|(.., source)| ["file", "parquet", "arrow"].contains(&source.place.connector.as_str()))
     {
         let place = &source.place;
         let path = first_text(place, secrets).map(|path| match path.ends_with('/') {
@@ -181,6 +181,7 @@ fn written_by<'a>(
         "file" if path.ends_with('/') || there.is_dir() => parts("ndjson"),
         "file" => (there.clone(), Thing::File),
         "parquet" => parts("parquet"),
+        "arrow" => parts("arrow"),
         "sqlite" => (there.clone(), Thing::Table(text(place, 1, "table", secrets)?.to_lowercase())),
         _ => return None,
     };

@@ -78,6 +78,7 @@ fn compiled(place: &str, output: Format) -> Result<SourcePlan, Failure> {
         written if written.contains('(') && written.contains(')') && !Path::new(written).exists() => written.to_owned(),
         url if url.starts_with("http://") || url.starts_with("https://") => format!("http_get({quoted})"),
         path if path.to_ascii_lowercase().ends_with(".parquet") => format!("parquet({quoted})"),
+        path if path.to_ascii_lowercase().ends_with(".arrow") => format!("arrow({quoted})"),
         _ => format!("file({quoted})"),
     };
     let file = SourceFile {
@@ -107,7 +108,8 @@ fn look(source: &SourcePlan, most: u64, common: &Common) -> Result<Found, Failur
         .map_err(|error| Failure::of_line(Exit::Usage, "cannot-bind", &error.to_string()))?;
     let format = formats::text(source);
     let around = Surroundings::default();
-    let request = SourceRequest { args: &args, around: &around, follow: false, format: &format, columns: None };
+    let request =
+        SourceRequest { args: &args, around: &around, follow: false, format: &format, columns: None, pruning: None };
     let unreadable = |error: &dyn std::fmt::Display| Failure::environment("source-unreadable", error.to_string());
     let mut input = open_source(&source.place.connector, request).map_err(|error| {
         Failure::usage("cannot-look", error.to_string()).help("files, addresses and object stores can be looked at")
@@ -122,6 +124,7 @@ fn look(source: &SourcePlan, most: u64, common: &Common) -> Result<Found, Failur
                 waited = std::time::Instant::now();
             }
             Polled::Idle if waited.elapsed() < PATIENCE => std::thread::sleep(std::time::Duration::from_millis(5)),
+            Polled::LeftOut(_) => {}
             Polled::Idle | Polled::Ended => break,
         }
     }
