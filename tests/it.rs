@@ -21,6 +21,7 @@ mod operations;
 mod operations_metrics;
 mod owner;
 mod parquet;
+mod pull;
 mod readme;
 mod rooms;
 mod rows;

@@ -372,7 +372,7 @@ FROM file('s3://{BUCKET}/in/*.ndjson', {place}) FOLLOW
             place = store.store()
         ));
         store.put("in/a.ndjson", &rows(0, 2000));
-        let mut running = start(&desk, &["run", "orders.sync"]);
+        let mut running = start(&desk, &["run", "orders.sync", "--listen", "127.0.0.1:0"]);
         running.until("some rows are there", |_| ids_of_lines(&store, "lines").len() == 2000);
         store.is(mood);
         store.put("in/b.ndjson", &rows(2000, 3000));

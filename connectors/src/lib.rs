@@ -11,6 +11,7 @@ pub mod ipc;
 pub mod log_source;
 pub mod objects;
 pub mod parquet;
+pub mod pull;
 pub mod registry;
 pub mod spec;
 pub mod sqlite;

@@ -15,7 +15,7 @@ use syncline_functions::csv::Dialect;
 use syncline_record::StepId;
 
 use crate::{
-    file, http, ipc, objects, parquet,
+    file, http, ipc, objects, parquet, pull,
     records::TextFormat,
     spec::{Args, Argument, Arguments, ConnectorError, Surroundings},
     sqlite, stdout,
@@ -126,6 +126,15 @@ const CONNECTORS: &[Connector] = &[
         example: "FROM http('/orders')",
     },
     Connector {
+        name: "http_get",
+        help: "What an address on the web gives: lines of JSON, an array, or CSV; taken again only when it is new.",
+        source: Some(SourceAbility { bounded: true, follow: false, formats: &["json", "csv"] }),
+        sink: None,
+        keyed: false,
+        arguments: pull::ARGUMENTS,
+        example: "FROM http_get('https://example.com/prices.csv')",
+    },
+    Connector {
         name: "parquet",
         help: "Parquet files. As a source: one file, a pattern, or a folder; as a sink: a folder of files, which appear when they are full, when their time is up, or at the end.",
         source: Some(SourceAbility { bounded: true, follow: false, formats: &[] }),
@@ -213,6 +222,10 @@ pub fn open_source(name: &str, request: SourceRequest) -> Result<Box<dyn Source>
                 return Ok(Box::new(objects::ObjectSource::new(path, &arguments, reading)?));
             }
             Ok(Box::new(file::FileSource::new(path, around, reading)?))
+        }
+        "http_get" => {
+            let reading = file::Reading { format: request.format.clone(), packing: None, follow };
+            Ok(Box::new(pull::PullSource::new(&arguments, around, reading)?))
         }
         _ if kind_of(name).is_some() => Ok(Box::new(typed_source(name, &arguments, request)?)),
         _ if connector.source.is_some() => Err(ConnectorError::FedByTheServer { name: name.to_owned() }),
