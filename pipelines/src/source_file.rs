@@ -107,7 +107,11 @@ impl SourceFile {
                 }
             }
         }
-        Samples { by_pipeline, tables: pipelines.iter().flat_map(|plan| self.tables(plan)).collect(), ..Samples::default() }
+        Samples {
+            by_pipeline,
+            tables: pipelines.iter().flat_map(|plan| self.tables(plan)).collect(),
+            ..Samples::default()
+        }
     }
 
     /// The columns of the tables that are there, by the steps that write to them.
