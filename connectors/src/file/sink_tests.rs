@@ -390,3 +390,108 @@ fn an_open_part_is_due_when_its_rows_have_waited_a_minute() {
     assert!(!sink.is_due(59_999_999));
     assert!(sink.is_due(60_000_000));
 }
+
+const SINGLES: [&str; 2] = ["out/x.ndjson", "out/x.ndjson.gz"];
+
+/// The names in the folder, hidden ones too; but not who signed it.
+fn names(folder: &Folder) -> Vec<String> {
+    let entries = fs::read_dir(folder.path("out")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|name| !name.ends_with(".owner")).collect();
+    names.sort();
+    names
+}
+
+/// As [`Folder::run`], of a process that dies before its checkpoint is committed.
+fn die(folder: &Folder, path: &str, mark: &Value, ids: &[i64], cut: Cut) {
+    let mut sink = folder.unclaimed(path);
+    sink.claim(&owner("here"), Some(mark), false).unwrap();
+    sink.open(Some(mark)).unwrap();
+    sink.write(&batch(numbered(ids))).unwrap();
+    sink.prepare(cut).unwrap();
+}
+
+/// A start that goes on from `mark`, and ends.
+fn go_on(folder: &Folder, path: &str, mark: &Value) -> Result<Vec<String>, SinkError> {
+    let mut sink = folder.unclaimed(path);
+    sink.claim(&owner("here"), Some(mark), false)?;
+    sink.open(Some(mark))?;
+    let names = names(folder);
+    sink.write(&batch(numbered(&[2])))?;
+    sink.prepare(END)?;
+    sink.reveal()?;
+    Ok(names)
+}
+
+fn lines(folder: &Folder, path: &str) -> String {
+    let bytes = fs::read(folder.path(path)).unwrap();
+    match path.ends_with(".gz") {
+        true => std::io::read_to_string(flate2::read::MultiGzDecoder::new(&bytes[..])).unwrap(),
+        false => String::from_utf8(bytes).unwrap(),
+    }
+}
+
+/// The mark of the first run showed what a killed second one had begun: as it was torn, or in place of the file that stood there.
+#[test]
+fn a_single_file_that_was_never_committed_is_not_shown_by_the_mark_before_it() {
+    for (path, cut, taken) in SINGLES
+        .iter()
+        .flat_map(|path| [GO_ON, END].map(|cut| (path, cut, false)))
+        .chain(SINGLES.iter().flat_map(|path| [GO_ON, END].map(|cut| (path, cut, true))))
+    {
+        let folder = Folder::new();
+        let mark = folder.run(path, None, &[1]);
+        if taken {
+            fs::remove_file(folder.path(path)).unwrap();
+        }
+        die(&folder, path, &mark, &[2, 3, 4], cut);
+        let name = path.strip_prefix("out/").unwrap().to_owned();
+        let standing = if taken { vec![] } else { vec![name] };
+        assert_eq!(
+            go_on(&folder, path, &mark).map_err(|error| folder.said(error)),
+            Ok(standing),
+            "{path} {cut:?} {taken}"
+        );
+        assert_eq!(lines(&folder, path), if taken { "{\"id\":2}\n" } else { "{\"id\":1}\n{\"id\":2}\n" });
+    }
+}
+
+/// Earlier versions gave the hidden files of a single file no number.
+#[test]
+fn a_single_file_of_an_earlier_version_goes_on() {
+    for path in SINGLES {
+        let name = path.strip_prefix("out/").unwrap();
+        let (new, old) =
+            (format!(".{name}.my%20pipe-tee.in%2Dsert-00000001.tmp"), format!(".{name}.my%20pipe-tee.in%2Dsert.tmp"));
+        let as_before = |folder: &Folder, mark: &Value| {
+            for name in names(folder) {
+                fs::rename(folder.path("out").join(&name), folder.path("out").join(name.replace(&new, &old))).unwrap();
+            }
+            serde_json::from_str::<Value>(&mark.to_string().replace(&new, &old)).unwrap()
+        };
+        for cut in [GO_ON, END] {
+            let folder = Folder::new();
+            let mut sink = folder.sink(path);
+            sink.open(None).unwrap();
+            sink.write(&batch(numbered(&[1]))).unwrap();
+            let mark = sink.prepare(cut).unwrap();
+            let mark = as_before(&folder, &mark);
+            // Open or closed, it was committed.
+            go_on(&folder, path, &mark).unwrap();
+            assert_eq!(lines(&folder, path), "{\"id\":1}\n{\"id\":2}\n", "{path} {cut:?}");
+        }
+        // The mark shows what was shown, and a killed run has left its own file under that name.
+        for taken in [false, true] {
+            let folder = Folder::new();
+            let mark = folder.run(path, None, &[1]);
+            let mark = as_before(&folder, &mark);
+            if taken {
+                fs::remove_file(folder.path(path)).unwrap();
+            }
+            fs::write(folder.path("out").join(&old), "{\"id\":1}\n{\"id\":2}\n{\"id").unwrap();
+            go_on(&folder, path, &mark).unwrap();
+            assert_eq!(lines(&folder, path), if taken { "{\"id\":2}\n" } else { "{\"id\":1}\n{\"id\":2}\n" });
+            assert_eq!(names(&folder), [name]);
+        }
+    }
+}

@@ -6,6 +6,7 @@
 //!
 //! How rows become bytes, and whether a full working file is already what readers want, is the [`Format`]'s matter.
 
+mod mark;
 mod owner;
 pub mod parts;
 pub mod shelf;
@@ -21,14 +22,14 @@ use arrow::{
     array::{AsArray, RecordBatch},
     datatypes::UInt32Type,
 };
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use syncline_engine::sink::{Cut, Owner, SinkError, StagedSink};
 use syncline_record::{Batch, Micros, RowFailure, batch::LANE};
 
 use crate::rowtext::is_row;
+use mark::{LaneMark, Mark, OpenMark, Shown};
 use owner::Sign;
-use parts::{Appended, Full, hidden_name, make_folder, remove, trouble};
+use parts::{Appended, Full, behind_numbered, hidden_name, make_folder, numbered, remove, trouble};
 use shelf::{names_in, sync_folder};
 pub use target::{Names, Target};
 
@@ -91,41 +92,6 @@ struct Open {
     copied: Option<u64>,
 }
 
-/// What a checkpoint keeps of a staged sink.
-#[derive(Debug, Serialize, Deserialize)]
-struct Mark {
-    lanes: Vec<LaneMark>,
-    show: Vec<Shown>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct LaneMark {
-    lane: Option<u32>,
-    number: u64,
-    open: Option<OpenMark>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct OpenMark {
-    length: u64,
-    rows: u64,
-    since: Option<Micros>,
-    copied: Option<u64>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Shown {
-    name: String,
-    hidden: String,
-    /// The working file, where it is another one.
-    working: Option<String>,
-    /// Length of the visible file that this one replaces.
-    copied: Option<u64>,
-    /// Its own length; earlier versions did not note it.
-    #[serde(default)]
-    length: Option<u64>,
-}
-
 impl Lane {
     fn at(number: u64) -> Self {
         Self { number, open: None, buffer: Vec::new(), buffered_rows: 0 }
@@ -168,7 +134,7 @@ impl<F: Format> Staged<F> {
     fn hidden(&self, lane: Option<u32>, number: u64) -> String {
         match &self.target.names {
             Names::Parts(names) => hidden_name(&names.part(lane, number)),
-            Names::Single { hidden, .. } => hidden.clone(),
+            Names::Single { hidden, .. } => numbered(hidden, number),
         }
     }
 
@@ -177,12 +143,6 @@ impl<F: Format> Staged<F> {
             true => format!("{}{WORKING}", self.hidden(lane, number)),
             false => self.hidden(lane, number),
         }
-    }
-
-    /// What a checkpoint keeps.
-    fn read(mark: &Value) -> Result<Mark, SinkError> {
-        Mark::deserialize(mark)
-            .map_err(|error| SinkError::Never(format!("the mark of the checkpoint cannot be read: {error}")))
     }
 
     /// Notes in the sign of a single file how much of it is ours.
@@ -200,12 +160,34 @@ impl<F: Format> Staged<F> {
             let mut restored = Lane::at(number);
             if let Some(OpenMark { length, rows, since, copied }) = open {
                 let path = self.folder().join(self.working(lane, number));
+                self.give_number(&path)?;
                 restored.open = Some(Open { file: Appended::reopen(path, length)?, rows, since, copied });
             }
             self.lanes.insert(lane, restored);
         }
         self.refuse_newer()?;
         self.close_foreign()
+    }
+
+    /// Earlier versions gave the working file of a single file no number.
+    fn give_number(&mut self, path: &Path) -> Result<(), SinkError> {
+        let Names::Single { hidden, .. } = &self.target.names else { return Ok(()) };
+        let ending = if self.format.rewrites() { WORKING } else { "" };
+        let before = self.folder().join(format!("{hidden}{ending}"));
+        if path.exists() || !before.exists() {
+            return Ok(());
+        }
+        self.created = true;
+        fs::rename(&before, path).map_err(|error| trouble("rename", &before, &error))
+    }
+
+    /// Earlier versions gave every closed file of a single file one hidden name, the next working file too. What lies there and is
+    /// not the file of this mark was never committed, and that one was shown.
+    fn is_another(&mut self, shown: &Shown) -> Result<bool, SinkError> {
+        let Names::Single { name, hidden } = &self.target.names else { return Ok(false) };
+        let (Some(length), true) = (shown.length, shown.hidden == *hidden) else { return Ok(false) };
+        let lies = self.target.working.join(hidden).metadata().is_ok_and(|metadata| metadata.len() == length);
+        Ok(!lies || self.target.shelf.length(name)? == Some(length))
     }
 
     /// A part whose start is not what this version of the pipeline would write takes no more rows: other columns go into another file.
@@ -252,7 +234,7 @@ impl<F: Format> Staged<F> {
         let mine = |name: &String| match &self.target.names {
             Names::Parts(_) => self.target.is_hidden_part(name),
             Names::Single { hidden, .. } => {
-                name.strip_prefix(&**hidden).is_some_and(|rest| ["", WORKING, SCRATCH].contains(&rest))
+                behind_numbered(hidden, name).is_some_and(|rest| ["", WORKING, SCRATCH].contains(&rest))
             }
         };
         let leftovers: Vec<String> = names_in(self.folder())?.into_iter().filter(mine).collect();
@@ -386,7 +368,7 @@ impl<F: Format> StagedSink for Staged<F> {
     fn claim(&mut self, owner: &Owner, mark: Option<&Value>, anew: bool) -> Result<(), SinkError> {
         self.sign = Some(Sign::claim(&mut self.target, owner, mark.is_some())?);
         if let Some(mark) = mark {
-            self.show = Self::read(mark)?.show;
+            self.show = Mark::read(mark)?.show;
             self.reveal()?;
         }
         self.sign.as_ref().map_or(Ok(()), |sign| sign.check(&mut self.target, anew))
@@ -399,7 +381,7 @@ impl<F: Format> StagedSink for Staged<F> {
         match mark {
             None => self.number_after_shown()?,
             Some(mark) => {
-                self.restore(Self::read(mark)?)?;
+                self.restore(Mark::read(mark)?)?;
             }
         }
         self.remove_leftovers()
@@ -447,8 +429,10 @@ impl<F: Format> StagedSink for Staged<F> {
             return Ok(());
         }
         let folder = self.folder().clone();
-        for Shown { name, hidden, copied, .. } in &self.show {
-            self.target.shelf.show(&folder.join(hidden), name, *copied)?;
+        for shown in self.show.clone() {
+            if !self.is_another(&shown)? {
+                self.target.shelf.show(&folder.join(&shown.hidden), &shown.name, shown.copied)?;
+            }
         }
         self.target.shelf.sync()?;
         if let Some(length) = self.show.last().map(|shown| shown.length) {

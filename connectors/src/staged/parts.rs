@@ -136,6 +136,18 @@ pub fn hidden_name(name: &str) -> String {
     format!(".{name}.tmp")
 }
 
+/// The hidden name of a single file, of the one with this number.
+pub fn numbered(hidden: &str, number: u64) -> String {
+    format!("{}-{number:08}.tmp", hidden.strip_suffix(".tmp").unwrap_or(hidden))
+}
+
+/// What stands behind the hidden name of a single file, whatever its number is. Earlier versions gave it none.
+pub fn behind_numbered<'n>(hidden: &str, name: &'n str) -> Option<&'n str> {
+    let rest = name.strip_prefix(hidden.strip_suffix(".tmp")?)?;
+    let number = rest.strip_prefix('-').map(|rest| rest.trim_start_matches(|digit: char| digit.is_ascii_digit()));
+    number.unwrap_or(rest).strip_prefix(".tmp")
+}
+
 /// The name that a hidden file, or the working file of one (`.<name>.tmp.rows.tmp`), will have.
 pub fn visible_name(hidden: &str) -> Option<&str> {
     Some(hidden.strip_prefix('.')?.split_once(".tmp")?.0)
