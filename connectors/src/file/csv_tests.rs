@@ -3,7 +3,7 @@
 use std::fs;
 
 use proptest::prelude::*;
-use syncline_engine::source::{MAX_RECORD, Polled, Source};
+use syncline_engine::source::{MAX_RECORD, Polled, Source, SourceError};
 use syncline_functions::csv::Dialect;
 
 use super::{
@@ -139,6 +139,80 @@ fn a_header_that_cannot_be_one_is_told() {
     folder.write("b.csv", "x".repeat(MAX_RECORD + 1));
     let detail = "the first record is longer than a record may be";
     assert_eq!(folder.error("b.csv", false), unreadable("b.csv", detail));
+}
+
+/// All of the file was its header: no row, and books that balance.
+#[test]
+fn a_file_whose_lines_end_with_a_carriage_return_alone_is_told() {
+    let folder =
+        headed(&[("a.csv", "id,name\r1,x\r2,y\r"), ("b.csv", "\"first\rname\",n\r\nx,1\r\n"), ("c.csv", "id,name\r")]);
+    folder.write("d.csv", format!("id,name\r{}", "1,x\r".repeat(MAX_RECORD / 4)));
+    let detail = "its lines end with a carriage return alone, as on old Macs, and all of it would be its header; convert it: \
+                  tr '\\r' '\\n' < old.csv > new.csv";
+    assert_eq!(folder.error("a.csv", false), unreadable("a.csv", detail));
+    assert_eq!(folder.error("d.csv", false), unreadable("d.csv", detail));
+    assert_eq!(names(&folder, "b.csv"), ["b.csv: first\rname|n"], "between quotes it is a character");
+    assert_eq!(names(&folder, "c.csv"), [""; 0]);
+}
+
+/// The rows until the source stops, and the words that it stops with.
+fn until_stopped(folder: &mut Folder, name: &str) -> (Vec<String>, String) {
+    let mut source = folder.opened(name, false, NOW);
+    let mut given = Vec::new();
+    loop {
+        match source.poll(NOW) {
+            Ok(Polled::Rows(rows)) => {
+                let text = |row| String::from_utf8_lossy(&rows.origin.bytes_of(row)).trim().to_owned();
+                given.extend((0..rows.origin.rows()).map(text));
+                folder.cursors.insert(rows.origin.partition.to_string(), rows.cursor);
+            }
+            Ok(Polled::Ended) => return (given, "the end".to_owned()),
+            Ok(other) => panic!("{other:?}"),
+            Err(SourceError::Unreadable { detail, .. }) => return (given, detail),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_cut_off_array_gives_what_is_whole_and_stops_and_goes_on_when_it_is_there() {
+    let many = (0..3000).map(|n| format!("{{\"n\":{n}}}")).collect::<Vec<_>>().join(",\n");
+    let whole = format!("[{many}]\n");
+    for (cut, given) in [(17, 1), (16, 1), (6, 0), (whole.len() - 2, 2999), (whole.len() - 6, 2999), (20_000, 1759)] {
+        let mut folder = Folder::of(&[("a.json", &whole[..cut])]);
+        let (rows, said) = until_stopped(&mut folder, "a.json");
+        assert_eq!(said, format!("the JSON array is cut off: it ends after {cut} bytes, without its `]`"));
+        assert_eq!(until_stopped(&mut folder, "a.json"), (vec![], said), "again, and with no row repeated");
+        assert_eq!(rows.len(), given, "{cut}");
+        folder.append("a.json", &whole[cut..]);
+        let (rest, said) = until_stopped(&mut folder, "a.json");
+        assert_eq!((rows.len() + rest.len(), said.as_str()), (3000, "the end"), "{cut}");
+        assert_eq!(until_stopped(&mut folder, "a.json"), (vec![], said));
+    }
+}
+
+#[test]
+fn an_array_that_ends_with_a_comma_is_cut_off() {
+    for text in ["[{\"a\":1},", "[{\"a\":1},\n", "[{\"a\":1},{\"a\":2}", "[{\"a\":1},{\"a\""] {
+        let mut folder = Folder::of(&[("a.json", text)]);
+        let (rows, said) = until_stopped(&mut folder, "a.json");
+        assert_eq!(rows, ["{\"a\":1}"]);
+        assert_eq!(said, format!("the JSON array is cut off: it ends after {} bytes, without its `]`", text.len()));
+    }
+}
+
+#[test]
+fn what_follows_an_array_is_told() {
+    let long = format!("[{}]", vec!["{\"n\":1}"; 10_000].join(","));
+    for (array, count) in [("[\n{\"a\":1}\n]", 1), (&*long, 10_000)] {
+        let mut folder = Folder::of(&[("a.json", &format!("{array} \n{{}}"))]);
+        let (rows, said) = until_stopped(&mut folder, "a.json");
+        let detail = format!(
+            "something follows the JSON array, at byte {}: a file is one array, or one record a line",
+            array.len() + 2
+        );
+        assert_eq!((rows.len(), said), (count, detail));
+    }
 }
 
 #[test]

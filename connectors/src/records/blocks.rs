@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use syncline_engine::source::MAX_RECORD;
 
 use super::{
+    array,
     framing::Framing,
     input::{Input, Piece, Then},
     long::{LongRecord, Unusable},
@@ -61,6 +62,8 @@ pub struct Block {
     pub next: Mark,
     /// Nothing follows `next`, for now.
     pub last: bool,
+    /// An array ends with its last record.
+    pub closed: bool,
 }
 
 #[derive(Debug)]
@@ -77,11 +80,13 @@ pub struct Blocks {
     framing: Framing,
     block: usize,
     long: Option<LongRecord>,
+    /// Where the last block of an array ended, and whether with the bracket of the array.
+    behind: Option<(u64, bool)>,
 }
 
 impl Blocks {
     pub fn new(framing: Framing) -> Self {
-        Self { framing, block: BLOCK, long: None }
+        Self { framing, block: BLOCK, long: None, behind: None }
     }
 
     pub fn framing(&self) -> &Framing {
@@ -102,20 +107,29 @@ impl Blocks {
         if self.long.is_some() {
             return self.read_through(input, whole_only);
         }
+        if self.is_closed(input, mark)? {
+            return array::behind(input, mark, self.block);
+        }
         loop {
             let Piece { bytes, then } = input.read(mark.offset, self.block)?;
-            let at_end = matches!(then, Then::End);
+            let end = mark.offset + bytes.len() as u64;
+            let over = matches!(then, Then::End);
+            let then = self.open_end(then, end);
             match then {
                 Then::Broken(error) if bytes.is_empty() => return Err(error),
                 Then::End if bytes.is_empty() => return Ok(Next::Nothing),
                 _ => {}
             }
             let Some(skipped) = self.skipped(&bytes, mark) else { return self.go_on(most, input, mark, whole_only) };
-            let end = mark.offset + bytes.len() as u64;
+            let at_end = matches!(then, Then::End);
             let mut block = self.cut(bytes, skipped, mark, most, at_end && !whole_only);
+            if block.closed && over {
+                block.take_space(mark.offset);
+            }
             if block.next != mark {
-                block.last = at_end && block.next.offset == end;
+                block.last = (at_end || over && block.closed) && block.next.offset == end;
                 self.adapt(&block, mark);
+                self.behind = Some((block.next.offset, block.closed));
                 return Ok(Next::Block(Box::new(block)));
             }
             match then {
@@ -130,6 +144,23 @@ impl Blocks {
                 return self.read_through(input, whole_only);
             }
             self.block = (self.block * 8).min(LARGEST_BLOCK);
+        }
+    }
+
+    /// Everything of an array was given, and its bracket stands before `mark`.
+    fn is_closed(&self, input: &mut dyn Input, mark: Mark) -> io::Result<bool> {
+        match self.behind {
+            _ if self.framing != Framing::Elements => Ok(false),
+            Some((offset, closed)) if offset == mark.offset => Ok(closed),
+            _ => array::is_closed_before(input, mark),
+        }
+    }
+
+    /// The end of a text, as it is for its framing: an array ends with its bracket, which was not met.
+    fn open_end(&self, then: Then, end: u64) -> Then {
+        match (&self.framing, then) {
+            (Framing::Elements, Then::End) => Then::Broken(array::cut_off(end)),
+            (_, then) => then,
         }
     }
 
@@ -161,17 +192,24 @@ impl Blocks {
     }
 
     fn read_through(&mut self, input: &mut dyn Input, whole_only: bool) -> io::Result<Next> {
-        let Some(long) = &mut self.long else { return Ok(Next::Nothing) };
         for _ in 0..STRIDES_PER_CALL {
-            let Piece { bytes, then } = input.read(long.start.offset + long.read, STRIDE)?;
+            let Some(long) = &mut self.long else { return Ok(Next::Nothing) };
+            let from = long.start.offset + long.read;
+            let Piece { bytes, then } = input.read(from, STRIDE)?;
             let ended = long.take(&bytes, &self.framing);
+            let end = long.start.offset + long.read;
+            let closed = ended && bytes.get((end - from) as usize) == Some(&b']');
+            let over = closed && matches!(then, Then::End) && end + 1 == from + bytes.len() as u64;
+            let then = if ended { then } else { self.open_end(then, end) };
+            let Some(long) = &mut self.long else { return Ok(Next::Nothing) };
             let at_end = matches!(then, Then::End);
             if ended || (at_end && !whole_only) {
                 let offset = long.start.offset + long.read + ended as u64;
                 let part = (!ended).then_some(long.start);
                 let next = Mark { offset, line: long.start.line + 1 + long.line_ends, unended: !ended, part };
+                self.behind = Some((offset, closed));
                 let unusable = self.long.take().map(LongRecord::finish);
-                let block = Block { unusable, next, last: !ended, ..Block::default() };
+                let block = Block { unusable, next, last: !ended || over, ..Block::default() };
                 return Ok(Next::Block(Box::new(block)));
             }
             match then {
@@ -208,13 +246,14 @@ impl Blocks {
         if ended_late {
             block.next.offset += skipped as u64;
         }
-        let full = |block: &Block| block.spans.len() >= most || block.unusable.is_some();
+        let full = |block: &Block| block.spans.len() >= most || block.unusable.is_some() || block.closed;
         while !full(&block)
             && let Some(length) = self.framing.end(&payload[start..])
         {
             let end = start + length;
             let lines = block.take(&payload, start, end, mark.offset, &self.framing);
             start = end + 1;
+            block.closed = payload[end] == b']' && self.framing == Framing::Elements;
             let (offset, line) = (mark.offset + start as u64, block.next.line + lines);
             block.next = Mark { offset, line, unended: false, part: None };
         }
@@ -231,6 +270,15 @@ impl Blocks {
 }
 
 impl Block {
+    /// Takes what stands behind an array up to the end of the text, when it is white space.
+    fn take_space(&mut self, base: u64) {
+        let rest = &self.payload[(self.next.offset - base) as usize..];
+        if !rest.is_empty() && rest.trim_ascii_start().is_empty() {
+            self.next.offset += rest.len() as u64;
+            self.next.unended = true;
+        }
+    }
+
     /// The next record, unless it is blank or too long. Returns the lines that it takes.
     #[inline]
     fn take(&mut self, payload: &[u8], start: usize, end: usize, base: u64, framing: &Framing) -> u64 {

@@ -19,7 +19,8 @@ impl Framing {
     /// Whether a text begins as an array of objects does, and does not go on behind it: as lines it would be nothing but mistakes.
     pub fn is_array(head: &[u8]) -> bool {
         let head = head.strip_prefix(super::blocks::BYTE_ORDER_MARK).unwrap_or(head);
-        let Some(mut rest) = head.trim_ascii_start().strip_prefix(b"[") else { return false };
+        let Some(array) = head.trim_ascii_start().strip_prefix(b"[") else { return false };
+        let mut rest = array;
         if !matches!(rest.trim_ascii_start().first(), Some(b'{' | b']')) {
             return false;
         }
@@ -27,7 +28,8 @@ impl Framing {
             let ends = rest[end] == b']';
             rest = &rest[end + 1..];
             if ends {
-                return rest.trim_ascii_start().is_empty();
+                // One of several lines is no record of a line, whatever follows it.
+                return rest.trim_ascii_start().is_empty() || array[..array.len() - rest.len()].contains(&b'\n');
             }
         }
         true

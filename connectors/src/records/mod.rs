@@ -1,5 +1,6 @@
 //! Records out of bytes: what a source of text reads, a block at a time, whether it is packed or not.
 
+pub mod array;
 pub mod blocks;
 pub mod framing;
 pub mod input;

@@ -103,11 +103,19 @@ impl Reader {
             Next::Nothing => return Ok(None),
         };
         let Block { payload, spans, unusable: long, next, .. } = block;
-        if long.is_some() {
-            return Err(unusable("the first record is longer than a record may be"));
+        if let Some(long) = long {
+            let returns = columns == Columns::Header && has_bare_return(&long.bytes, &dialect);
+            return Err(unusable(if returns {
+                OLD_LINE_ENDS
+            } else {
+                "the first record is longer than a record may be"
+            }));
         }
         let Some((start, end)) = spans.first() else { return Ok(None) };
         let record = &payload[*start as usize..*end as usize];
+        if columns == Columns::Header && has_bare_return(record, &dialect) {
+            return Err(unusable(OLD_LINE_ENDS));
+        }
         let (header, first) = match columns {
             Columns::Header => (dialect.names(record), next),
             _ => (Some(dialect.numbered(record)), Mark::default()),
@@ -115,6 +123,18 @@ impl Reader {
         let Some(header) = header else { return Err(unusable("the header is no CSV record in UTF-8")) };
         Ok(Some(Begun { blocks: blocks(header.len() == 1), header: Some(header), first }))
     }
+}
+
+const OLD_LINE_ENDS: &str = "its lines end with a carriage return alone, as on old Macs, and all of it would be its header; convert it: \
+                             tr '\\r' '\\n' < old.csv > new.csv";
+
+/// A carriage return outside of quotes, with no line feed behind it. A record ends without its own.
+fn has_bare_return(record: &[u8], dialect: &Dialect) -> bool {
+    let mut quoted = false;
+    record.iter().any(|byte| {
+        quoted ^= dialect.quote == Some(*byte);
+        *byte == b'\r' && !quoted
+    })
 }
 
 fn unusable(detail: &str) -> io::Error {
