@@ -78,7 +78,7 @@ impl Task<'_> {
         Ok(())
     }
 
-    /// One line: what went in, what became of it. `skipped`: bytes that earlier runs had read.
+    /// One line: what went in, what became of it. `skipped`: bytes that were read before this process began.
     fn sum_up(&self, ending: Ending, skipped: u64) {
         let (name, store) = (self.member.name(), &*self.all.world.ground.store);
         let Ok(Some(run)) = checkpoint::last_run(store, name) else { return };
@@ -102,6 +102,8 @@ impl Task<'_> {
         let before = match (skipped, rows) {
             (0, _) => String::new(),
             (_, 0) => format!("; nothing new: {skipped} bytes were read by earlier runs (--fresh starts over)"),
+            // Attempts of this run read them, or some of them, and its rows are counted in.
+            _ if run.attempt > 1 => String::new(),
             _ => format!("; only what is new: {skipped} bytes were read by earlier runs (--fresh starts over)"),
         };
         let balanced = books.unbalanced().is_none();
