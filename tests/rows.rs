@@ -227,3 +227,93 @@ fn new_fields_are_kept_and_told_once_in_json_and_in_csv() {
         assert_eq!(out.lines().collect::<Vec<_>>(), kept, "{name}");
     }
 }
+
+const IDS: &str = "
+PIPELINE matched AS FROM file('rows.ndjson')
+|> SHARD BY id INTO (
+     PRIMARY p AS (|> SELECT id, k |> UPSERT INTO sqlite('ids.db', 'rows') KEY (id)),
+     DERIVED d AS (|> AS l |> JOIN file('names.ndjson') AS t ON l.k = t.k |> SELECT _id AS rid, l.id, t.n
+                   |> UPSERT INTO sqlite('ids.db', 'names') KEY (rid)),
+     DERIVED two AS (|> AS l |> JOIN file('names.ndjson') AS t ON l.k = t.k |> JOIN file('names.ndjson') AS u ON l.k = u.k
+                     |> SELECT _id AS rid, t.n, u.n AS m |> UPSERT INTO sqlite('ids.db', 'two') KEY (rid)),
+     DERIVED parts AS (|> AS l |> EXTEND UNNEST(tags) AS tag |> JOIN file('names.ndjson') AS t ON l.k = t.k
+                       |> EXTEND t.n AS n, UNNEST(more) AS one |> EXTEND UNNEST(tags) AS again
+                       |> SELECT _id AS rid, tag, n, one, again |> UPSERT INTO sqlite('ids.db', 'parts') KEY (rid))
+   );
+";
+
+#[test]
+fn every_row_that_is_derived_has_an_id_of_its_own_and_the_same_one_again() {
+    let desk = Desk::with(IDS);
+    desk.write(
+        "rows.ndjson",
+        "{\"id\":1,\"k\":1,\"tags\":[1,2],\"more\":[7,8]}\n{\"id\":2,\"k\":2,\"tags\":[1],\"more\":[7]}\n",
+    );
+    let name = |k: u8, n: &str| format!("{{\"k\":{k},\"n\":\"{n}\"}}\n");
+    desk.write("names.ndjson", [name(1, "one"), name(1, "uno"), name(1, "eins"), name(2, "two")].concat());
+    desk.ok(&["run", "orders.sync"]);
+    let look = |sql: &str| look::sqlite(&desk.path("ids.db"), sql);
+    let all = "SELECT rid, n FROM names UNION ALL SELECT rid, n || m FROM two UNION ALL SELECT rid, tag || n || one || again FROM parts";
+    let first = look(&format!("{all} ORDER BY 1"));
+    assert_eq!(look("SELECT n FROM names ORDER BY 1"), [["eins"], ["one"], ["two"], ["uno"]]);
+    // Three matches of three, and one of one; two elements of three matches of two elements of two elements, and one of each.
+    assert_eq!(look("SELECT (SELECT count(*) FROM two), (SELECT count(*) FROM parts)"), [["10", "25"]]);
+    desk.ok(&["run", "orders.sync", "--fresh"]);
+    assert_eq!(look(&format!("{all} ORDER BY 1")), first);
+}
+
+#[test]
+fn a_union_by_name_keeps_the_columns_that_only_a_later_flow_has() {
+    let desk = Desk::with(
+        "
+SCHEMA l (a BIGINT, b BIGINT);
+SCHEMA r (a BIGINT, c STRING);
+PIPELINE named AS FROM file('l.ndjson') SCHEMA l
+|> UNION ALL BY NAME (FROM file('r.ndjson') SCHEMA r), (FROM file('l.ndjson') |> SELECT CAST(b AS BIGINT) AS d)
+|> INSERT INTO sqlite('named.db', 'named');
+PIPELINE taken AS FROM file('l.ndjson') |> SELECT a, b
+|> UNION ALL BY NAME (FROM file('r.ndjson') |> SELECT c, a) |> WHERE c IS NULL OR c = 'x' |> INSERT INTO sqlite('named.db', 'taken');
+PIPELINE placed AS FROM file('l.ndjson') |> SELECT a, _source
+|> UNION ALL (FROM file('r.ndjson') |> SELECT c, _source) |> INSERT INTO sqlite('named.db', 'placed');
+",
+    );
+    desk.write("l.ndjson", "{\"a\":1,\"b\":2}\n");
+    desk.write("r.ndjson", "{\"a\":3,\"c\":\"x\"}\n");
+    desk.ok(&["run", "orders.sync"]);
+    let look = |sql: &str| look::sqlite(&desk.path("named.db"), sql);
+    let columns = "SELECT ifnull(a, '-'), ifnull(b, '-'), ifnull(c, '-')";
+    let named = look(&format!("{columns}, ifnull(d, '-') FROM named ORDER BY 1, 2"));
+    assert_eq!(named, [["1", "2", "-", "-"], ["3", "-", "x", "-"], ["-", "-", "-", "2"]]);
+    assert_eq!(look(&format!("{columns} FROM taken ORDER BY 1")), [["1", "2", "-"], ["3", "-", "x"]]);
+    assert_eq!(look("SELECT count(*), count(_source) FROM placed"), [["2", "2"]]);
+}
+
+#[test]
+fn averages_are_rounded_and_elements_are_called_after_their_array() {
+    let desk = Desk::with(
+        "
+PIPELINE means AS FROM file('n.ndjson')
+|> AGGREGATE AVG(CAST(n AS BIGINT)) AS a, AVG(CAST(n AS DECIMAL(5, 1))) AS b, AVG(n) AS c GROUP BY CAST(k AS STRING) AS k
+|> SELECT k, CAST(a AS STRING) AS a, CAST(b AS STRING) AS b, CAST(c AS STRING) AS c
+|> UPSERT INTO sqlite('n.db', 'means') KEY (k);
+PIPELINE numbers AS FROM file('n.ndjson') |> SELECT CAST(UNNEST(tags) AS BIGINT) AS tag |> INSERT INTO sqlite('n.db', 'tags');
+",
+    );
+    let numbers = [("up", 1), ("up", 2), ("up", 2), ("down", -1), ("down", -2), ("down", -2), ("half", 1), ("half", 2)];
+    let row = |(k, n): &(&str, i64)| format!("{{\"k\":\"{k}\",\"n\":{n}}}\n");
+    desk.write(
+        "n.ndjson",
+        numbers.iter().map(row).collect::<String>() + "{\"n\":null,\"k\":\"half\",\"tags\":[1,\"x\"]}\n",
+    );
+    desk.ok(&["run", "orders.sync"]);
+    assert_eq!(
+        look::sqlite(&desk.path("n.db"), "SELECT k, a, b, c FROM means ORDER BY k"),
+        [
+            ["down", "-1.6666666667", "-1.66667", "-1.66666666666667"],
+            ["half", "1.5000000000", "1.50000", "1.50000000000000"],
+            ["up", "1.6666666667", "1.66667", "1.66666666666667"],
+        ]
+    );
+    let dead = desk.query("SELECT detail FROM dead_letters");
+    assert_eq!(dead[0]["detail"], r#"element of tags: `"x"` is not a BIGINT"#);
+}

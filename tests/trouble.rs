@@ -202,6 +202,9 @@ fn a_taken_port_is_refused_by_name() {
     let address = listener.local_addr().expect("an address").to_string();
     let desk = Desk::with(&PIPELINE.replace("file('in.ndjson')", "http('/orders')"));
     expect(desk.say(&["run", "orders.sync", "--listen", &address]), 3, &[&address, "--listen"]);
+    drop(listener);
+    let both = desk.say(&["run", "orders.sync", "--listen", &address, "--ingest", &address]);
+    expect(both, 2, &[&address, "--listen", "another port"]);
     let open = desk.say(&["run", "orders.sync", "--listen", "0.0.0.0:0"]);
     expect(open, 2, &["0.0.0.0"]);
 }
@@ -240,7 +243,11 @@ fn an_edit_that_would_lose_state_says_how_much_and_waits_for_a_word() {
     let desk = worked();
     desk.write("orders.sync", PIPELINE.replace("BY id", "BY id, region"));
     desk.write("in.ndjson", lines(0, 1_010));
-    expect(desk.say(&["run", "orders.sync"]), 2, &["dedup", "1000 keys", "--drop-state dedup", "--fresh"]);
+    expect(
+        desk.say(&["run", "orders.sync"]),
+        2,
+        &["dedup", "1000 keys; its definition", "--drop-state dedup", "--fresh"],
+    );
     expect_out(&desk, 1_000);
     desk.ok(&["run", "orders.sync", "--drop-state", "dedup"]);
     // No order has a region: a NULL key passes, and reading goes on where it stood.

@@ -109,7 +109,12 @@ fn before(step: &mut Step, mut needed: BTreeSet<String>, planner: &Planner) -> B
         }
         StepKind::Tee { flow } => needed.extend(prune(flow, planner)),
         StepKind::Fork { flows } => needed.extend(flows.iter_mut().flat_map(|flow| prune(flow, planner))),
-        StepKind::Union { arms } => arms.iter_mut().for_each(|arm| before_union(arm, &needed, planner)),
+        StepKind::Union { arms } => {
+            // A column that is seen may have the name of metadata.
+            let seen = step.columns.iter().filter(|column| column.visible).map(|column| column.name.clone());
+            let needed = needed.iter().cloned().chain(seen).collect();
+            arms.iter_mut().for_each(|arm| before_union(arm, &needed, planner));
+        }
         StepKind::Join(join) => return before_join(join, needed, planner),
         StepKind::Arms { arms, .. } => needed.extend(arms.iter_mut().flat_map(|arm| before_arm(arm, planner))),
         _ => {}

@@ -58,7 +58,7 @@ fn lost(losses: &[Loss], file: &str) -> Failure {
             failure = failure.seen(format!("{step}: {undelivered} rows wait for it in its outbox; the step is gone"));
             continue;
         }
-        let why = if *changed { "its key, types or window are not those it was made with" } else { "the step is gone" };
+        let why = if *changed { "its definition is not the one that it was made with" } else { "the step is gone" };
         failure = failure.seen(format!("{step}: {keys} keys; {why}"));
     }
     failure = failure.help("undo that part of the edit, and the state is used as it is");

@@ -20,8 +20,8 @@ pub(crate) type Arrays = Vec<(String, String)>;
 
 const UNNEST: &str = "unnest";
 
-/// How the columns of elements are called, before their number: no name without quotes is like this.
-pub(super) const ELEMENTS: &str = "unnest ";
+/// How the columns of elements are called, before their array: no name without quotes is like this, and a message that says it is read.
+pub(super) const ELEMENTS: &str = "element of ";
 
 pub(super) fn is_unnest(function: &Function) -> Option<&Ident> {
     match &function.name.0[..] {
@@ -92,7 +92,11 @@ impl Resolver<'_, '_> {
             return None;
         };
         let taken = |name: &str| self.scope.columns.iter().any(|column| same_name(column.name(), name));
-        let column = (1..).map(|number| format!("{ELEMENTS}{number}")).find(|name| !taken(name))?;
+        let named = |number: usize| match number {
+            1 => format!("{ELEMENTS}{sql}"),
+            number => format!("{ELEMENTS}{sql} {number}"),
+        };
+        let column = (1..).map(named).find(|name| !taken(name))?;
         self.scope.columns.push(ScopeColumn::hidden(output_field(&column, &element)));
         self.rows.as_deref_mut()?.push((column.clone(), sql));
         Some(column)

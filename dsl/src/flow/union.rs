@@ -1,7 +1,7 @@
 //! UNION ALL: the rows of other sources come into the flow here.
 //!
-//! Columns are put together by position, as in SQL, or `BY NAME`; the names and the number are those before the UNION. Whole records
-//! are put together as they are. Types are never changed on the way: a column has one type on all sides, or a `CAST` says which.
+//! Columns are put together by position, as in SQL: the names and the number are those before the UNION. Or `BY NAME`, and columns that
+//! only later flows have are behind the others. Whole records are put together as they are. Types are never changed on the way: a column has one type on all sides, or a `CAST` says which.
 
 use syncline_syntax::{Span, ast};
 
@@ -129,6 +129,9 @@ impl Walk<'_> {
             };
             columns.push((column.name().to_owned(), sql));
         }
+        if by_name && scope.open.is_none() {
+            columns.extend(self.later_columns(&outer, own, scope));
+        }
         for name in hidden_of_both(scope, inner) {
             let time = |scope: &Scope| scope.columns.iter().find(|column| column.name() == name).and_then(|c| c.time);
             if time(scope) != time(inner) {
@@ -141,6 +144,23 @@ impl Walk<'_> {
         let lost = |column: &&mut ScopeColumn| timeless.iter().any(|name| name == column.name());
         scope.columns.iter_mut().filter(lost).for_each(|column| column.time = None);
         fits.then_some(columns)
+    }
+
+    /// Columns that no flow before this one has: behind the union rows of those have NULL there.
+    fn later_columns(&self, outer: &[ScopeColumn], own: Vec<ScopeColumn>, scope: &mut Scope) -> Vec<(String, String)> {
+        let mut columns = Vec::new();
+        for column in own {
+            if outer.iter().any(|known| same_name(known.name(), column.name())) {
+                continue;
+            }
+            let name = column.name().to_owned();
+            columns.push((name.clone(), column_sql(self.world.planner, &name)));
+            // It takes the place of metadata of its name.
+            scope.columns.retain(|hidden| hidden.name() != name);
+            scope.came_back(&name);
+            scope.columns.push(ScopeColumn { time: None, ..column });
+        }
+        columns
     }
 
     /// A field that is read on one side of a union of whole records is taken out on the other side too.

@@ -240,6 +240,37 @@ PIPELINE p AS FROM file('a.ndjson') |> WHERE x = 1 |> UNION ALL (FROM file('b.nd
     assert_eq!(sources, [(vec!["x", "z"], true), (vec!["x", "y", "z"], true)]);
 }
 
+#[test]
+fn columns_by_name_are_those_of_the_first_flow_then_those_that_only_later_ones_have() {
+    let source = "
+SCHEMA l (a BIGINT, b STRING);
+SCHEMA r (c DOUBLE, A BIGINT);
+PIPELINE p AS FROM file('l') SCHEMA l
+|> UNION ALL BY NAME (FROM file('r') SCHEMA r), (FROM file('s') |> SELECT CAST(d AS DATE) AS d, CAST(c AS DOUBLE) AS C)
+|> WHERE c > 1 OR d IS NULL
+|> INSERT INTO stdout();";
+    let checked = checked(source);
+    assert_eq!(said(&checked, source), "");
+    let flow = &checked.plan.pipelines[0].flow;
+    let columns: Vec<String> =
+        flow[0].columns.iter().map(|column| format!("{} {}", column.name, column.kind.0)).collect();
+    assert_eq!(columns, ["a BIGINT", "b STRING", "c DOUBLE", "d DATE"]);
+    let crate::plan::StepKind::Union { arms } = &flow[0].kind else { panic!("no union: {:?}", flow[0]) };
+    let made: Vec<Vec<String>> =
+        (arms.iter()).map(|arm| arm.columns.iter().map(|(name, sql)| format!("{name} = {sql}")).collect()).collect();
+    let cast = "b = CAST(NULL AS STRING)".to_owned();
+    assert_eq!(
+        made,
+        [
+            vec!["a = \"A\"".to_owned(), cast.clone(), "c = c".to_owned()],
+            vec!["a = CAST(NULL AS BIGINT)".to_owned(), cast, "c = \"C\"".to_owned(), "d = d".to_owned()],
+        ]
+    );
+    let clash = "file('a') SCHEMA s |> SELECT id |> UNION ALL BY NAME (FROM file('b') SCHEMA s), \
+        (FROM file('c') SCHEMA s |> SELECT id AS name) |> INSERT INTO stdout()";
+    assert_eq!(mistakes(clash), [("type-mismatch".to_owned(), "SELECT id AS name".to_owned())]);
+}
+
 /// The slug and the place of what is said of a flow.
 fn mistakes(flow: &str) -> Vec<(String, String)> {
     let source = format!("SCHEMA s (id BIGINT, name STRING, at TIMESTAMP);\nPIPELINE p AS\nFROM {flow};");

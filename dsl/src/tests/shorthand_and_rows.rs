@@ -49,8 +49,8 @@ id JSON, labels JSON, sizes JSON
   unnest: UNNEST labels, sizes
   select: SELECT
     id JSON = id
-    name JSON = \"unnest 1\"['name']
-    UNNEST(sizes) JSON = \"unnest 2\"
+    name JSON = \"element of labels\"['name']
+    UNNEST(sizes) JSON = \"element of sizes\"
   insert: INSERT INTO stdout() · id, name, UNNEST(sizes)
 "
     );
@@ -67,7 +67,7 @@ id JSON, labels JSON
   unnest: UNNEST labels · clears its group
   select: SELECT
     issue JSON = id
-    label JSON = \"unnest 1\"
+    label JSON = \"element of labels\"
   replace: REPLACE INTO sqlite('a.db', 't') PER (issue) · issue, label
 "
     );
@@ -83,7 +83,7 @@ labels JSON
   unnest: UNNEST labels
   extend: EXTEND
     labels JSON = labels
-    label JSON = \"unnest 1\"
+    label JSON = \"element of labels\"
     the rest of the record, with label
   insert: INSERT INTO stdout() · the whole record
 "

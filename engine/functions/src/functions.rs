@@ -115,7 +115,12 @@ impl JsonFunction {
     fn report_misfit(&self, row: u32, value: &str, to: &DataType) {
         let number = matches!(self.op, Op::Exact(DataType::Decimal128(..)));
         if number && number::is_number(token::text(value).trim().as_bytes()) {
-            self.report("overflow", row, value, &format!("has more digits than {}", sql_type(to)));
+            self.report(
+                "overflow",
+                row,
+                value,
+                &format!("has more digits than {}: CAST(… AS DOUBLE) takes it", sql_type(to)),
+            );
         } else if number {
             self.report("cast", row, value, "is not a number");
         } else {

@@ -240,6 +240,11 @@ impl Bench {
         self
     }
 
+    /// The rows that have come out since the last question.
+    pub fn taken(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.rows)
+    }
+
     /// Exactly these fates since the last question, `1 passed · 2 dead (why; why)`.
     #[track_caller]
     pub fn fates(mut self, fates: &str) -> Self {

@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringViewArray, UInt8Array};
+use arrow::array::{ArrayRef, AsArray, StringViewArray, UInt8Array};
 use syncline_functions::{Predicate, Projection};
-use syncline_record::{Batch, Op, batch::OP, keys::derived_id};
+use syncline_record::{Batch, Op, StepId, batch::OP, keys::derived_id};
 
 use super::{lanes::keys_of, present::put_column};
 use crate::operator::{Halt, Operator, Output, of_rows, without};
@@ -69,4 +69,14 @@ impl Operator for Ids {
         out.emit(batch.with_rows(rows));
         Ok(())
     }
+}
+
+/// The ids of rows that a step makes of one: the first keeps its id, the others have their number in it. The step's own id is in it
+/// too, since the second row of the first that one step makes is not the first row of the second.
+pub(super) fn numbered(before: &ArrayRef, step: &StepId, ordinals: impl Iterator<Item = u32>) -> ArrayRef {
+    let id = |(id, ordinal): (Option<&str>, u32)| match ordinal {
+        0 => id.map(str::to_owned),
+        ordinal => id.map(|id| derived_id(id.as_bytes(), step.as_str(), ordinal)),
+    };
+    Arc::new(before.as_string_view().iter().zip(ordinals).map(id).collect::<StringViewArray>())
 }

@@ -14,7 +14,11 @@ use arrow::{
 use syncline_functions::{Predicate, Projection, fingerprints};
 use syncline_record::{Batch, Epoch, Fate, Generation, Op, Reason, RowFailure, StepId, batch::OP};
 
-use super::{lookup::SEVERAL, present::put_column};
+use super::{
+    arms::{ID, numbered},
+    lookup::SEVERAL,
+    present::put_column,
+};
 use crate::{
     operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows},
     table::{Shelf, Table},
@@ -39,6 +43,8 @@ pub struct TableJoin {
     single: bool,
     /// A `REPLACE … PER` follows: a row that matches nothing goes on as a `Clear` of its group.
     clears_groups: bool,
+    /// `_id` says which match of its row a row is: the step's id, which tells its matches from those of other steps.
+    ids: Option<StepId>,
 }
 
 /// A row of the batch, and the row of the table that goes with it.
@@ -60,12 +66,18 @@ impl TableJoin {
         left: bool,
         clears_groups: bool,
     ) -> Self {
-        Self { key, residual, shelf, left, single: false, clears_groups }
+        Self { key, residual, shelf, left, single: false, clears_groups, ids: None }
     }
 
     /// Of several rows that match nothing says which is meant.
     pub fn single(mut self) -> Self {
         self.single = true;
+        self
+    }
+
+    /// The rows of an arm have ids, and several matches of one row must not share it.
+    pub fn with_ids(mut self, step: StepId) -> Self {
+        self.ids = Some(step);
         self
     }
 
@@ -157,6 +169,18 @@ impl TableJoin {
         going
     }
 
+    /// The ids of `rows`, one for each match.
+    fn identified(&self, rows: RecordBatch, pairs: &[Pair]) -> RecordBatch {
+        let Some(step) = &self.ids else { return rows };
+        let Some(before) = rows.column_by_name(ID) else { return rows };
+        let mut ordinals = Vec::with_capacity(pairs.len());
+        for matches in pairs.chunk_by(|one, other| one.0 == other.0) {
+            ordinals.extend(0..matches.len() as u32);
+        }
+        let ids = numbered(before, step, ordinals.into_iter());
+        put_column(&rows, ID, ids)
+    }
+
     fn marked(&self, batch: &Batch, rows: RecordBatch, pairs: &[Pair], unmatched: &[usize]) -> RecordBatch {
         if !self.clears_groups {
             return rows;
@@ -205,7 +229,7 @@ impl Operator for TableJoin {
             fates.failed.extend(failed);
             fates.failed.sort_by_key(|failure| failure.row);
             if !going.is_empty() {
-                let rows = combined(&batch.rows, &table.rows, &going);
+                let rows = self.identified(combined(&batch.rows, &table.rows, &going), &going);
                 released.push(batch.with_rows(self.marked(&batch, rows, &going, &fates.unmatched)));
             }
             from = to;

@@ -14,6 +14,7 @@
 //! out behind the lowest watermark, and what stands behind the join never finds it late.
 
 mod pairs;
+mod partner;
 mod side;
 
 use std::sync::Arc;
@@ -75,6 +76,8 @@ pub struct Recipe {
     pub outer: bool,
     /// The name of the column of a joined row's time, where something reads it.
     pub time: Option<String>,
+    /// `_id` says which pair of its left row a row is: the step's id. Right rows are then kept with their places.
+    pub ids: Option<StepId>,
 }
 
 pub struct TimeJoin {
@@ -106,11 +109,13 @@ struct Judged {
 impl TimeJoin {
     pub fn new(recipe: Recipe) -> Self {
         let Bound { least, most } = recipe.bound;
-        let kept = |side: &Taken, number| Kept::new(fields(side), number, most.saturating_sub(least));
+        let kept = |fields: &SchemaRef, number| Kept::new(fields.clone(), number, most.saturating_sub(least));
+        let left = fields(&recipe.left);
+        let right = if recipe.ids.is_some() { partner::placed(&fields(&recipe.right)) } else { fields(&recipe.right) };
         Self {
-            left: kept(&recipe.left, Side::Left),
-            right: kept(&recipe.right, Side::Right),
-            pairs: Pairs::new(&fields(&recipe.left), &fields(&recipe.right), recipe.time.as_deref()),
+            left: kept(&left, Side::Left),
+            right: kept(&right, Side::Right),
+            pairs: Pairs::new(&left, &right, recipe.time.as_deref(), recipe.ids.clone()),
             recipe,
             lowest: NO_WATERMARK,
             restored: false,
@@ -175,7 +180,11 @@ impl TimeJoin {
         let judged = self.judge(side, batch);
         let step = out.step().clone();
         let broken = move |error: ExprError| Halt::Broken { step: step.clone(), detail: error.to_string() };
-        let taken = self.taken(side).columns.iter().map(|column| batch.rows.column(*column).clone()).collect();
+        let mut taken: Vec<ArrayRef> =
+            self.taken(side).columns.iter().map(|column| batch.rows.column(*column).clone()).collect();
+        if side == Side::Right && self.recipe.ids.is_some() {
+            taken.push(partner::places(batch));
+        }
         let met = self.meet(side, &taken, &judged, out).map_err(&broken)?;
         let outer = self.recipe.outer && side == Side::Left;
         let (mut stays, mut goes) = (vec![], vec![]);

@@ -6,21 +6,18 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, AsArray, RecordBatch, StringViewArray, UInt8Array, UInt32Array},
+    array::{ArrayRef, RecordBatch, UInt8Array, UInt32Array},
     compute::{take, take_record_batch},
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use syncline_functions::{ExprError, Projection, Unnested, element_field, unnest};
-use syncline_record::{Batch, Fate, Op, RowFailure, batch::OP, keys::derived_id};
+use syncline_record::{Batch, Fate, Op, RowFailure, StepId, batch::OP};
 
-use super::arms::ID;
+use super::arms::{ID, numbered};
 use crate::operator::{Halt, Operator, Output, of_rows};
 
 /// Rows of one batch that goes out: one record may have millions of elements, and later steps compute a batch at once.
 const CHUNK: usize = 4_096;
-
-/// What the ids of derived rows are made of, after the first of a record.
-const ELEMENT: &str = "element";
 
 pub struct Unnest {
     arrays: Projection,
@@ -28,12 +25,17 @@ pub struct Unnest {
     written: Vec<String>,
     elements: Vec<Field>,
     clears_groups: bool,
-    /// `_id` says which derived row of its record a row is.
-    ids: bool,
+    /// `_id` says which derived row of its record a row is: the step's id, which tells its elements from those of other steps.
+    ids: Option<StepId>,
 }
 
 impl Unnest {
-    pub fn new(arrays: Projection, written: Vec<String>, clears_groups: bool, ids: bool) -> Result<Self, ExprError> {
+    pub fn new(
+        arrays: Projection,
+        written: Vec<String>,
+        clears_groups: bool,
+        ids: Option<StepId>,
+    ) -> Result<Self, ExprError> {
         let elements = arrays.schema().fields().iter().map(|field| element_field(field)).collect::<Result<_, _>>()?;
         Ok(Self { arrays, written, elements, clears_groups, ids })
     }
@@ -65,21 +67,13 @@ impl Unnest {
                 Err(_) => columns.push(ops),
             }
         }
-        if self.ids
+        if let Some(step) = &self.ids
             && let Ok(index) = schema.index_of(ID)
         {
-            columns[index] = Arc::new(ids(columns[index].as_string_view(), &made.ordinals[from..to]));
+            columns[index] = numbered(&columns[index], step, made.ordinals[from..to].iter().copied());
         }
         RecordBatch::try_new(schema, columns).map_err(|error| error.to_string())
     }
-}
-
-fn ids(before: &StringViewArray, ordinals: &[u32]) -> StringViewArray {
-    let id = |(id, ordinal): (Option<&str>, &u32)| match ordinal {
-        0 => id.map(str::to_owned),
-        ordinal => id.map(|id| derived_id(id.as_bytes(), ELEMENT, *ordinal)),
-    };
-    before.iter().zip(ordinals).map(id).collect()
 }
 
 /// The rows that come out.

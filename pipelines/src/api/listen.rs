@@ -63,6 +63,12 @@ impl Server {
     /// Opens the doors. The caller holds the data folder, so a socket that is there already is a dead process's; and he has seen
     /// to it that whatever `ingest` takes is verified.
     pub async fn bind(doors: Doors, control: &Path) -> Result<Server, Failure> {
+        if let (Some(address), Some(same)) = (doors.listen, doors.ingest)
+            && address == same
+            && address.port() != 0
+        {
+            return Err(one_door(address));
+        }
         let tcp = match doors.listen {
             Some(address) if !address.ip().is_loopback() => return Err(not_loopback(address)),
             Some(address) => Some(bind_tcp(address, "--listen").await?),
@@ -123,6 +129,12 @@ fn not_loopback(address: SocketAddr) -> Failure {
         .seen("there is no authentication yet, so anyone there could read and send records")
         .help(format!("listen on 127.0.0.1:{}, and let a proxy that authenticates stand before it", address.port()))
         .help("to take webhooks from outside, and nothing else, use --ingest")
+}
+
+fn one_door(address: SocketAddr) -> Failure {
+    Failure::usage("address-twice", format!("{address} is both --listen and --ingest"))
+        .seen("--ingest takes records and nothing else; --listen takes them too, and answers questions")
+        .help("leave --ingest out, or give it another port")
 }
 
 async fn bind_tcp(address: SocketAddr, option: &str) -> Result<TcpListener, Failure> {

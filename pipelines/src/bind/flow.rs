@@ -162,10 +162,8 @@ impl<'a> Flow<'a> {
             }
             StepKind::Unnest { arrays, groups } => {
                 let projection = self.projection(step, arrays, schema)?;
-                // A record's own field `_id` is no id of ours.
-                let ids = step.columns.iter().any(|column| column.name == ID && !column.visible);
                 let written = arrays.iter().map(|(_, sql)| sql.clone()).collect();
-                let unnest = Unnest::new(projection, written, *groups, ids)
+                let unnest = Unnest::new(projection, written, *groups, derived_ids(step))
                     .map_err(|error| expression(step, "the arrays of UNNEST", error))?;
                 let after = unnest.schema(schema);
                 (self.operator(step, Box::new(unnest), None), after)
@@ -403,6 +401,12 @@ impl<'a> Flow<'a> {
 
 pub(super) fn expression(step: &Step, sql: &str, error: ExprError) -> BindError {
     BindError::Expression { step: step.id.clone(), sql: sql.to_owned(), error }
+}
+
+/// The step whose rows have ids, if they have: a record's own field `_id` is no id of ours.
+pub(super) fn derived_ids(step: &Step) -> Option<StepId> {
+    let derived = step.columns.iter().any(|column| column.name == ID && !column.visible);
+    derived.then(|| StepId::new(&step.id))
 }
 
 fn violation_of(violation: PlanViolation) -> Violation {

@@ -22,7 +22,7 @@ use syncline_record::{
 
 use super::{
     BindError, decode,
-    flow::{Branch, Chain, Flow, clearing},
+    flow::{Branch, Chain, Flow, clearing, derived_ids},
     state_digest,
 };
 
@@ -31,6 +31,9 @@ const TIME: &str = "_timestamp";
 
 /// What a join keeps over restarts are hashes of bad records: any join can read any other's.
 const REPORTED: u64 = 1;
+
+/// Part of the digest of a join whose rows on the right are kept with their places.
+const PARTNERS: &str = "partners";
 
 /// Where the rows of one more source come to the union.
 enum Arrival {
@@ -53,6 +56,7 @@ impl Flow<'_> {
             arrivals.push(arrival);
             sides.push(side);
         }
+        sides[0] = with_later(step, &sides);
         let union = Union::new(&sides);
         let after = union.schema();
         let index = self.operator(step, Box::new(union), None);
@@ -146,12 +150,13 @@ impl Flow<'_> {
             Taken { key: self.key(step, &key(|(_, its)| its, &bound.its), &named)?, named, columns: its, behind: 0 };
         let both = TimeJoin::pairs_schema(&left, &right);
         let residual = join.residual.as_ref().map(|sql| self.predicate(step, sql, &both)).transpose()?;
+        let ids = derived_ids(step);
         let keys = |taken: &Taken| format!("{:?}", types(&taken.key.schema()));
         let digest = state_digest(&BTreeMap::from([
             ("keys", format!("{:?}", join.keys)),
             ("types", format!("{} {} {:?}", keys(&left), keys(&right), types(&both))),
             ("bound", format!("{bound:?}")),
-            ("left", format!("{}", join.left)),
+            ("left", if ids.is_some() { format!("{} {PARTNERS}", join.left) } else { join.left.to_string() }),
         ]));
         let behind = bound.behind as i64;
         let operator = TimeJoin::new(Recipe {
@@ -161,6 +166,7 @@ impl Flow<'_> {
             residual,
             outer: join.left,
             time: timed.filter(|column| !column.visible).map(|_| TIME.to_owned()),
+            ids,
         });
         let after = operator.schema();
         let index = self.operator(step, Box::new(operator), Some(digest));
@@ -216,10 +222,25 @@ impl Flow<'_> {
         let both = TableJoin::schema(schema, &taken);
         let residual = join.residual.as_ref().map(|sql| self.predicate(step, sql, &both)).transpose()?;
         let operator = TableJoin::new(key, residual, shelf, join.left, join.groups);
-        let operator = if join.lookup.is_some() { operator.single() } else { operator };
+        let operator = match (join.lookup.is_some(), derived_ids(step)) {
+            (true, _) => operator.single(),
+            (false, Some(id)) => operator.with_ids(id),
+            (false, None) => operator,
+        };
         let index = self.operator(step, Box::new(operator), Some(REPORTED));
         Ok((index, clearing(&both, join.groups)))
     }
+}
+
+/// The columns of the first side, and those that only later ones have (`BY NAME`): its own rows have NULL there.
+fn with_later(step: &Step, sides: &[SchemaRef]) -> SchemaRef {
+    let mut fields: Vec<Arc<Field>> = sides[0].fields().iter().cloned().collect();
+    for column in step.columns.iter().filter(|column| column.visible) {
+        if fields.iter().all(|field| *field.name() != column.name) {
+            fields.extend(sides.iter().find_map(|side| side.field_with_name(&column.name).ok().cloned().map(Arc::new)));
+        }
+    }
+    Arc::new(Schema::new(fields))
 }
 
 fn types(schema: &Schema) -> Vec<String> {

@@ -3,10 +3,13 @@
 //! Only a key's fingerprint is state, so only that can be shown, with the time of the record that was kept. Segments that are
 //! small enough to be merged soon are copied in one look at the store; large ones stay until their whole generation expires, so
 //! they are read one by one, and one that is gone by then has expired.
+//!
+//! Other steps keep no keys: rows that wait, counts, sums that only their own plan can put together. Those are refused by name.
 
 use std::collections::{BTreeMap, HashMap};
 
 use arrow::datatypes::SchemaRef;
+use datafusion::error::DataFusionError;
 use syncline_engine::{
     operators::{dedup, dedup_last},
     segment::{self, SEGMENT_BYTES},
@@ -21,6 +24,20 @@ use crate::{
 
 /// Keys of a `KEEP LAST` step that are told apart in memory; about 64 bytes each.
 const MOST_LAST: usize = 4_000_000;
+
+/// Steps whose state is keys.
+const OF_KEYS: [&str; 2] = ["DEDUP", "DISTINCT"];
+
+/// What kind of step this is, in capitals: a step with state is called by its kind, behind the path of its branch and before its
+/// number (`people/order_by_2`).
+fn kind(step: &StepId) -> String {
+    let last = step.as_str().rsplit('/').next().unwrap_or_default();
+    let name = match last.rsplit_once('_') {
+        Some((name, number)) if !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()) => name,
+        _ => last,
+    };
+    name.to_ascii_uppercase().replace('_', " ")
+}
 
 pub struct State {
     pub pipeline: String,
@@ -43,6 +60,14 @@ impl Table for State {
     }
 
     fn read(&self, reading: &Reading, _: &str, rows: &mut Gather<'_>) -> Result<(), Stop> {
+        let kind = kind(&self.step);
+        if !OF_KEYS.contains(&kind.as_str()) {
+            let detail = format!(
+                "the state of {}.{} ({kind}) cannot be shown as rows: only the keys of a DEDUP or DISTINCT can",
+                self.pipeline, self.step
+            );
+            return Err(Stop::Refused(DataFusionError::NotImplemented(detail)));
+        }
         let mut last: HashMap<u128, Micros> = HashMap::new();
         for piece in self.pieces(reading)? {
             let value = match piece {
@@ -90,7 +115,7 @@ impl State {
             return Ok(());
         }
         let detail = format!("{} has more than {MOST_LAST} keys, which is more than a query may hold", self.step);
-        Err(Stop::Refused(datafusion::error::DataFusionError::ResourcesExhausted(detail)))
+        Err(Stop::Refused(DataFusionError::ResourcesExhausted(detail)))
     }
 
     fn damaged(&self, detail: String) -> Stop {

@@ -137,7 +137,7 @@ fn states(store: &dyn StateStore, changes: &mut Changes) {
     let mut checkpoint = Checkpoint { format: 1, epoch: 2, run: 2, fence: 4, time: TEN + 2, ..Checkpoint::default() };
     checkpoint.plan = "p1".into();
     checkpoint.watermarks = [("a".to_owned(), TEN), ("b".to_owned(), TEN - SECOND)].into();
-    for step in ["dedup", "people/dedup"] {
+    for step in ["dedup", "people/dedup", "aggregate", "order_by", "people/limit_2", "join"] {
         let note = StateNote { digest: 9, size: StateSize { keys: 2, bytes: 64 }, stored: 48 };
         checkpoint.states.insert(StepId::new(step), note);
     }
@@ -157,7 +157,11 @@ fn states(store: &dyn StateStore, changes: &mut Changes) {
         last.extend_from_slice(&(version.len() as u32).to_le_bytes());
         last.extend_from_slice(version);
     }
-    for (step, body) in [("dedup", first), ("people/dedup", last)] {
+    // A limit's count and a join's told record could be read as a key, and its time.
+    let bytes = |count: usize| vec![7; count];
+    let others =
+        [("aggregate", bytes(780)), ("order_by", bytes(24)), ("people/limit_2", bytes(24)), ("join", bytes(48))];
+    for (step, body) in [("dedup", first), ("people/dedup", last)].into_iter().chain(others) {
         let delta = Delta { appended: vec![(0, body)], expired: vec![] };
         Segments::new("orders", &step.into(), 9).write(2, delta, store, changes).unwrap();
     }

@@ -121,3 +121,17 @@ async fn a_long_ledger_passes_and_filters_on_the_pipeline_leave_the_others_alone
     let all = asked(&reading, "SELECT count(*) FROM records_dropped", Limits::default()).await.unwrap_err();
     assert_eq!(all.to_string(), "pipeline/other/ledger: an entry is cut off");
 }
+
+#[tokio::test]
+async fn state_that_is_no_keys_is_refused_by_name() {
+    for (step, kind) in
+        [("aggregate", "AGGREGATE"), ("order_by", "ORDER BY"), ("\"people/limit_2\"", "LIMIT"), ("join", "JOIN")]
+    {
+        let QueryError::Wrong { detail } = refused(&format!("SELECT * FROM orders.{step}")).await else {
+            panic!("{step} was not refused in the asker's words");
+        };
+        let name = step.trim_matches('"');
+        let cause = "only the keys of a DEDUP or DISTINCT can";
+        assert_eq!(detail, format!("the state of orders.{name} ({kind}) cannot be shown as rows: {cause}"));
+    }
+}

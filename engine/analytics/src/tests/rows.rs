@@ -188,8 +188,12 @@ async fn names() {
             +--------------+-----------------+
             | table_schema | table_name      |
             +--------------+-----------------+
+            | orders       | aggregate       |
             | orders       | dedup           |
+            | orders       | join            |
+            | orders       | order_by        |
             | orders       | people/dedup    |
+            | orders       | people/limit_2  |
             | public       | checkpoints     |
             | public       | dead_letters    |
             | public       | deliveries      |

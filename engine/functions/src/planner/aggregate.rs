@@ -5,8 +5,9 @@
 //! | call | computed in | gives |
 //! |---|---|---|
 //! | `SUM` of integers | `DECIMAL(28, 0)` | `DECIMAL(38, 0)` |
-//! | `AVG` of integers | `DECIMAL(28, 6)` | `DECIMAL(32, 10)` |
-//! | `SUM`, `AVG` of decimals of up to 28 digits | the same | `DECIMAL(p + 10, s)`, `DECIMAL(p + 4, s + 4)` |
+//! | `AVG` of integers | `DECIMAL(29, 7)` | `DECIMAL(32, 10)` |
+//! | `SUM` of decimals of up to 28 digits | the same | `DECIMAL(p + 10, s)` |
+//! | `AVG` of decimals of up to 28 digits | one digit more | `DECIMAL(p + 4, s + 4)` |
 //! | of more digits, and of JSON numbers | twice the width | 38 digits: a group with more fails alone |
 //! | of floats | `DOUBLE` | `DOUBLE`, as far as floats are repeatable |
 //!
@@ -220,17 +221,34 @@ fn of_json(function: &AggregateUDF, argument: Expr, distinct: bool) -> Option<Ex
 
 /// The type in which numbers are added exactly, and the type that the answer is narrowed to. `None`: as they are.
 fn exact(function: &str, of: &DataType) -> Option<(DataType, Option<DataType>)> {
-    let scale_of_answer = |scale: i8| if function == "avg" { (scale + 4).min(38) } else { scale };
+    if function == "avg" {
+        return exact_average(of);
+    }
     match of {
-        of if of.is_integer() => {
-            let scale = if function == "avg" { AVERAGED_SCALE } else { 0 };
-            Some((DataType::Decimal128(SUMMED_DIGITS, scale), None))
-        }
+        of if of.is_integer() => Some((DataType::Decimal128(SUMMED_DIGITS, 0), None)),
         DataType::Decimal128(digits, scale) if *digits > SUMMED_DIGITS => {
-            Some((DataType::Decimal256(*digits, *scale), Some(DataType::Decimal128(38, scale_of_answer(*scale)))))
+            Some((DataType::Decimal256(*digits, *scale), Some(DataType::Decimal128(38, *scale))))
         }
         _ => None,
     }
+}
+
+/// An average is cut off behind its last digit: so it is computed with one more, and rounded when it is narrowed.
+fn exact_average(of: &DataType) -> Option<(DataType, Option<DataType>)> {
+    let (digits, scale) = match of {
+        of if of.is_integer() => (SUMMED_DIGITS, AVERAGED_SCALE),
+        DataType::Decimal128(digits, scale) => (*digits, *scale),
+        _ => return None,
+    };
+    let answer = match digits {
+        digits if digits > SUMMED_DIGITS => DataType::Decimal128(38, (scale + 4).min(38)),
+        digits => DataType::Decimal128(digits + 4, (scale + 4).min(38)),
+    };
+    let computed = match digits {
+        digits if digits >= SUMMED_DIGITS && !of.is_integer() => DataType::Decimal256(digits + 1, scale + 1),
+        digits => DataType::Decimal128(digits + 1, scale + 1),
+    };
+    Some((computed, Some(answer)))
 }
 
 fn misfit(function: &AggregateUDF, fields: &[FieldRef]) -> ExprError {

@@ -17,7 +17,7 @@ fn unnest(names: &'static [&'static str], clears: bool) -> impl Fn(&Schema) -> B
             names.iter().map(|name| (format!("e {name}"), typed(&planner, name, schema))).collect();
         let arrays = Projection::new(&planner, arrays, schema).expect("columns");
         let written = names.iter().map(|name| (*name).to_owned()).collect();
-        Box::new(Unnest::new(arrays, written, clears, false).expect("JSON has elements"))
+        Box::new(Unnest::new(arrays, written, clears, None).expect("JSON has elements"))
     }
 }
 

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use proptest::prelude::*;
+use syncline_record::StepId;
 
 use crate::{
     operator::{
@@ -39,7 +40,7 @@ fn joined(least: i64, most: i64, outer: bool, residual: Option<&'static str>) ->
         let (left, right) = (side(schema, ""), side(&Decode::new(wanted(&FIELDS)).schema(), "r."));
         let residual = residual.map(|sql| when(sql, &TimeJoin::pairs_schema(&left, &right)));
         let bound = Bound { least: least * SECOND, most: most * SECOND };
-        Box::new(TimeJoin::new(Recipe { left, right, bound, residual, outer, time: None }))
+        Box::new(TimeJoin::new(Recipe { left, right, bound, residual, outer, time: None, ids: None }))
     };
     given(&FIELDS, make).with_right(&FIELDS)
 }
@@ -73,6 +74,34 @@ fn rows_of_both_sides_meet_in_either_order_when_their_times_are_near_enough() {
         .input([at("1.0", 101, 7)])
         .output(&[r#"{"id":1.0,"n":7,"r.id":1,"r.n":5}"#, r#"{"id":1.0,"n":7,"r.id":1,"r.n":6}"#])
         .fates("7 absorbed");
+}
+
+#[test]
+fn pairs_have_ids_of_their_own_whichever_side_came_first() {
+    let fields = ["id", "at:time", "_id"];
+    let make = |schema: &Schema| -> Box<dyn Operator> {
+        let right = side(&Decode::new(wanted(&FIELDS)).schema(), "r.");
+        let mut left = side(schema, "");
+        left.columns = vec![0, 2];
+        let bound = Bound { least: 0, most: 10 * SECOND };
+        let ids = Some(StepId::new("arm/join"));
+        Box::new(TimeJoin::new(Recipe { left, right, bound, residual: None, outer: true, time: None, ids }))
+    };
+    let left = |id: i64, name: &str| at(id, 100, 0).replace("\"n\":0", &format!("\"_id\":{name}"));
+    let (left, right) = ([left(1, "7"), left(2, "8")], [at(1, 101, 1), at(1, 101, 1)]);
+    let rows = |bench: Bench| {
+        let mut rows = bench.epoch(time(111)).finish().taken();
+        rows.sort_unstable();
+        rows
+    };
+    let one = rows(
+        given(&fields, make).with_right(&FIELDS).input(left.clone()).epoch(time(100)).restart().right(right.clone()),
+    );
+    let other = rows(given(&fields, make).with_right(&FIELDS).right(right).epoch(time(100)).restart().input(left));
+    assert_eq!(one, other);
+    assert_eq!(one.len(), 3, "{one:?}");
+    assert!(one[0] != one[1], "{one:?}");
+    assert_eq!(one.last().map(String::as_str), Some(r#"{"id":2,"_id":8,"r.id":null,"r.n":null}"#));
 }
 
 #[test]

@@ -13,10 +13,16 @@ use arrow::{
 use syncline_functions::{ExprError, Verdict};
 use syncline_record::{Batch, Headers, Micros, Origin, Partition, RowFailure, StepId, batch::ROW, time::NO_WATERMARK};
 
-use super::side::{Kept, Place};
+use super::{
+    partner,
+    side::{Kept, Place},
+};
 use crate::{
     operator::{Output, Side},
-    operators::aggregate::{body::Notes, release::Answers},
+    operators::{
+        aggregate::{body::Notes, release::Answers},
+        arms::ID,
+    },
 };
 
 /// A row of the batch and one that is kept.
@@ -36,17 +42,31 @@ pub struct Pairs {
     right: SchemaRef,
     out: SchemaRef,
     timed: bool,
+    /// The column of the ids of pairs, and the step that makes them; the last column of `both` then holds the partner's place.
+    ids: Option<(usize, StepId)>,
+    partners: bool,
 }
 
 impl Pairs {
-    /// `time`: the name of a column for the time of a joined row.
-    pub fn new(left: &Schema, right: &SchemaRef, time: Option<&str>) -> Self {
+    /// `time`: the name of a column for the time of a joined row. `ids`: the last column of `right` is the place of its rows.
+    pub fn new(left: &Schema, right: &SchemaRef, time: Option<&str>, ids: Option<StepId>) -> Self {
         let mut fields: Vec<Arc<Field>> = left.fields().iter().chain(right.fields()).cloned().collect();
         let both = Arc::new(Schema::new(fields.clone()));
+        let partners = ids.is_some();
+        if partners {
+            fields.pop();
+        }
         let timestamp = DataType::Timestamp(TimeUnit::Microsecond, None);
         fields.extend(time.map(|name| Arc::new(Field::new(name, timestamp, true))));
         fields.push(Arc::new(Field::new(ROW, DataType::UInt32, false)));
-        Self { both, right: right.clone(), out: Arc::new(Schema::new(fields)), timed: time.is_some() }
+        Self {
+            both,
+            right: right.clone(),
+            out: Arc::new(Schema::new(fields)),
+            timed: time.is_some(),
+            ids: left.index_of(ID).ok().zip(ids),
+            partners,
+        }
     }
 
     pub fn schema(&self) -> SchemaRef {
@@ -138,6 +158,12 @@ impl Pairs {
     ) -> Result<Batch, ExprError> {
         let count = rows.num_rows();
         let mut columns = rows.columns().to_vec();
+        if self.partners
+            && let Some(partners) = columns.pop()
+            && let Some((index, step)) = &self.ids
+        {
+            columns[*index] = partner::ids(&columns[*index], &partners, step);
+        }
         if self.timed {
             columns.push(Arc::new(TimestampMicrosecondArray::from(times.clone())));
         }
