@@ -61,7 +61,9 @@ fn lost(losses: &[Loss], file: &str) -> Failure {
         let why = if *changed { "its definition is not the one that it was made with" } else { "the step is gone" };
         failure = failure.seen(format!("{step}: {keys} keys; {why}"));
     }
-    failure = failure.help("undo that part of the edit, and the state is used as it is");
+    failure = failure.help(
+        "undo that part of the edit (a LET or FUNCTION that the step uses is one too), and the state is used as it is",
+    );
     if losses.iter().any(|loss| loss.changed && loss.undelivered > 0) {
         // Rows that nobody has yet are not state that one can do without.
         return failure.help("run it once that way, so that they get where they belong; then edit it");
