@@ -262,8 +262,8 @@ PIPELINE p AS FROM file('l') SCHEMA l
     assert_eq!(
         made,
         [
-            vec!["a = \"A\"".to_owned(), cast.clone(), "c = c".to_owned()],
-            vec!["a = CAST(NULL AS BIGINT)".to_owned(), cast, "c = \"C\"".to_owned(), "d = d".to_owned()],
+            vec!["a = A".to_owned(), cast.clone(), "c = c".to_owned()],
+            vec!["a = CAST(NULL AS BIGINT)".to_owned(), cast, "c = C".to_owned(), "d = d".to_owned()],
         ]
     );
     let clash = "file('a') SCHEMA s |> SELECT id |> UNION ALL BY NAME (FROM file('b') SCHEMA s), \
