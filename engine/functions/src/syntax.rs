@@ -23,10 +23,14 @@ use crate::{
 /// Words that the dialect reads as functions without parentheses, and that here are names.
 const NAMES: [&str; 4] = ["user", "current_user", "session_user", "current_catalog"];
 
+/// Levels that `sqlparser` may go down, far more than the language lets through: where it meets its limit it goes back and tries another
+/// reading, twice as many for each level.
+const LEVELS: usize = 1000;
+
 /// Parses one whole expression.
 pub fn parse(sql: &str) -> Result<Expr, ExprError> {
     let dialect = PostgreSqlDialect {};
-    let mut parser = Parser::new(&dialect).try_with_sql(sql).map_err(syntax)?;
+    let mut parser = Parser::new(&dialect).with_recursion_limit(LEVELS).try_with_sql(sql).map_err(syntax)?;
     let expr = parser.parse_expr().map_err(syntax)?;
     let next = parser.next_token();
     if next.token == Token::EOF {

@@ -151,3 +151,10 @@ fn names_of_functions_are_listed_once_and_only_the_repeatable_ones() {
         assert!(!names.iter().any(|one| one == name), "{name}");
     }
 }
+
+/// At its usual limit the parser went back and tried again, twice for each level: 60 of them took for ever.
+#[test]
+fn deep_expressions_are_parsed_at_once() {
+    let deep = (0..95).fold("n".to_owned(), |inner, _| format!("CAST({inner} AS STRING)"));
+    assert_eq!(crate::syntax::parse(&deep).unwrap().to_string(), deep);
+}
