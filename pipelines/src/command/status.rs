@@ -254,7 +254,7 @@ orders · running (attempt 3) · run 2 · epoch 41
         let instants = ["started", "ended", "last_checkpoint", "watermark"].map(|name| pipeline[name].as_str());
         assert_eq!(instants, [Some("2026-11-20T10:00:00Z"), None, Some("2026-11-20T10:00:00.5Z"), None]);
         let dedup = serde_json::json!({
-            "step": "dedup", "rows_in": 9, "rows_out": 6, "waiting": 0, "null_keys": 0, "balanced": true,
+            "step": "dedup", "rows_in": 9, "rows_out": 6, "waiting": 0, "null_keys": 0, "late_windows": 0, "balanced": true,
             "fates": {
                 "passed": 6, "absorbed": 0, "filtered": 0, "duplicate": 3, "stale": 0, "late": 0, "dead": 0, "parked": 0, "held": 0
             }
