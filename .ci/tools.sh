@@ -27,7 +27,8 @@ need_target() {
   [ -n "$own_target" ] || return 0
   local part=$own_target.part.$$ warm folder
   if [ ! -d "$own_target/debug" ]; then
-    warm=$(ls -td "$cache"/target*/debug/syncline 2>/dev/null | head -n 1)
+    # On a machine that never built it there is none: no reason to stop.
+    warm=$(ls -td "$cache"/target*/debug/syncline 2>/dev/null | head -n 1 || true)
     rm -rf "$own_target"
     mkdir -p "$part/debug"
     [ -z "$warm" ] || inherit "${warm%/*}" "$part/debug" || true
