@@ -4,7 +4,8 @@
 
 use std::{
     ffi::OsStr,
-    fs,
+    fmt::Display,
+    fs::{self, File},
     io::{Read, Write},
     net::{SocketAddr, TcpListener},
     os::unix::process::ExitStatusExt,
@@ -72,6 +73,13 @@ impl Desk {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect("make a folder");
         fs::write(path, text).expect("write a file");
+    }
+
+    /// Adds lines to a file, which is made where there is none.
+    pub fn append(&self, name: &str, lines: impl IntoIterator<Item = impl Display>) {
+        let text: String = lines.into_iter().map(|line| format!("{line}\n")).collect();
+        let mut file = File::options().create(true).append(true).open(self.path(name)).expect("the input");
+        file.write_all(text.as_bytes()).expect("the input takes lines");
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {

@@ -5,8 +5,6 @@
 use std::{
     collections::BTreeMap,
     fmt::Write,
-    fs::File,
-    io::Write as _,
     thread,
     time::{Duration, Instant},
 };
@@ -90,15 +88,6 @@ fn made(chance: &mut Chance, orders: u64, repos: &BTreeMap<u64, (String, bool)>)
     made
 }
 
-fn append(desk: &Desk, name: &str, lines: &[String]) {
-    let mut text = lines.join("\n");
-    if !lines.is_empty() {
-        text.push('\n');
-    }
-    let mut file = File::options().create(true).append(true).open(desk.path(name)).expect("the input");
-    file.write_all(text.as_bytes()).expect("the input takes lines");
-}
-
 #[test]
 fn soak_two_sources_and_a_table_come_out_once_whenever_the_process_is_killed() {
     let (mut chance, _) = Chance::told("joins");
@@ -116,7 +105,7 @@ fn soak_two_sources_and_a_table_come_out_once_whenever_the_process_is_killed() {
     for slice in 0..kills {
         for (name, lines) in [("shop.ndjson", &made.shop), ("market.ndjson", &made.market)] {
             let from = lines.len() * slice / kills;
-            append(&desk, name, &lines[from..lines.len() * (slice + 1) / kills]);
+            desk.append(name, &lines[from..lines.len() * (slice + 1) / kills]);
         }
         let running = desk.start(&["run", "orders.sync"]);
         thread::sleep(Duration::from_millis(chance.between(10, 400)));
@@ -182,7 +171,7 @@ FROM file('events.ndjson') FOLLOW
     std::fs::rename(desk.path("repos.next"), desk.path("repos.ndjson")).expect("the new table");
     let (began, mut id) = (Instant::now(), 1);
     running.until("a row meets the new table", |_| {
-        append(&desk, "events.ndjson", &[format!("{{\"id\": {id}, \"repo\": 7}}")]);
+        desk.append("events.ndjson", &[format!("{{\"id\": {id}, \"repo\": 7}}")]);
         id += 1;
         names().last().is_some_and(|name| name[0] == "new")
     });

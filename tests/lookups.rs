@@ -2,13 +2,7 @@
 //!
 //! What must come out is computed here by hand, from a map of the table.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io::Write,
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, thread, time::Duration};
 
 use rusqlite::Connection;
 
@@ -62,12 +56,6 @@ fn shop(desk: &Desk, count: i64) -> BTreeMap<i64, String> {
     known
 }
 
-fn append(desk: &Desk, name: &str, lines: &[String]) {
-    let mut file = File::options().create(true).append(true).open(desk.path(name)).expect("the input");
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    file.write_all(text.as_bytes()).expect("the input takes lines");
-}
-
 #[test]
 fn a_test_gives_rows_to_what_is_looked_up() {
     let desk = Desk::with(&format!("{PIPELINE}{TESTS}"));
@@ -101,7 +89,7 @@ fn soak_every_row_finds_its_own_whenever_the_process_is_killed() {
         let discount = if name == "NULL" { "NULL".to_owned() } else { (customer as f64 / 4.0).to_string() };
         expected.push(format!("{id}|{name}|{discount}|{title}"));
     }
-    append(&desk, "orders.ndjson", &lines);
+    desk.append("orders.ndjson", &lines);
     let mut fell = 0;
     for _ in 0..kills {
         let running = desk.start(&["run", "orders.sync"]);
@@ -126,7 +114,7 @@ fn soak_every_row_finds_its_own_whenever_the_process_is_killed() {
 #[test]
 fn what_is_not_there_stops_the_start_and_nothing_is_done() {
     let desk = Desk::with(PIPELINE);
-    append(&desk, "orders.ndjson", &[r#"{"id": 1, "customer": 1}"#.to_owned()]);
+    desk.append("orders.ndjson", &[r#"{"id": 1, "customer": 1}"#.to_owned()]);
     desk.write("regions.csv", "code,title\n");
     let said = desk.say(&["run", "orders.sync"]).expect(3);
     assert!(said.err.contains("shop.db, table customers"), "{}", said.err);
@@ -153,7 +141,7 @@ fn an_answer_holds_as_long_as_its_cache_says_and_no_longer() {
         ));
         let shop = Connection::open(desk.path("shop.db")).expect("a database");
         shop.execute_batch("CREATE TABLE t (id, name); INSERT INTO t VALUES (1, 'old')").expect("a table");
-        append(&desk, "events.ndjson", &[r#"{"n":1,"id":1}"#.to_owned()]);
+        desk.append("events.ndjson", &[r#"{"n":1,"id":1}"#.to_owned()]);
         let mut running = desk.start(&["run", "orders.sync", "--listen", "127.0.0.1:0"]);
         let out = desk.path("out.db");
         let rows = || match out.exists() {
@@ -165,7 +153,7 @@ fn an_answer_holds_as_long_as_its_cache_says_and_no_longer() {
         running.until("the first row is there", |_| rows().len() == 1);
         shop.execute_batch("UPDATE t SET name = 'new'").expect("an update");
         thread::sleep(Duration::from_millis(400));
-        append(&desk, "events.ndjson", &[r#"{"n":2,"id":1}"#.to_owned()]);
+        desk.append("events.ndjson", &[r#"{"n":2,"id":1}"#.to_owned()]);
         running.until("the second row is there", |_| rows().len() == 2);
         running.stop().expect(0);
         assert_eq!(rows(), names.map(|name| vec![name.to_owned()]), "{cache}");

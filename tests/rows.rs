@@ -5,9 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
-    io::Write,
-    thread,
+    fs, thread,
     time::Duration,
 };
 
@@ -59,7 +57,7 @@ fn labels_that_went_are_gone_from_the_table() {
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0]["detail"], r#"labels: `"oops"` is not an array"#);
     assert_eq!(dead[0]["text"], bad);
-    append(&desk, "issues.ndjson", &[r#"{"id": 1, "state": "open", "cost": 0, "labels": null}"#.to_owned()]);
+    desk.append("issues.ndjson", &[r#"{"id": 1, "state": "open", "cost": 0, "labels": null}"#.to_owned()]);
     desk.ok(&["run", "orders.sync"]);
     assert!(rows().is_empty(), "no labels are no rows");
 }
@@ -109,12 +107,6 @@ fn events(chance: &mut Chance, count: u64) -> Vec<Event> {
     ids.into_iter().map(event).collect()
 }
 
-fn append(desk: &Desk, name: &str, lines: &[String]) {
-    let mut file = File::options().create(true).append(true).open(desk.path(name)).expect("the input");
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    file.write_all(text.as_bytes()).expect("the input takes lines");
-}
-
 /// NULL is larger than any value, so it is first where the order goes down.
 fn top(events: &[Event]) -> Vec<String> {
     let mut order: Vec<(bool, i64, u64)> =
@@ -134,7 +126,7 @@ fn soak_orders_limits_and_distinct_rows_are_right_whenever_the_process_is_killed
     let desk = Desk::with(SORTED);
     let events = events(&mut chance, count);
     let lines: Vec<String> = events.iter().map(|event| event.line.clone()).collect();
-    append(&desk, "events.ndjson", &lines);
+    desk.append("events.ndjson", &lines);
     let mut fell = 0;
     for _ in 0..kills {
         let running = desk.start(&["run", "orders.sync"]);
@@ -180,9 +172,9 @@ fn an_order_begins_anew_with_what_is_new() {
         "PIPELINE p AS FROM file('a.ndjson') |> ORDER BY CAST(n AS BIGINT) |> LIMIT 2 |> INSERT INTO file('b.ndjson');",
     );
     let numbers = |numbers: &[u32]| numbers.iter().map(|n| format!(r#"{{"n":{n}}}"#)).collect::<Vec<_>>();
-    append(&desk, "a.ndjson", &numbers(&[3, 1, 2]));
+    desk.append("a.ndjson", numbers(&[3, 1, 2]));
     desk.ok(&["run", "orders.sync"]);
-    append(&desk, "a.ndjson", &numbers(&[9, 8, 7]));
+    desk.append("a.ndjson", numbers(&[9, 8, 7]));
     desk.ok(&["run", "orders.sync"]);
     let out = fs::read_to_string(desk.path("b.ndjson")).expect("the file");
     assert_eq!(out.lines().collect::<Vec<_>>(), numbers(&[1, 2, 7, 8]));

@@ -2,8 +2,6 @@
 //! equal partitions and order. Windows of each kind, and the JOIN of two endless sides, which SQLite makes too.
 
 use std::{
-    fs::File,
-    io::Write,
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -135,10 +133,7 @@ fn sorted(lines: impl Iterator<Item = String>) -> Vec<String> {
 
 fn write(desk: &Desk, sides: &[(&str, &[Event])], from: usize, to: usize) {
     for (name, events) in sides {
-        let mut file = File::options().create(true).append(true).open(desk.path(name)).expect("the input");
-        for event in &events[from.min(events.len())..to.min(events.len())] {
-            writeln!(file, "{}", event.line()).expect("the input takes lines");
-        }
+        desk.append(name, events[from.min(events.len())..to.min(events.len())].iter().map(Event::line));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Windows by event time: a batch, a live run that is killed, and a `TEST` give the rows that SQLite's own GROUP BY gives over the
 //! records that are not late, and count the same records late.
 
-use std::{fs::File, io::Write, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use rusqlite::Connection;
 use serde_json::Value;
@@ -120,11 +120,8 @@ fn found(desk: &Desk) -> (Vec<String>, u64) {
 
 fn write(desk: &Desk, partitions: &[Vec<Event>], from: usize, to: usize) {
     for (index, events) in partitions.iter().enumerate() {
-        let path = desk.path(&format!("in/{index}.ndjson"));
-        let mut file = File::options().create(true).append(true).open(path).expect("the input");
-        for event in &events[from.min(events.len())..to.min(events.len())] {
-            writeln!(file, "{}", event.line()).expect("the input takes lines");
-        }
+        let name = format!("in/{index}.ndjson");
+        desk.append(&name, events[from.min(events.len())..to.min(events.len())].iter().map(Event::line));
     }
 }
 

@@ -23,10 +23,22 @@ pub mod records;
 mod rowtext;
 mod staged;
 
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use syncline_engine::source::SourceError;
+
 pub use log_source::LogSource;
 pub use registry::{Connector, SinkAbility, SinkKind, SinkRequest, SourceAbility, SourceRequest, Writes};
 pub use registry::{check_sink, columns_there, open_lookup, open_sink, open_source, registry};
 pub use spec::{Args, Argument, ArgumentKind, ConnectorError, Surroundings};
+
+/// A cursor as its source wrote it.
+fn cursor_of<T: DeserializeOwned>(partition: &str, value: &Value) -> Result<T, SourceError> {
+    T::deserialize(value).map_err(|error| SourceError::Changed {
+        what: partition.to_owned(),
+        detail: format!("the cursor cannot be read ({error}); run with --fresh to read everything again"),
+    })
+}
 
 /// What the system says about an error, without its number.
 fn system_words(error: &std::io::Error) -> String {

@@ -83,19 +83,22 @@ impl Writes {
     }
 }
 
+/// Parts of typed columns, which appear when they are whole.
+const TYPED_PARTS: SinkAbility = SinkAbility {
+    kind: SinkKind::Staged,
+    writes: Writes::INSERT,
+    delivery: Delivery::ExactlyOnce,
+    needs_columns: true,
+    endless_ok: true,
+    formats: &[],
+};
+
 const CONNECTORS: &[Connector] = &[
     Connector {
         name: "arrow",
         help: "Arrow files and streams. As a source: one file, a pattern, or a folder; as a sink: a folder of files, which appear when they are full, when their time is up, or at the end.",
         source: Some(SourceAbility { bounded: true, follow: false, formats: &[] }),
-        sink: Some(SinkAbility {
-            kind: SinkKind::Staged,
-            writes: Writes::INSERT,
-            delivery: Delivery::ExactlyOnce,
-            needs_columns: true,
-            endless_ok: true,
-            formats: &[],
-        }),
+        sink: Some(TYPED_PARTS),
         keyed: false,
         arguments: parquet::ARGUMENTS,
         example: "FROM arrow('in/*.arrow')",
@@ -138,14 +141,7 @@ const CONNECTORS: &[Connector] = &[
         name: "parquet",
         help: "Parquet files. As a source: one file, a pattern, or a folder; as a sink: a folder of files, which appear when they are full, when their time is up, or at the end.",
         source: Some(SourceAbility { bounded: true, follow: false, formats: &[] }),
-        sink: Some(SinkAbility {
-            kind: SinkKind::Staged,
-            writes: Writes::INSERT,
-            delivery: Delivery::ExactlyOnce,
-            needs_columns: true,
-            endless_ok: true,
-            formats: &[],
-        }),
+        sink: Some(TYPED_PARTS),
         keyed: false,
         arguments: parquet::ARGUMENTS,
         example: "INSERT INTO parquet('out/orders/')",

@@ -63,11 +63,11 @@ pub struct Checkpoint {
     /// The pipeline was started over: a sink of which we have no record forgets what it knew of us before it takes a row.
     #[serde(default)]
     pub over: bool,
-    /// What stood where when it was written.
-    #[serde(default)]
+    /// What stands where; under a key of its own, which a start writes and no epoch.
+    #[serde(default, skip_serializing)]
     pub fingerprints: Fingerprints,
     /// Outbox sinks that write elsewhere than they once did: where in the outbox what is theirs begins.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub since: BTreeMap<StepId, u64>,
 }
 
@@ -210,6 +210,10 @@ pub fn checkpoint_key(pipeline: &str) -> Vec<u8> {
     [b"c/", pipeline.as_bytes()].concat()
 }
 
+pub fn fingerprints_key(pipeline: &str) -> Vec<u8> {
+    [b"m/", pipeline.as_bytes()].concat()
+}
+
 fn numbered(kind: &[u8], pipeline: &str, number: u64) -> Vec<u8> {
     [kind, pipeline.as_bytes(), b"\0", &number.to_be_bytes()].concat()
 }
@@ -298,6 +302,9 @@ pub fn read_checkpoint(store: &dyn StateStore, pipeline: &str) -> Result<Option<
         detail: error.to_string(),
     };
     let mut checkpoint: Checkpoint = serde_json::from_value(value).map_err(damaged)?;
+    if let Some(fingerprints) = read(store, &fingerprints_key(pipeline))? {
+        checkpoint.fingerprints = fingerprints;
+    }
     for note in read_all::<PartitionNote>(store, &partition_prefix(pipeline))? {
         if let Some(watermark) = note.watermark {
             checkpoint.watermarks.insert(note.partition.clone(), watermark);

@@ -39,6 +39,20 @@ pub struct Figure {
     pub help: &'static str,
 }
 
+impl Figure {
+    pub const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
+        Self { kind: Kind::Counter, name, labels, help }
+    }
+
+    pub const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
+        Self { kind: Kind::Gauge, name, labels, help }
+    }
+
+    pub const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
+        Self { kind: Kind::Histogram, name, labels, help }
+    }
+}
+
 const RESTARTS: &str = "syncline_pipeline_restarts_total";
 const EPOCHS: &str = "syncline_epochs_total";
 const EPOCH: &str = "syncline_epoch_duration_seconds";
@@ -56,85 +70,28 @@ const WRITE: &str = "syncline_sink_write_duration_seconds";
 
 /// What the engine measures.
 pub const FIGURES: &[Figure] = &[
-    Figure {
-        kind: Kind::Counter,
-        name: RESTARTS,
-        labels: &["pipeline"],
-        help: "Starts of the pipeline's task after its first one in this process.",
-    },
-    Figure { kind: Kind::Counter, name: EPOCHS, labels: &["pipeline"], help: "Committed epochs." },
-    Figure {
-        kind: Kind::Histogram,
-        name: EPOCH,
-        labels: &["pipeline"],
-        help: "From the first row of an epoch to its commit.",
-    },
-    Figure {
-        kind: Kind::Histogram,
-        name: COMMIT,
-        labels: &["pipeline"],
-        help: "From the close of an epoch to the moment its rows are visible.",
-    },
-    Figure {
-        kind: Kind::Histogram,
-        name: PHASE,
-        labels: &["pipeline", "phase"],
-        help: "The parts of a commit: staging (files), logging (outboxes, dead letters, ledger, state), committing (the checkpoint), revealing.",
-    },
-    Figure {
-        kind: Kind::Histogram,
-        name: LATENCY,
-        labels: &["pipeline"],
-        help: "From the moment a batch of rows was taken from the source to the commit that holds it.",
-    },
-    Figure {
-        kind: Kind::Counter,
-        name: BYTES,
-        labels: &["pipeline"],
-        help: "Bytes of the records that were read and committed.",
-    },
-    Figure {
-        kind: Kind::Counter,
-        name: DEAD,
-        labels: &["pipeline", "step", "reason"],
-        help: "Dead letters, by the word that their reason starts with.",
-    },
-    Figure {
-        kind: Kind::Counter,
-        name: RETRIES,
-        labels: &["pipeline", "step"],
-        help: "Attempts of a sink that failed and are made again.",
-    },
-    Figure {
-        kind: Kind::Histogram,
-        name: WRITE,
-        labels: &["pipeline", "step"],
-        help: "One transaction of a sink that reads from an outbox.",
-    },
-    Figure {
-        kind: Kind::Gauge,
-        name: TABLE_AGE,
-        labels: &["pipeline", "step"],
-        help: "How long ago a table that is joined was read.",
-    },
-    Figure {
-        kind: Kind::Counter,
-        name: LOOKUP_ASKED,
-        labels: &["pipeline", "step"],
-        help: "Keys that a LOOKUP asked for outside.",
-    },
-    Figure {
-        kind: Kind::Counter,
-        name: LOOKUP_KNOWN,
-        labels: &["pipeline", "step"],
-        help: "Keys of a LOOKUP whose answer was in its CACHE.",
-    },
-    Figure {
-        kind: Kind::Gauge,
-        name: LOOKUP_AGE,
-        labels: &["pipeline", "step"],
-        help: "Age of the oldest answer in the CACHE of a LOOKUP.",
-    },
+    Figure::counter(RESTARTS, &["pipeline"], "Starts of the pipeline's task after its first one in this process."),
+    Figure::counter(EPOCHS, &["pipeline"], "Committed epochs."),
+    Figure::histogram(EPOCH, &["pipeline"], "From the first row of an epoch to its commit."),
+    Figure::histogram(COMMIT, &["pipeline"], "From the close of an epoch to the moment its rows are visible."),
+    Figure::histogram(
+        PHASE,
+        &["pipeline", "phase"],
+        "The parts of a commit: staging (files), logging (outboxes, dead letters, ledger, state), committing (the checkpoint), revealing.",
+    ),
+    Figure::histogram(
+        LATENCY,
+        &["pipeline"],
+        "From the moment a batch of rows was taken from the source to the commit that holds it.",
+    ),
+    Figure::counter(BYTES, &["pipeline"], "Bytes of the records that were read and committed."),
+    Figure::counter(DEAD, &["pipeline", "step", "reason"], "Dead letters, by the word that their reason starts with."),
+    Figure::counter(RETRIES, &["pipeline", "step"], "Attempts of a sink that failed and are made again."),
+    Figure::histogram(WRITE, &["pipeline", "step"], "One transaction of a sink that reads from an outbox."),
+    Figure::gauge(TABLE_AGE, &["pipeline", "step"], "How long ago a table that is joined was read."),
+    Figure::counter(LOOKUP_ASKED, &["pipeline", "step"], "Keys that a LOOKUP asked for outside."),
+    Figure::counter(LOOKUP_KNOWN, &["pipeline", "step"], "Keys of a LOOKUP whose answer was in its CACHE."),
+    Figure::gauge(LOOKUP_AGE, &["pipeline", "step"], "Age of the oldest answer in the CACHE of a LOOKUP."),
 ];
 
 /// The windows of a commit that are measured, in their order.

@@ -5,7 +5,7 @@
 //! repeating something, which is an error with a name.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     path::{Path, PathBuf},
 };
@@ -19,7 +19,7 @@ use super::{
     source::Reading,
     tail::{OVERWRITTEN, Tail, shorter},
 };
-use crate::records::Packing;
+use crate::{cursor_of, records::Packing};
 
 /// The files to read, in the order of their names, and the next generation of each name.
 #[derive(Default)]
@@ -61,16 +61,15 @@ pub fn resume(
 ) -> Result<Resumed, SourceError> {
     let mut resumed = Resumed::default();
     let mut known = Vec::new();
+    let there = found.into_iter().map(|file| seen(wanted, &file.path).map(|seen| (file, seen)));
+    let there: Vec<(Found, Seen)> = there.collect::<Result<_, _>>()?;
+    let identities: BTreeSet<Identity> = there.iter().map(|(_, seen)| seen.identity).collect();
     for (partition, value) in cursors {
-        let cursor: Cursor = serde_json::from_value(value.clone()).map_err(|error| SourceError::Changed {
-            what: partition.clone(),
-            detail: format!("the cursor cannot be read ({error}); run with --fresh to read everything again"),
-        })?;
+        let cursor: Cursor = cursor_of(partition, value)?;
         let next = resumed.generations.entry(cursor.path.clone()).or_default();
         *next = (*next).max(cursor.generation + 1);
         // After an edit other files are meant: the cursor waits until this one is again. Its name may only be written otherwise.
-        let seen = |file: &Found| seen(wanted, &file.path).is_ok_and(|seen| seen.identity == cursor.identity);
-        if wanted.means(&cursor.path) || found.iter().any(seen) {
+        if wanted.means(&cursor.path) || identities.contains(&cursor.identity) {
             known.push(cursor);
         }
     }
@@ -87,8 +86,7 @@ pub fn resume(
             resumed.tails.push(tail);
         }
     }
-    for file in found {
-        let seen = seen(wanted, &file.path)?;
+    for (file, seen) in there {
         if !resumed.knows(seen.identity) {
             let packing = reading.packing_of(&file.name)?;
             resumed.add(file, &seen, packing, reading, now);

@@ -17,6 +17,7 @@ use super::{
     wait::wait,
 };
 use crate::{
+    cursor_of,
     file::{Reading, pattern},
     records::{Input, Packing, Reader, Unpacked, rows},
     spec::{Arguments, ConnectorError},
@@ -170,10 +171,7 @@ impl Source for ObjectSource {
     fn open(&mut self, cursors: &Cursors, now: Micros) -> Result<(), SourceError> {
         (self.objects, self.turn) = (Vec::new(), 0);
         for (partition, value) in cursors {
-            let cursor: Cursor = serde_json::from_value(value.clone()).map_err(|error| SourceError::Changed {
-                what: partition.clone(),
-                detail: format!("the cursor cannot be read ({error}); run with --fresh to read everything again"),
-            })?;
+            let cursor: Cursor = cursor_of(partition, value)?;
             self.objects.push(Tail { cursor, reader: None, taken: 0 });
         }
         self.look(now)?;

@@ -12,6 +12,7 @@ use syncline_record::{Micros, Partition};
 
 use super::fetch::{Answer, Content, Version, Wanted, holds};
 use crate::{
+    cursor_of,
     file::{Reading, packing},
     records::{Input, Packing, Plain, Reader, Unpacked, rows},
     spec::{Arguments, ConnectorError, Surroundings},
@@ -72,10 +73,7 @@ impl PullSource {
     fn last(&self, cursors: &Cursors) -> Result<Option<Cursor>, SourceError> {
         let mut last: Option<Cursor> = None;
         for (partition, value) in cursors {
-            let cursor: Cursor = serde_json::from_value(value.clone()).map_err(|error| SourceError::Changed {
-                what: partition.clone(),
-                detail: format!("the cursor cannot be read ({error}); run with --fresh to read everything again"),
-            })?;
+            let cursor: Cursor = cursor_of(partition, value)?;
             let newer = last.as_ref().is_none_or(|last| cursor.generation > last.generation);
             if cursor.place == self.wanted.place() && newer {
                 last = Some(cursor);

@@ -19,25 +19,28 @@ use super::{
     version::Decimal,
 };
 
-/// The declared types of those columns of a table that compare as numbers, and get values that may be none.
+/// Those columns that compare as numbers and get values that may be none, by their place, with their declared types.
 #[derive(Debug, Default)]
-pub struct Numeric(Vec<Option<String>>);
+pub struct Numeric(Vec<(usize, String)>);
 
 impl Numeric {
     pub fn of(connection: &Connection, table: &str, columns: &[FieldRef]) -> rusqlite::Result<Self> {
         let mut statement =
             connection.prepare("SELECT type FROM pragma_table_info(?1) WHERE name = ?2 COLLATE NOCASE")?;
-        let mut declared = |field: &FieldRef| -> rusqlite::Result<Option<String>> {
+        let mut numeric = Vec::new();
+        for (index, field) in columns.iter().enumerate().filter(|(_, field)| may_be_text(field)) {
             let declared: String = statement.query_row([table, field.name()], |row| row.get(0))?;
-            Ok(Some(declared).filter(|declared| compares_as_number(declared) && may_be_text(field)))
-        };
-        columns.iter().map(&mut declared).collect::<rusqlite::Result<_>>().map(Self)
+            if compares_as_number(&declared) {
+                numeric.push((index, declared));
+            }
+        }
+        Ok(Self(numeric))
     }
 
     /// Why the table cannot keep the row as it is.
     pub fn refuses(&self, columns: &[(&ArrayRef, &Field)], row: usize) -> Option<Reason> {
-        let checked = self.0.iter().zip(columns).filter_map(|(declared, column)| Some((declared.as_ref()?, column)));
-        for (declared, (column, field)) in checked {
+        for (index, declared) in &self.0 {
+            let (column, field) = columns[*index];
             let bound = value(column, field, row);
             if let Some(wrong) = misfit(&bound) {
                 let text = String::from_utf8_lossy(text_of(&bound)).into_owned();

@@ -24,7 +24,10 @@ use syncline_engine::source::{Cursors, LeftOut, Polled, Progress, Rows, Source, 
 use syncline_functions::JsonWriter;
 use syncline_record::{Headers, Micros, Origin, Partition, batch::RowTexts};
 
-use crate::spec::{Arguments, ConnectorError, Surroundings};
+use crate::{
+    cursor_of,
+    spec::{Arguments, ConnectorError, Surroundings},
+};
 use places::{Entry, Places};
 pub use pruning::Pruning;
 use ranges::Ranges;
@@ -213,10 +216,7 @@ impl Source for TypedSource {
             return Err(self.no_match());
         }
         for (partition, value) in cursors {
-            let cursor: Cursor = serde_json::from_value(value.clone()).map_err(|error| SourceError::Changed {
-                what: partition.clone(),
-                detail: format!("the cursor cannot be read ({error}); run with --fresh to read everything again"),
-            })?;
+            let cursor: Cursor = cursor_of(partition, value)?;
             cursor.still(entries.iter().find(|entry| entry.name == cursor.name))?;
             self.files.push(Reading::at(cursor));
         }

@@ -25,18 +25,6 @@ use crate::{
     walk::Walk,
 };
 
-/// Types whose values are compared as decimals, when they stand beside one.
-const INTEGERS: [&str; 8] = [
-    "TINYINT",
-    "SMALLINT",
-    "INT",
-    "BIGINT",
-    "TINYINT UNSIGNED",
-    "SMALLINT UNSIGNED",
-    "INT UNSIGNED",
-    "BIGINT UNSIGNED",
-];
-
 /// What the parts of a condition came to.
 #[derive(Default)]
 struct Condition {
@@ -292,10 +280,10 @@ impl Walk<'_> {
 
 /// The type as which two values are compared; `Some(None)`: as they are. `None`: they are never equal.
 fn common_type(own: (&Field, &str), its: (&Field, &str)) -> Option<Option<String>> {
-    let decimal = |kind: &str| kind.starts_with("DECIMAL");
-    let integer = |kind: &str| INTEGERS.contains(&kind);
-    let float = |kind: &str| matches!(kind, "DOUBLE" | "REAL");
-    let number = |kind: &str| decimal(kind) || integer(kind) || float(kind);
+    let decimal = |side: (&Field, &str)| side.1.starts_with("DECIMAL");
+    let integer = |side: (&Field, &str)| side.0.data_type().is_integer();
+    let float = |side: (&Field, &str)| matches!(side.1, "DOUBLE" | "REAL");
+    let number = |side| decimal(side) || integer(side) || float(side);
     match (is_json(own.0), is_json(its.0)) {
         (true, true) => return Some(None),
         (true, false) => return Some(Some(its.1.to_owned())),
@@ -304,9 +292,9 @@ fn common_type(own: (&Field, &str), its: (&Field, &str)) -> Option<Option<String
     }
     match (own.1, its.1) {
         (one, other) if one == other => Some(None),
-        (one, other) if integer(one) && integer(other) || decimal(one) && decimal(other) => Some(None),
-        (one, other) if number(one) && number(other) => {
-            Some(Some(if float(one) || float(other) { "DOUBLE" } else { "DECIMAL(38, 0)" }.to_owned()))
+        _ if integer(own) && integer(its) || decimal(own) && decimal(its) => Some(None),
+        _ if number(own) && number(its) => {
+            Some(Some(if float(own) || float(its) { "DOUBLE" } else { "DECIMAL(38, 0)" }.to_owned()))
         }
         ("DATE", "TIMESTAMP") | ("TIMESTAMP", "DATE") => Some(Some("TIMESTAMP".to_owned())),
         _ => None,

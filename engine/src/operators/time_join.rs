@@ -32,7 +32,7 @@ use self::{
 };
 use super::{
     aggregate::{
-        body::{NOTES, Notes},
+        body::{NOTES, Noted},
         deletes, merged,
     },
     join::UNMATCHED,
@@ -88,8 +88,7 @@ pub struct TimeJoin {
     lowest: Micros,
     /// Bodies were taken back: what the lowest watermark of then had set free is gone.
     restored: bool,
-    notes: Notes,
-    noted: Notes,
+    notes: Noted,
 }
 
 /// What is known of the rows of a batch.
@@ -119,8 +118,7 @@ impl TimeJoin {
             recipe,
             lowest: NO_WATERMARK,
             restored: false,
-            notes: Notes::default(),
-            noted: Notes::default(),
+            notes: Noted::default(),
         }
     }
 
@@ -213,7 +211,7 @@ impl TimeJoin {
         out.stop(batch, &judged.late, Fate::Late, LATE);
         out.stop(batch, &judged.idle, Fate::Late, LATE_IDLE);
         let (rows, times): (Vec<u32>, Vec<Micros>) = goes.into_iter().unzip();
-        self.pairs.put_out_alone(&taken, &rows, times, &mut self.notes, out).map_err(broken)
+        self.pairs.put_out_alone(&taken, &rows, times, &mut self.notes.now, out).map_err(broken)
     }
 
     /// Makes the pairs of the live rows; says of each whether it is in one.
@@ -264,7 +262,7 @@ impl TimeJoin {
                 }
             }
         }
-        self.pairs.put_out(&rows, pairs, verdict, &mut self.notes, out)
+        self.pairs.put_out(&rows, pairs, verdict, &mut self.notes.now, out)
     }
 
     /// `LEFT`: rows that nobody belongs to, with NULLs.
@@ -280,7 +278,7 @@ impl TimeJoin {
                 let (rows, times) = self.left.rows(part).map_err(broken)?;
                 let times = times.into_iter().map(|time| time.saturating_add(most)).collect();
                 let all: Vec<u32> = (0..part.len() as u32).collect();
-                self.pairs.put_out_alone(&rows, &all, times, &mut self.notes, out).map_err(broken)?;
+                self.pairs.put_out_alone(&rows, &all, times, &mut self.notes.now, out).map_err(broken)?;
                 part.iter().for_each(|place| self.left.stands(*place, gone));
             }
         }
@@ -353,20 +351,14 @@ impl Operator for TimeJoin {
             let written = side.write(&mut delta);
             written.map_err(|detail| Halt::Broken { step: step.clone(), detail })?;
         }
-        if self.notes != self.noted {
-            self.noted = self.notes;
-            delta.expired.push(NOTES);
-            delta.appended.push((NOTES, self.notes.body()));
-        }
+        self.notes.settle(&mut delta);
         Ok(delta)
     }
 
     fn restore(&mut self, generation: Generation, body: &[u8]) -> Result<(), Damaged> {
         self.restored = true;
         if generation == NOTES {
-            self.notes = Notes::read(body)?;
-            self.noted = self.notes;
-            return Ok(());
+            return self.notes.restore(body);
         }
         match side::side_of(generation) {
             Side::Left => self.left.restore(generation, body),

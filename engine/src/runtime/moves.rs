@@ -11,7 +11,6 @@ use super::{
 };
 use crate::{
     checkpoint::{self, Checkpoint},
-    fingerprints::Fingerprints,
     graph::{Work, of_input, qualified},
     ledger,
     store::Changes,
@@ -68,37 +67,27 @@ pub(super) fn settle_inputs(spec: &JobSpec, checkpoint: &mut Checkpoint, changes
     let now = &spec.fingerprints.inputs;
     let then = std::mem::replace(&mut checkpoint.fingerprints.inputs, now.clone());
     let heirs = heirs(&then, now);
-    let mut aside = BTreeMap::new();
-    let name = |old: &str| {
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
+    for old in checkpoint.cursors.keys() {
         let (step, partition) = of_input(old);
-        match heirs.get(&step) {
-            Some(heir) => qualified(heir, partition),
-            // Nothing is known of the inputs of earlier versions: they stay what they were.
-            None if !then.contains_key(&step) => old.to_owned(),
-            None => {
-                let parked = parked(&then[&step]);
-                aside.insert(parked.clone(), then[&step].clone());
-                qualified(&parked, partition)
-            }
+        // Nothing is known of the inputs of earlier versions: they stay what they were.
+        let Some(place) = then.get(&step) else { continue };
+        let owner = heirs.get(&step).cloned().unwrap_or_else(|| parked(place));
+        if !now.contains_key(&owner) {
+            checkpoint.fingerprints.inputs.insert(owner.clone(), place.clone());
         }
-    };
-    let names: BTreeMap<String, String> = checkpoint.cursors.keys().cloned().map(name_pair(name)).collect();
-    for old in names.iter().filter(|(old, new)| old != new).map(|(old, _)| old) {
+        names.insert(old.clone(), qualified(&owner, partition));
+    }
+    for (old, _) in names.iter().filter(|(old, new)| old != new) {
         changes.remove(checkpoint::partition_key(&spec.pipeline, old));
     }
-    let renamed = |old: String| names.get(&old).cloned().unwrap_or(old);
-    checkpoint.cursors =
-        std::mem::take(&mut checkpoint.cursors).into_iter().map(|(old, at)| (renamed(old), at)).collect();
-    checkpoint.watermarks =
-        std::mem::take(&mut checkpoint.watermarks).into_iter().map(|(old, at)| (renamed(old), at)).collect();
-    checkpoint.fingerprints.inputs.extend(aside);
+    rename(&mut checkpoint.cursors, &names);
+    rename(&mut checkpoint.watermarks, &names);
 }
 
-fn name_pair(mut name: impl FnMut(&str) -> String) -> impl FnMut(String) -> (String, String) {
-    move |old| {
-        let new = name(&old);
-        (old, new)
-    }
+fn rename<T>(all: &mut BTreeMap<String, T>, names: &BTreeMap<String, String>) {
+    let renamed = std::mem::take(all).into_iter().map(|(old, its)| (names.get(&old).cloned().unwrap_or(old), its));
+    *all = renamed.collect();
 }
 
 fn parked(place: &str) -> StepId {
@@ -129,12 +118,6 @@ fn heirs(then: &BTreeMap<StepId, String>, now: &BTreeMap<StepId, String>) -> BTr
         }
     }
     heirs
-}
-
-/// What is noted of a pipeline when its start is allowed.
-pub(super) fn note(spec: &JobSpec, checkpoint: &mut Checkpoint) {
-    checkpoint.fingerprints =
-        Fingerprints { steps: spec.fingerprints.steps.clone(), ..std::mem::take(&mut checkpoint.fingerprints) };
 }
 
 #[cfg(test)]

@@ -128,7 +128,8 @@ impl Job {
         checkpoint.format = CHECKPOINT_FORMAT;
         checkpoint.fence += 1;
         checkpoint.plan = spec.plan.clone();
-        moves::note(&spec, &mut checkpoint);
+        checkpoint.fingerprints.steps = spec.fingerprints.steps.clone();
+        checkpoint::put(&mut changes, checkpoint::fingerprints_key(&spec.pipeline), &checkpoint.fingerprints);
         checkpoint.ended = false;
         if first {
             checkpoint.log_id = ground.rng.id();
@@ -200,6 +201,7 @@ fn forget(ground: &Ground, pipeline: &str) -> Result<(), StartError> {
     // A checkpoint that cannot be read must not keep anyone from starting over.
     let before = checkpoint::read_checkpoint(&*ground.store, pipeline).ok().flatten().unwrap_or_default();
     let mut changes = Changes::default();
+    changes.remove(checkpoint::fingerprints_key(pipeline));
     for prefix in [
         checkpoint::state_prefix(pipeline),
         checkpoint::partition_prefix(pipeline),

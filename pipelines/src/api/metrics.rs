@@ -26,36 +26,27 @@ const SECONDS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 
 /// What is counted in this crate as it happens.
 const HAPPENING: &[Figure] = &[
-    Figure {
-        kind: Kind::Counter,
-        name: "syncline_ingest_requests_total",
-        labels: &["path", "status"],
-        help: "Requests to /in, by path and HTTP status. Paths that nobody reads are one, the empty one.",
-    },
-    Figure {
-        kind: Kind::Counter,
-        name: "syncline_ingest_records_total",
-        labels: &["path"],
-        help: "Records that were taken over HTTP and are durable.",
-    },
-    Figure {
-        kind: Kind::Counter,
-        name: "syncline_expectation_warnings_total",
-        labels: &["pipeline", "step"],
-        help: "Rows that broke an EXPECT with ON VIOLATION WARN.",
-    },
-    Figure {
-        kind: Kind::Counter,
-        name: "syncline_new_fields_total",
-        labels: &["pipeline"],
-        help: "Fields that a SCHEMA … EVOLVE does not declare, each counted once.",
-    },
-    Figure {
-        kind: Kind::Counter,
-        name: "syncline_panics_total",
-        labels: &[],
-        help: "Panics in this process: each is a defect of syncline, and a line in its log.",
-    },
+    Figure::counter(
+        "syncline_ingest_requests_total",
+        &["path", "status"],
+        "Requests to /in, by path and HTTP status. Paths that nobody reads are one, the empty one.",
+    ),
+    Figure::counter("syncline_ingest_records_total", &["path"], "Records that were taken over HTTP and are durable."),
+    Figure::counter(
+        "syncline_expectation_warnings_total",
+        &["pipeline", "step"],
+        "Rows that broke an EXPECT with ON VIOLATION WARN.",
+    ),
+    Figure::counter(
+        "syncline_new_fields_total",
+        &["pipeline"],
+        "Fields that a SCHEMA … EVOLVE does not declare, each counted once.",
+    ),
+    Figure::counter(
+        "syncline_panics_total",
+        &[],
+        "Panics in this process: each is a defect of syncline, and a line in its log.",
+    ),
 ];
 
 /// Every figure of the process, in the order in which they are documented.

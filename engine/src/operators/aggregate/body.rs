@@ -11,7 +11,10 @@ use arrow::{
 };
 use syncline_record::{Generation, Micros};
 
-use crate::{operator::Damaged, segment::SEGMENT_BYTES};
+use crate::{
+    operator::{Damaged, Delta},
+    segment::SEGMENT_BYTES,
+};
 
 /// The generation in which a step keeps what is not of one window. No window begins there: it would have no end.
 pub const NOTES: Generation = Generation::MAX;
@@ -88,6 +91,29 @@ pub struct Notes {
     pub latest: Micros,
 }
 
+/// Notes that an epoch writes when they have changed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Noted {
+    pub now: Notes,
+    written: Notes,
+}
+
+impl Noted {
+    pub fn settle(&mut self, delta: &mut Delta) {
+        if self.now != self.written {
+            self.written = self.now;
+            delta.expired.push(NOTES);
+            delta.appended.push((NOTES, self.now.body()));
+        }
+    }
+
+    pub fn restore(&mut self, body: &[u8]) -> Result<(), Damaged> {
+        self.now = Notes::read(body)?;
+        self.written = self.now;
+        Ok(())
+    }
+}
+
 impl Default for Notes {
     fn default() -> Self {
         Self { ended_to: Micros::MIN, next: 1, latest: Micros::MIN }
@@ -95,12 +121,12 @@ impl Default for Notes {
 }
 
 impl Notes {
-    pub fn body(&self) -> Vec<u8> {
+    fn body(&self) -> Vec<u8> {
         [self.ended_to.to_le_bytes(), self.next.to_le_bytes(), self.latest.to_le_bytes()].concat()
     }
 
     /// Of several, one after the other, the last counts.
-    pub fn read(body: &[u8]) -> Result<Self, Damaged> {
+    fn read(body: &[u8]) -> Result<Self, Damaged> {
         let size = Self::default().body().len();
         if body.is_empty() || !body.len().is_multiple_of(size) {
             return Err(Damaged(format!("{} bytes are no notes of an AGGREGATE", body.len())));

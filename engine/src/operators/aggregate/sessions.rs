@@ -56,7 +56,7 @@ impl Windows {
             let complete = self.take_bucket(start).map_err(broken(out))?;
             if ended && let Some(last) = max(times(&complete, self.recipe.aggregates.keys() + 1)) {
                 let limit = last.saturating_add(gap.saturating_mul(2)) - 1;
-                self.notes.ended_to = self.notes.ended_to.max(limit);
+                self.notes.now.ended_to = self.notes.now.ended_to.max(limit);
             }
             self.put_out(&complete, out)?;
         }
@@ -103,7 +103,7 @@ impl Windows {
         let mut columns = answers.columns().to_vec();
         columns.drain(keys..keys + BOUNDS);
         let answered = Answered { columns, starts: Some(starts), rows: answers.num_rows() };
-        let made = release::batches(&self.shape, &step, answered, at, &mut self.notes.next);
+        let made = release::batches(&self.shape, &step, answered, at, &mut self.notes.now.next);
         made.map_err(|detail| Halt::Broken { step, detail })?.into_iter().for_each(|batch| out.release(batch));
         Ok(())
     }

@@ -9,7 +9,7 @@ use syncline_record::{Batch, Epoch, Generation, Micros, StepId, time::NO_WATERMA
 
 use super::{
     Ledgered, Recipe,
-    body::{self, NOTES, Notes},
+    body::{self, NOTES, Noted},
     broken, changes, filtered, merged,
     release::{self, Moment, Shape},
 };
@@ -26,8 +26,7 @@ pub struct Whole {
     since: Ledgered,
     /// Parts that an end has moved to what is settled.
     moved: Vec<Vec<u8>>,
-    notes: Notes,
-    noted: Notes,
+    notes: Noted,
 }
 
 impl Whole {
@@ -39,8 +38,7 @@ impl Whole {
             settled: Ledgered::default(),
             since: Ledgered::default(),
             moved: vec![],
-            notes: Notes::default(),
-            noted: Notes::default(),
+            notes: Noted::default(),
         }
     }
 
@@ -58,7 +56,7 @@ impl Whole {
     fn settle(&mut self) -> Result<Option<RecordBatch>, ExprError> {
         let aggregates = &self.recipe.aggregates;
         let mut since = std::mem::take(&mut self.since).whole(aggregates)?;
-        let first = self.notes.ended_to == Micros::MIN;
+        let first = self.notes.now.ended_to == Micros::MIN;
         if since.is_empty() {
             // Without keys the first answer is about all rows, even when there are none.
             return if first && aggregates.keys() == 0 { since.evaluate().map(Some) } else { Ok(None) };
@@ -88,7 +86,7 @@ impl Operator for Whole {
         if !rows.is_empty() {
             self.add(&taken.rows, &keep).map_err(broken(out))?;
             let latest = rows.iter().map(|row| batch.time(*row)).max().unwrap_or(NO_WATERMARK);
-            self.notes.latest = self.notes.latest.max(latest);
+            self.notes.now.latest = self.notes.now.latest.max(latest);
         }
         out.dead(&batch, &failed);
         out.absorb(&batch, &rows, "absorbed");
@@ -97,12 +95,12 @@ impl Operator for Whole {
 
     fn finish(&mut self, out: &mut Output) -> Result<(), Halt> {
         let answers = self.settle().map_err(broken(out))?;
-        self.notes.ended_to = self.notes.ended_to.max(0);
+        self.notes.now.ended_to = self.notes.now.ended_to.max(0);
         let Some(answers) = answers else { return Ok(()) };
-        let time = self.notes.latest.max(0);
+        let time = self.notes.now.latest.max(0);
         let at = Moment { start: time, time, mark: NO_WATERMARK, watermark: NO_WATERMARK };
         let step = out.step().clone();
-        let batches = release::batches(&self.shape, &step, (&answers).into(), at, &mut self.notes.next)
+        let batches = release::batches(&self.shape, &step, (&answers).into(), at, &mut self.notes.now.next)
             .map_err(|detail| Halt::Broken { step, detail })?;
         batches.into_iter().for_each(|batch| out.release(batch));
         Ok(())
@@ -116,11 +114,7 @@ impl Operator for Whole {
         }
         let bodies = self.since.bodies(&self.recipe.aggregates, step)?;
         delta.appended.extend(bodies.into_iter().map(|body| (SINCE, body)));
-        if self.notes != self.noted {
-            self.noted = self.notes;
-            delta.expired.push(NOTES);
-            delta.appended.push((NOTES, self.notes.body()));
-        }
+        self.notes.settle(&mut delta);
         Ok(delta)
     }
 
@@ -128,11 +122,7 @@ impl Operator for Whole {
         let damaged = |error: ExprError| Damaged(error.to_string());
         let aggregates = &self.recipe.aggregates;
         let groups = match generation {
-            NOTES => {
-                self.notes = Notes::read(body)?;
-                self.noted = self.notes;
-                return Ok(());
-            }
+            NOTES => return self.notes.restore(body),
             SETTLED => &mut self.settled,
             SINCE => &mut self.since,
             other => return Err(Damaged(format!("an AGGREGATE without a window has no generation {other}"))),

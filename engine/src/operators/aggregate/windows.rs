@@ -14,7 +14,7 @@ use syncline_record::{
 
 use super::{
     Ledgered, Recipe, Window,
-    body::{self, NOTES, Notes},
+    body::{self, NOTES, Noted},
     broken, changes, merged,
     release::{self, Moment, Shape},
     sessions,
@@ -37,8 +37,7 @@ pub struct Windows {
     by_record_time: bool,
     pub(super) open: BTreeMap<Micros, Ledgered>,
     pub(super) lowest: Micros,
-    pub(super) notes: Notes,
-    noted: Notes,
+    pub(super) notes: Noted,
     pub(super) expired: Vec<Generation>,
 }
 
@@ -64,8 +63,7 @@ impl Windows {
             by_record_time,
             open: BTreeMap::new(),
             lowest: NO_WATERMARK,
-            notes: Notes::default(),
-            noted: Notes::default(),
+            notes: Noted::default(),
             expired: vec![],
         }
     }
@@ -83,7 +81,7 @@ impl Windows {
 
     /// Why a row with this limit comes too late for everybody, if it does.
     fn closed(&self, limit: Micros) -> Option<&'static str> {
-        if limit <= self.notes.ended_to {
+        if limit <= self.notes.now.ended_to {
             return Some(LATE_ENDED);
         }
         (self.by_record_time && limit <= self.lowest).then_some(LATE_IDLE)
@@ -125,7 +123,7 @@ impl Windows {
             let answers = groups.whole(&self.recipe.aggregates).and_then(|mut all| all.evaluate()).map_err(&broken)?;
             let at = Moment { start, time: end - 1, mark, watermark };
             let step = out.step().clone();
-            let batches = release::batches(&self.shape, &step, (&answers).into(), at, &mut self.notes.next)
+            let batches = release::batches(&self.shape, &step, (&answers).into(), at, &mut self.notes.now.next)
                 .map_err(|detail| Halt::Broken { step, detail })?;
             batches.into_iter().for_each(|batch| out.release(batch));
         }
@@ -243,7 +241,7 @@ impl Operator for Windows {
 
     fn finish(&mut self, out: &mut Output) -> Result<(), Halt> {
         if let Some((last, _)) = self.open.last_key_value().filter(|_| !self.sessions) {
-            self.notes.ended_to = self.notes.ended_to.max(self.window.end(*last));
+            self.notes.now.ended_to = self.notes.now.ended_to.max(self.window.end(*last));
         }
         self.release(Micros::MAX, self.lowest, self.lowest, out)
     }
@@ -254,19 +252,13 @@ impl Operator for Windows {
             let bodies = groups.bodies(&self.recipe.aggregates, step)?;
             delta.appended.extend(bodies.into_iter().map(|body| (body::generation(*start), body)));
         }
-        if self.notes != self.noted {
-            self.noted = self.notes;
-            delta.expired.push(NOTES);
-            delta.appended.push((NOTES, self.notes.body()));
-        }
+        self.notes.settle(&mut delta);
         Ok(delta)
     }
 
     fn restore(&mut self, generation: Generation, body: &[u8]) -> Result<(), Damaged> {
         if generation == NOTES {
-            self.notes = Notes::read(body)?;
-            self.noted = self.notes;
-            return Ok(());
+            return self.notes.restore(body);
         }
         let groups = self.open.entry(body::start_of(generation)).or_default();
         let aggregates = &self.recipe.aggregates;

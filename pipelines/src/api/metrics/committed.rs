@@ -12,7 +12,7 @@ use std::{
 use metrics::{counter, gauge};
 use syncline_engine::{
     checkpoint::{self, Run},
-    metrics::{Figure, Kind},
+    metrics::Figure,
     store::StateStore,
 };
 use syncline_record::{Fate, Micros, StepBooks};
@@ -23,63 +23,59 @@ use crate::api::{
     status::{PipelineStatus, Status, StepStatus, word},
 };
 
-const fn gauge_of(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Figure {
-    Figure { kind: Kind::Gauge, name, labels, help }
-}
-
-const fn counter_of(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Figure {
-    Figure { kind: Kind::Counter, name, labels, help }
-}
-
 const PIPELINE: &[&str] = &["pipeline"];
 const STEP: &[&str] = &["pipeline", "step"];
 
 pub const FIGURES: &[Figure] = &[
-    gauge_of(
+    Figure::gauge(
         "syncline_pipeline_state",
         &["pipeline", "state"],
         "1 for the state that the pipeline is in, 0 for the others; `failed` is one that was given up.",
     ),
-    gauge_of("syncline_pipeline_epoch", PIPELINE, "Number of the last committed epoch."),
-    gauge_of(
+    Figure::gauge("syncline_pipeline_epoch", PIPELINE, "Number of the last committed epoch."),
+    Figure::gauge(
         "syncline_last_checkpoint_timestamp_seconds",
         PIPELINE,
         "When the last epoch was committed, in seconds since 1970; 0 before the first.",
     ),
-    gauge_of("syncline_books_balanced", PIPELINE, "1 while the books of the last run balance."),
-    counter_of("syncline_step_rows_in_total", STEP, "Rows that a step took, as far as they are committed."),
-    counter_of("syncline_step_rows_out_total", STEP, "Rows that a step put out, as far as they are committed."),
-    counter_of("syncline_step_fates_total", &["pipeline", "step", "fate"], "Rows by what became of them at a step."),
-    gauge_of("syncline_state_keys", STEP, "Keys that a step remembers."),
-    gauge_of("syncline_state_memory_bytes", STEP, "Memory that the state of a step takes."),
-    gauge_of("syncline_state_stored_bytes", STEP, "Bytes of the segments that hold the state of a step on disk."),
-    gauge_of(
+    Figure::gauge("syncline_books_balanced", PIPELINE, "1 while the books of the last run balance."),
+    Figure::counter("syncline_step_rows_in_total", STEP, "Rows that a step took, as far as they are committed."),
+    Figure::counter("syncline_step_rows_out_total", STEP, "Rows that a step put out, as far as they are committed."),
+    Figure::counter(
+        "syncline_step_fates_total",
+        &["pipeline", "step", "fate"],
+        "Rows by what became of them at a step.",
+    ),
+    Figure::gauge("syncline_state_keys", STEP, "Keys that a step remembers."),
+    Figure::gauge("syncline_state_memory_bytes", STEP, "Memory that the state of a step takes."),
+    Figure::gauge("syncline_state_stored_bytes", STEP, "Bytes of the segments that hold the state of a step on disk."),
+    Figure::gauge(
         "syncline_source_lag_rows",
         PIPELINE,
         "Records that wait for the pipeline in the log; only where the source is a path of /in.",
     ),
-    gauge_of(
+    Figure::gauge(
         "syncline_source_lag_bytes",
         PIPELINE,
         "Bytes of the source that are not read yet; only of files that are read to their end.",
     ),
-    gauge_of(
+    Figure::gauge(
         "syncline_source_lag_seconds",
         PIPELINE,
         "How long ago the source last had nothing more to give; 0 for a pipeline that has ended.",
     ),
-    gauge_of(
+    Figure::gauge(
         "syncline_watermark_lag_seconds",
         PIPELINE,
         "How far the lowest watermark of the source's partitions is behind the clock.",
     ),
-    gauge_of("syncline_sink_lag_rows", STEP, "Rows in the outbox of a sink, on their way to it."),
-    gauge_of(
+    Figure::gauge("syncline_sink_lag_rows", STEP, "Rows in the outbox of a sink, on their way to it."),
+    Figure::gauge(
         "syncline_sink_lag_seconds",
         STEP,
         "How long ago a sink last had everything that is committed; 0 when it has everything.",
     ),
-    gauge_of("syncline_sink_trouble", STEP, "1 while a sink is being tried again."),
+    Figure::gauge("syncline_sink_trouble", STEP, "1 while a sink is being tried again."),
 ];
 
 /// All states, so that each has its line.

@@ -7,49 +7,27 @@ use std::{
 };
 
 use metrics::{counter, gauge};
-use syncline_engine::metrics::{Figure, Kind};
+use syncline_engine::metrics::Figure;
 use syncline_record::Micros;
 
 pub const FIGURES: &[Figure] = &[
-    Figure {
-        kind: Kind::Gauge,
-        name: "syncline_build_info",
-        labels: &["version"],
-        help: "1, with the version of the program.",
-    },
-    Figure {
-        kind: Kind::Gauge,
-        name: "syncline_disk_used_bytes",
-        labels: &["part"],
-        help: "Bytes of the data folder: `state` (checkpoints and segments) and `log` (what came in, outboxes, dead letters, ledger).",
-    },
-    Figure {
-        kind: Kind::Gauge,
-        name: "syncline_disk_free_bytes",
-        labels: &[],
-        help: "Bytes that are free where the data folder lies. Commits stop before it is full.",
-    },
-    Figure {
-        kind: Kind::Counter,
-        name: "process_cpu_seconds_total",
-        labels: &[],
-        help: "Processor time that the process has taken, in seconds.",
-    },
-    Figure { kind: Kind::Gauge, name: "process_resident_memory_bytes", labels: &[], help: "Memory that it holds." },
-    Figure { kind: Kind::Gauge, name: "process_threads", labels: &[], help: "Its threads." },
-    Figure {
-        kind: Kind::Gauge,
-        name: "process_open_fds",
-        labels: &[],
-        help: "Files and connections that it has open.",
-    },
-    Figure { kind: Kind::Gauge, name: "process_max_fds", labels: &[], help: "How many it may have open." },
-    Figure {
-        kind: Kind::Gauge,
-        name: "process_start_time_seconds",
-        labels: &[],
-        help: "When it began, in seconds since 1970.",
-    },
+    Figure::gauge("syncline_build_info", &["version"], "1, with the version of the program."),
+    Figure::gauge(
+        "syncline_disk_used_bytes",
+        &["part"],
+        "Bytes of the data folder: `state` (checkpoints and segments) and `log` (what came in, outboxes, dead letters, ledger).",
+    ),
+    Figure::gauge(
+        "syncline_disk_free_bytes",
+        &[],
+        "Bytes that are free where the data folder lies. Commits stop before it is full.",
+    ),
+    Figure::counter("process_cpu_seconds_total", &[], "Processor time that the process has taken, in seconds."),
+    Figure::gauge("process_resident_memory_bytes", &[], "Memory that it holds."),
+    Figure::gauge("process_threads", &[], "Its threads."),
+    Figure::gauge("process_open_fds", &[], "Files and connections that it has open."),
+    Figure::gauge("process_max_fds", &[], "How many it may have open."),
+    Figure::gauge("process_start_time_seconds", &[], "When it began, in seconds since 1970."),
 ];
 
 /// Ticks of a second in `/proc`: fixed by the kernel for what user space sees.
