@@ -6,6 +6,7 @@
 //!
 //! How rows become bytes, and whether a full working file is already what readers want, is the [`Format`]'s matter.
 
+mod lanes;
 mod mark;
 mod owner;
 pub mod parts;
@@ -18,15 +19,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use arrow::{
-    array::{AsArray, RecordBatch},
-    datatypes::UInt32Type,
-};
+use arrow::array::RecordBatch;
 use serde_json::Value;
 use syncline_engine::sink::{Cut, Owner, SinkError, StagedSink};
-use syncline_record::{Batch, Micros, RowFailure, batch::LANE};
+use syncline_record::{Batch, Micros, RowFailure};
 
-use crate::rowtext::is_row;
+use lanes::{Lane, Lanes, Open, at_once, by_lane};
 use mark::{LaneMark, Mark, OpenMark, Shown};
 use owner::Sign;
 use parts::{Appended, Full, behind_numbered, hidden_name, make_folder, numbered, remove, trouble};
@@ -37,7 +35,7 @@ pub use target::{Names, Target};
 const BUFFER: usize = 256 << 10;
 
 /// How rows become bytes of a part.
-pub trait Format: Send {
+pub trait Format: Send + Sync {
     /// A full working file is rewritten by [`Format::finish`]; else it is shown as it is.
     fn rewrites(&self) -> bool;
 
@@ -66,36 +64,12 @@ pub struct Staged<F> {
     target: Target,
     full: Full,
     format: F,
-    lanes: BTreeMap<Option<u32>, Lane>,
+    lanes: Lanes,
     /// Closed parts that are not shown yet.
     show: Vec<Shown>,
     /// A file was created since the last sync of the folder.
     created: bool,
     sign: Option<Sign>,
-}
-
-#[derive(Debug)]
-struct Lane {
-    /// Number of the part that is open, or of the next one.
-    number: u64,
-    open: Option<Open>,
-    buffer: Vec<u8>,
-    buffered_rows: u64,
-}
-
-#[derive(Debug)]
-struct Open {
-    file: Appended,
-    rows: u64,
-    since: Option<Micros>,
-    /// Length of the visible file that this one begins with a copy of.
-    copied: Option<u64>,
-}
-
-impl Lane {
-    fn at(number: u64) -> Self {
-        Self { number, open: None, buffer: Vec::new(), buffered_rows: 0 }
-    }
 }
 
 impl<F: Format> Staged<F> {
@@ -194,14 +168,14 @@ impl<F: Format> Staged<F> {
     fn close_foreign(&mut self) -> Result<(), SinkError> {
         let mut start = Vec::new();
         self.format.start(&mut start)?;
-        for lane in self.lanes.keys().copied().collect::<Vec<_>>() {
-            let Some(Lane { number, open: Some(open), .. }) = self.lanes.get(&lane) else { continue };
+        let mut foreign = Vec::new();
+        for (lane, state) in &self.lanes {
+            let Some(open) = &state.open else { continue };
             if !open.file.starts_with(&start)? {
-                let (number, copied, path) = (*number, open.copied, open.file.path.clone());
-                self.close(lane, number, copied, &path)?;
+                foreign.push(*lane);
             }
         }
-        Ok(())
+        self.close(foreign)
     }
 
     /// Shown parts behind the mark were written by another run, or the checkpoint is an old copy: their rows would come twice.
@@ -307,32 +281,41 @@ impl<F: Format> Staged<F> {
         cut.end || (full && !self.is_single())
     }
 
-    /// Makes the open part of a lane durable, and closes it when it is full.
-    fn settle(&mut self, lane: Option<u32>, cut: Cut) -> Result<(), SinkError> {
-        let Some(Lane { number, open: Some(open), .. }) = self.lanes.get_mut(&lane) else { return Ok(()) };
-        open.since.get_or_insert(cut.now);
-        open.file.sync()?;
-        let (number, copied) = (*number, open.copied);
-        let Some(Lane { open: Some(open), .. }) = self.lanes.get(&lane) else { return Ok(()) };
-        if !self.is_full(open, cut) {
-            return Ok(());
-        }
-        let path = open.file.path.clone();
-        self.close(lane, number, copied, &path)
+    /// Makes the open parts durable, and closes those that are full.
+    fn settle(&mut self, cut: Cut) -> Result<(), SinkError> {
+        let open = self.lanes.values_mut().filter_map(|lane| lane.open.as_mut()).collect();
+        let synced = at_once(open, false, |open: &mut Open| {
+            open.since.get_or_insert(cut.now);
+            open.file.sync()
+        });
+        synced.into_iter().collect::<Result<(), _>>()?;
+        let is_full = |lane: &Lane| lane.open.as_ref().is_some_and(|open| self.is_full(open, cut));
+        let full = self.lanes.iter().filter(|(_, lane)| is_full(lane)).map(|(lane, _)| *lane);
+        self.close(full.collect())
     }
 
-    /// The part gets no more rows, and is shown with the next checkpoint.
-    fn close(&mut self, lane: Option<u32>, number: u64, copied: Option<u64>, path: &Path) -> Result<(), SinkError> {
-        let (hidden, working) = (self.hidden(lane, number), self.working(lane, number));
+    /// The open parts of these lanes get no more rows, and are shown with the next checkpoint.
+    fn close(&mut self, lanes: Vec<Option<u32>>) -> Result<(), SinkError> {
+        let of = |lane: &Option<u32>| {
+            let Lane { number, open, .. } = self.lanes.get(lane)?;
+            let open = open.as_ref()?;
+            Some((*lane, *number, open.copied, open.file.path.clone(), self.hidden(*lane, *number)))
+        };
+        let parts: Vec<_> = lanes.iter().filter_map(of).collect();
         let rewrites = self.format.rewrites();
-        if rewrites {
-            self.format.finish(path, &self.folder().join(&hidden))?;
+        if rewrites && !parts.is_empty() {
+            let (format, folder) = (&self.format, self.folder());
+            let finished =
+                at_once(parts.iter().collect(), false, |(.., path, hidden)| format.finish(path, &folder.join(hidden)));
+            finished.into_iter().collect::<Result<(), _>>()?;
             self.created = true;
         }
-        let working = rewrites.then_some(working);
-        let length = self.folder().join(&hidden).metadata().ok().map(|metadata| metadata.len());
-        self.show.push(Shown { name: self.name(lane, number), hidden, working, copied, length });
-        self.lanes.insert(lane, Lane::at(number + 1));
+        for (lane, number, copied, _, hidden) in parts {
+            let working = rewrites.then(|| self.working(lane, number));
+            let length = self.folder().join(&hidden).metadata().ok().map(|metadata| metadata.len());
+            self.show.push(Shown { name: self.name(lane, number), hidden, working, copied, length });
+            self.lanes.insert(lane, Lane::at(number + 1));
+        }
         Ok(())
     }
 
@@ -394,15 +377,8 @@ impl<F: Format> StagedSink for Staged<F> {
         for lane in full {
             self.flush(lane)?;
         }
-        let mut failed = Vec::new();
-        for (lane, which) in by_lane(&batch.rows, !self.is_single()) {
-            let lane = self.lanes.entry(lane).or_insert_with(|| Lane::at(1));
-            let failures = failed.len();
-            self.format.encode(&batch.rows, &which, &mut lane.buffer, &mut failed)?;
-            lane.buffered_rows += (which.len() - (failed.len() - failures)) as u64;
-        }
-        failed.sort_by_key(|failure| failure.row);
-        Ok(failed)
+        let of = by_lane(&batch.rows, !self.is_single());
+        lanes::encode(&mut self.lanes, &self.format, &batch.rows, of)
     }
 
     fn prepare(&mut self, cut: Cut) -> Result<Value, SinkError> {
@@ -410,13 +386,11 @@ impl<F: Format> StagedSink for Staged<F> {
             self.lanes.entry(None).or_insert_with(|| Lane::at(1));
             self.flush(None)?;
         }
-        let lanes: Vec<_> = self.lanes.keys().copied().collect();
-        for lane in lanes {
-            if self.lanes.get(&lane).is_some_and(|lane| !lane.buffer.is_empty()) {
-                self.flush(lane)?;
-            }
-            self.settle(lane, cut)?;
+        let written = self.lanes.iter().filter(|(_, lane)| !lane.buffer.is_empty()).map(|(lane, _)| *lane);
+        for lane in written.collect::<Vec<_>>() {
+            self.flush(lane)?;
         }
+        self.settle(cut)?;
         if self.created {
             sync_folder(self.folder())?;
             self.created = false;
@@ -468,14 +442,4 @@ impl<F: Format> StagedSink for Staged<F> {
         self.target.shelf.sync()?;
         self.note(Some(0))
     }
-}
-
-/// The rows by lane, each in their order. A single file has no lanes.
-fn by_lane(rows: &RecordBatch, lanes: bool) -> BTreeMap<Option<u32>, Vec<u32>> {
-    let column = rows.column_by_name(LANE).filter(|_| lanes).and_then(|lanes| lanes.as_primitive_opt::<UInt32Type>());
-    let mut by_lane: BTreeMap<Option<u32>, Vec<u32>> = BTreeMap::new();
-    for row in (0..rows.num_rows()).filter(|row| is_row(rows, *row)) {
-        by_lane.entry(column.map(|lanes| lanes.value(row))).or_default().push(row as u32);
-    }
-    by_lane
 }
