@@ -63,8 +63,8 @@ impl Client {
         // A server that refuses a body may stop reading it; its answer counts.
         let _ = stream.write_all(body);
         let answer = self.answer();
-        // Having refused a body that it did not read, the server closes the connection: whoever sends on must open another.
-        if answer.status == 413 {
+        // Having refused a body that it did not read, the server may close the connection: whoever sends on must open another.
+        if answer.status >= 400 && !body.is_empty() {
             *self = Client::to(self.address);
         }
         answer
