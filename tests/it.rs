@@ -25,6 +25,7 @@ mod pull;
 mod readme;
 mod rooms;
 mod rows;
+mod streams;
 mod surface;
 mod taxi;
 mod time;

@@ -16,6 +16,7 @@ pub mod registry;
 pub mod spec;
 pub mod sqlite;
 pub mod stdout;
+pub mod stream_source;
 pub mod typed;
 pub mod webhook;
 
@@ -31,6 +32,7 @@ pub use log_source::LogSource;
 pub use registry::{Connector, SinkAbility, SinkKind, SinkRequest, SourceAbility, SourceRequest, Writes};
 pub use registry::{check_sink, columns_there, open_lookup, open_sink, open_source, registry};
 pub use spec::{Args, Argument, ArgumentKind, ConnectorError, Surroundings};
+pub use stream_source::StreamSource;
 
 /// A cursor as its source wrote it.
 fn cursor_of<T: DeserializeOwned>(partition: &str, value: &Value) -> Result<T, SourceError> {

@@ -14,7 +14,8 @@ use crate::{
     catalog::Catalog,
     message::{aggregate as say_aggregate, sinks as say_sinks, steps as say_steps},
     pipeline::DELIVERIES,
-    plan::{Keep, Plan, SinkPlan, Step, StepKind, WritePlan},
+    plan::{Keep, Plan, SinkPlan, SourcePlan, Step, StepKind, WritePlan},
+    streams::StreamFacts,
     walk::Walk,
 };
 
@@ -43,41 +44,71 @@ pub(crate) fn sinks(plan: &Plan) -> Vec<(&Step, &SinkPlan)> {
     sinks
 }
 
-/// `KEEP LAST` lets a later row take the place of an earlier one; an `INSERT` cannot.
+/// `KEEP LAST` lets a later row take the place of an earlier one; an `INSERT` cannot, here or behind a stream.
 pub(crate) fn keep_last(plan: &Plan, walk: &mut Walk) {
-    fn inserts<'a>(flow: &'a [Step], after: Option<&'a Step>, found: &mut Vec<(&'a Step, &'a Step)>) {
+    let mut newest = Newest { streams: &walk.world.streams, inserts: Vec::new(), written: Vec::new() };
+    newest.flow(&plan.flow, newest.of_source(&plan.source));
+    let Newest { inserts, written, .. } = newest;
+    let written: Vec<(String, Step)> =
+        written.into_iter().map(|(name, dedup)| (name.to_owned(), dedup.clone())).collect();
+    let said: Vec<Diagnostic> = (inserts.into_iter())
+        .map(|(dedup, insert)| match insert.kind {
+            StepKind::Aggregate { .. } => say_aggregate::keep_last(place_of(dedup), place_of(insert)),
+            _ => say_steps::keep_last(place_of(dedup), place_of(insert)),
+        })
+        .collect();
+    for (name, dedup) in written {
+        walk.streams
+            .iter_mut()
+            .filter(|stream| stream.name == name)
+            .for_each(|stream| stream.newest = Some(dedup.clone()));
+    }
+    said.into_iter().for_each(|one| walk.say(one));
+}
+
+/// Where later rows take the place of earlier ones, on the way through a flow.
+struct Newest<'a> {
+    streams: &'a [StreamFacts],
+    /// A `DEDUP`, and the step that cannot take back what it passed.
+    inserts: Vec<(&'a Step, &'a Step)>,
+    /// Streams that are written behind one.
+    written: Vec<(&'a str, &'a Step)>,
+}
+
+impl<'a> Newest<'a> {
+    fn of_source(&self, source: &SourcePlan) -> Option<&'a Step> {
+        let (name, _) = source.place.stream()?;
+        self.streams.iter().find(|stream| stream.name == name)?.newest.as_ref()
+    }
+
+    fn flow(&mut self, flow: &'a [Step], after: Option<&'a Step>) {
         let mut after = after;
         for step in flow {
             match &step.kind {
                 StepKind::Dedup { keep: Keep::Last, .. } => after = Some(step),
                 // What it puts out are rows of its own.
                 StepKind::Aggregate { .. } => {
-                    found.extend(after.take().map(|dedup| (dedup, step)));
+                    self.inserts.extend(after.take().map(|dedup| (dedup, step)));
                 }
-                StepKind::Tee { flow } => inserts(flow, after, found),
-                StepKind::Arms { arms, .. } => arms.iter().for_each(|arm| inserts(&arm.flow, after, found)),
-                StepKind::Fork { flows } => flows.iter().for_each(|flow| inserts(flow, after, found)),
+                StepKind::Tee { flow } => self.flow(flow, after),
+                StepKind::Arms { arms, .. } => arms.iter().for_each(|arm| self.flow(&arm.flow, after)),
+                StepKind::Fork { flows } => flows.iter().for_each(|flow| self.flow(flow, after)),
                 StepKind::Union { arms } => {
                     for arm in arms {
-                        inserts(&arm.flow, None, found);
+                        let before = self.of_source(&arm.source);
+                        self.flow(&arm.flow, before);
                         let last = |step: &&Step| matches!(step.kind, StepKind::Dedup { keep: Keep::Last, .. });
-                        after = after.or(arm.flow.iter().rev().find(last));
+                        after = after.or(arm.flow.iter().rev().find(last)).or(before);
                     }
                 }
-                StepKind::Sink(SinkPlan { write: WritePlan::Insert { .. }, .. }) => {
-                    found.extend(after.map(|dedup| (dedup, step)));
-                }
+                StepKind::Sink(sink) => match (sink.place.stream(), &sink.write) {
+                    (Some((name, _)), _) => self.written.extend(after.map(|dedup| (name, dedup))),
+                    (None, WritePlan::Insert { .. }) => self.inserts.extend(after.map(|dedup| (dedup, step))),
+                    _ => {}
+                },
                 _ => {}
             }
         }
-    }
-    let mut found = Vec::new();
-    inserts(&plan.flow, None, &mut found);
-    for (dedup, insert) in found {
-        walk.say(match insert.kind {
-            StepKind::Aggregate { .. } => say_aggregate::keep_last(place_of(dedup), place_of(insert)),
-            _ => say_steps::keep_last(place_of(dedup), place_of(insert)),
-        });
     }
 }
 

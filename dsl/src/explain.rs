@@ -49,6 +49,7 @@ pages! {
     NO_SUCH_FUNCTION = "no-such-function";
     NO_SUCH_NAME = "no-such-name";
     NO_SUCH_OPTION = "no-such-option";
+    NO_SUCH_STREAM = "no-such-stream";
     NOT_GROUPED = "not-grouped";
     NOT_IN_SAMPLE = "not-in-sample";
     NOT_REPEATABLE = "not-repeatable";
@@ -62,6 +63,7 @@ pages! {
     SINK_CANNOT = "sink-cannot";
     STARTS_WITH_FROM = "starts-with-from";
     STRAY_COMMA = "stray-comma";
+    STREAM_UNREAD = "stream-unread";
     SYNTAX = "syntax";
     TEST_ROWS = "test-rows";
     TOO_DEEP = "too-deep";

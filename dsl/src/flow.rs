@@ -9,6 +9,7 @@ mod keyed;
 mod project;
 mod rows;
 mod sink;
+mod stream;
 mod union;
 
 pub(crate) use rows::keep_what_is_taken;
@@ -134,6 +135,7 @@ impl Walk<'_> {
             ast::StepKind::Insert(insert) => self.insert(step, insert, scope, branch),
             ast::StepKind::Upsert(upsert) => self.upsert(step, upsert, scope, branch),
             ast::StepKind::Replace(replace) => self.replace(step, replace, scope, branch),
+            ast::StepKind::Stream(name) => self.as_stream(name, scope, branch),
             ast::StepKind::OrderBy(items) => self.order_by(step, items, scope, branch),
             ast::StepKind::Limit { count, offset } => self.limit(step, count, offset.as_ref(), branch),
             ast::StepKind::Broken => {

@@ -61,7 +61,8 @@ pub(crate) fn project(flow: &mut [Step], planner: &Planner) {
 /// Of a source that says its own columns, only these.
 pub(crate) fn keep(source: &mut SourcePlan, read: &BTreeSet<String>) {
     if source.typed {
-        source.fields.retain(|field| read.contains(&field.name));
+        let is_time = |name: &str| source.event_time.as_ref().is_some_and(|event| event.column == name);
+        source.fields.retain(|field| read.contains(&field.name) || is_time(&field.name));
     }
 }
 

@@ -24,6 +24,7 @@ mod place;
 mod print;
 mod scope;
 mod source;
+mod streams;
 mod testing;
 mod values;
 mod walk;
@@ -87,12 +88,15 @@ pub fn compile(source: &str, catalog: &Catalog, samples: &Samples) -> Checked {
     let (file, mut said) = syncline_syntax::parse(source);
     let unread: Vec<Span> = errors(&said).map(Diagnostic::span).collect();
     let names = names::declared(&file, catalog, source, &mut said);
-    let world = World { source, lines: Lines::of(source), planner, catalog, names, shapes: &samples.shapes };
+    let (written, order) = streams::declared(&names, &mut said);
+    let lines = Lines::of(source);
+    let shapes = &samples.shapes;
+    let mut world = World { source, lines, planner, catalog, names, shapes, written, streams: Vec::new() };
     for statement in &file.statements {
         said.extend(message::pipelines::statement_not_yet(statement));
     }
     let mut typed = Vec::new();
-    let pipelines = pipelines(&file, &world, &unread, samples, &mut said, &mut typed);
+    let pipelines = pipelines(&file, &mut world, &order, &unread, samples, &mut said, &mut typed);
     let tests = tests(&file, &pipelines, &world, &unread, &mut said);
     let pipelines = pipelines.into_iter().flatten().collect();
     said.sort_by_key(Diagnostic::span);
@@ -118,22 +122,25 @@ fn is_broken(statement: Span, unread: &[Span]) -> bool {
 /// The plan of each pipeline, in the order of the names; `None` for those with a mistake.
 fn pipelines(
     file: &ast::File,
-    world: &World,
+    world: &mut World,
+    order: &[usize],
     unread: &[Span],
     samples: &Samples,
     said: &mut Vec<Diagnostic>,
     typed: &mut Vec<Place>,
 ) -> Vec<Option<Plan>> {
-    let mut plans: Vec<Option<Plan>> = Vec::new();
-    for pipeline in &world.names.pipelines {
-        let Compiled { plan, said: mut own, fields, paths, typed: wanted } =
+    let mut plans: Vec<Option<Plan>> = vec![None; world.names.pipelines.len()];
+    for index in order {
+        let pipeline = world.names.pipelines[*index];
+        let Compiled { plan, said: mut own, fields, paths, typed: wanted, streams } =
             pipeline::compile(pipeline, world, is_broken(pipeline.span, unread));
+        world.streams.extend(streams);
         typed.extend(wanted);
         let reached = samples.by_pipeline.get(&pipeline.name.text).into_iter().flatten().map(String::as_str);
         let records = reached.chain(test_rows(file, &pipeline.name));
         own.extend(check::not_in_sample(&fields, &paths, records, world.source));
         let lacks = plan.as_ref().map(|plan| check::targets(plan, &samples.tables)).unwrap_or_default();
-        plans.push(plan.filter(|_| lacks.is_empty()));
+        plans[*index] = plan.filter(|_| lacks.is_empty());
         own.extend(lacks);
         said.append(&mut own);
     }

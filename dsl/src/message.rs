@@ -12,6 +12,7 @@ pub(crate) mod shorthand;
 pub(crate) mod sinks;
 pub(crate) mod source;
 pub(crate) mod steps;
+pub(crate) mod streams;
 pub(crate) mod tests;
 pub(crate) mod values;
 

@@ -13,6 +13,7 @@ use crate::{
     plan::{Options, PLAN_FORMAT, Place, Plan, RestartWhen, SourcePlan, Step, StepKind, Value},
     scope::Scope,
     source::{Source, undeclared},
+    streams::StreamFacts,
     types::METADATA,
     values,
     walk::{Intake, ReadField, Walk, World},
@@ -28,6 +29,8 @@ pub(crate) struct Compiled {
     pub paths: Vec<ReadPath>,
     /// Sources that say their own columns.
     pub typed: Vec<Place>,
+    /// What other pipelines may read of it.
+    pub streams: Vec<StreamFacts>,
 }
 
 /// Walks until no field is new. Each walk finds at least one that the last did not know, and a second nearly always finds none.
@@ -98,7 +101,20 @@ fn finished(mut walk: Walk, source: Source, first: Step, mut flow: Vec<Step>) ->
         check::delivery(plan, &mut walk);
     }
     let Intake { fields, paths, .. } = walk.intakes.swap_remove(0);
-    Compiled { plan: plan.filter(|_| !walk.broken), said: walk.said, fields, paths, typed: walk.typed }
+    let plan = plan.filter(|_| !walk.broken);
+    let streams = plan.as_ref().map_or(Vec::new(), |plan| written(walk.streams, plan));
+    Compiled { plan, said: walk.said, fields, paths, typed: walk.typed, streams }
+}
+
+/// The streams of a pipeline, with what only its whole plan says of them.
+fn written(mut streams: Vec<StreamFacts>, plan: &Plan) -> Vec<StreamFacts> {
+    let again = plan.options.restart.when == Some(RestartWhen::Always);
+    let mut changes = plan.sources().iter().any(|source| source.stream.as_ref().is_some_and(|from| from.changes));
+    plan.each_step(&mut |step| changes |= matches!(step.kind, StepKind::Arms { delete_when: Some(_), .. }));
+    for stream in &mut streams {
+        (stream.endless, stream.changes) = (plan.endless() || again, changes);
+    }
+    streams
 }
 
 /// What is read of further sources and of tables, now that all steps were walked.

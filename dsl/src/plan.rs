@@ -141,6 +141,20 @@ pub struct Place {
     pub text: String,
 }
 
+impl Place {
+    /// In place of a connector: the rows go to, or come from, pipelines of the same project. Arguments: `name`, `writer`.
+    pub const STREAM: &'static str = "stream";
+
+    /// The name of the stream, and the pipeline that writes it.
+    pub fn stream(&self) -> Option<(&str, &str)> {
+        let text = |name: &str| match self.named.iter().find(|(known, _)| known == name) {
+            Some((_, Value::Text(text))) => Some(text.as_str()),
+            _ => None,
+        };
+        if self.connector == Self::STREAM { text("name").zip(text("writer")) } else { None }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SourcePlan {
     pub place: Place,
@@ -171,6 +185,17 @@ pub struct SourcePlan {
     /// Metadata columns that are read somewhere: `_key _topic _partition _offset _timestamp _headers _source _ingested_at`.
     pub metadata: Vec<String>,
     pub event_time: Option<EventTime>,
+    /// Another pipeline writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamPlan>,
+}
+
+/// Rows that another pipeline of the project writes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamPlan {
+    pub writer: String,
+    /// Rows may say that something was deleted.
+    pub changes: bool,
 }
 
 /// A dialect of CSV. Every sign is one ASCII character.

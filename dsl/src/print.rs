@@ -57,7 +57,8 @@ fn source(f: &mut Formatter<'_>, source: &SourcePlan, indent: &str) -> fmt::Resu
     let ends = if source.endless { "never ends" } else { "ends" };
     let follow = if source.follow { " · follows" } else { "" };
     let dialect = source.csv.as_ref().map_or(String::new(), dialect);
-    writeln!(f, "{indent}  from {} · {}{dialect}{follow} · {ends}", source.place.text, source.format)?;
+    let writer = source.stream.as_ref().map_or(String::new(), |stream| format!(" of {}", stream.writer));
+    writeln!(f, "{indent}  from {} · {}{writer}{dialect}{follow} · {ends}", source.place.text, source.format)?;
     let fields: Vec<String> = source
         .fields
         .iter()
@@ -303,7 +304,8 @@ impl Display for Sink<'_> {
         let target = &place.text;
         let sequence = match write {
             WritePlan::Insert { key } if key.is_empty() => {
-                write!(f, "INSERT INTO {target}")?;
+                let word = if place.stream().is_some() { "AS STREAM" } else { "INSERT INTO" };
+                write!(f, "{word} {target}")?;
                 &None
             }
             WritePlan::Insert { key } => {

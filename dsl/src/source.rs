@@ -3,6 +3,8 @@
 //! With a `SCHEMA` the columns are the declared ones. Without, the record is open: it has whatever fields the steps read, each
 //! of type JSON.
 
+mod stream;
+
 use syncline_syntax::{Span, ast};
 
 use crate::{
@@ -11,13 +13,14 @@ use crate::{
     message::{names as say_names, source as say},
     names::SchemaFacts,
     place::{self, Resolved, Use},
-    plan::{FieldPlan, Open, Place, SourcePlan, TypePlan},
+    plan::{EventTime, FieldPlan, Open, Place, SourcePlan, StreamPlan, TypePlan},
     scope::{Scope, ScopeColumn, same_name},
     types::{METADATA, RECORD_TIME, metadata_field},
     walk::{Intake, Walk},
 };
 
 /// A source as the walk begins with it. `place` is `None` when it did not resolve.
+#[derive(Default)]
 pub(crate) struct Source {
     pub place: Option<Place>,
     follow: bool,
@@ -27,6 +30,8 @@ pub(crate) struct Source {
     pub schema: Option<SchemaFacts>,
     /// Its own files say the columns that `schema` has.
     pub typed: bool,
+    pub stream: Option<StreamPlan>,
+    pub event_time: Option<EventTime>,
     pub intake: usize,
 }
 
@@ -38,7 +43,8 @@ impl<'a> Walk<'a> {
             self.say(say::refresh(refresh.span));
         }
         self.endless = source.endless;
-        self.event_time = source.schema.as_ref().and_then(|schema| Some(schema.event_time.as_ref()?.column.clone()));
+        self.event_time = source.event_time.as_ref().map(|event| event.column.clone());
+        self.event_delay = source.event_time.as_ref().map_or(0, |event| event.delay);
         (source, scope)
     }
 
@@ -59,6 +65,9 @@ impl<'a> Walk<'a> {
     }
 
     fn intake_as(&mut self, written: &ast::Source, uses: Use) -> (Source, Scope) {
+        if let ast::SourceKind::Stream(name) = &written.kind {
+            return self.intake_of_stream(written, name, uses);
+        }
         let intake = self.meet();
         let place = self.place_of_source(written, uses);
         let follow = written.follow.is_some();
@@ -94,7 +103,9 @@ impl<'a> Walk<'a> {
         if scope.lost {
             scope.open = None;
         }
-        (Source { place: place.map(|resolved| resolved.place), follow, endless, format, schema, typed, intake }, scope)
+        let event_time = schema.as_ref().and_then(|schema| schema.event_time.clone());
+        let place = place.map(|resolved| resolved.place);
+        (Source { place, follow, endless, format, schema, typed, stream: None, event_time, intake }, scope)
     }
 
     /// The columns that a source has by itself. A type that there is not here cannot be left out unseen.
@@ -128,11 +139,8 @@ impl<'a> Walk<'a> {
             ast::SourceKind::Object(name) => {
                 place::of_object(name, uses, world.catalog, &world.names, world.source, &mut said)
             }
-            ast::SourceKind::Stream(name) => {
-                said.push(say::stream(name, world.names.connection(&name.text).is_some(), world.catalog));
-                None
-            }
-            ast::SourceKind::Broken => None,
+            // Not a place outside: see `stream`.
+            ast::SourceKind::Stream(_) | ast::SourceKind::Broken => None,
         };
         self.broken |= place.is_none();
         self.say_all(said);
@@ -211,11 +219,12 @@ impl<'a> Walk<'a> {
         let connector = source.place.as_ref().and_then(|place| self.world.catalog.connector(&place.connector));
         let format = match connector.filter(|connector| connector.source.as_ref().is_some_and(|source| source.typed)) {
             Some(connector) => connector.name.clone(),
+            None if source.stream.is_some() => Place::STREAM.to_owned(),
             None => source.format.name(),
         };
-        let (fields, reject_unknown, evolves, event_time) = match source.schema {
-            Some(schema) => (schema.fields, schema.reject_unknown, schema.evolves, schema.event_time),
-            None => (undeclared(&self.intakes[source.intake]), false, false, None),
+        let (fields, reject_unknown, evolves) = match source.schema {
+            Some(schema) => (schema.fields, schema.reject_unknown, schema.evolves),
+            None => (undeclared(&self.intakes[source.intake]), false, false),
         };
         Some(SourcePlan {
             place: source.place?,
@@ -230,7 +239,8 @@ impl<'a> Walk<'a> {
             evolves,
             whole_record: self.intakes[source.intake].whole_record,
             metadata,
-            event_time,
+            event_time: source.event_time,
+            stream: source.stream,
         })
     }
 }
@@ -243,7 +253,8 @@ fn is_typed(resolved: &Resolved) -> bool {
 /// The fields that are read of an open record.
 pub(crate) fn undeclared(intake: &Intake) -> Vec<FieldPlan> {
     let json = |name: &str| FieldPlan { name: name.to_owned(), kind: TypePlan::json(), not_null: false };
-    intake.fields.iter().map(|field| json(&field.name)).collect()
+    let read = intake.fields.iter().map(|field| json(&field.name));
+    intake.given.iter().cloned().chain(read).collect()
 }
 
 pub(crate) fn kind_span(source: &ast::Source) -> Span {

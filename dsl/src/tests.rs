@@ -11,6 +11,7 @@ mod random;
 mod samples;
 mod shapes;
 mod shorthand_and_rows;
+mod streams;
 
 use syncline_syntax::render;
 

@@ -14,8 +14,9 @@ use crate::{
     message::names as say,
     names::Names,
     path::ReadPath,
-    plan::{Place, Step},
+    plan::{FieldPlan, Place, Step},
     scope::{Found, Joined, Scope, ScopeColumn, same_name},
+    streams::StreamFacts,
 };
 
 /// What is the same for the whole file.
@@ -26,6 +27,10 @@ pub(crate) struct World<'a> {
     pub catalog: &'a Catalog,
     pub names: Names<'a>,
     pub shapes: &'a BTreeMap<String, Shape>,
+    /// Every `AS STREAM` of the file.
+    pub written: Vec<ast::Ident>,
+    /// Those whose writers were compiled so far.
+    pub streams: Vec<StreamFacts>,
 }
 
 /// More sources than a pipeline can have.
@@ -49,6 +54,8 @@ pub(crate) struct Intake {
     pub whole_record: bool,
     /// A schema says the fields.
     pub declared: bool,
+    /// Fields that open records of a stream have by name, and their types.
+    pub given: Vec<FieldPlan>,
 }
 
 pub(crate) struct Walk<'a> {
@@ -69,6 +76,10 @@ pub(crate) struct Walk<'a> {
     pub endless: Option<Span>,
     /// The column that is a record's time, where the schema says so.
     pub event_time: Option<String>,
+    /// How long the watermark of the first source waits.
+    pub event_delay: u64,
+    /// What it writes for other pipelines.
+    pub streams: Vec<StreamFacts>,
     /// Sources that say their own columns.
     pub typed: Vec<Place>,
     /// Something did not compile, whether this walk said so or who read the file.
@@ -89,6 +100,8 @@ impl<'a> Walk<'a> {
             expectations: Vec::new(),
             endless: None,
             event_time: None,
+            event_delay: 0,
+            streams: Vec::new(),
             typed: Vec::new(),
             broken: false,
         }

@@ -337,21 +337,32 @@ pub fn put_checkpoint<'a>(
 
 /// The lowest cursor of a partition of numbered records over all pipelines that have read it.
 pub fn lowest_cursor(store: &dyn StateStore, partition: &str) -> Result<Option<u64>, ReadError> {
-    let mut pipelines = vec![];
-    store.scan(b"c/", &mut |key, _| {
-        pipelines.push(key[2..].to_vec());
-        true
-    })?;
     let mut lowest: Option<u64> = None;
-    for pipeline in pipelines {
-        for input in 0..MOST_INPUTS {
-            let name = qualified(&input_step(input), partition);
-            let key = [b"p/", pipeline.as_slice(), b"\0", name.as_bytes()].concat();
-            let cursor = read::<PartitionNote>(store, &key)?.and_then(|note| note.cursor.as_u64());
-            lowest = lowest.into_iter().chain(cursor).min();
-        }
+    for pipeline in pipelines(store)? {
+        let cursors = cursors_of(store, &pipeline, partition)?;
+        lowest = lowest.into_iter().chain(cursors.iter().filter_map(Value::as_u64)).min();
     }
     Ok(lowest)
+}
+
+/// Pipelines that were started at some time.
+pub fn pipelines(store: &dyn StateStore) -> Result<Vec<String>, StoreError> {
+    let mut pipelines = vec![];
+    store.scan(b"c/", &mut |key, _| {
+        pipelines.push(String::from_utf8_lossy(&key[2..]).into_owned());
+        true
+    })?;
+    Ok(pipelines)
+}
+
+/// Where the inputs of a pipeline are that read this partition, each its own.
+pub fn cursors_of(store: &dyn StateStore, pipeline: &str, partition: &str) -> Result<Vec<Value>, ReadError> {
+    let mut cursors = vec![];
+    for input in 0..MOST_INPUTS {
+        let key = partition_key(pipeline, &qualified(&input_step(input), partition));
+        cursors.extend(read::<PartitionNote>(store, &key)?.map(|note| note.cursor));
+    }
+    Ok(cursors)
 }
 
 /// The id that this data folder signs the outputs of a pipeline with; made at the first start.

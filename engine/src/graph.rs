@@ -12,6 +12,7 @@ use crate::{
     operators::{Decode, Present},
     sink::StagedSink,
     source::Source,
+    stream::Readers,
     table::TableInput,
 };
 
@@ -71,6 +72,12 @@ pub enum Work {
     Outbox {
         present: Present,
         topic: String,
+    },
+    /// Rows go to this topic, which other pipelines read.
+    Stream {
+        present: Present,
+        topic: String,
+        readers: Box<Readers>,
     },
 }
 

@@ -6,6 +6,7 @@
 //! | `pipeline/<p>/dead` | dead letters of the chain, one per frame |
 //! | `pipeline/<p>/sinks/<step>` | dead and stale rows of an outbox sink; see [`SinkFrame`] |
 //! | `pipeline/<p>/outbox/<step>` | rows on their way to an outbox sink |
+//! | `pipeline/<p>/stream/<name>` | rows on their way to other pipelines; see [`stream`](crate::stream) |
 
 use std::sync::Arc;
 
@@ -30,9 +31,18 @@ pub fn sink_topic(pipeline: &str, step: &StepId) -> String {
     format!("pipeline/{pipeline}/sinks/{step}")
 }
 
+pub fn stream_topic(pipeline: &str, name: &str) -> String {
+    format!("pipeline/{pipeline}/stream/{name}")
+}
+
 /// Topics that one job writes in its transactions.
-pub fn job_prefixes(pipeline: &str) -> [String; 3] {
-    [ledger_topic(pipeline), dead_topic(pipeline), format!("pipeline/{pipeline}/outbox/")]
+pub fn job_prefixes(pipeline: &str) -> [String; 4] {
+    [
+        ledger_topic(pipeline),
+        dead_topic(pipeline),
+        format!("pipeline/{pipeline}/outbox/"),
+        format!("pipeline/{pipeline}/stream/"),
+    ]
 }
 
 /// Rows that a sink did not take. Published before the sink's own commit, so it may come twice: a frame takes back everything

@@ -24,5 +24,6 @@ pub mod simulation;
 pub mod sink;
 pub mod source;
 pub mod store;
+pub mod stream;
 pub mod table;
 pub mod witness;

@@ -39,7 +39,7 @@ pub fn encode(batch: &Batch) -> Result<Vec<u8>, String> {
     writer.into_inner().map_err(|error| error.to_string())
 }
 
-fn compact(rows: RecordBatch) -> RecordBatch {
+pub(crate) fn compact(rows: RecordBatch) -> RecordBatch {
     use arrow::array::{Array, AsArray};
     let columns = rows
         .columns()

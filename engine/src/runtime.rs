@@ -8,6 +8,7 @@ mod moves;
 pub mod restart;
 mod sinks;
 pub mod start;
+mod streams;
 pub mod supervisor;
 mod tables;
 

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use syncline_record::{Batch, Micros, RowFailure, StepBooks, StepId};
 
+use crate::stream::Readers;
+
 /// What a sink can promise about each row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Delivery {
@@ -187,4 +189,9 @@ pub trait OutboxSink: Send {
 pub enum Sink {
     Staged(Box<dyn StagedSink>),
     Outbox(Box<dyn OutboxSink>),
+    /// Other pipelines, which read this topic.
+    Stream {
+        topic: String,
+        readers: Box<Readers>,
+    },
 }

@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use serde_json::Value;
 use syncline_record::{Micros, Origin, Partition, Place, Reason};
 
-use crate::log::LogError;
+use crate::{log::LogError, stream::Carried};
 
 /// The largest record that is taken as a row. Larger ones become dead letters with their first [`syncline_record::DeadLetter::KEPT`] bytes,
 /// length, hash and place, and are never held in memory as a whole.
@@ -58,6 +58,18 @@ pub struct LeftOut {
     pub cursor: Value,
 }
 
+/// Rows that another pipeline put into a stream, or how far its time has come, or both.
+#[derive(Debug)]
+pub struct Streamed {
+    /// Under this name position and watermark are kept: the rows have partitions of their own.
+    pub stream: Partition,
+    pub rows: Option<Carried>,
+    /// How far time had come in the writer after these rows.
+    pub mark: Option<Micros>,
+    /// Where to go on after them.
+    pub cursor: Value,
+}
+
 // One per poll of a thousand rows: a box would save nothing.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
@@ -65,6 +77,7 @@ pub enum Polled {
     Rows(Rows),
     /// Rows that the first step would filter, every one of them, as the source knows without reading them.
     LeftOut(LeftOut),
+    Streamed(Box<Streamed>),
     /// Nothing now; ask again soon.
     Idle,
     /// Nothing any more: a bounded source is at its end.

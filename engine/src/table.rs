@@ -157,6 +157,10 @@ impl TableInput {
                 Polled::Rows(rows) => rows,
                 // Only the source of a WHERE is told of it.
                 Polled::LeftOut(_) => continue,
+                Polled::Streamed(_) => {
+                    let detail = "a stream is no table".to_owned();
+                    return Err(SourceError::Unreadable { what: self.step.to_string(), detail });
+                }
                 Polled::Idle => {
                     std::thread::yield_now();
                     continue;

@@ -11,12 +11,16 @@ pub mod places;
 mod pruning;
 mod values;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use arrow::datatypes::Field;
 use syncline_connectors::{
-    ConnectorError, LogSource, SinkRequest, SourceRequest, Surroundings, open_lookup, open_sink, open_source,
-    typed::Pruning,
+    ConnectorError, LogSource, SinkRequest, SourceRequest, StreamSource, Surroundings, open_lookup, open_sink,
+    open_source, stream_source, typed::Pruning,
 };
 use syncline_dsl::plan::{Plan, SourcePlan};
 use syncline_engine::{
@@ -24,9 +28,10 @@ use syncline_engine::{
     fingerprints::Fingerprints,
     graph::{Graph, Input, input_step},
     intake,
+    ledger::stream_topic,
     log::Log,
     lookup::KeyedReader,
-    operators::decode::{CsvRecords, Decode, EventTime, FUTURE, Tell, Wanted},
+    operators::decode::{CsvRecords, Decode, EventTime, FUTURE, FromStream, Tell, Wanted},
     runtime::{
         frontier::IDLE,
         job::{Backlog, JobSpec},
@@ -42,7 +47,7 @@ use syncline_record::StepId;
 
 pub use values::arguments;
 
-use crate::outcome::NEXT;
+use crate::{outcome::NEXT, streams::Streams};
 
 use flow::Flow;
 
@@ -105,6 +110,9 @@ pub struct RealEdges<'a> {
     pub store: Arc<dyn StateStore>,
     /// Take what is there, then end (`--once`).
     pub once: bool,
+    pub streams: Arc<Streams>,
+    /// Ends the pipeline, when the writer of a stream that it reads is no more.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// The topic that an ingest path writes to, and the name of its partition.
@@ -129,6 +137,9 @@ impl Edges for RealEdges<'_> {
 
     fn pruned(&self, plan: &SourcePlan, pruning: Option<Arc<Pruning>>) -> Result<Box<dyn Source>, BindError> {
         let place = &plan.place;
+        if let Some((name, writer)) = place.stream() {
+            return Ok(Box::new(self.stream(plan, name, writer)));
+        }
         let args = arguments(place, self.secrets)?;
         if place.connector == "http" {
             let path = args.positional.first().or(args.named.get("path")).and_then(|path| path.as_str()).unwrap_or("/");
@@ -166,11 +177,27 @@ impl Edges for RealEdges<'_> {
     }
 
     fn sink(&self, connector: &str, place: &syncline_dsl::plan::Place, edge: SinkEdge<'_>) -> Result<Sink, BindError> {
+        if let Some((name, writer)) = place.stream() {
+            return Ok(Sink::Stream { topic: stream_topic(writer, name), readers: self.streams.readers(writer, name) });
+        }
         let args = arguments(place, self.secrets)?;
         let SinkEdge { pipeline, step, write, schema, keys, endless, csv } = edge;
         let request =
             SinkRequest { args: &args, around: &self.around, pipeline, step, write, schema, keys, endless, csv };
         open_sink(connector, request).map_err(|error| BindError::Connector { place: place.text.clone(), error })
+    }
+}
+
+impl RealEdges<'_> {
+    fn stream(&self, plan: &SourcePlan, name: &str, writer: &str) -> StreamSource {
+        let wanted = stream_source::Wanted {
+            topic: stream_topic(writer, name),
+            name: name.to_owned(),
+            writer: writer.to_owned(),
+            columns: plan.typed.then(|| plan.fields.iter().map(|field| field.name.clone()).collect()),
+            bounded: !plan.endless || self.once,
+        };
+        StreamSource::new(self.log.clone(), wanted, self.streams.around(writer, name, self.stop.clone()))
     }
 }
 
@@ -241,6 +268,7 @@ pub(crate) fn wanted(source: &SourcePlan) -> Result<Wanted, BindError> {
             .as_ref()
             .map(|event| EventTime { column: event.column.clone(), delay: event.delay as i64 }),
         csv: source.csv.as_ref().map(|csv| CsvRecords { dialect: formats::dialect(csv), declared: source.declared }),
+        stream: source.stream.as_ref().map(|stream| FromStream { changes: stream.changes }),
     })
 }
 

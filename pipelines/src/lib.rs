@@ -18,6 +18,7 @@ pub mod sample;
 pub mod secrets;
 pub mod shapes;
 pub mod source_file;
+pub mod streams;
 pub mod supervision;
 pub mod task;
 pub mod testing;

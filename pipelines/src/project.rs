@@ -18,6 +18,7 @@ use crate::{
     command::Format,
     outcome::Failure,
     source_file::{SourceFile, errors, words},
+    streams::Declared,
     world::DATA_FOLDER,
 };
 
@@ -61,6 +62,8 @@ impl Member {
 pub struct Project {
     /// In the order of the files, and of the pipelines in them.
     pub pipelines: Vec<Arc<Member>>,
+    /// Who reads the streams of whom, pipelines that are not wanted now included.
+    pub streams: Declared,
 }
 
 impl Project {
@@ -89,7 +92,8 @@ impl Project {
         }
         names_once(&declared)?;
         let shown = listed(&paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>());
-        Ok(Project { pipelines: chosen(members, only, &shown)? })
+        let streams = Declared::of(members.iter().map(|member| &member.plan));
+        Ok(Project { pipelines: chosen(members, only, &shown)?, streams })
     }
 }
 

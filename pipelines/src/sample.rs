@@ -51,7 +51,7 @@ pub fn read(args: &Args, folder: &Path, format: &TextFormat, most: usize) -> Res
                 records.bytes.extend((0..origin.rows()).map(|row| origin.bytes_of(row).into_owned()));
                 records.names = origin.names;
             }
-            Polled::Idle | Polled::LeftOut(_) => {}
+            Polled::Idle | Polled::LeftOut(_) | Polled::Streamed(_) => {}
             Polled::Ended => break,
         }
     }

@@ -27,6 +27,7 @@ use crate::{
     origin,
     outcome::{Failure, Outcome},
     project::{Member, Project},
+    streams::Streams,
     task::Task,
     world::{World, store_failure},
 };
@@ -46,6 +47,7 @@ pub struct Supervision<'a> {
     pub world: &'a World,
     pub host: &'a Host,
     pub planner: Planner,
+    pub streams: Arc<Streams>,
     /// Take what is there, then end.
     pub once: bool,
     /// Where the pipeline files are, and which pipelines of them are wanted.
@@ -89,6 +91,8 @@ impl Supervision<'_> {
         (tell, news): (Sender<News>, Receiver<News>),
     ) -> Outcome {
         let mut crew = Crew::default();
+        // All of them before the first: a reader asks for its writer.
+        project.pipelines.iter().for_each(|member| self.streams.begins(member.name(), options.fresh));
         std::thread::scope(|scope| {
             for member in project.pipelines {
                 self.begin(scope, &mut crew, member, options.clone(), &tell);
@@ -116,6 +120,7 @@ impl Supervision<'_> {
     ) {
         let name = member.name().to_owned();
         self.host.expect(&member);
+        self.streams.begins(&name, options.fresh);
         if !member.inlets().is_empty() && !self.once && !self.host.takes_records() {
             tracing::warn!(pipeline = name, "nobody can send it records: this process does not listen; start it again");
         }
@@ -150,6 +155,10 @@ impl Supervision<'_> {
     ) {
         let Some(over) = crew.running.remove(pipeline) else { return };
         let next = over.next.filter(|_| !crew.stopping);
+        // Between two versions of a pipeline its readers wait.
+        if next.is_none() {
+            self.streams.over(pipeline);
+        }
         if let Err(failure) = &outcome
             && (crew.names.len() > 1 || next.is_some())
         {
@@ -234,6 +243,8 @@ impl Supervision<'_> {
             running.stop.store(true, Ordering::SeqCst);
             self.host.stopping(name);
         }
+        // Readers that are gone were told to stop, and none that is new has begun.
+        self.streams.declare(project.streams.clone());
         for member in project.pipelines {
             // What ended by itself has done its work; what was given up may have been mended.
             let ended = crew.ended.get(member.name()).is_some_and(|ended| ended.is_as(&member));

@@ -52,6 +52,8 @@ impl Task<'_> {
             log: ground.log.clone(),
             store: ground.store.clone(),
             once: all.once,
+            streams: all.streams.clone(),
+            stop: self.stop.clone(),
         };
         let mut build = || {
             let witness = witness::open(folder, &plan.pipeline);
@@ -60,6 +62,9 @@ impl Task<'_> {
         let bounded = !plan.endless() || all.once;
         let mut bar = Bar::new(&plan.pipeline, bounded && all.bars);
         let mut watch = |look: &Look| {
+            if look.pause.is_none() {
+                all.streams.started(&plan.pipeline);
+            }
             bar.show(look);
             all.host.look(&plan.pipeline, look);
         };

@@ -77,6 +77,7 @@ fn poll_some(source: &mut dyn Source, polls: usize, now: Micros, given: &mut Giv
                 take(rows, given, cursors);
             }
             Polled::LeftOut(left_out) => panic!("nobody told it to leave out {left_out:?}"),
+            Polled::Streamed(streamed) => panic!("no stream was read: {streamed:?}"),
             Polled::Idle if idle < PATIENCE => idle += 1,
             Polled::Idle => {
                 assert!(!source.bounded(), "a bounded source says idle where it is at its end");

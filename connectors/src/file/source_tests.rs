@@ -178,7 +178,7 @@ fn a_line_longer_than_a_block_is_a_row_and_one_over_the_limit_is_rejected_with_i
                     rejected.extend(rows.rejected);
                     folder.cursors.insert("a.ndjson".into(), rows.cursor);
                 }
-                Polled::Idle | Polled::LeftOut(_) => {}
+                Polled::Idle | Polled::LeftOut(_) | Polled::Streamed(_) => {}
                 Polled::Ended => break,
             }
         }
@@ -421,7 +421,7 @@ proptest::proptest! {
             let mut given = 0;
             while given < restart && !ended {
                 match source.poll(NOW).unwrap() {
-                    Polled::Idle | Polled::LeftOut(_) => {}
+                    Polled::Idle | Polled::LeftOut(_) | Polled::Streamed(_) => {}
                     Polled::Ended => ended = true,
                     Polled::Rows(polled) => {
                         given += 1;

@@ -82,7 +82,7 @@ fn drain(source: &mut ObjectSource, cursors: &mut Cursors) -> Vec<String> {
                 rows.extend((0..origin.rows()).map(text));
                 cursors.insert(origin.partition.to_string(), polled.cursor);
             }
-            Polled::Idle | Polled::LeftOut(_) => idle += 1,
+            Polled::Idle | Polled::LeftOut(_) | Polled::Streamed(_) => idle += 1,
             Polled::Ended => break,
         }
     }

@@ -81,7 +81,7 @@ fn drained(source: &mut TypedSource, cursors: &mut Cursors) -> Result<Vec<String
                 cursors.insert(polled.origin.partition.to_string(), polled.cursor);
             }
             Polled::LeftOut(left_out) => panic!("{left_out:?}"),
-            Polled::Idle => panic!("a file has no quiet times"),
+            Polled::Idle | Polled::Streamed(_) => panic!("a file has no quiet times"),
             Polled::Ended => return Ok(rows),
         }
     }

@@ -18,7 +18,7 @@ use super::{Branch, Made, finished};
 use crate::{
     duration,
     expression::{Reading, column_sql},
-    message::{source as say_source, steps as say, values as say_values},
+    message::{source as say_source, steps as say, streams as say_streams, values as say_values},
     plan::{JoinPlan, Step, StepKind},
     scope::{Joined, Scope, ScopeColumn},
     source::kind_span,
@@ -78,6 +78,10 @@ impl Walk<'_> {
             return Made::Lost;
         }
         let endless = source.endless;
+        if source.stream.is_some() && endless.is_none() {
+            self.say(say_streams::as_table(kind_span(&join.source), kind_span(&join.source).of(self.world.source)));
+            return Made::Lost;
+        }
         if let (true, Some(endless)) = (lookup, endless) {
             self.say(say_source::lookup_follow(endless));
             return Made::Lost;

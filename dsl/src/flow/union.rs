@@ -43,7 +43,7 @@ impl Walk<'_> {
         let outside = (self.endless.take(), self.event_time.take());
         let (source, mut inner) = self.intake(&flow.source);
         self.endless = source.endless;
-        self.event_time = source.schema.as_ref().and_then(|schema| Some(schema.event_time.as_ref()?.column.clone()));
+        self.event_time = source.event_time.as_ref().map(|event| event.column.clone());
         let intake = source.intake;
         let mut branch = Branch { prefix: prefix.to_owned(), arm: None };
         let mut steps = self.sources_joined(&flow.more, &mut inner, &mut branch);

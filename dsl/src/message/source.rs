@@ -5,11 +5,7 @@ use std::collections::BTreeSet;
 use syncline_syntax::{Diagnostic, Edit, Span, ast::Ident, nearest};
 
 use super::{listed, with_nearest};
-use crate::{
-    catalog::{Catalog, ConnectorFacts},
-    explain::slug,
-    plan::FieldPlan,
-};
+use crate::{catalog::ConnectorFacts, explain::slug, plan::FieldPlan};
 
 fn not_yet(title: impl Into<String>, span: Span, label: impl Into<String>) -> Diagnostic {
     Diagnostic::error(slug::NOT_YET, title).at(span, label)
@@ -43,15 +39,6 @@ pub(crate) fn lookup_follow(span: Span) -> Diagnostic {
     Diagnostic::error(slug::NO_SUCH_OPTION, "a LOOKUP asks what is there, and follows nothing")
         .at(span, "never ends")
         .help("leave FOLLOW out; CACHE '1 minute' says how old an answer may be")
-}
-
-pub(crate) fn stream(name: &Ident, is_connection: bool, catalog: &Catalog) -> Diagnostic {
-    if is_connection {
-        return super::places::no_object(name.span, &name.text);
-    }
-    let sources = catalog.connectors.iter().filter(|connector| connector.source.is_some());
-    not_yet("streams of other pipelines are not part of this version", name.span, format!("{} would be one", name.text))
-        .help(format!("sources: {}", listed(sources.map(|connector| connector.name.as_str()))))
 }
 
 pub(crate) fn no_follow(span: Span, connector: &ConnectorFacts) -> Diagnostic {

@@ -23,17 +23,8 @@ pub(crate) fn no_sink(span: Span) -> Diagnostic {
 
 /// A step that is read and not understood yet.
 pub(crate) fn not_yet(kind: &StepKind, span: Span) -> Diagnostic {
-    let (word, instead) = match kind {
-        StepKind::Match(_) => ("MATCH", None),
-        StepKind::Stream(_) => ("AS STREAM", Some("end the flow in a sink")),
-        _ => ("this step", None),
-    };
-    let said =
-        Diagnostic::error(slug::NOT_YET, format!("{word} is not part of this version")).at(span, "not there yet");
-    match instead {
-        Some(instead) => said.help(instead),
-        None => said,
-    }
+    let word = if matches!(kind, StepKind::Match(_)) { "MATCH" } else { "this step" };
+    Diagnostic::error(slug::NOT_YET, format!("{word} is not part of this version")).at(span, "not there yet")
 }
 
 pub(crate) fn extend_wildcard(span: Span) -> Diagnostic {

@@ -49,7 +49,7 @@ pub fn wanted(fields: &[&str]) -> Wanted {
         Some((name, _)) => Field::new(name, DataType::Int64, true),
     };
     let fields = fields.iter().map(field).collect();
-    Wanted { fields, reject_unknown: false, whole_record: false, metadata: vec![], event_time, csv: None }
+    Wanted { fields, reject_unknown: false, whole_record: false, metadata: vec![], event_time, csv: None, stream: None }
 }
 
 /// The records of one poll.

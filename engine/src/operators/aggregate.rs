@@ -11,7 +11,7 @@
 //! State is kept as the sum of what each epoch added (`engine/functions/groups`): one generation per window, dropped when it closes.
 
 pub(super) mod body;
-pub(super) mod release;
+pub(crate) mod release;
 mod sessions;
 mod span;
 mod whole;

@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray, UInt32Array,
-        UInt64Array,
+        Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray, UInt8Array,
+        UInt32Array, UInt64Array,
     },
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType},
 };
@@ -18,12 +18,15 @@ use syncline_functions::{
     json::json_field,
 };
 use syncline_record::{
-    Batch, Micros, Origin, Reason, RowFailure,
+    Batch, Micros, Op, Origin, Partition, Reason, RowFailure,
     batch::{MARK, RECORD, ROW},
     time::NO_WATERMARK,
 };
 
-use crate::operator::{Output, without};
+use crate::{
+    operator::{Output, without},
+    stream::{Carried, op_field},
+};
 
 /// A time this far ahead of the clock is a mistake, not an event, where nothing else is said: it would close every window.
 pub const FUTURE: Micros = 3_600_000_000;
@@ -49,6 +52,15 @@ pub struct Wanted {
     pub event_time: Option<EventTime>,
     /// The records are CSV, not JSON.
     pub csv: Option<CsvRecords>,
+    /// They come out of a stream.
+    pub stream: Option<FromStream>,
+}
+
+/// Rows that another pipeline wrote bring the marks of their own partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FromStream {
+    /// They say what each of them does.
+    pub changes: bool,
 }
 
 /// How records of CSV are read.
@@ -89,8 +101,11 @@ impl Decode {
         if wanted.whole_record {
             fields.push(json_field(RECORD));
         }
-        if wanted.event_time.is_some() {
+        if wanted.event_time.is_some() || wanted.stream.is_some() {
             fields.push(Field::new(MARK, DataType::Int64, false));
+        }
+        if wanted.stream.is_some_and(|stream| stream.changes) {
+            fields.push(op_field());
         }
         fields.push(Field::new(ROW, DataType::UInt32, false));
         Self {
@@ -135,18 +150,51 @@ impl Decode {
         if let Some(tell) = &self.tell {
             new_names.iter().for_each(|name| tell(name));
         }
-        let rows = origin.rows();
         let metadata: Vec<ArrayRef> = self.wanted.metadata.iter().map(|name| metadata_column(name, &origin)).collect();
         let mut failed: Vec<RowFailure> = bad.into_iter().map(|(row, reason)| RowFailure { row, reason }).collect();
         self.take_event_times(&columns, &mut origin);
         self.refuse_future(&origin, now, &mut failed);
         let (marks, watermark) = self.advance(&origin, &failed);
         columns.extend(metadata);
+        self.put_out(origin, columns, records, Told { marks, ops: None, watermark }, failed, out);
+    }
+
+    /// Rows out of a stream: their times and their marks are what they were in the writer.
+    pub fn push_streamed(&mut self, stream: &Partition, rows: Carried, out: &mut Output) {
+        let Carried { origin, columns, marks, ops } = rows;
+        let Read { mut columns, records, bad, .. } = self.reader.read(&origin, columns.as_ref());
+        let metadata: Vec<ArrayRef> = self.wanted.metadata.iter().map(|name| metadata_column(name, &origin)).collect();
+        let failed: Vec<RowFailure> = bad.into_iter().map(|(row, reason)| RowFailure { row, reason }).collect();
+        let watermark = self.watermarks.get(&stream.to_string()).copied().unwrap_or(NO_WATERMARK);
+        let marks = marks.unwrap_or_else(|| vec![NO_WATERMARK; origin.rows()]);
+        columns.extend(metadata);
+        self.put_out(origin, columns, records, Told { marks, ops, watermark }, failed, out);
+    }
+
+    /// Time has come so far in the writer of a stream.
+    pub fn mark(&mut self, stream: &Partition, mark: Micros) {
+        let watermark = self.watermarks.entry(stream.to_string()).or_insert(mark);
+        *watermark = mark.max(*watermark);
+    }
+
+    fn put_out(
+        &self,
+        origin: Origin,
+        mut columns: Vec<ArrayRef>,
+        records: Option<StringViewArray>,
+        Told { marks, ops, watermark }: Told,
+        failed: Vec<RowFailure>,
+        out: &mut Output,
+    ) {
+        let rows = origin.rows();
         if self.wanted.whole_record {
             columns.push(Arc::new(records.unwrap_or_else(|| record_column_or_null(&origin, &failed))));
         }
-        if self.wanted.event_time.is_some() {
+        if self.wanted.event_time.is_some() || self.wanted.stream.is_some() {
             columns.push(Arc::new(Int64Array::from(marks)));
+        }
+        if self.wanted.stream.is_some_and(|stream| stream.changes) {
+            columns.push(Arc::new(ops.unwrap_or_else(|| UInt8Array::from_value(Op::Insert as u8, rows))));
         }
         columns.push(Arc::new(UInt32Array::from_iter_values(0..rows as u32)));
         let rows_batch =
@@ -205,6 +253,15 @@ impl Decode {
     pub fn delay(&self) -> Micros {
         self.wanted.event_time.as_ref().map_or(0, |event| event.delay)
     }
+}
+
+/// What is known of the rows of one poll beside their columns.
+struct Told {
+    /// The watermark of its partition before each row.
+    marks: Vec<Micros>,
+    ops: Option<UInt8Array>,
+    /// The watermark behind them.
+    watermark: Micros,
 }
 
 /// What a reader makes of the records of one poll.

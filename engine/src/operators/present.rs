@@ -12,7 +12,7 @@ use arrow::{
 use syncline_functions::{Predicate, Projected, Projection, write};
 use syncline_record::{
     Batch, Fate, Op, Reason, RowFailure,
-    batch::{GROUP, LANE, OP, RECORD, ROW},
+    batch::{GROUP, LANE, MARK, OP, RECORD, ROW},
     keys::content_hash,
 };
 
@@ -60,11 +60,18 @@ pub struct Presentation {
 
 pub struct Present {
     how: Presentation,
+    /// Watermarks go along, for steps of other pipelines.
+    marks: bool,
 }
 
 impl Present {
     pub fn new(how: Presentation) -> Self {
-        Self { how }
+        Self { how, marks: false }
+    }
+
+    /// The rows go on to steps of other pipelines, deletes among them.
+    pub fn for_stream(self) -> Self {
+        Self { how: Presentation { deletes: Deletes::Apply, ..self.how }, marks: true }
     }
 
     /// The columns that come out for a batch with columns `input`, as far as they are known before the first row.
@@ -91,7 +98,8 @@ impl Present {
             let (index, field) = schema.column_with_name(name).ok_or_else(|| format!("no column {name}"))?;
             put(Arc::new(field.clone()), rows.column(index).clone());
         }
-        for name in [ROW, OP, LANE, GROUP] {
+        let hidden: &[&str] = if self.marks { &[ROW, OP, MARK] } else { &[ROW, OP, LANE, GROUP] };
+        for name in hidden {
             if let Some((index, field)) = schema.column_with_name(name) {
                 put(Arc::new(field.clone()), rows.column(index).clone());
             }

@@ -48,7 +48,8 @@ impl Job {
         let marks = self.prepare_staged(Cut { now, end, stop: self.ended })?;
         self.spec.witness.enter(Window::Logging);
         lap();
-        let ends = self.prepare_topics(&open)?;
+        let marked = self.mark_streams()?;
+        let ends = self.prepare_topics(&open, marked)?;
         let mut changes = Changes::default();
         let states = self.close_states(epoch, &mut changes)?;
 
@@ -74,6 +75,7 @@ impl Job {
         for input in &mut self.spec.graph.inputs {
             input.source.committed(&own(input, &self.checkpoint.cursors))?;
         }
+        self.let_streams_go()?;
         self.spec.witness.enter(Window::Idle);
         lap();
         self.measure(&open, began, &laps);
@@ -149,10 +151,11 @@ impl Job {
         Ok(marks)
     }
 
-    fn prepare_topics(&self, open: &Open) -> Result<Ends, JobError> {
+    fn prepare_topics(&self, open: &Open, marked: Vec<String>) -> Result<Ends, JobError> {
         let pipeline = &self.spec.pipeline;
         let now = self.ground.clock.now();
         let mut topics: Vec<String> = self.outboxes().into_iter().map(|(_, topic)| topic).collect();
+        topics.extend(marked);
         if !open.dead.is_empty() {
             let topic = ledger::dead_topic(pipeline);
             for letter in &open.dead {

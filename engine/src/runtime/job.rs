@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-use syncline_record::{Batch, DeadLetter, Epoch, Fate, StepBooks, StepId};
+use syncline_record::{Batch, DeadLetter, Epoch, Fate, Micros, StepBooks, StepId};
 
-use super::{Ground, Turn, frontier::Frontier, tables::Reading};
+use super::{Ground, Turn, frontier::Frontier, streams, tables::Reading};
 use crate::{
     checkpoint::{Checkpoint, ReadError, Run},
     fingerprints::Fingerprints,
@@ -106,6 +106,15 @@ pub(super) struct Open {
     pub moved: BTreeSet<String>,
 }
 
+impl Open {
+    /// A batch was taken at this time.
+    pub fn took(&mut self, at: Duration) {
+        if self.taken.len() < MEASURED {
+            self.taken.push(at);
+        }
+    }
+}
+
 pub struct Job {
     pub(super) ground: Ground,
     pub(super) spec: JobSpec,
@@ -124,6 +133,10 @@ pub struct Job {
     pub(super) looked: Duration,
     /// The input that is asked next: they take turns.
     pub(super) turn: usize,
+    /// Readers of streams that are waited for, by the step that writes.
+    pub(super) waits: BTreeMap<StepId, String>,
+    /// The mark that each stream was given last, by topic.
+    pub(super) marked: BTreeMap<String, Micros>,
     pub(super) ended: bool,
 }
 
@@ -138,7 +151,7 @@ impl Job {
             self.refresh_tables()?;
         }
         // Once an epoch is enough: it holds a bounded number of rows.
-        if self.open.rows == 0 && self.pushed_back()? {
+        if self.open.rows == 0 && (self.readers_are_behind()? || self.pushed_back()?) {
             self.commit_if_due()?;
             return Ok(Turn::Idle);
         }
@@ -167,6 +180,10 @@ impl Job {
                 }
                 Polled::LeftOut(left_out) => {
                     self.leave_out(input, left_out)?;
+                    return Ok(Turn::Worked);
+                }
+                Polled::Streamed(streamed) => {
+                    self.take_streamed(input, *streamed)?;
                     return Ok(Turn::Worked);
                 }
                 Polled::Idle => self.frontier.exhausted(input, self.ground.clock.elapsed()),
@@ -295,9 +312,8 @@ impl Job {
     /// Looked at once in a while: it asks every partition.
     fn time_moved(&mut self) -> bool {
         let elapsed = self.ground.clock.elapsed();
-        if elapsed.saturating_sub(self.looked) < QUIET_LOOK
-            || !self.spec.graph.nodes.iter().any(|node| node.state.is_some())
-        {
+        let wants_time = |node: &Node| node.state.is_some() || matches!(node.work, Work::Stream { .. });
+        if elapsed.saturating_sub(self.looked) < QUIET_LOOK || !self.spec.graph.nodes.iter().any(wants_time) {
             return false;
         }
         self.looked = elapsed;
@@ -310,9 +326,7 @@ impl Job {
             self.open.since = Some(since);
             self.spec.witness.enter(Window::Open);
         }
-        if self.open.taken.len() < MEASURED {
-            self.open.taken.push(since);
-        }
+        self.open.took(since);
         self.open.touched = true;
         self.open.rows += rows.origin.rows() as u64 + rows.rejected.len() as u64;
         self.open.bytes += rows.origin.payload.len() as u64;
@@ -372,7 +386,7 @@ impl Job {
     }
 
     /// Takes a batch through a step and all that follow.
-    fn push(&mut self, edge: Edge, batch: Batch) -> Result<(), JobError> {
+    pub(super) fn push(&mut self, edge: Edge, batch: Batch) -> Result<(), JobError> {
         let index = edge.to;
         let node = &mut self.spec.graph.nodes[index];
         let mut out = Output::new(node.id.clone(), self.spec.keep_passed);
@@ -399,6 +413,13 @@ impl Job {
                     let time = batch.time(0);
                     self.ground.log.append(topic, NewFrame { count: batch.len() as u32, time, body })?;
                     out.hold(crate::operator::counted(&batch));
+                }
+            }
+            Work::Stream { present, topic, .. } => {
+                present.push(batch, &mut out)?;
+                let id = &self.checkpoint.log_id;
+                for batch in std::mem::take(&mut out.emitted) {
+                    streams::append(&*self.ground.log, topic, id, &node.id, batch)?;
                 }
             }
         }

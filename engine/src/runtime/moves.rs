@@ -14,6 +14,7 @@ use crate::{
     graph::{Work, of_input, qualified},
     ledger,
     store::Changes,
+    stream::{self, Position},
 };
 
 /// A step that keeps something may not stand where another one stood: it would take that one's state and rows for its own.
@@ -60,6 +61,32 @@ pub(super) fn settle_targets(
         checkpoint.since.insert(node.id.clone(), end);
     }
     Ok(losses)
+}
+
+/// Rows of streams that are not written any more stay where they are, for readers that have not come as far.
+pub(super) fn tell_unread(spec: &JobSpec, checkpoint: &Checkpoint, ground: &Ground) -> Result<(), StartError> {
+    let prefix = ledger::stream_topic(&spec.pipeline, "");
+    let written = |topic: &String| {
+        spec.graph.nodes.iter().any(|node| matches!(&node.work, Work::Stream { topic: its, .. } if its == topic))
+    };
+    for (topic, end) in checkpoint.ends.iter().filter(|(topic, _)| !written(topic)) {
+        let Some(name) = topic.strip_prefix(&prefix) else { continue };
+        for pipeline in checkpoint::pipelines(&*ground.store)? {
+            let cursors = checkpoint::cursors_of(&*ground.store, &pipeline, &stream::partition(name))?;
+            let position = cursors.iter().map(|cursor| Position::within(cursor, &checkpoint.log_id)).min();
+            let unread = position.map_or(0, |next| end.offset.saturating_sub(next));
+            if unread > 0 {
+                tracing::warn!(
+                    pipeline = spec.pipeline,
+                    stream = name,
+                    reader = pipeline,
+                    unread,
+                    "the stream is not written any more, and has not been read to its end; rows stay until it has its name back"
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Cursors belong to the place that was read, wherever it stands among the inputs now. Those of places that are gone are kept aside.

@@ -105,6 +105,7 @@ impl Sinks {
             rows,
             epoch: job.epoch(),
             trouble: trouble.collect(),
+            waits: job.waits().map(|(step, why)| (step.clone(), why.clone())).collect(),
             source_behind: now.saturating_sub(job.caught_up()),
             sinks_behind: behind.collect(),
             ..Look::default()

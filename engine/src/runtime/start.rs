@@ -113,6 +113,7 @@ impl Job {
         }
         let mut changes = Changes::default();
         moves::settle_inputs(&spec, &mut checkpoint, &mut changes);
+        moves::tell_unread(&spec, &checkpoint, &ground)?;
         check_losses(&spec, &mut checkpoint, options, &ground, &mut changes)?;
         cut_back(&ground, &spec.pipeline, &checkpoint.ends)?;
         let segments = restore(&ground, &mut spec, &checkpoint)?;
@@ -158,6 +159,8 @@ impl Job {
             finished: BTreeSet::new(),
             looked: Duration::ZERO,
             turn: 0,
+            waits: BTreeMap::new(),
+            marked: BTreeMap::new(),
             ended: false,
         };
         told.into_iter().for_each(|out| job.table_told(out));

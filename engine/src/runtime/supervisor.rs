@@ -84,6 +84,8 @@ pub struct Look {
     pub epoch: u64,
     /// Sinks that are being tried again, and why.
     pub trouble: Vec<(StepId, String)>,
+    /// Steps whose rows wait for a pipeline that reads them, and for which.
+    pub waits: Vec<(StepId, String)>,
     /// How long ago the source last had nothing more to give.
     pub source_behind: Duration,
     /// How long ago each outbox sink last had everything; zero when it has everything now.

@@ -2,4 +2,5 @@
 
 mod delivery;
 mod start;
+mod streams;
 mod supervisor;

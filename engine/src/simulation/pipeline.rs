@@ -83,6 +83,7 @@ fn wanted() -> Wanted {
         metadata: vec![],
         event_time: Some(EventTime { column: "at".into(), delay: DELAY }),
         csv: None,
+        stream: None,
     }
 }
 

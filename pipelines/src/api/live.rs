@@ -33,6 +33,9 @@ pub struct LivePipeline {
     pub state: Activity,
     /// Step of a sink → why it is being tried again.
     pub trouble: BTreeMap<String, String>,
+    /// Step that writes a stream → the reader that it waits for.
+    #[serde(default)]
+    pub waits: BTreeMap<String, String>,
     pub epoch: u64,
     /// Rows that the source gave since the run began.
     pub rows: u64,
@@ -85,6 +88,7 @@ impl Live {
             (known.reason, known.next_start) = (None, None);
         }
         known.trouble = look.trouble.iter().map(|(step, why)| (step.to_string(), hidden(why).into_owned())).collect();
+        known.waits = look.waits.iter().map(|(step, why)| (step.to_string(), why.clone())).collect();
         let ago = |behind: Duration| now - behind.as_micros() as Micros;
         known.source_caught_up = ago(look.source_behind);
         known.source_bytes_left = look.progress.total.map(|total| total.saturating_sub(look.progress.done));
@@ -107,6 +111,7 @@ impl Live {
         known.reason = reason.map(|reason| hidden(&reason).into_owned());
         known.next_start = None;
         known.trouble.clear();
+        known.waits.clear();
     }
 
     /// It is no pipeline of this process any more.

@@ -10,6 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use syncline_engine::{
     checkpoint::{self, Checkpoint, ReadError, Run, RunState},
     intake::{self, Intake},
@@ -67,6 +68,9 @@ pub struct PipelineStatus {
     pub balanced: bool,
     /// Step of a sink → why it is being tried again.
     pub trouble: BTreeMap<String, String>,
+    /// Step that writes a stream → the reader that it waits for.
+    #[serde(default)]
+    pub waits: BTreeMap<String, String>,
     pub steps: Vec<StepStatus>,
 }
 
@@ -153,7 +157,7 @@ pub fn read(store: &dyn StateStore, log: &dyn Log, live: Option<&Live>) -> Resul
         if let Some(known) = live.and_then(|live| live.get(&pipeline.pipeline)) {
             pipeline.state = word(known.state).to_owned();
             pipeline.reason = known.reason.clone().or(pipeline.reason);
-            pipeline.trouble = known.trouble.clone();
+            (pipeline.trouble, pipeline.waits) = (known.trouble.clone(), known.waits.clone());
             (pipeline.restarts, pipeline.next_start) = (known.restarts, known.next_start);
         }
         status.pipelines.push(pipeline);
@@ -201,15 +205,19 @@ fn committed(pipeline: String, checkpoint: &Checkpoint, run: Option<&Run>) -> Pi
         watermark: checkpoint.watermarks.values().copied().min(),
         balanced: true,
         trouble: BTreeMap::new(),
+        waits: BTreeMap::new(),
         steps: vec![],
     }
 }
 
 fn lag(checkpoint: &Checkpoint, log: &dyn Log) -> Result<Option<u64>, Failure> {
     let mut lag = None;
-    for (partition, cursor) in checkpoint.cursors.iter().filter(|(partition, _)| partition.starts_with(TOPICS)) {
-        let Some(next) = cursor.as_u64() else { continue };
-        let end = log.end(partition).map_err(log_failure)?;
+    for (partition, cursor) in &checkpoint.cursors {
+        // A position in a stream says itself which topic it is one of.
+        let of_stream = cursor.get("topic").and_then(Value::as_str).zip(cursor.get("next").and_then(Value::as_u64));
+        let of_path = cursor.as_u64().filter(|_| partition.starts_with(TOPICS)).map(|next| (partition.as_str(), next));
+        let Some((topic, next)) = of_path.or(of_stream) else { continue };
+        let end = log.end(topic).map_err(log_failure)?;
         *lag.get_or_insert(0) += end.saturating_sub(next);
     }
     Ok(lag)

@@ -328,6 +328,7 @@ impl<'a> Flow<'a> {
                 self.sinks.push((id.clone(), sink));
                 Work::Outbox { present, topic: outbox_topic(&self.plan.pipeline, &id) }
             }
+            Sink::Stream { topic, readers } => Work::Stream { present: present.for_stream(), topic, readers },
         };
         Ok(self.node(step, work, None))
     }

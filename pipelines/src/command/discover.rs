@@ -124,7 +124,7 @@ fn look(source: &SourcePlan, most: u64, common: &Common) -> Result<Found, Failur
                 waited = std::time::Instant::now();
             }
             Polled::Idle if waited.elapsed() < PATIENCE => std::thread::sleep(std::time::Duration::from_millis(5)),
-            Polled::LeftOut(_) => {}
+            Polled::LeftOut(_) | Polled::Streamed(_) => {}
             Polled::Idle | Polled::Ended => break,
         }
     }

@@ -16,6 +16,7 @@ use crate::{
     origin,
     outcome::Outcome,
     project::{self, Project},
+    streams::Streams,
     supervision::Supervision,
     tell,
     world::World,
@@ -102,7 +103,9 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
         tell!(address = address.to_string(), "records are taken on http://{address}/in/");
     }
     let bars = output == Format::Table;
-    let all = Supervision { world: &world, host: &host, planner: Planner::new(), once, paths, only, output, bars };
+    let streams = Streams::new(world.ground.store.clone(), project.streams.clone());
+    let planner = Planner::new();
+    let all = Supervision { world: &world, host: &host, planner, streams, once, paths, only, output, bars };
     let options = StartOptions { fresh, drop_state: drop_state.iter().map(StepId::new).collect(), insert_again };
     let outcome = all.run(project, options, (news, told));
     host.stop();

@@ -100,6 +100,9 @@ fn people(pipeline: &PipelineStatus, out: &mut impl Write) -> io::Result<()> {
     for (step, why) in &pipeline.trouble {
         writeln!(out, "  {:<16} {step} is being tried again: {why}", "trouble")?;
     }
+    for (step, why) in &pipeline.waits {
+        writeln!(out, "  {:<16} {step}: {why}", "waits")?;
+    }
     books(pipeline, out)?;
     writeln!(out, "  {}", if pipeline.balanced { "the books balance" } else { "the books do NOT balance" })
 }
@@ -199,6 +202,7 @@ mod tests {
             watermark: None,
             balanced: false,
             trouble: BTreeMap::from([("upsert".into(), "database is locked".into())]),
+            waits: BTreeMap::from([("stream".into(), "1000001 rows wait for totals, which reads them".into())]),
             steps: vec![
                 step("source", 10, 9, 0, &[(Fate::Passed, 9), (Fate::Dead, 1)]),
                 step("dedup", 9, 6, 0, &[(Fate::Passed, 6), (Fate::Duplicate, 3)]),
@@ -233,6 +237,7 @@ orders · running (attempt 3) · run 2 · epoch 41
   lag              7 records
   state            4096 bytes
   trouble          upsert is being tried again: database is locked
+  waits            stream: 1000001 rows wait for totals, which reads them
   step    in  passed  duplicate  dead  waiting  out
   source  10       9          0     1        0    9
   dedup    9       6          3     0        0    6

@@ -52,7 +52,7 @@ pub const FIGURES: &[Figure] = &[
     Figure::gauge(
         "syncline_source_lag_rows",
         PIPELINE,
-        "Records that wait for the pipeline in the log; only where the source is a path of /in.",
+        "Records that wait for the pipeline in the log; only where the source is a path of /in or a stream.",
     ),
     Figure::gauge(
         "syncline_source_lag_bytes",

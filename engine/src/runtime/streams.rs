@@ -1,0 +1,126 @@
+//! Streams in a job: rows that go to other pipelines, and rows that come from them.
+//!
+//! What a step writes lies in its topic until every reader has committed what it made of it. A writer whose readers are too far behind
+//! waits for them, as it does for a sink. A reader takes rows with the marks of their own partitions; its own time is the writer's.
+
+use syncline_record::{Batch, StepId, time::NO_WATERMARK};
+
+use super::job::{Backlog, Job, JobError};
+use crate::{
+    graph::Work,
+    log::{Log, NewFrame},
+    operator::{Halt, Output},
+    source::Streamed,
+    stream,
+    witness::Window,
+};
+
+/// Puts the rows of a batch into a stream, as part of the open epoch.
+pub(super) fn append(log: &dyn Log, topic: &str, id: &str, step: &StepId, batch: Batch) -> Result<(), JobError> {
+    let batch = stream::without_clears(batch);
+    if batch.is_empty() {
+        return Ok(());
+    }
+    let body = stream::encode(&batch, id).map_err(|detail| Halt::Broken { step: step.clone(), detail })?;
+    log.append(topic, NewFrame { count: batch.len() as u32, time: batch.time(0), body })?;
+    Ok(())
+}
+
+impl Job {
+    /// Whose readers are waited for, and what is said of it.
+    pub fn waits(&self) -> impl Iterator<Item = (&StepId, &String)> {
+        self.waits.iter()
+    }
+
+    /// True while a reader of some stream is too far behind.
+    pub(super) fn readers_are_behind(&mut self) -> Result<bool, JobError> {
+        let Backlog { rows, bytes } = self.spec.backlog;
+        let mut waits = vec![];
+        for node in &self.spec.graph.nodes {
+            let Work::Stream { topic, readers, .. } = &node.work else { continue };
+            let Some(slowest) = readers(&self.checkpoint.log_id)? else { continue };
+            let waiting = self.ground.log.end(topic)?.saturating_sub(slowest.next);
+            if waiting > rows || waiting > 0 && self.ground.log.bytes(topic, slowest.next)? > bytes {
+                waits
+                    .push((node.id.clone(), format!("{waiting} rows wait for {}, which reads them", slowest.pipeline)));
+            }
+        }
+        if let (true, Some((step, why))) = (self.waits.is_empty(), waits.first()) {
+            tracing::warn!(pipeline = self.spec.pipeline, step = %step, "{why}; the source waits until they are fewer");
+        }
+        self.waits = waits.into_iter().collect();
+        Ok(!self.waits.is_empty())
+    }
+
+    /// Tells every stream how far time has come, where that is news; the topics that this epoch writes.
+    pub(super) fn mark_streams(&mut self) -> Result<Vec<String>, JobError> {
+        let (lowest, id) = (self.checkpoint.lowest, self.checkpoint.log_id.clone());
+        let topics: Vec<String> = self.streams().map(str::to_owned).collect();
+        for topic in &topics {
+            if lowest == NO_WATERMARK || self.marked.get(topic) == Some(&lowest) {
+                continue;
+            }
+            let frame = NewFrame { count: 1, time: lowest, body: stream::encode_mark(lowest, &id) };
+            self.ground.log.append(topic, frame)?;
+            self.marked.insert(topic.clone(), lowest);
+        }
+        Ok(topics)
+    }
+
+    fn streams(&self) -> impl Iterator<Item = &str> {
+        self.spec.graph.nodes.iter().filter_map(|node| match &node.work {
+            Work::Stream { topic, .. } => Some(topic.as_str()),
+            _ => None,
+        })
+    }
+
+    /// What every reader has committed is needed no more; and what nobody reads never was.
+    pub(super) fn let_streams_go(&self) -> Result<(), JobError> {
+        for node in &self.spec.graph.nodes {
+            let Work::Stream { topic, readers, .. } = &node.work else { continue };
+            let below = match readers(&self.checkpoint.log_id)? {
+                Some(slowest) => slowest.next,
+                None => self.ground.log.end(topic)?,
+            };
+            self.ground.log.release(topic, below)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what a stream gave through the chain.
+    pub(super) fn take_streamed(&mut self, input: usize, streamed: Streamed) -> Result<(), JobError> {
+        let Streamed { stream, rows, mark, cursor } = streamed;
+        let since = self.ground.clock.elapsed();
+        if self.open.since.is_none() {
+            self.open.since = Some(since);
+            self.spec.witness.enter(Window::Open);
+        }
+        self.open.touched = true;
+        let at = &mut self.spec.graph.inputs[input];
+        let partition = at.qualified(&stream.to_string());
+        // Time that moves without rows is no quiet time either.
+        self.frontier.gave_rows(&partition, since);
+        if let Some(rows) = rows {
+            let count = rows.origin.rows() as u64;
+            self.open.rows += count;
+            self.open.bytes += rows.origin.payload.len() as u64;
+            self.open.bytes += rows.columns.as_ref().map_or(0, |columns| columns.get_array_memory_size() as u64);
+            self.open.took(since);
+            let mut out = Output::new(at.step.clone(), self.spec.keep_passed);
+            out.books.rows_in = count;
+            at.decode.push_streamed(&stream, rows, &mut out);
+            let emitted = self.enter(out);
+            for batch in emitted {
+                for edge in 0..self.spec.graph.inputs[input].first.len() {
+                    self.push(self.spec.graph.inputs[input].first[edge], batch.clone())?;
+                }
+            }
+        }
+        if let Some(mark) = mark {
+            self.spec.graph.inputs[input].decode.mark(&stream, mark);
+        }
+        self.open.moved.insert(partition.clone());
+        self.checkpoint.cursors.insert(partition, cursor);
+        Ok(())
+    }
+}

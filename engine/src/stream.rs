@@ -1,0 +1,96 @@
+//! Streams: rows that one pipeline writes (`AS STREAM name`) and others read (`FROM name`).
+//!
+//! A stream is a topic of the log, written inside the epochs of its writer: what a reader sees of it is committed. A frame holds rows of one
+//! batch, with everything that the steps behind would have known of them in the writer itself: columns with their types, what each row does,
+//! its time, its place and the bytes of its record, and the watermark of its own partition before it. Between frames of rows stand marks: how
+//! far time had come over all sources of the writer when it committed. So a window closes in a reader as it would have closed in the writer.
+//!
+//! | first byte | then |
+//! |---|---|
+//! | 0 | rows: an Arrow IPC stream of one batch; the columns that begin with `__` are told in `rows` |
+//! | 1 | a mark: microseconds, 8 bytes, little endian; then the id of the stream as text |
+//!
+//! Every frame names the stream by the id that its writer got with its first start: a writer that starts over begins another stream, and a
+//! position in the old one means nothing there.
+
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use syncline_record::Micros;
+
+use crate::checkpoint::ReadError;
+
+pub(crate) use rows::op_field;
+pub use rows::{Carried, encode, without_clears};
+
+const ROWS: u8 = 0;
+const MARK: u8 = 1;
+
+/// What a frame holds.
+#[derive(Debug)]
+pub enum Content {
+    Rows(Box<Carried>),
+    /// How far time has come.
+    Mark(Micros),
+}
+
+/// A frame as it is read: the id of its stream, and what it holds.
+pub fn decode(body: &[u8]) -> Result<(String, Content), String> {
+    match body.split_first() {
+        Some((&ROWS, rest)) => rows::decode(rest).map(|(id, rows)| (id, Content::Rows(Box::new(rows)))),
+        Some((&MARK, rest)) => {
+            let (mark, id) = rest.split_first_chunk::<8>().ok_or("a mark is cut off")?;
+            let id = std::str::from_utf8(id).map_err(|_| "the id of a stream is not UTF-8")?;
+            Ok((id.to_owned(), Content::Mark(Micros::from_le_bytes(*mark))))
+        }
+        Some((other, _)) => Err(format!("a frame of kind {other}, which this version does not know")),
+        None => Err("an empty frame".into()),
+    }
+}
+
+/// Whether a frame holds rows, without a look at them.
+pub fn holds_rows(body: &[u8]) -> bool {
+    body.first() == Some(&ROWS)
+}
+
+/// The body of a mark.
+pub fn encode_mark(mark: Micros, id: &str) -> Vec<u8> {
+    [&[MARK], &mark.to_le_bytes()[..], id.as_bytes()].concat()
+}
+
+/// The name under which a reader keeps its position and watermark.
+pub fn partition(name: &str) -> String {
+    format!("stream/{name}")
+}
+
+/// How far a reader is: its cursor.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The id of the stream.
+    pub id: String,
+    /// Where it lies, for who asks how much waits.
+    pub topic: String,
+    /// Offset of the next frame.
+    pub next: u64,
+}
+
+impl Position {
+    /// How far a cursor is in the stream of this id; nowhere, when it is one in another stream.
+    pub fn within(cursor: &Value, id: &str) -> u64 {
+        Self::deserialize(cursor).ok().filter(|position| position.id == id).map_or(0, |position| position.next)
+    }
+}
+
+/// The reader of a stream that is furthest behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slowest {
+    pub pipeline: String,
+    /// Offset in the topic of what it needs next.
+    pub next: u64,
+}
+
+/// Asked with the id of a stream: who of its readers is furthest behind, as far as it has committed. `None`: nobody reads it.
+pub type Readers = dyn Fn(&str) -> Result<Option<Slowest>, ReadError> + Send;

@@ -1,0 +1,269 @@
+//! A frame of rows. Beside the columns that the writer puts out there are hidden ones:
+//!
+//! | column | type | meaning |
+//! |---|---|---|
+//! | `__out` | `Utf8View` | the whole record, where the rows have no named columns |
+//! | `__op` | `UInt8`, optional | what the row does; absent: all are inserts |
+//! | `__mark` | `Int64`, optional | the watermark of its partition before the row |
+//! | `__offset`, `__time` | `UInt64`, `Int64` | its place in its partition, its time |
+//! | `__ingested_at` | `Int64`, optional | when it was taken, where that is not one instant for all |
+//! | `__byte`, `__key`, `__headers` | optional | as far as its source has such things |
+//! | `__original` | `LargeBinary`, optional | the bytes of its record, where it has some and `__out` is not there |
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::{
+    array::{
+        Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, LargeBinaryArray, RecordBatch, StringArray,
+        UInt8Array, UInt64Array,
+    },
+    buffer::Buffer,
+    datatypes::{DataType, Field, FieldRef, Int64Type, Schema, UInt8Type, UInt64Type},
+    ipc::{reader::StreamReader, writer::StreamWriter},
+};
+use syncline_record::{
+    Batch, Headers, Instants, Micros, Op, Origin, Partition,
+    batch::{MARK, OP, ROW, RowTexts},
+};
+
+use crate::{
+    operators::{
+        aggregate::release::Answers,
+        present::{OFFSET, ORIGIN, OUT},
+    },
+    outbox::compact,
+};
+
+const TIME: &str = "__time";
+const INGESTED_AT: &str = "__ingested_at";
+const BYTE: &str = "__byte";
+const KEY: &str = "__key";
+const HEADERS: &str = "__headers";
+const ORIGINAL: &str = "__original";
+
+/// Metadata of a frame's schema: the id of the stream, the partition of its rows, and what all of them share.
+const STREAM: &str = "stream";
+const PARTITION: &str = "partition";
+const NUMBER: &str = "number";
+
+/// Rows as they come out of a stream.
+#[derive(Debug)]
+pub struct Carried {
+    /// Where they came from in the writer. The payload is the record where the rows have no named columns.
+    pub origin: Origin,
+    /// Their named columns.
+    pub columns: Option<RecordBatch>,
+    /// Of each row, where the writer has such things.
+    pub marks: Option<Vec<Micros>>,
+    pub ops: Option<UInt8Array>,
+}
+
+/// Without rows that only say something about a group: they mean something to a `REPLACE` of the same flow, and to nobody else.
+pub fn without_clears(batch: Batch) -> Batch {
+    let ops = batch.operations();
+    let rows: BooleanArray = (0..batch.len()).map(|row| Some(!ops.is_clear(row))).collect();
+    batch.keep(&rows)
+}
+
+/// The body of a frame of these rows. `id`: that of the stream.
+pub fn encode(batch: &Batch, id: &str) -> Result<Vec<u8>, String> {
+    let origin = &*batch.origin;
+    let mut metadata = HashMap::from([
+        (STREAM.to_owned(), id.to_owned()),
+        (PARTITION.to_owned(), origin.partition.name.to_string()),
+        (NUMBER.to_owned(), origin.partition.number.to_string()),
+    ]);
+    let given = batch.rows.schema();
+    let kept = |field: &&FieldRef| ![ROW, ORIGIN].contains(&field.name().as_str());
+    let mut fields: Vec<FieldRef> = given.fields().iter().filter(kept).cloned().collect();
+    let mut columns: Vec<ArrayRef> =
+        fields.iter().filter_map(|field| batch.rows.column_by_name(field.name()).cloned()).collect();
+    for (name, column) in hidden(batch, &mut metadata) {
+        fields.push(Arc::new(Field::new(name, column.data_type().clone(), true)));
+        columns.push(column);
+    }
+    let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
+    let rows = RecordBatch::try_new(schema.clone(), columns).map_err(|error| error.to_string())?;
+    // Views would drag the whole payload along: only what the rows show is written.
+    let rows = compact(rows);
+    let mut body = Vec::with_capacity(16 << 10);
+    body.push(super::ROWS);
+    let mut writer = StreamWriter::try_new(body, &schema).map_err(|error| error.to_string())?;
+    writer.write(&rows).and_then(|()| writer.finish()).map_err(|error| error.to_string())?;
+    writer.into_inner().map_err(|error| error.to_string())
+}
+
+fn hidden(batch: &Batch, metadata: &mut HashMap<String, String>) -> Vec<(&'static str, ArrayRef)> {
+    let origin = &*batch.origin;
+    let rows: Vec<usize> = batch.row_ids().values().iter().map(|row| *row as usize).collect();
+    let each = |of: &dyn Fn(usize) -> Micros| -> ArrayRef {
+        Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| of(*row))))
+    };
+    let mut columns = vec![(TIME, each(&|row| origin.times[row]))];
+    match &origin.ingested_at {
+        Instants::All(instant) => {
+            metadata.insert(INGESTED_AT.to_owned(), instant.to_string());
+        }
+        Instants::Each(instants) => columns.push((INGESTED_AT, each(&|row| instants[row]))),
+    }
+    if let Some(bytes) = &origin.bytes {
+        let bytes: UInt64Array = rows.iter().map(|row| bytes[*row]).collect();
+        columns.push((BYTE, Arc::new(bytes)));
+    }
+    if let Some(keys) = &origin.keys {
+        columns.push((KEY, Arc::new(BinaryArray::from_iter_values(rows.iter().map(|row| &keys[*row])))));
+    }
+    match &origin.headers {
+        Headers::Absent => {}
+        Headers::Same(text) => {
+            metadata.insert(HEADERS.to_owned(), text.to_string());
+        }
+        Headers::Each(_) => {
+            let texts: StringArray = rows.iter().map(|row| origin.headers.get(*row)).collect();
+            columns.push((HEADERS, Arc::new(texts)));
+        }
+    }
+    if origin.texts.is_none() && batch.rows.column_by_name(OUT).is_none() {
+        let originals = LargeBinaryArray::from_iter_values(rows.iter().map(|row| origin.bytes_of(*row)));
+        columns.push((ORIGINAL, Arc::new(originals)));
+    }
+    columns
+}
+
+/// The inverse of [`encode`], behind its first byte: the id of the stream, and the rows.
+pub(super) fn decode(body: &[u8]) -> Result<(String, Carried), String> {
+    let mut reader = StreamReader::try_new(body, None).map_err(|error| error.to_string())?;
+    let rows = reader.next().ok_or("an empty frame")?.map_err(|error| error.to_string())?;
+    let frame = Frame { metadata: rows.schema().metadata().clone(), rows };
+    Ok((frame.said(STREAM)?.to_owned(), frame.carried()?))
+}
+
+/// A frame of rows, taken apart.
+struct Frame {
+    rows: RecordBatch,
+    metadata: HashMap<String, String>,
+}
+
+impl Frame {
+    fn said(&self, what: &str) -> Result<&str, String> {
+        self.metadata.get(what).map(String::as_str).ok_or_else(|| format!("a frame does not say its {what}"))
+    }
+
+    fn number<T: std::str::FromStr>(&self, what: &str) -> Result<T, String> {
+        self.said(what)?.parse().map_err(|_| format!("a frame says no number for its {what}"))
+    }
+
+    fn instants(&self, name: &str) -> Result<Option<Vec<Micros>>, String> {
+        let Some(column) = self.rows.column_by_name(name) else { return Ok(None) };
+        let column = column.as_primitive_opt::<Int64Type>().ok_or_else(|| strange(name))?;
+        Ok(Some(column.values().to_vec()))
+    }
+
+    fn numbers(&self, name: &str) -> Result<Option<Vec<u64>>, String> {
+        let Some(column) = self.rows.column_by_name(name) else { return Ok(None) };
+        let column = column.as_primitive_opt::<UInt64Type>().ok_or_else(|| strange(name))?;
+        Ok(Some(column.values().to_vec()))
+    }
+
+    fn carried(self) -> Result<Carried, String> {
+        let ops = match self.rows.column_by_name(OP) {
+            None => None,
+            Some(ops) => Some(ops.as_primitive_opt::<UInt8Type>().ok_or_else(|| strange(OP))?.clone()),
+        };
+        if ops.as_ref().is_some_and(|ops| ops.values().iter().any(|op| Op::from_u8(*op).is_none())) {
+            return Err(strange(OP));
+        }
+        let columns = self.columns()?;
+        Ok(Carried { origin: self.origin(columns.as_ref())?, marks: self.instants(MARK)?, ops, columns })
+    }
+
+    /// The named columns, where the rows have such.
+    fn columns(&self) -> Result<Option<RecordBatch>, String> {
+        if self.rows.column_by_name(OUT).is_some() {
+            return Ok(None);
+        }
+        let schema = self.rows.schema();
+        let named: Vec<usize> =
+            (0..schema.fields().len()).filter(|index| !schema.field(*index).name().starts_with("__")).collect();
+        self.rows.project(&named).map(Some).map_err(|error| error.to_string())
+    }
+
+    fn origin(&self, columns: Option<&RecordBatch>) -> Result<Origin, String> {
+        let missing = |name: &str| format!("a frame has no {name}");
+        let (payload, spans) = self.payload()?;
+        let texts = match columns {
+            Some(columns) if spans.is_empty() => Some(Arc::new(Answers(columns.clone())) as Arc<dyn RowTexts>),
+            _ => None,
+        };
+        let ingested_at = match self.instants(INGESTED_AT)? {
+            Some(each) => Instants::Each(each),
+            None => Instants::All(self.number(INGESTED_AT)?),
+        };
+        Ok(Origin {
+            partition: Partition::new(self.said(PARTITION)?, self.number(NUMBER)?),
+            payload,
+            spans,
+            texts,
+            names: None,
+            offsets: self.numbers(OFFSET)?.ok_or_else(|| missing(OFFSET))?,
+            bytes: self.numbers(BYTE)?,
+            times: self.instants(TIME)?.ok_or_else(|| missing(TIME))?,
+            ingested_at,
+            headers: self.headers()?,
+            keys: self.keys()?,
+        })
+    }
+
+    /// The records, and where each lies; none where the rows never had bytes.
+    fn payload(&self) -> Result<(Buffer, Vec<(u32, u32)>), String> {
+        if let Some(texts) = self.rows.column_by_name(OUT) {
+            let texts = texts.as_string_view_opt().ok_or_else(|| strange(OUT))?;
+            let (mut bytes, mut spans) = (vec![], Vec::with_capacity(texts.len()));
+            for row in 0..texts.len() {
+                if texts.is_null(row) {
+                    return Err("a record without a text".into());
+                }
+                let start = end_of(bytes.len())?;
+                bytes.extend_from_slice(texts.value(row).as_bytes());
+                spans.push((start, end_of(bytes.len())?));
+            }
+            return Ok((Buffer::from_vec(bytes), spans));
+        }
+        let Some(originals) = self.rows.column_by_name(ORIGINAL) else {
+            return Ok((Buffer::from_vec(Vec::<u8>::new()), vec![]));
+        };
+        let originals = originals.as_binary_opt::<i64>().ok_or_else(|| strange(ORIGINAL))?;
+        let ends = originals.value_offsets();
+        let span = |row: usize| Ok((end_of(ends[row] as usize)?, end_of(ends[row + 1] as usize)?));
+        let spans = (0..originals.len()).map(span).collect::<Result<_, String>>()?;
+        Ok((originals.values().clone(), spans))
+    }
+
+    fn headers(&self) -> Result<Headers, String> {
+        if let Some(text) = self.metadata.get(HEADERS) {
+            return Ok(Headers::Same(text.as_str().into()));
+        }
+        let Some(texts) = self.rows.column_by_name(HEADERS) else { return Ok(Headers::Absent) };
+        let texts = texts.as_string_opt::<i32>().ok_or_else(|| strange(HEADERS))?;
+        Ok(Headers::Each(texts.iter().map(|text| text.map(Arc::from)).collect()))
+    }
+
+    fn keys(&self) -> Result<Option<Vec<Arc<[u8]>>>, String> {
+        let Some(keys) = self.rows.column_by_name(KEY) else { return Ok(None) };
+        let keys = keys.as_binary_opt::<i32>().ok_or_else(|| strange(KEY))?;
+        Ok(Some((0..keys.len()).map(|row| Arc::from(keys.value(row))).collect()))
+    }
+}
+
+fn end_of(length: usize) -> Result<u32, String> {
+    u32::try_from(length).map_err(|_| "a frame of more than 4 GiB".to_owned())
+}
+
+fn strange(name: &str) -> String {
+    format!("{name} is not of its type")
+}
+
+/// The type of a column that says what rows do.
+pub(crate) fn op_field() -> Field {
+    Field::new(OP, DataType::UInt8, true)
+}
