@@ -235,6 +235,7 @@ FROM events
     let event = |region: &str, at: &str| format!(r#"{{"id":1,"region":"{region}","at":"2026-11-20T10:{at}Z"}}"#);
     desk.write("in.ndjson", format!("{}\n", event("north", "00:10")));
     let mut running = desk.start(&["run", "orders.sync", "--listen", "127.0.0.1:0"]);
+    running.address();
     // The row that closes the window is one that the writer drops.
     running.until("the writer has the first row", |_| desk.books("events").contains(&"stream: 1 in · 1 passed".into()));
     desk.append("in.ndjson", [event("south", "02:00")]);
