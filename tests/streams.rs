@@ -244,6 +244,142 @@ FROM events
     assert_eq!(table(&desk, "SELECT events, ids FROM windows"), ["1|1"]);
 }
 
+/// An event of a stream of one a second, of which every seventh is of another kind.
+fn tick(n: u64) -> String {
+    let at = format!("2026-11-20T{:02}:{:02}:{:02}Z", 6 + n / 3600, n / 60 % 60, n % 60);
+    format!(r#"{{"id":{n},"region":"r{}","at":"{at}"}}"#, if n.is_multiple_of(7) { 9 } else { n % 2 })
+}
+
+#[test]
+fn killed_while_rows_come_windows_of_a_stream_are_whole() {
+    let (chunks, chunk) = if soak() { (40, 1_500) } else { (9, 600) };
+    let desk = Desk::with(&format!(
+        "{EVENT}
+PIPELINE events WITH (checkpoint_every = '15 ms') AS
+FROM file('in.ndjson') FOLLOW SCHEMA event
+|> WHERE region <> 'r9'
+|> AS STREAM events;
+PIPELINE windows WITH (checkpoint_every = '10 ms') AS
+FROM events
+{WINDOW}|> AS STREAM windows;
+PIPELINE kept WITH (checkpoint_every = '25 ms') AS
+FROM windows
+|> INSERT INTO sqlite('shop.db', 'windows');"
+    ));
+    let (mut chance, _) = Chance::told("kills of streams that go on");
+    desk.write("in.ndjson", "");
+    for part in 0..chunks {
+        let running = desk.start(&["run", "orders.sync", "--listen", "127.0.0.1:0"]);
+        thread::sleep(Duration::from_millis(chance.between(20, 150)));
+        desk.append("in.ndjson", (part * chunk..(part + 1) * chunk).map(tick));
+        thread::sleep(Duration::from_millis(chance.between(20, 400)));
+        assert!(running.kill(), "it ended by itself");
+    }
+    let ticks = chunks * chunk;
+    let mut running = desk.start(&["run", "orders.sync", "--listen", "127.0.0.1:0"]);
+    running.address();
+    let mut whole: BTreeMap<(u64, u64), (u64, u64)> = BTreeMap::new();
+    // The watermark is 20 seconds behind the last event: windows that end by then are closed.
+    for n in (0..ticks).filter(|n| !n.is_multiple_of(7) && (n / 60 + 1) * 60 <= ticks - 1 - 20) {
+        let window = whole.entry((n / 60, n % 2)).or_default();
+        *window = (window.0 + 1, window.1 + n);
+    }
+    let expected = whole.len() as u64;
+    running.until("all windows are there", |_| {
+        let rows = desk.query("SELECT passed FROM steps WHERE pipeline = 'kept' AND step = 'insert'");
+        let before = desk.query("SELECT sum(rows_in) AS rows FROM runs WHERE pipeline = 'kept'");
+        !rows.is_empty() && before[0]["rows"].as_u64() >= Some(expected)
+    });
+    running.stop().expect(0);
+    let found =
+        table(&desk, "SELECT minute, region, events, CAST(ids AS INTEGER) FROM windows ORDER BY minute, region");
+    let expected: Vec<String> = whole
+        .into_iter()
+        .map(|((minute, region), (events, ids))| {
+            let start = tick(minute * 60);
+            let start = start.split("\"at\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a time");
+            format!("{start}|r{region}|{events}|{ids}")
+        })
+        .collect();
+    look::same("windows", &found, &expected);
+    for pipeline in ["events", "windows", "kept"] {
+        desk.books(pipeline);
+    }
+}
+
+#[test]
+fn a_delete_goes_through_a_stream() {
+    let desk = Desk::with(
+        "PIPELINE issues AS
+FROM file('in.ndjson')
+|> SELECT CAST(id AS BIGINT) AS id, CAST(state AS STRING) AS state, CAST(n AS BIGINT) AS n
+|> SHARD BY id INTO (
+     PRIMARY main AS (|> UPSERT INTO sqlite('shop.db', 'main') KEY (id) DELETE WHEN state = 'deleted'),
+     DERIVED copies AS (|> SELECT id, n, _id AS row |> AS STREAM copies)
+   );
+PIPELINE copy AS
+FROM copies
+|> FORK (|> UPSERT INTO sqlite('shop.db', 'copy') KEY (id) SEQUENCE BY n), (|> SELECT id |> INSERT INTO file('log/'));",
+    );
+    desk.write(
+        "in.ndjson",
+        "{\"id\":1,\"state\":\"open\",\"n\":1}\n{\"id\":2,\"state\":\"open\",\"n\":2}\n{\"id\":1,\"state\":\"deleted\",\"n\":3}\n",
+    );
+    desk.ok(&["run", "orders.sync"]);
+    assert_eq!(table(&desk, "SELECT id, n FROM main ORDER BY id"), ["2|2"]);
+    assert_eq!(table(&desk, "SELECT id, n, length(row) FROM copy ORDER BY id"), ["2|2|32"]);
+    // An INSERT takes nothing back.
+    assert_eq!(lines(&desk, "log"), [r#"{"id":1}"#, r#"{"id":2}"#]);
+    assert_eq!(
+        desk.books("copy"),
+        [
+            "fork: 3 in · 3 passed",
+            "fork/1/upsert: 3 in · 3 passed",
+            "fork/2/insert: 3 in · 2 passed · 1 absorbed",
+            "fork/2/select: 3 in · 3 passed",
+            "source: 3 in · 3 passed"
+        ]
+    );
+}
+
+#[test]
+fn a_reload_brings_readers_and_takes_them_away() {
+    let file = |more: &str| {
+        format!(
+            "PIPELINE writer AS
+FROM file('in.ndjson') FOLLOW
+|> SELECT CAST(n AS BIGINT) AS n
+|> AS STREAM numbers;
+PIPELINE first AS
+FROM numbers
+|> INSERT INTO sqlite('shop.db', 'first');
+{more}"
+        )
+    };
+    let late = "PIPELINE late AS FROM numbers |> WHERE n % 2 = 0 |> INSERT INTO sqlite('shop.db', 'late');";
+    let desk = Desk::with(&file(""));
+    desk.append("in.ndjson", numbers(0, 500));
+    let mut running = desk.start(&["run", "orders.sync", "--listen", "127.0.0.1:0"]);
+    running.address();
+    let passed = |desk: &Desk, page: &str| desk.books("late").contains(&page.to_owned());
+    running.until("the first has them", |_| desk.books("first").contains(&"insert: 500 in · 500 passed".into()));
+    desk.write("orders.sync", file(late));
+    running.signal("HUP");
+    running.until("what is kept is there", |_| passed(&desk, "insert: 250 in · 250 passed"));
+    desk.write("orders.sync", file(""));
+    running.signal("HUP");
+    running.until("it is taken away", |running| running.err().contains("late: stopped"));
+    desk.append("in.ndjson", numbers(500, 600));
+    running.until("the first goes on", |_| desk.books("first").contains(&"insert: 600 in · 600 passed".into()));
+    // Nothing was let go meanwhile, as the log is small: it finds all of it.
+    desk.write("orders.sync", file(late));
+    running.signal("HUP");
+    running.until("it is back", |_| desk.value("SELECT sum(rows_in) AS rows FROM runs WHERE pipeline = 'late'") == 600);
+    running.stop().expect(0);
+    assert_eq!(table(&desk, "SELECT count(*), count(DISTINCT n) FROM late"), ["300|300"]);
+    assert_eq!(table(&desk, "SELECT count(*), count(DISTINCT n) FROM first"), ["600|600"]);
+}
+
 fn numbers(from: u64, to: u64) -> impl Iterator<Item = String> {
     (from..to).map(|n| format!(r#"{{"n":{n},"key":"k{}","value":{}}}"#, n % 97, n * 7 % 1000))
 }

@@ -68,12 +68,14 @@ pub struct StreamSource {
     /// It was seen that the position is one of this stream.
     checked: bool,
     told: bool,
+    /// Up to where nobody needed the stream at the last commit.
+    needless: u64,
 }
 
 impl StreamSource {
     pub fn new(log: Arc<dyn Log>, wanted: Wanted, around: Surroundings) -> Self {
         let partition = Partition::new(stream::partition(&wanted.name), 0);
-        Self { log, wanted, around, partition, cursor: None, frames: VecDeque::new(), checked: false, told: false }
+        Self { log, wanted, around, partition, cursor: None, frames: VecDeque::new(), checked: false, told: false, needless: 0 }
     }
 
     fn changed(&self, detail: String) -> SourceError {
@@ -212,7 +214,9 @@ impl Source for StreamSource {
         let Position { id, next, .. } = cursor_of(&name, cursor)?;
         // A position that cannot be read keeps everything: a log that is too long does no harm.
         let needed = (self.around.readers)(&id).map_or(0, |slowest| slowest.map_or(next, |slowest| slowest.next));
-        Ok(self.log.release(&self.wanted.topic, needed.min(next))?)
+        // The positions of others may not be durable yet; with the flush of the next commit they are.
+        let durable = std::mem::replace(&mut self.needless, needed.min(next));
+        Ok(self.log.release(&self.wanted.topic, durable)?)
     }
 
     fn partitions(&self) -> Vec<Partition> {

@@ -137,6 +137,8 @@ pub struct Job {
     pub(super) waits: BTreeMap<StepId, String>,
     /// The mark that each stream was given last, by topic.
     pub(super) marked: BTreeMap<String, Micros>,
+    /// Up to where nobody needed a stream at the last commit, by topic.
+    pub(super) needless: BTreeMap<String, u64>,
     pub(super) ended: bool,
 }
 

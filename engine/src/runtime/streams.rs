@@ -74,15 +74,18 @@ impl Job {
         })
     }
 
-    /// What every reader has committed is needed no more; and what nobody reads never was.
-    pub(super) fn let_streams_go(&self) -> Result<(), JobError> {
+    /// What every reader has committed is needed no more; and what nobody reads never was. Positions that are read now may not be
+    /// durable yet: they count after the next commit, whose flush makes them so.
+    pub(super) fn let_streams_go(&mut self) -> Result<(), JobError> {
         for node in &self.spec.graph.nodes {
             let Work::Stream { topic, readers, .. } = &node.work else { continue };
             let below = match readers(&self.checkpoint.log_id)? {
                 Some(slowest) => slowest.next,
                 None => self.ground.log.end(topic)?,
             };
-            self.ground.log.release(topic, below)?;
+            if let Some(durable) = self.needless.insert(topic.clone(), below) {
+                self.ground.log.release(topic, durable)?;
+            }
         }
         Ok(())
     }
