@@ -398,7 +398,7 @@ fn sums(to: u64) -> BTreeMap<String, (u64, u64)> {
 
 #[test]
 fn killed_at_any_moment_readers_have_every_row_once() {
-    let (rows, kills) = if soak() { (400_000, 25) } else { (60_000, 6) };
+    let (rows, kills) = if soak() { (400_000, 25) } else { (120_000, 8) };
     let desk = Desk::with(
         "PIPELINE numbers WITH (checkpoint_every = '15 ms') AS
 FROM file('in.ndjson')
@@ -424,8 +424,14 @@ FROM sums
     let (mut chance, _) = Chance::told("kills of streams");
     let mut killed = 0;
     for _ in 0..kills {
-        let running = desk.start(&["run", "orders.sync"]);
-        thread::sleep(Duration::from_millis(chance.between(40, 500)));
+        let mut running = desk.start(&["run", "orders.sync"]);
+        // From when the last of the readers runs: what comes before is the start of any pipeline.
+        while !running.ended()
+            && !["copy", "table"].iter().all(|name| running.err().contains(&format!("{name}: started")))
+        {
+            thread::sleep(Duration::from_millis(2));
+        }
+        thread::sleep(Duration::from_millis(chance.between(20, 400)));
         killed += u32::from(running.kill());
     }
     desk.ok(&["run", "orders.sync"]);
