@@ -6,8 +6,10 @@
 //! | `json_cast<T>` | JSON | `T`, or a failed row (`TRY_CAST`: NULL) |
 //! | `json_exact<T>` | JSON | `T` without rounding, or a failed row |
 //! | `text_cast<T>` | text | the same, by the same rules |
-//! | `row_cast<T>` | another type | `T` as Arrow casts, or a failed row |
+//! | `row_cast<T>` | another type | `T` (`casts`), or a failed row |
+//! | `zone<z>` | TIMESTAMP | the same instant, seen in the zone |
 //! | `json_cmp` | JSON, number | -1, 0 or 1: exact, or a failed row |
+//! | `quotient` | two `DECIMAL(38, 10)` | their quotient as one, or a failed row |
 //! | `json_norm` | JSON | JSON, equal bytes for equal values |
 //! | `json_get` | JSON, path | JSON: a member, or an element counted from 0 |
 //! | `json_tag` | text that is JSON | JSON: gives the tag back that `CASE` loses |
@@ -21,8 +23,8 @@ use std::{cmp::Ordering, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, Int8Array, StringViewArray, StringViewBuilder},
-    compute::{CastOptions, cast, cast_with_options},
-    datatypes::{DataType, Decimal128Type, Field, FieldRef},
+    compute::cast,
+    datatypes::{DataType, Decimal128Type, Field, FieldRef, TimeUnit, TimestampMicrosecondType},
 };
 use datafusion::{
     common::{Result, ScalarValue, exec_err},
@@ -34,11 +36,15 @@ use datafusion::{
 use syncline_record::Reason;
 
 use crate::{
+    casts::cast_values,
     convert::{Manner, as_views, convert},
     decode::validate,
     failures, json_field, number,
     number::Exact,
-    shown, sql_type, token, view,
+    quotient::quotients,
+    shown, sql_type, token,
+    typer::NUMBER,
+    view,
     write::token_of,
 };
 
@@ -50,7 +56,10 @@ pub enum Op {
     Exact(DataType),
     TextCast(DataType),
     RowCast(DataType),
+    /// The argument is a TIMESTAMP in microseconds.
+    Zone(String),
     Compare,
+    Quotient,
     Norm,
     Get,
     Tag,
@@ -84,7 +93,9 @@ impl JsonFunction {
             Op::Exact(to) => format!("json_exact<{}>", sql_type(to)),
             Op::TextCast(to) => format!("text_cast<{}>", sql_type(to)),
             Op::RowCast(to) => format!("row_cast<{}>", sql_type(to)),
+            Op::Zone(zone) => format!("zone<{zone}>"),
             Op::Compare => "json_cmp".to_owned(),
+            Op::Quotient => "quotient".to_owned(),
             Op::Norm => "json_norm".to_owned(),
             Op::Get => "json_get".to_owned(),
             Op::Tag => "json_tag".to_owned(),
@@ -138,7 +149,7 @@ impl JsonFunction {
     }
 
     fn row_cast(&self, values: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
-        let array = cast_with_options(values, to, &CastOptions { safe: true, ..Default::default() })?;
+        let array = cast_values(values, to)?;
         if array.null_count() > values.null_count() {
             let field = Field::new("", values.data_type().clone(), true);
             for row in (0..values.len()).filter(|row| array.is_null(*row) && values.is_valid(*row)) {
@@ -221,7 +232,9 @@ impl ScalarUDFImpl for JsonFunction {
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         Ok(match &self.op {
             Op::Cast(to) | Op::Exact(to) | Op::TextCast(to) | Op::RowCast(to) => to.clone(),
+            Op::Zone(zone) => DataType::Timestamp(TimeUnit::Microsecond, Some(zone.as_str().into())),
             Op::Compare => DataType::Int8,
+            Op::Quotient => NUMBER,
             Op::Not => DataType::Boolean,
             Op::Negate => arguments.first().cloned().unwrap_or(DataType::Null),
             _ => DataType::Utf8View,
@@ -258,7 +271,12 @@ impl ScalarUDFImpl for JsonFunction {
             Op::Exact(to) => self.converted(&first, to, Manner::Exact),
             Op::TextCast(to) => self.converted(&first, to, Manner::Text),
             Op::RowCast(to) => self.row_cast(&first, to)?,
+            Op::Zone(zone) => {
+                let instants = first.as_primitive::<TimestampMicrosecondType>().clone();
+                Arc::new(instants.with_timezone(zone.as_str()))
+            }
             Op::Compare => self.compare(&as_views(&first), &call.args[1].to_array(rows)?)?,
+            Op::Quotient => Arc::new(quotients(&first, &call.args[1].to_array(rows)?)),
             Op::Norm => Arc::new(norm(&as_views(&first))),
             Op::Get => Arc::new(get(&as_views(&first), &call.args[1..], rows)?),
             Op::Tag => first,

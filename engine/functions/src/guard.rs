@@ -36,7 +36,7 @@ use datafusion::{
 };
 use syncline_record::Reason;
 
-use crate::{error, failures, functions::JsonFunction, sql_type};
+use crate::{error, failures, functions::JsonFunction, limits, sql_type};
 
 /// The hidden column with each row's index in the batch given.
 pub const POSITION: &str = "__position";
@@ -118,11 +118,16 @@ fn is_fallible_operator(operator: &Operator) -> bool {
     )
 }
 
+pub fn is_bytes(data_type: &DataType) -> bool {
+    use DataType::*;
+    matches!(data_type, Binary | LargeBinary | BinaryView | FixedSizeBinary(_))
+}
+
 /// Whether some value of `from` has no place in `to`.
 pub fn is_fallible_cast(from: &DataType, to: &DataType) -> bool {
     use DataType::*;
     let is_text = |data_type: &DataType| matches!(data_type, Utf8 | LargeUtf8 | Utf8View);
-    if from == to || *from == Null || is_text(to) {
+    if from == to || *from == Null || (is_text(to) && !is_bytes(from)) {
         return false;
     }
     match (from, to) {
@@ -186,7 +191,8 @@ impl Guard {
     fn run(&self, operands: &RecordBatch, positions: &UInt32Array) -> Result<ArrayRef> {
         let mark = failures::mark();
         let rows = operands.num_rows();
-        match self.node.evaluate(operands).and_then(|value| value.into_array(rows)) {
+        match self.within(operands).and_then(|()| self.node.evaluate(operands)).and_then(|value| value.into_array(rows))
+        {
             Ok(values) => {
                 for failure in failures::since(mark) {
                     failures::report(positions.value(failure.row as usize), failure.reason);
@@ -207,6 +213,11 @@ impl Guard {
                 Ok(concat(&[&first, &second])?)
             }
         }
+    }
+
+    /// Whether what the node makes of the rows may be made.
+    fn within(&self, operands: &RecordBatch) -> Result<()> {
+        self.node.downcast_ref::<ScalarFunctionExpr>().map_or(Ok(()), |call| limits::within(call, operands))
     }
 
     /// Arrow's arithmetic leaves decimals that are longer than their type, and floats that are no numbers: those rows fail too.

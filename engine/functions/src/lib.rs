@@ -16,6 +16,7 @@ pub mod unnest;
 pub mod write;
 
 mod audit;
+mod casts;
 mod convert;
 mod error;
 mod failures;
@@ -23,8 +24,10 @@ mod functions;
 mod guard;
 mod hooks;
 mod instant;
+mod limits;
 mod mismatch;
 mod number;
+mod quotient;
 mod scan;
 mod shown;
 mod sqltype;

@@ -198,6 +198,7 @@ impl Planner {
             coercer.coerce(expr.clone(), scope).map_err(|error| misfit(&expr, scope).unwrap_or(explained(error)))?;
         let expanded = coerced.transform_up(|node| expand(node, &simplify)).map_err(explained)?.data;
         let expr = coercer.coerce(expanded, scope).map_err(explained)?;
+        let expr = Typer { schema: scope }.settled(expr).map_err(explained)?;
         let expr = self.folded(expr).map_err(explained)?;
         if let Some(reason) = self.certain_failure(&expr) {
             return Err(ExprError::other(reason.detail));

@@ -11,6 +11,7 @@
 //! | an integer or decimal, compared | `json_cmp`, exact |
 //! | another type, compared | a cast to that type |
 //! | `+ - * / %` | `DECIMAL(38, 10)`, where more digits fail the row; `DOUBLE` beside a double; `TIMESTAMP` beside an interval |
+//! | `/` between it and an exact number | the quotient as such a decimal |
 //! | `LIKE`, `~`, `\|\|` | text |
 //! | `AND`, `OR`, `NOT`, a condition | `BOOLEAN` |
 //! | a function | the first of text, decimal, double, bigint, timestamp, boolean that the function takes as such |
@@ -22,8 +23,9 @@
 
 mod calls;
 mod compared;
+mod zones;
 
-use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::{
     common::{
         DFSchema, Result, ScalarValue,
@@ -35,7 +37,7 @@ use datafusion::{
 use crate::{
     convert,
     functions::{JsonFunction, Op, call, called},
-    guard::is_fallible_cast,
+    guard::{is_bytes, is_fallible_cast},
     is_json,
     mismatch::mismatch,
     sql_type, sql_type_of,
@@ -174,6 +176,9 @@ impl Typer<'_> {
 
     fn cast(&self, expr: Expr, target: FieldRef, strict: bool) -> Result<Expr> {
         let to = target.data_type();
+        if let DataType::Timestamp(_, Some(zone)) = to {
+            return self.at_zone(expr, zone, strict);
+        }
         let Some(from) = self.field(&expr) else { return Ok(cast_as_is(expr, target, strict)) };
         if is_json(&target) {
             return Ok(match from.data_type() {
@@ -269,6 +274,9 @@ impl Typer<'_> {
                     other if is_exact_number(other) => NUMBER,
                     other => self.castable(other, op)?,
                 };
+                if op == Divide && (both || is_exact_number(&other)) {
+                    return Ok(call(Op::Quotient, true, vec![self.number(left)?, self.number(right)?]));
+                }
                 Ok(binary(self.to(left, &to), op, self.to(right, &to)))
             }
             And | Or => Ok(binary(self.to(left, &DataType::Boolean), op, self.to(right, &DataType::Boolean))),
@@ -280,6 +288,15 @@ impl Typer<'_> {
                 Ok(binary(self.to(left, &DataType::Int64), op, self.to(right, &DataType::Int64)))
             }
             op => mismatch(format!("{op} does not take JSON"), Some("JSON"), Some(&sql_type(&other))),
+        }
+    }
+
+    /// JSON or an exact number as a [`NUMBER`].
+    fn number(&self, expr: Expr) -> Result<Expr> {
+        match self.type_of(&expr) {
+            to if to == NUMBER && !self.is_json(&expr) => Ok(expr),
+            _ if self.is_json(&expr) => Ok(json_to(expr, &NUMBER)),
+            _ => self.cast(expr, Field::new("", NUMBER, true).into(), true),
         }
     }
 

@@ -6,6 +6,7 @@ mod groups;
 mod keys;
 mod laziness;
 mod refusals;
+mod sizes_and_zones;
 mod taking;
 mod texts;
 mod unnesting;
