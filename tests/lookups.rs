@@ -159,3 +159,31 @@ fn an_answer_holds_as_long_as_its_cache_says_and_no_longer() {
         assert_eq!(rows(), names.map(|name| vec![name.to_owned()]), "{cache}");
     }
 }
+
+/// What one pipeline wrote into a table, another reads with the same `SCHEMA`: bytes came back as other bytes, and every row with a boolean
+/// or an infinite number was dead.
+#[test]
+fn a_schema_reads_back_what_the_sink_wrote_for_its_types() {
+    let schema = "SCHEMA thing (id BIGINT NOT NULL, paid BOOLEAN, photo BYTES, ratio DOUBLE, price DECIMAL(20, 4), at TIMESTAMP, day DATE,
+                  tags STRING[]);";
+    let desk = Desk::with(&format!(
+        "{schema} PIPELINE fill AS FROM file('in.csv') SCHEMA thing |> UPSERT INTO sqlite('shop.db', 'things') KEY (id);"
+    ));
+    desk.write(
+        "back.sync",
+        format!(
+            "{schema} PIPELINE back AS FROM file('ids.ndjson')
+             |> LOOKUP sqlite('shop.db', 'things') SCHEMA thing AS t ON t.id = id
+             |> SELECT t.id, t.paid, t.photo, t.ratio, t.price, t.at, t.day, t.tags |> INSERT INTO file('out.csv');"
+        ),
+    );
+    let things = "id,paid,photo,ratio,price,at,day,tags\n\
+                  1,true,AP8=,Infinity,12345678901234.5600,1969-12-31T23:59:59.999999Z,1900-02-28,\"[\"\"a\"\",null]\"\n\
+                  2,false,YWJj,-Infinity,-0.0001,2026-01-01T00:00:00Z,9999-12-31,[]\n\
+                  3,,\"\",NaN,0.0000,,,\n";
+    desk.write("in.csv", things);
+    desk.append("ids.ndjson", (1..4).map(|id| format!("{{\"id\": {id}}}")));
+    desk.ok(&["run", "orders.sync"]);
+    desk.ok(&["run", "back.sync"]);
+    assert_eq!(fs::read_to_string(desk.path("out.csv")).expect("what was read back"), things);
+}

@@ -229,17 +229,26 @@ pub fn open_source(name: &str, request: SourceRequest) -> Result<Box<dyn Source>
     }
 }
 
-/// Whom to ask for rows by key; none where a source is read whole and kept by it. `columns`: of the table, in the order of a key's parts.
+/// What a table is asked for.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// Columns of the table, in the order of a key's parts.
+    pub columns: &'a [String],
+    /// Columns that the `SCHEMA` declares BOOLEAN: a place that has no such type keeps them as something else.
+    pub booleans: &'a [String],
+}
+
+/// Whom to ask for rows by key; none where a source is read whole and kept by it.
 pub fn open_lookup(
     name: &str,
     args: &Args,
     around: &Surroundings,
-    columns: &[String],
+    asked: Asked,
 ) -> Result<Option<Box<dyn KeyedReader>>, ConnectorError> {
     let connector = connector(name)?;
     let arguments = Arguments::checked(connector, args)?;
     Ok(match name {
-        "sqlite" => Some(Box::new(sqlite::SqliteReader::new(&arguments, around, columns))),
+        "sqlite" => Some(Box::new(sqlite::SqliteReader::new(&arguments, around, asked))),
         _ => None,
     })
 }

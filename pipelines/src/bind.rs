@@ -19,7 +19,7 @@ use std::{
 
 use arrow::datatypes::Field;
 use syncline_connectors::{
-    ConnectorError, LogSource, SinkRequest, SourceRequest, StreamSource, Surroundings, open_lookup, open_sink,
+    Asked, ConnectorError, LogSource, SinkRequest, SourceRequest, StreamSource, Surroundings, open_lookup, open_sink,
     open_source, stream_source, typed::Pruning,
 };
 use syncline_dsl::plan::{Plan, SourcePlan};
@@ -172,7 +172,10 @@ impl Edges for RealEdges<'_> {
 
     fn lookup(&self, plan: &SourcePlan, columns: &[String]) -> Result<Option<Box<dyn KeyedReader>>, BindError> {
         let place = &plan.place;
-        open_lookup(&place.connector, &arguments(place, self.secrets)?, &self.around, columns)
+        let booleans = plan.fields.iter().filter(|field| field.kind.0 == "BOOLEAN");
+        let booleans: Vec<String> = booleans.map(|field| field.name.clone()).collect();
+        let asked = Asked { columns, booleans: &booleans };
+        open_lookup(&place.connector, &arguments(place, self.secrets)?, &self.around, asked)
             .map_err(|error| BindError::Connector { place: place.text.clone(), error })
     }
 

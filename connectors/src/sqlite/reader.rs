@@ -2,7 +2,8 @@
 //!
 //! Opened to read only: nothing is made, and a writer beside it is not held up. Keys are given to SQLite as the sink writes values of
 //! their types, and SQLite compares them by the rules of the column; whoever asked compares once more, exactly. NULL is `null`, INTEGER
-//! and REAL are numbers, TEXT is a string, and a BLOB is a string of hexadecimal digits.
+//! and REAL are numbers, TEXT is a string, and a BLOB is base64, as bytes are in any text that has to hold them. SQLite has no booleans:
+//! in a column that the reader's `SCHEMA` declares so, 1 and 0 are `true` and `false`.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -10,9 +11,13 @@ use arrow::array::RecordBatch;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, types::ValueRef};
 use serde_json::Value;
 use syncline_engine::{lookup::KeyedReader, source::SourceError};
+use syncline_functions::base64;
 
 use super::{listed, quoted, value::value};
-use crate::spec::{Arguments, Surroundings};
+use crate::{
+    registry::Asked,
+    spec::{Arguments, Surroundings},
+};
 
 /// How long a writer may hold the database, before this counts as trouble.
 const BUSY: Duration = Duration::from_secs(5);
@@ -24,13 +29,15 @@ pub struct SqliteReader {
     path: PathBuf,
     table: String,
     columns: Vec<String>,
+    booleans: Vec<String>,
     connection: Option<Connection>,
 }
 
 impl SqliteReader {
-    pub(crate) fn new(arguments: &Arguments, around: &Surroundings, columns: &[String]) -> Self {
+    pub(crate) fn new(arguments: &Arguments, around: &Surroundings, asked: Asked) -> Self {
         let (path, table) = (around.path(arguments.text("path")), arguments.text("table").to_owned());
-        Self { path, table, columns: columns.to_vec(), connection: None }
+        let (columns, booleans) = (asked.columns.to_vec(), asked.booleans.to_vec());
+        Self { path, table, columns, booleans, connection: None }
     }
 
     fn what(&self) -> String {
@@ -89,13 +96,21 @@ impl KeyedReader for SqliteReader {
         let connection = self.connection.as_ref().ok_or_else(closed)?;
         let found = || {
             let mut statement = connection.prepare_cached(&self.sql())?;
-            (0..keys.num_rows()).map(|row| records(&mut statement, keys, row)).collect::<rusqlite::Result<_>>()
+            let booleans = &self.booleans;
+            (0..keys.num_rows())
+                .map(|row| records(&mut statement, keys, row, booleans))
+                .collect::<rusqlite::Result<_>>()
         };
         found().map_err(|error| self.trouble(error))
     }
 }
 
-fn records(statement: &mut Statement, keys: &RecordBatch, row: usize) -> rusqlite::Result<Vec<String>> {
+fn records(
+    statement: &mut Statement,
+    keys: &RecordBatch,
+    row: usize,
+    booleans: &[String],
+) -> rusqlite::Result<Vec<String>> {
     let schema = keys.schema();
     for (place, (column, field)) in keys.columns().iter().zip(schema.fields()).enumerate() {
         statement.raw_bind_parameter(place + 1, value(column, field, row))?;
@@ -106,7 +121,11 @@ fn records(statement: &mut Statement, keys: &RecordBatch, row: usize) -> rusqlit
     while let Some(row) = rows.next()? {
         let mut record = serde_json::Map::new();
         for (index, name) in names.iter().enumerate() {
-            record.insert(name.clone(), json(row.get_ref(index)?));
+            let value = match row.get_ref(index)? {
+                ValueRef::Integer(number @ (0 | 1)) if booleans.contains(name) => Value::Bool(number == 1),
+                other => json(other),
+            };
+            record.insert(name.clone(), value);
         }
         found.push(Value::Object(record).to_string());
     }
@@ -117,11 +136,17 @@ fn json(value: ValueRef) -> Value {
     match value {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(number) => number.into(),
-        // Infinity is no JSON number.
-        ValueRef::Real(number) => {
-            serde_json::Number::from_f64(number).map_or(Value::from(number.to_string()), Value::Number)
-        }
+        // Infinity is no JSON number, and NaN is not kept as one: they are written as everywhere else.
+        ValueRef::Real(number) => match serde_json::Number::from_f64(number) {
+            Some(number) => Value::Number(number),
+            None if number < 0.0 => "-Infinity".into(),
+            None => "Infinity".into(),
+        },
         ValueRef::Text(text) => String::from_utf8_lossy(text).into(),
-        ValueRef::Blob(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
+        ValueRef::Blob(bytes) => {
+            let mut text = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
+            base64::encode(bytes, &mut text);
+            String::from_utf8_lossy(&text).into()
+        }
     }
 }

@@ -12,22 +12,23 @@ use syncline_functions::json_field;
 use tempfile::TempDir;
 
 use crate::{
-    registry::open_lookup,
+    registry::{Asked, open_lookup},
     spec::{Args, Surroundings},
 };
 
 fn asked(folder: &TempDir, columns: &[&str]) -> Box<dyn KeyedReader> {
     let around = Surroundings::folder(folder.path());
     let columns: Vec<String> = columns.iter().map(|column| (*column).to_owned()).collect();
-    open_lookup("sqlite", &Args::texts(&["shop.db", "customers"]), &around, &columns).unwrap().unwrap()
+    let asked = Asked { columns: &columns, booleans: &["vip".to_owned()] };
+    open_lookup("sqlite", &Args::texts(&["shop.db", "customers"]), &around, asked).unwrap().unwrap()
 }
 
 fn shop() -> TempDir {
     let folder = TempDir::new().unwrap();
     let shop = Connection::open(folder.path().join("shop.db")).unwrap();
     shop.execute_batch(
-        "CREATE TABLE customers (id INTEGER, code TEXT COLLATE NOCASE, \"odd \"\" name\" ANY, limits REAL, photo BLOB);
-         INSERT INTO customers VALUES (7, 'a', NULL, 9.5, x'00ff'), (7, 'B', 'it''s', -1e400, NULL), (8, '7', 1, 2, NULL);",
+        "CREATE TABLE customers (id INTEGER, code TEXT COLLATE NOCASE, \"odd \"\" name\" ANY, limits REAL, photo BLOB, vip INTEGER);
+         INSERT INTO customers VALUES (7, 'a', NULL, 9.5, x'00ff', 1), (7, 'B', 'it''s', -1e400, NULL, 2), (8, '7', 1, 2, NULL, 0);",
     )
     .unwrap();
     folder
@@ -46,8 +47,8 @@ fn each_key_finds_its_records_and_those_that_only_look_alike() {
     let codes: ArrayRef = Arc::new(StringViewArray::from(vec![r#""A""#, r#""b""#, r#""a""#]));
     let keys = keys(vec![Field::new("id", ids.data_type().clone(), true), json_field("code")], vec![ids, codes]);
     let found = reader.find(&keys).unwrap();
-    let first = r#"{"code":"a","id":7,"limits":9.5,"odd \" name":null,"photo":"00ff"}"#;
-    let second = r#"{"code":"B","id":7,"limits":"-inf","odd \" name":"it's","photo":null}"#;
+    let first = r#"{"code":"a","id":7,"limits":9.5,"odd \" name":null,"photo":"AP8=","vip":true}"#;
+    let second = r#"{"code":"B","id":7,"limits":"-Infinity","odd \" name":"it's","photo":null,"vip":2}"#;
     assert_eq!(found, [vec![first.to_owned()], vec![second.to_owned()], vec![]]);
 }
 
@@ -59,7 +60,7 @@ fn what_is_not_there_is_told_at_the_start_and_nothing_is_made() {
     let folder = shop();
     let missing = asked(&folder, &["id", "name"]).open().unwrap_err().to_string();
     assert!(
-        missing.ends_with("it has no column name; its columns are id, code, odd \" name, limits, photo"),
+        missing.ends_with("it has no column name; its columns are id, code, odd \" name, limits, photo, vip"),
         "{missing}"
     );
     Connection::open(folder.path().join("shop.db")).unwrap().execute_batch("DROP TABLE customers").unwrap();
