@@ -37,6 +37,9 @@ pub(crate) fn compile(
     let rows = constants.all(test);
     let plan = plan?;
     let inputs = inputs(test, plan, world, said);
+    if test.expectations.is_empty() {
+        said.push(say::no_expectation(test.name.span));
+    }
     let expectations = expectations(test, plan, world, rows, said);
     (said.len() == before).then_some(())?;
     let (input, more) = inputs?;

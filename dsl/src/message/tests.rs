@@ -24,6 +24,12 @@ pub(crate) fn no_input(span: Span) -> Diagnostic {
         .help("GIVEN INPUT ROWS '{\"id\": 1}', or FROM 'file.ndjson'")
 }
 
+pub(crate) fn no_expectation(span: Span) -> Diagnostic {
+    rows("this test expects nothing")
+        .at(span, "passes, whatever the pipeline does")
+        .help("EXPECT OUTPUT ROWS (1, 'ada'), or DROPPED 1 BECAUSE 'filtered', or DEAD LETTERS 1")
+}
+
 pub(crate) fn no_such_input(span: Span, places: &[&str]) -> Diagnostic {
     let said = Diagnostic::error(slug::NO_SUCH_NAME, "the pipeline does not read this")
         .at(span, format!("it reads {}", super::listed(places.iter().copied())));

@@ -647,6 +647,16 @@ error: a row of a test has constant values
 5 │ TEST t FOR orders GIVEN INPUT ROWS '{"id": 1}' EXPECT OUTPUT ROWS (ada);
   ╰╴                                                                   ━━━ ada is a name; text takes single quotes
 "#;
+    a_test_expects_nothing: steps("|> SELECT id\n|> INSERT INTO stdout()").as_str().to_owned() + "
+TEST t FOR orders GIVEN INPUT ROWS '{\"id\": 1}';" => r#"
+error: this test expects nothing
+  ╭▸ orders.sync:5:6
+  │
+5 │ TEST t FOR orders GIVEN INPUT ROWS '{"id": 1}';
+  │      ━ passes, whatever the pipeline does
+  ╰╴
+help: EXPECT OUTPUT ROWS (1, 'ada'), or DROPPED 1 BECAUSE 'filtered', or DEAD LETTERS 1
+"#;
     a_text_in_double_quotes_is_a_field: steps("|> WHERE customer = \"ada\"\n|> INSERT INTO stdout()").as_str().to_owned() + "
 TEST t FOR orders GIVEN INPUT ROWS '{\"customer\": \"ada\", \"kind\": \"order\"}' EXPECT DEAD LETTERS 0;" => r#"
 warning: ada is not in the one record that could be looked at
