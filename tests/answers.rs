@@ -164,3 +164,35 @@ fn a_folder_that_takes_no_writes_is_told_with_a_way_that_works() {
     }
     may("u+w");
 }
+
+/// A rule that only warns said nothing to anyone but a counter in a process that was over.
+#[test]
+fn a_rule_that_only_warns_is_in_the_books_and_told_at_the_end() {
+    let desk = Desk::with(
+        "PIPELINE p AS FROM file('in.ndjson') |> EXPECT a >= 0 AS positive ON VIOLATION WARN |> SELECT id, a |> INSERT INTO file('out.ndjson');",
+    );
+    desk.write("in.ndjson", "{\"id\":1,\"a\":5}\n{\"id\":2,\"a\":-1}\n{\"id\":3}\n{\"id\":4,\"a\":\"x\"}\n");
+    let said = desk.say(&["run", "orders.sync"]).expect(0);
+    assert!(said.err.contains("p: ended run 1 · 4 rows in · 1 dead · 2 warned · books balance"), "{}", said.err);
+    let steps = desk.query("SELECT step, passed, dead, warned FROM steps WHERE step = 'positive'");
+    assert_eq!(steps, [json!({"step": "positive", "passed": 3, "dead": 1, "warned": 2})]);
+    assert!(desk.ok(&["status"]).contains("step      in  passed  dead  warned  waiting  out"));
+}
+
+/// One record whose number is a size ended the process, and again after every restart.
+#[test]
+fn a_row_that_asks_for_a_terabyte_is_dead_and_the_others_go_on() {
+    let desk = Desk::with(
+        "PIPELINE p AS FROM file('in.ndjson')
+         |> SELECT id, lpad('x', CAST(n AS INT), '-') AS padded, repeat('x', CAST(n AS BIGINT)) AS long |> INSERT INTO file('out.ndjson');",
+    );
+    desk.write(
+        "in.ndjson",
+        "{\"id\":1,\"n\":2}\n{\"id\":2,\"n\":2000000000}\n{\"id\":3,\"n\":-1}\n{\"id\":4,\"n\":0}\n",
+    );
+    desk.ok(&["run", "orders.sync"]);
+    let rows = fs::read_to_string(desk.path("out.ndjson")).expect("rows");
+    assert_eq!(rows, "{\"id\":1,\"padded\":\"-x\",\"long\":\"xx\"}\n{\"id\":4,\"padded\":\"\",\"long\":\"\"}\n");
+    let dead = desk.query("SELECT record_offset AS line FROM dead_letters ORDER BY record_offset");
+    assert_eq!(dead, [json!({"line": 2}), json!({"line": 3})]);
+}

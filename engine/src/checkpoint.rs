@@ -159,6 +159,9 @@ pub struct Run {
     /// Windows of a `hop` that rows came too late for which count in others.
     #[serde(default)]
     pub late_windows: BTreeMap<StepId, u64>,
+    /// Rows that broke an `EXPECT … ON VIOLATION WARN`.
+    #[serde(default)]
+    pub warned: BTreeMap<StepId, u64>,
 }
 
 impl Run {

@@ -107,6 +107,7 @@ pub struct Output {
     pub(crate) ledger: Vec<LedgerEntry>,
     pub(crate) null_keys: u64,
     pub(crate) late_windows: u64,
+    pub(crate) warned: u64,
 }
 
 impl Output {
@@ -121,6 +122,7 @@ impl Output {
             ledger: vec![],
             null_keys: 0,
             late_windows: 0,
+            warned: 0,
         }
     }
 
@@ -182,6 +184,11 @@ impl Output {
     /// Windows that rows came too late for which count in others (`hop`).
     pub fn late_windows(&mut self, windows: u64) {
         self.late_windows += windows;
+    }
+
+    /// Rows that break a rule which only warns, and go on.
+    pub fn warned(&mut self, rows: u64) {
+        self.warned += rows;
     }
 
     /// Rows of `batch` (by index) that stop here, in order.

@@ -96,6 +96,10 @@ impl Task<'_> {
                 fates.push_str(&format!(" · {count} {}", fate.as_str()));
             }
         }
+        let warned: u64 = run.warned.values().sum();
+        if warned > 0 {
+            fates.push_str(&format!(" · {warned} warned"));
+        }
         let waiting: u64 = books.steps.values().map(|page| page.waiting).sum();
         if waiting > 0 {
             fates.push_str(&format!(" · {waiting} waiting"));

@@ -13,7 +13,7 @@ pub enum Violation {
     Drop,
     /// The row is a dead letter.
     DeadLetter,
-    /// The row passes; the violation is counted in `warned`.
+    /// The row passes; the violation is counted in `warned`, in the same commit as the row.
     Warn,
     /// The pipeline stops.
     Fail,
@@ -51,7 +51,10 @@ impl Operator for Expect {
             .filter(|row| failed.binary_search_by_key(&(*row as u32), |failure| failure.row).is_err())
             .collect();
         match self.violation {
-            Violation::Warn => self.warned.increment(broken.len() as u64),
+            Violation::Warn => {
+                self.warned.increment(broken.len() as u64);
+                out.warned(broken.len() as u64);
+            }
             Violation::Drop => out.stop(&batch, &broken, Fate::Filtered, &self.name),
             Violation::DeadLetter => {
                 failed.extend(broken.iter().map(|row| RowFailure {

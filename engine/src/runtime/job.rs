@@ -472,6 +472,9 @@ impl Job {
         if out.late_windows > 0 {
             *self.run.late_windows.entry(out.step().clone()).or_default() += out.late_windows;
         }
+        if out.warned > 0 {
+            *self.run.warned.entry(out.step().clone()).or_default() += out.warned;
+        }
         self.open.dead.extend(out.dead);
         self.open.ledger.extend(out.ledger);
         out.emitted

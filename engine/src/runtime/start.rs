@@ -413,5 +413,6 @@ fn begin_run(
         killed: BTreeMap::new(),
         null_keys: BTreeMap::new(),
         late_windows: BTreeMap::new(),
+        warned: BTreeMap::new(),
     })
 }

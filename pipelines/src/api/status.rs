@@ -83,6 +83,9 @@ pub struct StepStatus {
     /// Windows of a `hop` that rows came too late for which count in others.
     #[serde(default)]
     pub late_windows: u64,
+    /// Rows that broke an `EXPECT … ON VIOLATION WARN`.
+    #[serde(default)]
+    pub warned: u64,
     pub balanced: bool,
     /// What the step remembers, as of the last checkpoint; `None` for one without state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -144,13 +147,14 @@ pub fn read(store: &dyn StateStore, log: &dyn Log, live: Option<&Live>) -> Resul
             for (step, page) in books.steps {
                 let null_keys = run.null_keys.get(&step).copied().unwrap_or_default();
                 let late_windows = run.late_windows.get(&step).copied().unwrap_or_default();
+                let warned = run.warned.get(&step).copied().unwrap_or_default();
                 let state = checkpoint.states.get(&step).map(|note| StepState {
                     keys: note.size.keys,
                     memory_bytes: note.size.bytes,
                     stored_bytes: note.stored,
                 });
                 let (step, balanced) = (step.to_string(), page.balance());
-                pipeline.steps.push(StepStatus { step, page, null_keys, late_windows, balanced, state });
+                pipeline.steps.push(StepStatus { step, page, null_keys, late_windows, warned, balanced, state });
             }
             in_order_of_file(&mut pipeline.steps, run);
         }

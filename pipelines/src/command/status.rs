@@ -121,15 +121,18 @@ fn attempted(pipeline: &PipelineStatus) -> String {
 fn books(pipeline: &PipelineStatus, out: &mut impl Write) -> io::Result<()> {
     let seen = |fate: &Fate| pipeline.steps.iter().any(|step| step.page.fate(*fate) > 0);
     let fates: Vec<Fate> = Fate::ALL.into_iter().filter(seen).collect();
+    let warns = pipeline.steps.iter().any(|step| step.warned > 0);
     let mut lines = vec![{
         let mut head = vec!["step".to_owned(), "in".to_owned()];
         head.extend(fates.iter().map(|fate| fate.as_str().to_owned()));
+        head.extend(warns.then(|| "warned".to_owned()));
         head.extend(["waiting", "out"].map(str::to_owned));
         head
     }];
     for step in &pipeline.steps {
         let mut line = vec![step.step.clone(), step.page.rows_in.to_string()];
         line.extend(fates.iter().map(|fate| step.page.fate(*fate).to_string()));
+        line.extend(warns.then(|| step.warned.to_string()));
         line.extend([step.page.waiting.to_string(), step.page.rows_out.to_string()]);
         if !step.balanced {
             line.push("does NOT balance".to_owned());
@@ -179,7 +182,15 @@ mod tests {
     fn step(name: &str, rows_in: u64, out: u64, waiting: u64, fates: &[(Fate, u64)]) -> StepStatus {
         let mut page = StepBooks { rows_in, rows_out: out, waiting, ..StepBooks::default() };
         fates.iter().for_each(|(fate, rows)| page.count(*fate, *rows));
-        StepStatus { step: name.into(), page, null_keys: 0, late_windows: 0, balanced: page.balance(), state: None }
+        StepStatus {
+            step: name.into(),
+            page,
+            null_keys: 0,
+            late_windows: 0,
+            warned: 0,
+            balanced: page.balance(),
+            state: None,
+        }
     }
 
     fn status() -> Status {
@@ -259,7 +270,7 @@ orders · running (attempt 3) · run 2 · epoch 41
         let instants = ["started", "ended", "last_checkpoint", "watermark"].map(|name| pipeline[name].as_str());
         assert_eq!(instants, [Some("2026-11-20T10:00:00Z"), None, Some("2026-11-20T10:00:00.5Z"), None]);
         let dedup = serde_json::json!({
-            "step": "dedup", "rows_in": 9, "rows_out": 6, "waiting": 0, "null_keys": 0, "late_windows": 0, "balanced": true,
+            "step": "dedup", "rows_in": 9, "rows_out": 6, "waiting": 0, "null_keys": 0, "late_windows": 0, "warned": 0, "balanced": true,
             "fates": {
                 "passed": 6, "absorbed": 0, "filtered": 0, "duplicate": 3, "stale": 0, "late": 0, "dead": 0, "parked": 0, "held": 0
             }

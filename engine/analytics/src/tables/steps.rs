@@ -18,7 +18,7 @@ impl Table for Steps {
         let fates = Fate::ALL.map(|fate| (fate.as_str(), Kind::Number));
         let before = [("pipeline", Kind::Text), ("run", Kind::Number), ("step", Kind::Text)];
         let counts = [("rows_in", Kind::Number), ("rows_out", Kind::Number)];
-        let after = ["waiting", "null_keys", "late_windows"].map(|name| (name, Kind::Number));
+        let after = ["waiting", "null_keys", "late_windows", "warned"].map(|name| (name, Kind::Number));
         let after = [&after[..], &[("balanced", Kind::Flag)]].concat();
         schema(&[&before[..], &counts, &fates, &after].concat())
     }
@@ -39,7 +39,7 @@ impl Table for Steps {
                 ];
                 cells.extend(Fate::ALL.map(|fate| Cell::Number(page.fate(fate))));
                 cells.push(Cell::Number(page.waiting));
-                for counts in [&run.null_keys, &run.late_windows] {
+                for counts in [&run.null_keys, &run.late_windows, &run.warned] {
                     cells.push(Cell::Number(counts.get(step).copied().unwrap_or_default()));
                 }
                 cells.push(Cell::Flag(page.balance()));

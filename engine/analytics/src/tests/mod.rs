@@ -49,6 +49,7 @@ fn run(number: u64, state: RunState) -> Run {
         killed: Default::default(),
         null_keys: Default::default(),
         late_windows: Default::default(),
+        warned: Default::default(),
     }
 }
 

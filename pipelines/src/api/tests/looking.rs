@@ -44,6 +44,7 @@ fn lived_in() -> House {
         killed: Default::default(),
         null_keys: Default::default(),
         late_windows: Default::default(),
+        warned: Default::default(),
     };
     let mut changes = Changes::default();
     checkpoint::put_checkpoint(&mut changes, "orders", &checkpoint, checkpoint.cursors.keys());
