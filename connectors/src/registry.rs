@@ -234,8 +234,9 @@ pub fn open_source(name: &str, request: SourceRequest) -> Result<Box<dyn Source>
 pub struct Asked<'a> {
     /// Columns of the table, in the order of a key's parts.
     pub columns: &'a [String],
-    /// Columns that the `SCHEMA` declares BOOLEAN: a place that has no such type keeps them as something else.
+    /// Columns that the `SCHEMA` declares BOOLEAN, and as lists: a place that has no such type keeps them as something else.
     pub booleans: &'a [String],
+    pub lists: &'a [String],
 }
 
 /// Whom to ask for rows by key; none where a source is read whole and kept by it.

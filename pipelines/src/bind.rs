@@ -172,9 +172,11 @@ impl Edges for RealEdges<'_> {
 
     fn lookup(&self, plan: &SourcePlan, columns: &[String]) -> Result<Option<Box<dyn KeyedReader>>, BindError> {
         let place = &plan.place;
-        let booleans = plan.fields.iter().filter(|field| field.kind.0 == "BOOLEAN");
-        let booleans: Vec<String> = booleans.map(|field| field.name.clone()).collect();
-        let asked = Asked { columns, booleans: &booleans };
+        let fields_of = |is: fn(&str) -> bool| -> Vec<String> {
+            plan.fields.iter().filter(|field| is(&field.kind.0)).map(|field| field.name.clone()).collect()
+        };
+        let (booleans, lists) = (fields_of(|kind| kind == "BOOLEAN"), fields_of(|kind| kind.ends_with("[]")));
+        let asked = Asked { columns, booleans: &booleans, lists: &lists };
         open_lookup(&place.connector, &arguments(place, self.secrets)?, &self.around, asked)
             .map_err(|error| BindError::Connector { place: place.text.clone(), error })
     }

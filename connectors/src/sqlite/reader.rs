@@ -3,12 +3,13 @@
 //! Opened to read only: nothing is made, and a writer beside it is not held up. Keys are given to SQLite as the sink writes values of
 //! their types, and SQLite compares them by the rules of the column; whoever asked compares once more, exactly. NULL is `null`, INTEGER
 //! and REAL are numbers, TEXT is a string, and a BLOB is base64, as bytes are in any text that has to hold them. SQLite has no booleans:
-//! in a column that the reader's `SCHEMA` declares so, 1 and 0 are `true` and `false`.
+//! in a column that the reader's `SCHEMA` declares so, 1 and 0 are `true` and `false`, and the text of a list is that list.
 
 use std::{path::PathBuf, time::Duration};
 
 use arrow::array::RecordBatch;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Statement, types::ValueRef};
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use syncline_engine::{lookup::KeyedReader, source::SourceError};
 use syncline_functions::base64;
@@ -30,14 +31,15 @@ pub struct SqliteReader {
     table: String,
     columns: Vec<String>,
     booleans: Vec<String>,
+    lists: Vec<String>,
     connection: Option<Connection>,
 }
 
 impl SqliteReader {
     pub(crate) fn new(arguments: &Arguments, around: &Surroundings, asked: Asked) -> Self {
         let (path, table) = (around.path(arguments.text("path")), arguments.text("table").to_owned());
-        let (columns, booleans) = (asked.columns.to_vec(), asked.booleans.to_vec());
-        Self { path, table, columns, booleans, connection: None }
+        let [columns, booleans, lists] = [asked.columns, asked.booleans, asked.lists].map(<[String]>::to_vec);
+        Self { path, table, columns, booleans, lists, connection: None }
     }
 
     fn what(&self) -> String {
@@ -96,40 +98,48 @@ impl KeyedReader for SqliteReader {
         let connection = self.connection.as_ref().ok_or_else(closed)?;
         let found = || {
             let mut statement = connection.prepare_cached(&self.sql())?;
-            let booleans = &self.booleans;
-            (0..keys.num_rows())
-                .map(|row| records(&mut statement, keys, row, booleans))
-                .collect::<rusqlite::Result<_>>()
+            (0..keys.num_rows()).map(|row| self.records(&mut statement, keys, row)).collect::<rusqlite::Result<_>>()
         };
         found().map_err(|error| self.trouble(error))
     }
 }
 
-fn records(
-    statement: &mut Statement,
-    keys: &RecordBatch,
-    row: usize,
-    booleans: &[String],
-) -> rusqlite::Result<Vec<String>> {
-    let schema = keys.schema();
-    for (place, (column, field)) in keys.columns().iter().zip(schema.fields()).enumerate() {
-        statement.raw_bind_parameter(place + 1, value(column, field, row))?;
-    }
-    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
-    let mut rows = statement.raw_query();
-    let mut found = vec![];
-    while let Some(row) = rows.next()? {
-        let mut record = serde_json::Map::new();
-        for (index, name) in names.iter().enumerate() {
-            let value = match row.get_ref(index)? {
-                ValueRef::Integer(number @ (0 | 1)) if booleans.contains(name) => Value::Bool(number == 1),
-                other => json(other),
-            };
-            record.insert(name.clone(), value);
+impl SqliteReader {
+    fn records(&self, statement: &mut Statement, keys: &RecordBatch, row: usize) -> rusqlite::Result<Vec<String>> {
+        let schema = keys.schema();
+        for (place, (column, field)) in keys.columns().iter().zip(schema.fields()).enumerate() {
+            statement.raw_bind_parameter(place + 1, value(column, field, row))?;
         }
-        found.push(Value::Object(record).to_string());
+        let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
+        let mut rows = statement.raw_query();
+        let mut found = vec![];
+        while let Some(row) = rows.next()? {
+            let mut record = String::from("{");
+            for (index, name) in names.iter().enumerate() {
+                record.push_str(if index > 0 { "," } else { "" });
+                record.push_str(&Value::from(name.as_str()).to_string());
+                record.push(':');
+                record.push_str(&self.token(name, row.get_ref(index)?));
+            }
+            record.push('}');
+            found.push(record);
+        }
+        Ok(found)
     }
-    Ok(found)
+
+    /// A value as a JSON token. What the schema declares as a list is text here, and keeps its digits.
+    fn token(&self, name: &String, value: ValueRef) -> String {
+        match value {
+            ValueRef::Integer(number @ (0 | 1)) if self.booleans.contains(name) => (number == 1).to_string(),
+            ValueRef::Text(text) if self.lists.contains(name) => {
+                match serde_json::from_slice::<Vec<IgnoredAny>>(text) {
+                    Ok(_) => String::from_utf8_lossy(text).into_owned(),
+                    Err(_) => json(value).to_string(),
+                }
+            }
+            other => json(other).to_string(),
+        }
+    }
 }
 
 fn json(value: ValueRef) -> Value {

@@ -19,7 +19,7 @@ use crate::{
 fn asked(folder: &TempDir, columns: &[&str]) -> Box<dyn KeyedReader> {
     let around = Surroundings::folder(folder.path());
     let columns: Vec<String> = columns.iter().map(|column| (*column).to_owned()).collect();
-    let asked = Asked { columns: &columns, booleans: &["vip".to_owned()] };
+    let asked = Asked { columns: &columns, booleans: &["vip".to_owned()], lists: &["tags".to_owned()] };
     open_lookup("sqlite", &Args::texts(&["shop.db", "customers"]), &around, asked).unwrap().unwrap()
 }
 
@@ -27,8 +27,8 @@ fn shop() -> TempDir {
     let folder = TempDir::new().unwrap();
     let shop = Connection::open(folder.path().join("shop.db")).unwrap();
     shop.execute_batch(
-        "CREATE TABLE customers (id INTEGER, code TEXT COLLATE NOCASE, \"odd \"\" name\" ANY, limits REAL, photo BLOB, vip INTEGER);
-         INSERT INTO customers VALUES (7, 'a', NULL, 9.5, x'00ff', 1), (7, 'B', 'it''s', -1e400, NULL, 2), (8, '7', 1, 2, NULL, 0);",
+        "CREATE TABLE customers (id INTEGER, code TEXT COLLATE NOCASE, \"odd \"\" name\" ANY, limits REAL, photo BLOB, vip INTEGER, tags TEXT);
+         INSERT INTO customers VALUES (7, 'a', NULL, 9.5, x'00ff', 1, '[1.10, null]'), (7, 'B', 'it''s', -1e400, NULL, 2, '[1'), (8, '7', 1, 2, NULL, 0, NULL);",
     )
     .unwrap();
     folder
@@ -47,8 +47,8 @@ fn each_key_finds_its_records_and_those_that_only_look_alike() {
     let codes: ArrayRef = Arc::new(StringViewArray::from(vec![r#""A""#, r#""b""#, r#""a""#]));
     let keys = keys(vec![Field::new("id", ids.data_type().clone(), true), json_field("code")], vec![ids, codes]);
     let found = reader.find(&keys).unwrap();
-    let first = r#"{"code":"a","id":7,"limits":9.5,"odd \" name":null,"photo":"AP8=","vip":true}"#;
-    let second = r#"{"code":"B","id":7,"limits":"-Infinity","odd \" name":"it's","photo":null,"vip":2}"#;
+    let first = r#"{"id":7,"code":"a","odd \" name":null,"limits":9.5,"photo":"AP8=","vip":true,"tags":[1.10, null]}"#;
+    let second = r#"{"id":7,"code":"B","odd \" name":"it's","limits":"-Infinity","photo":null,"vip":2,"tags":"[1"}"#;
     assert_eq!(found, [vec![first.to_owned()], vec![second.to_owned()], vec![]]);
 }
 
@@ -60,7 +60,7 @@ fn what_is_not_there_is_told_at_the_start_and_nothing_is_made() {
     let folder = shop();
     let missing = asked(&folder, &["id", "name"]).open().unwrap_err().to_string();
     assert!(
-        missing.ends_with("it has no column name; its columns are id, code, odd \" name, limits, photo, vip"),
+        missing.ends_with("it has no column name; its columns are id, code, odd \" name, limits, photo, vip, tags"),
         "{missing}"
     );
     Connection::open(folder.path().join("shop.db")).unwrap().execute_batch("DROP TABLE customers").unwrap();
