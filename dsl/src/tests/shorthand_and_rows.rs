@@ -17,8 +17,8 @@ fn a_let_stands_for_its_text_and_a_declared_column_comes_first() {
 total JSON, id JSON
   select: SELECT
     id JSON = id
-    net DECIMAL(38, 14) = (total / (1 + 0.19))
-    both DECIMAL(38, 14) = 2 * (total / (1 + 0.19))
+    net DECIMAL(38, 10) = (total / (1 + 0.19))
+    both DECIMAL(38, 10) = 2 * (total / (1 + 0.19))
     vat BIGINT = 7
   where: WHERE vat > 1
   insert: INSERT INTO stdout() · id, net, both, vat
