@@ -130,6 +130,11 @@ impl Output {
         &self.step
     }
 
+    /// What the step has put out so far.
+    pub fn put_out(&self) -> &[Batch] {
+        &self.emitted
+    }
+
     /// Rows that go on: each has the fate `passed`. An empty batch is dropped.
     pub fn emit(&mut self, batch: Batch) {
         if batch.is_empty() {

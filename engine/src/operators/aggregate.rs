@@ -37,6 +37,9 @@ pub struct Recipe {
     pub aggregates: Aggregates,
 }
 
+/// What the ledger calls a row that counts.
+const ABSORBED: &str = "absorbed";
+
 /// What an aggregate cannot take: it has no row to take back.
 const CHANGE: &str = "change";
 

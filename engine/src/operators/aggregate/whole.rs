@@ -8,7 +8,7 @@ use syncline_functions::{ExprError, Groups};
 use syncline_record::{Batch, Epoch, Generation, Micros, StepId, time::NO_WATERMARK};
 
 use super::{
-    Ledgered, Recipe,
+    ABSORBED, Ledgered, Recipe,
     body::{self, NOTES, Noted},
     broken, changes, filtered, merged,
     release::{self, Moment, Shape},
@@ -52,6 +52,12 @@ impl Whole {
         self.since.fresh(&self.recipe.aggregates)?.update(rows.columns(), rows.num_rows())
     }
 
+    fn note_times(&mut self, batch: &Batch, rows: impl Iterator<Item = usize>) {
+        let ids = batch.row_ids();
+        let latest = rows.map(|row| batch.origin.times[ids.value(row) as usize]).max();
+        self.notes.now.latest = self.notes.now.latest.max(latest.unwrap_or(NO_WATERMARK));
+    }
+
     /// The answers for the groups that something came to, all of their rows counted; what came is settled.
     fn settle(&mut self) -> Result<Option<RecordBatch>, ExprError> {
         let aggregates = &self.recipe.aggregates;
@@ -79,17 +85,25 @@ impl Operator for Whole {
     fn push(&mut self, batch: Batch, out: &mut Output) -> Result<(), Halt> {
         let taken = self.recipe.taken.apply(&batch.rows);
         let failed = merged(of_rows(&batch, taken.failed), changes(&batch));
+        if failed.is_empty() && batch.ops().is_none() {
+            self.since
+                .fresh(&self.recipe.aggregates)
+                .and_then(|fresh| fresh.update(taken.rows.columns(), batch.len()))
+                .map_err(broken(out))?;
+            self.note_times(&batch, 0..batch.len());
+            out.absorb_all(&batch, ABSORBED);
+            return Ok(());
+        }
         let ops = batch.operations();
         let mut keep: Vec<bool> = (0..batch.len()).map(|row| !ops.is_clear(row)).collect();
         failed.iter().for_each(|failure| keep[failure.row as usize] = false);
         let rows: Vec<usize> = (0..batch.len()).filter(|row| keep[*row]).collect();
         if !rows.is_empty() {
             self.add(&taken.rows, &keep).map_err(broken(out))?;
-            let latest = rows.iter().map(|row| batch.time(*row)).max().unwrap_or(NO_WATERMARK);
-            self.notes.now.latest = self.notes.now.latest.max(latest);
+            self.note_times(&batch, rows.iter().copied());
         }
         out.dead(&batch, &failed);
-        out.absorb(&batch, &rows, "absorbed");
+        out.absorb(&batch, &rows, ABSORBED);
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use syncline_record::{
 };
 
 use super::{
-    Ledgered, Recipe, Window,
+    ABSORBED, Ledgered, Recipe, Window,
     body::{self, NOTES, Noted},
     broken, changes, merged,
     release::{self, Moment, Shape},
@@ -24,7 +24,8 @@ use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows
 const LATE: &str = "late";
 const LATE_IDLE: &str = "late-idle";
 const LATE_ENDED: &str = "late-ended";
-const ABSORBED: &str = "absorbed";
+/// Windows that the rows of one batch are sorted into by counting: a batch that spans more of them has wild times.
+const MANY: i64 = 1024;
 
 /// `GROUP BY tumble(…)`, `hop(…)` and `session(…)`.
 pub struct Windows {
@@ -87,18 +88,55 @@ impl Windows {
         (self.by_record_time && limit <= self.lowest).then_some(LATE_IDLE)
     }
 
-    /// The start of the window that holds every row of a batch, if none of them is late and there is such a window.
-    fn common(&self, times: &TimestampMicrosecondArray, marks: Option<&Int64Array>) -> Option<Micros> {
+    /// The first and the last time of a batch of which every row counts, and in one window: none is late.
+    fn timely(&self, times: &TimestampMicrosecondArray, marks: Option<&Int64Array>) -> Option<(Micros, Micros)> {
         if self.window.slide != self.window.size || times.null_count() > 0 {
             return None;
         }
         let (first, last) = (min(times)?, max(times)?);
-        let start = self.window.last_start(first)?;
-        let end = start.checked_add(self.window.size)?;
-        let limit = self.limit(start, first);
+        self.window.last_start(last)?.checked_add(self.window.size)?;
+        // The first row of all is late before any other.
+        let limit = self.limit(self.window.last_start(first)?, first);
         // Watermarks never go back, so the last is the highest.
         let passed = marks.is_some_and(|marks| marks.value(marks.len() - 1) >= limit);
-        (last < end && !passed && self.closed(limit).is_none()).then_some(start)
+        (!passed && self.closed(limit).is_none()).then_some((first, last))
+    }
+
+    /// Takes in a batch of timely rows. False, and nothing is taken: its times lie too far apart.
+    fn take_in(
+        &mut self,
+        times: &TimestampMicrosecondArray,
+        (first, last): (Micros, Micros),
+        columns: &[ArrayRef],
+    ) -> Result<bool, ExprError> {
+        let size = self.window.size;
+        let (Some(start), Some(end)) = (self.window.last_start(first), self.window.last_start(last)) else {
+            return Ok(false);
+        };
+        if start == end {
+            return self.add(start, columns, times.len()).map(|()| true);
+        }
+        let Some(windows) = end.checked_sub(start).map(|apart| apart / size + 1).filter(|windows| *windows <= MANY)
+        else {
+            return Ok(false);
+        };
+        let mut parts = vec![vec![]; windows as usize];
+        for (row, time) in times.values().iter().enumerate() {
+            // `start` is the window of the first time, so this is not negative, whatever an i64 holds.
+            parts[(time.wrapping_sub(start) as u64 / size as u64) as usize].push(row as u32);
+        }
+        for (window, rows) in parts.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+            self.add_rows(start + window as i64 * size, columns, rows)?;
+        }
+        Ok(true)
+    }
+
+    /// Adds those of the rows that are named.
+    fn add_rows(&mut self, start: Micros, columns: &[ArrayRef], rows: Vec<u32>) -> Result<(), ExprError> {
+        let count = rows.len();
+        let columns = take_arrays(columns, &UInt32Array::from(rows), None)
+            .map_err(|error| ExprError::other(error.to_string()))?;
+        self.add(start, &columns, count)
     }
 
     fn add(&mut self, start: Micros, columns: &[ArrayRef], rows: usize) -> Result<(), ExprError> {
@@ -205,8 +243,9 @@ impl Operator for Windows {
         let marks = batch.rows.column_by_name(MARK).map(|marks| marks.as_primitive::<Int64Type>());
         let marks = marks.filter(|_| self.by_record_time);
         let plain = failed.is_empty() && batch.ops().is_none();
-        if let Some(start) = self.common(times, marks).filter(|_| plain) {
-            self.add(start, columns, batch.len()).map_err(&broken)?;
+        if let Some(span) = self.timely(times, marks).filter(|_| plain)
+            && self.take_in(times, span, columns).map_err(&broken)?
+        {
             out.absorb_all(&batch, ABSORBED);
             return Ok(());
         }
@@ -215,10 +254,7 @@ impl Operator for Windows {
         let takes = |row: usize| dead.binary_search(&row).is_err() && !ops.is_clear(row);
         let sorted = self.sorted(times, marks, takes, &mut failed);
         for (start, rows) in sorted.into {
-            let count = rows.len();
-            let columns = take_arrays(columns, &UInt32Array::from(rows), None)
-                .map_err(|error| broken(ExprError::other(error.to_string())))?;
-            self.add(start, &columns, count).map_err(&broken)?;
+            self.add_rows(start, columns, rows).map_err(&broken)?;
         }
         failed.sort_by_key(|failure| failure.row);
         out.dead(&batch, &failed);

@@ -167,6 +167,17 @@ fn a_closed_window_leaves_nothing_behind_but_a_note() {
 }
 
 #[test]
+fn rows_of_one_batch_lie_in_windows_side_by_side_or_far_apart() {
+    for seconds in [1, 70, 3000] {
+        windows(1, 1)
+            .input([at(0, "a", 1), at(seconds, "b", 2)])
+            .fates("2 absorbed")
+            .finish()
+            .gives(&[row(0, "a", 1, 1), row(seconds, "b", 1, 2)]);
+    }
+}
+
+#[test]
 fn a_row_that_fails_fails_alone() {
     windows(60, 60)
         .input([at(1, "a", 1), r#"{"t": null, "k": "a", "n": 1}"#.to_owned(), at(2, "a", 2)])
