@@ -4,7 +4,7 @@
 //! members changed), it is that; else an object of the visible columns.
 
 use arrow::{
-    array::{Array, AsArray, RecordBatch},
+    array::{Array, AsArray, RecordBatch, StringViewArray},
     datatypes::{Schema, UInt8Type},
 };
 use syncline_engine::operators::present::OUT;
@@ -20,11 +20,26 @@ impl RowText {
         Self { writer: JsonWriter::new(schema) }
     }
 
+    /// The lines of a batch.
+    pub fn of<'a>(&'a self, rows: &'a RecordBatch) -> Lines<'a> {
+        let texts = rows.column_by_name(OUT).and_then(|texts| texts.as_string_view_opt());
+        Lines { writer: &self.writer, rows, texts }
+    }
+}
+
+/// A batch as lines, with what it takes to write one looked up once.
+pub struct Lines<'a> {
+    writer: &'a JsonWriter,
+    rows: &'a RecordBatch,
+    texts: Option<&'a StringViewArray>,
+}
+
+impl Lines<'_> {
     /// Appends the line of one row, with its line end.
-    pub fn write(&self, rows: &RecordBatch, row: usize, out: &mut Vec<u8>) -> Result<(), RowFailure> {
+    pub fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), RowFailure> {
         let start = out.len();
-        match rows.column_by_name(OUT).and_then(|texts| texts.as_string_view_opt()) {
-            None => self.writer.write_row(rows, row, out),
+        match self.texts {
+            None => self.writer.write_row(self.rows, row, out),
             Some(texts) if texts.is_valid(row) => out.extend_from_slice(texts.value(row).as_bytes()),
             Some(_) => {
                 let reason = Reason::new("missing", "the record has no text");
@@ -44,10 +59,10 @@ fn on_one_line(text: &mut [u8]) {
     }
 }
 
-/// `Clear` says something about a group; it is no row.
-pub fn is_row(rows: &RecordBatch, row: usize) -> bool {
+/// Which of a batch are rows: `Clear` says something about a group.
+pub fn which_are_rows(rows: &RecordBatch) -> impl Fn(usize) -> bool + '_ {
     let ops = rows.column_by_name(batch::OP).and_then(|ops| ops.as_primitive_opt::<UInt8Type>());
-    ops.is_none_or(|ops| ops.value(row) != Op::Clear as u8)
+    move |row| ops.is_none_or(|ops| ops.value(row) != Op::Clear as u8)
 }
 
 #[cfg(test)]
@@ -62,7 +77,7 @@ mod tests {
         let texts: ArrayRef = Arc::new(StringViewArray::from(vec!["{\r\n \"a\": \"x\\ny\"\n}"]));
         let rows = RecordBatch::try_from_iter([(OUT, texts)]).unwrap();
         let mut out = Vec::new();
-        RowText::new(&rows.schema()).write(&rows, 0, &mut out).unwrap();
+        RowText::new(&rows.schema()).of(&rows).write(0, &mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "{   \"a\": \"x\\ny\" }\n");
     }
 }

@@ -9,7 +9,7 @@ use arrow::datatypes::Schema;
 use syncline_engine::sink::{Applied, Delivered, OutboxRows, OutboxSink, SinkError, Stream};
 
 use crate::{
-    rowtext::{RowText, is_row},
+    rowtext::{RowText, which_are_rows},
     system_words,
 };
 
@@ -70,8 +70,9 @@ impl OutboxSink for StdoutSink {
     fn apply(&mut self, rows: &[OutboxRows]) -> Result<Applied, SinkError> {
         let mut applied = Applied::default();
         for OutboxRows { base, rows } in rows {
-            for row in (0..rows.num_rows()).filter(|row| is_row(rows, *row)) {
-                if let Err(failure) = self.text.write(rows, row, &mut self.lines) {
+            let (lines, is_row) = (self.text.of(rows), which_are_rows(rows));
+            for row in (0..rows.num_rows()).filter(|row| is_row(*row)) {
+                if let Err(failure) = lines.write(row, &mut self.lines) {
                     applied.dead.push((base + row as u64, failure.reason));
                 }
             }

@@ -115,7 +115,8 @@ impl Format for TextParts {
     ) -> Result<(), SinkError> {
         match &self.text {
             Text::Json(text) => {
-                failed.extend(which.iter().filter_map(|row| text.write(rows, *row as usize, into).err()))
+                let lines = text.of(rows);
+                failed.extend(which.iter().filter_map(|row| lines.write(*row as usize, into).err()))
             }
             Text::Csv(writer) => which.iter().for_each(|row| writer.write_row(rows, *row as usize, into)),
         }

@@ -59,14 +59,13 @@ fn kept(field: &Field) -> Field {
 
 /// The rows at `which`, with the columns and types of `schema`.
 pub fn kept_rows(rows: &RecordBatch, which: &[u32], schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
-    let all = which.len() == rows.num_rows();
     let given = rows.schema();
-    let which = UInt32Array::from(which.to_vec());
+    let some = (which.len() < rows.num_rows()).then(|| UInt32Array::from(which.to_vec()));
     let columns = schema.fields().iter().map(|field| {
         let missing = || ArrowError::SchemaError(format!("the rows have no column {}", field.name()));
         let (index, source) = given.column_with_name(field.name()).ok_or_else(missing)?;
         let column = rows.column(index);
-        let mut taken = if all { column.clone() } else { take(column, &which, None)? };
+        let mut taken = some.as_ref().map_or_else(|| Ok(column.clone()), |which| take(column, which, None))?;
         if let Some(tokens) = taken.as_string_view_opt().filter(|_| is_json(source)) {
             taken = Arc::new(json_texts(tokens));
         }

@@ -10,7 +10,7 @@ use syncline_engine::sink::SinkError;
 use syncline_record::{Micros, RowFailure, batch::LANE};
 
 use super::{Format, parts::Appended};
-use crate::rowtext::is_row;
+use crate::rowtext::which_are_rows;
 
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -76,9 +76,15 @@ pub(super) fn encode<F: Format>(
 /// The rows by lane, each in their order. A single file has no lanes.
 pub(super) fn by_lane(rows: &RecordBatch, lanes: bool) -> BTreeMap<Option<u32>, Vec<u32>> {
     let column = rows.column_by_name(LANE).filter(|_| lanes).and_then(|lanes| lanes.as_primitive_opt::<UInt32Type>());
+    let is_row = which_are_rows(rows);
+    let which = (0..rows.num_rows()).filter(|row| is_row(*row)).map(|row| row as u32);
     let mut by_lane: BTreeMap<Option<u32>, Vec<u32>> = BTreeMap::new();
-    for row in (0..rows.num_rows()).filter(|row| is_row(rows, *row)) {
-        by_lane.entry(column.map(|lanes| lanes.value(row))).or_default().push(row as u32);
+    match column {
+        Some(lanes) => which.for_each(|row| by_lane.entry(Some(lanes.value(row as usize))).or_default().push(row)),
+        None => {
+            let all: Vec<u32> = which.collect();
+            by_lane.extend((!all.is_empty()).then_some((None, all)));
+        }
     }
     by_lane
 }

@@ -227,9 +227,13 @@ impl Guard {
             DataType::Decimal128(precision, _) => {
                 let limit = 10i128.checked_pow(*precision as u32).unwrap_or(i128::MAX);
                 let decimals = values.as_primitive::<Decimal128Type>();
-                rows_where(&values, |row| decimals.value(row).unsigned_abs() >= limit.unsigned_abs())
+                let is_long = |value: i128| value.unsigned_abs() >= limit.unsigned_abs();
+                match decimals.values().iter().any(|value| is_long(*value)) {
+                    true => rows_where(&values, |row| is_long(decimals.value(row))),
+                    false => return Ok(values),
+                }
             }
-            data_type if data_type.is_floating() => rows_where(&values, |row| {
+            data_type if data_type.is_floating() && !all_finite(&values) => rows_where(&values, |row| {
                 !is_finite(&values, row) && operands.columns().iter().all(|operand| is_finite(operand, row))
             }),
             _ => return Ok(values),
@@ -266,6 +270,15 @@ impl Guard {
 
 fn rows_where(values: &ArrayRef, mut is: impl FnMut(usize) -> bool) -> Vec<usize> {
     (0..values.len()).filter(|row| values.is_valid(*row) && is(*row)).collect()
+}
+
+/// Of all that lies there, NULLs too: the usual case, looked at as a whole.
+fn all_finite(values: &ArrayRef) -> bool {
+    match values.data_type() {
+        DataType::Float64 => values.as_primitive::<Float64Type>().values().iter().all(|value| value.is_finite()),
+        DataType::Float32 => values.as_primitive::<Float32Type>().values().iter().all(|value| value.is_finite()),
+        _ => false,
+    }
 }
 
 fn is_finite(values: &ArrayRef, row: usize) -> bool {
