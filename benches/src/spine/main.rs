@@ -10,6 +10,8 @@ mod measure;
 mod orders;
 mod plain;
 mod product;
+#[path = "../random.rs"]
+mod random;
 
 use std::path::Path;
 
@@ -39,7 +41,8 @@ fn main() {
     std::fs::create_dir_all(&folder).expect("a temporary folder");
     let input = folder.join("orders.ndjson");
     let bytes = orders::write(&input, rows);
-    println!("{rows} orders, {:.0} bytes each, seed {}", bytes as f64 / rows as f64, orders::SEED);
+    let on = measure::file_system(&folder);
+    println!("{rows} orders, {:.0} bytes each, seed {}, on {on}", bytes as f64 / rows as f64, orders::SEED);
     println!("{:<44} {:>12} {:>10} {:>9}", "contestant", "CPU-s per M", "wall s", "peak MB");
     let mut digests = vec![];
     for (name, title) in [

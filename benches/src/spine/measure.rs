@@ -1,6 +1,7 @@
 //! What a process costs, as the kernel counts it.
 
 use std::{
+    path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -24,6 +25,17 @@ pub fn child(arguments: &[&str]) -> Cost {
     assert!(waited == pid && status == 0, "{arguments:?} failed with status {status}");
     drop(child);
     Cost { cpu: usage.user + usage.system, wall: began.elapsed(), peak: usage.peak }
+}
+
+/// What kind of file system a path is on: on one in memory, making durable costs nothing, and a figure would say too much.
+pub fn file_system(path: &Path) -> String {
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let holding = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        let (at, kind) = (words.next()?, words.next()?);
+        path.starts_with(at).then(|| (at.len(), kind.to_owned()))
+    });
+    holding.max_by_key(|(length, _)| *length).map_or("an unknown file system".to_owned(), |(_, kind)| kind)
 }
 
 /// `wait4(2)`: the only call that gives the usage of one child.

@@ -8,24 +8,9 @@ use std::{
 
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::random::Random;
+
 pub const SEED: u64 = 7;
-
-/// A small generator (SplitMix64, Steele et al. 2014): the input must not change with a library.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-}
 
 /// Writes `rows` orders; returns their bytes. A repeat is the same line as its first.
 pub fn write(path: &Path, rows: u64) -> u64 {

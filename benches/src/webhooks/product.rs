@@ -6,6 +6,9 @@ use std::{path::Path, process::ExitCode};
 use clap::Parser;
 use syncline::command::{self, CommandLine};
 
+/// Where the rows come out, in the folder.
+pub const OUT: &str = "out";
+
 const JOB: &str = "
 PIPELINE hooks AS
 FROM http('/github', verify => github(secret('hooks')))

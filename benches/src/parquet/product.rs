@@ -1,0 +1,25 @@
+//! The product itself: its own command line, in a process of its own.
+
+use std::{path::Path, process::ExitCode};
+
+use clap::Parser;
+use syncline::command::{self, CommandLine};
+
+use crate::{COLUMNS, CONDITION};
+
+pub fn run(input: &Path, output: &Path) {
+    let job = format!(
+        "PIPELINE trips AS
+FROM parquet('{}/')
+|> WHERE {CONDITION}
+|> SELECT {COLUMNS}
+|> INSERT INTO parquet('./');
+",
+        input.display()
+    );
+    let file = output.join(".job.sync");
+    std::fs::write(&file, job).expect("the pipeline file");
+    let (file, data) = (file.display().to_string(), output.join(".data").display().to_string());
+    let code = command::run(CommandLine::parse_from(["syncline", "run", &file, "--data", &data]));
+    assert!(format!("{code:?}") == format!("{:?}", ExitCode::SUCCESS), "the run failed");
+}
