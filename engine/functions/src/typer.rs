@@ -28,7 +28,7 @@ mod zones;
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::{
     common::{
-        DFSchema, Result, ScalarValue,
+        DFSchema, Result, ScalarValue, plan_err,
         tree_node::{Transformed, TreeNode},
     },
     logical_expr::{Between, BinaryExpr, Case, Cast, Expr, ExprSchemable, Operator, TryCast, expr::InList, lit},
@@ -206,9 +206,18 @@ impl Typer<'_> {
             _ if is_text(from) && !to.is_nested() && convert::takes(to) && !is_text(to) => {
                 call(Op::TextCast(to.clone()), strict, vec![expr])
             }
-            _ if is_fallible_cast(from, to) && arrow::compute::can_cast_types(from, to) => {
-                call(Op::RowCast(to.clone()), strict, vec![expr])
+            // Seconds, milliseconds, microseconds and days are all in use, and no number says which it is.
+            _ if from.is_numeric() && matches!(to, DataType::Timestamp(..) | DataType::Date32) => {
+                return plan_err!(
+                    "a number is no {} until its unit is known: to_timestamp_seconds(…), to_timestamp_millis(…) or \
+                     to_timestamp_micros(…)",
+                    sql_type(to)
+                );
             }
+            _ if !arrow::compute::can_cast_types(from, to) => {
+                return plan_err!("{} has no cast to {}", sql_type(from), sql_type(to));
+            }
+            _ if is_fallible_cast(from, to) => call(Op::RowCast(to.clone()), strict, vec![expr]),
             _ => cast_as_is(expr, target, strict),
         })
     }

@@ -120,3 +120,16 @@ fn a_quotient_with_json_has_ten_digits_on_either_side() {
         assert_eq!(values(sql, &rows), expected, "{sql}");
     }
 }
+
+/// `CAST(1767225600 AS TIMESTAMP)` was half an hour past midnight in 1970.
+#[test]
+fn a_number_is_no_instant_until_its_unit_is_said() {
+    let rows = column(DataType::Int64, &["1767225600"]);
+    let why = |sql: &str| typed(sql, &rows.schema()).unwrap_err().to_string();
+    let unit = "until its unit is known: to_timestamp_seconds(…), to_timestamp_millis(…) or to_timestamp_micros(…)";
+    assert_eq!(why("CAST(v AS TIMESTAMP)"), format!("a number is no TIMESTAMP {unit}"));
+    assert_eq!(why("TRY_CAST(v * 1.5 AS DATE)"), format!("a number is no DATE {unit}"));
+    assert_eq!(why("v AT TIME ZONE 'UTC'"), format!("a number is no TIMESTAMP {unit}"));
+    assert_eq!(why("CAST(v > 1 AS TIMESTAMP)"), "BOOLEAN has no cast to TIMESTAMP");
+    assert_eq!(values("CAST(to_timestamp_seconds(v) AS TIMESTAMP)", &rows), ["\"2026-01-01T00:00:00Z\""]);
+}

@@ -5,7 +5,6 @@
 //! and none in the hour that summer time skips. So no such cast is left, neither one that is written nor one that stands for a common type.
 
 use arrow::array::timezone::Tz;
-use datafusion::common::plan_err;
 
 use super::*;
 
