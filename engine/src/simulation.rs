@@ -2,7 +2,7 @@
 //!
 //! A seed decides everything: the records, which task gets the next turn, when time moves, and what goes wrong. The process dies
 //! at calls of the store, the log and every sink, before, in and after them; disks fill up; commits have no known outcome; partitions
-//! are taken away; the pipeline is stopped, edited and started over. At the end the world heals, everything drains, and an oracle
+//! are taken away; the pipeline is stopped, edited and started over. Some seeds add groups and joins. At the end the world heals, everything drains, and an oracle
 //! compares what is there with a plain computation over the same records. The same seed is the same run, to the last byte.
 //!
 //! A failure prints its seed and the last steps; `cargo run -p syncline-engine --example simulate -- --seed S --trace` shows all.
@@ -11,6 +11,8 @@ mod breakage;
 mod database;
 mod dice;
 mod disk;
+mod further;
+mod further_model;
 pub(crate) mod input;
 mod model;
 pub(crate) mod oracle;

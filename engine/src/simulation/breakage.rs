@@ -9,11 +9,12 @@ use std::{
 };
 
 use serde_json::Value;
-use syncline_record::{Batch, Epoch, Micros, RowFailure};
+use syncline_record::{Batch, Epoch, Generation, Micros, RowFailure, StepId};
 
 use super::lock;
 use crate::{
     log::{CommitError, End, Ends, Event, Frame, Log, LogError, NewFrame},
+    operator::{Damaged, Delta, Halt, Operator, Output, StateSize},
     sink::{Applied, Cut, Delivered, OutboxRows, OutboxSink, Owner, SinkError, StagedSink, Stream},
     store::{Changes, StateStore, StoreError},
 };
@@ -34,10 +35,16 @@ pub enum Breakage {
     NoFlush,
     /// The position of a plain sink moves before the rows are there.
     EarlyPosition,
+    /// A step that keeps rows hands over nothing of what it keeps.
+    LostState,
+    /// A step takes its rows back at a start, and not what it noted beside them.
+    LostNotes,
+    /// A step is not told at a start how far time had come.
+    LostMark,
 }
 
 impl Breakage {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::LateTopics,
         Self::EagerTopics,
         Self::EarlyReveal,
@@ -45,6 +52,9 @@ impl Breakage {
         Self::SplitCheckpoint,
         Self::NoFlush,
         Self::EarlyPosition,
+        Self::LostState,
+        Self::LostNotes,
+        Self::LostMark,
     ];
 
     pub fn store(self, store: Arc<dyn StateStore>) -> Arc<dyn StateStore> {
@@ -68,6 +78,15 @@ impl Breakage {
 
     pub fn plain(self, sink: Box<dyn OutboxSink>) -> Box<dyn OutboxSink> {
         if self == Self::EarlyPosition { Box::new(Lagging { sink, rows: vec![] }) } else { sink }
+    }
+
+    pub fn operator(self, step: Box<dyn Operator>) -> Box<dyn Operator> {
+        match self {
+            Self::LostState | Self::LostNotes | Self::LostMark => {
+                Box::new(Forgetful { step, breakage: self, restored: false })
+            }
+            _ => step,
+        }
     }
 }
 
@@ -238,5 +257,53 @@ impl OutboxSink for Lagging {
 
     fn clear(&mut self, stream: &Stream) -> Result<(), SinkError> {
         self.sink.clear(stream)
+    }
+}
+
+/// The generation in which steps that keep rows note what is not of one window.
+const NOTES: Generation = Generation::MAX;
+
+/// A step that forgets a part of its state from one life to the next.
+struct Forgetful {
+    step: Box<dyn Operator>,
+    breakage: Breakage,
+    restored: bool,
+}
+
+impl Operator for Forgetful {
+    fn push(&mut self, batch: Batch, out: &mut Output) -> Result<(), Halt> {
+        self.step.push(batch, out)
+    }
+
+    fn push_right(&mut self, batch: Batch, out: &mut Output) -> Result<(), Halt> {
+        self.step.push_right(batch, out)
+    }
+
+    fn advance(&mut self, lowest: Micros, out: &mut Output) -> Result<(), Halt> {
+        match std::mem::take(&mut self.restored) && self.breakage == Breakage::LostMark {
+            true => Ok(()),
+            false => self.step.advance(lowest, out),
+        }
+    }
+
+    fn finish(&mut self, out: &mut Output) -> Result<(), Halt> {
+        self.step.finish(out)
+    }
+
+    fn close(&mut self, epoch: Epoch, step: &StepId) -> Result<Delta, Halt> {
+        let delta = self.step.close(epoch, step)?;
+        Ok(if self.breakage == Breakage::LostState { Delta::default() } else { delta })
+    }
+
+    fn restore(&mut self, generation: Generation, body: &[u8]) -> Result<(), Damaged> {
+        self.restored = true;
+        match self.breakage == Breakage::LostNotes && generation == NOTES {
+            true => Ok(()),
+            false => self.step.restore(generation, body),
+        }
+    }
+
+    fn size(&self) -> StateSize {
+        self.step.size()
     }
 }

@@ -9,6 +9,8 @@ use syncline_record::{Fate, Micros, Op, time::NO_WATERMARK};
 use super::{
     database::{self, Change, Manner, Table},
     disk::UNWRITABLE,
+    further::{BAD_NAME, Drawn},
+    further_model::Further,
     input::{Body, MIDNIGHT, Order, Record, SECOND},
     pipeline::{DELAY, DELETED, LARGE, NEWEST_WITHIN, WITHIN},
 };
@@ -28,14 +30,31 @@ pub struct Model {
     pub people: Vec<String>,
     /// Kept by `dedup`: id and time.
     pub kept: Vec<(u64, Micros)>,
+    /// The steps of the seed.
+    pub further: Further,
     watermarks: BTreeMap<u32, Micros>,
     newest: BTreeMap<String, (Micros, i64, String)>,
 }
 
 impl Model {
-    pub fn of(records: &[Record]) -> Self {
-        let mut model = Self::default();
-        records.iter().for_each(|record| model.take(record));
+    /// `ends`: how many records had been read when the input was at its end.
+    pub fn of(records: &[Record], drawn: Drawn, ends: &[usize]) -> Self {
+        let mut model = Self { further: Further::of(drawn), ..Self::default() };
+        for (index, record) in records.iter().enumerate() {
+            if ends.contains(&index) {
+                model.further.end();
+            }
+            model.take(record);
+        }
+        model.further.end();
+        model.further.close();
+        if drawn.matched.is_some() {
+            model.fates.insert(("match/table", Fate::Dead), vec![(0, BAD_NAME)]);
+        }
+        for step in drawn.outboxes() {
+            let rows = model.further.lines(step).len();
+            model.fates.insert((step, Fate::Passed), vec![(0, 0); rows]);
+        }
         model
     }
 
@@ -70,6 +89,9 @@ impl Model {
             self.write(order, record);
             self.shard(order, record);
             self.replace(order, record, before);
+            for (step, fate) in self.further.take(order, before) {
+                self.fate(step, fate, record);
+            }
         }
     }
 

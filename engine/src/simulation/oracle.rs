@@ -10,9 +10,12 @@ use std::collections::BTreeMap;
 use syncline_record::{Books, DeadLetter, Fate, Micros, StepId};
 
 use super::{
-    Outcome, lock,
+    Outcome,
+    further::KEEPERS,
+    lock,
     model::{At, Model},
-    pipeline::{NAME, OUTBOXES, WITHIN},
+    outlet::Outlet,
+    pipeline::{NAME, WITHIN},
     world::World,
 };
 use crate::{
@@ -26,7 +29,7 @@ use crate::{
 
 pub fn judge(world: &World, first_run: u64, outcome: &mut Outcome) -> Result<(), String> {
     let records = lock(&world.input).records.clone();
-    let model = Model::of(&records);
+    let model = Model::of(&records, world.drawn, &world.ends());
     let checkpoint = read(checkpoint::read_checkpoint(&*world.store, NAME))?.ok_or("there is no checkpoint")?;
     outcome.records = records.len() as u64;
     outcome.epochs = checkpoint.epoch;
@@ -53,20 +56,31 @@ fn outputs(world: &World, model: &Model) -> Result<(), String> {
     same("the staged sink", &disk.seen, &model.file)?;
     same("the upserted table", &lock(&world.orders).table, &model.orders)?;
     same("the replaced table", &lock(&world.groups).table, &model.groups)?;
-    let mut people: Vec<String> = vec![];
-    for (offset, line) in &lock(&world.people).came {
-        match people.get(*offset as usize) {
-            Some(before) => same("a repeat at the plain sink", line, before)?,
-            None if people.len() as u64 == *offset => people.push(line.clone()),
-            None => return Err(format!("the plain sink got row {offset} after {} rows", people.len())),
+    same("the plain sink", &came("the plain sink", &lock(&world.people))?, &model.people)?;
+    for (step, outlet) in &world.outlets {
+        let mut lines = came(step, &lock(outlet))?;
+        lines.sort();
+        same(step, &lines, &model.further.lines(step))?;
+    }
+    Ok(())
+}
+
+/// What a plain sink got, in order, each row once.
+fn came(sink: &str, outlet: &Outlet) -> Result<Vec<String>, String> {
+    let mut lines: Vec<String> = vec![];
+    for (offset, line) in &outlet.came {
+        match lines.get(*offset as usize) {
+            Some(before) => same(&format!("a repeat at {sink}"), line, before)?,
+            None if lines.len() as u64 == *offset => lines.push(line.clone()),
+            None => return Err(format!("{sink} got row {offset} after {} rows", lines.len())),
         }
     }
-    same("the plain sink", &people, &model.people)
+    Ok(lines)
 }
 
 fn positions(world: &World, checkpoint: &Checkpoint) -> Result<(), String> {
     let delivered = read(checkpoint::delivered(&*world.store, NAME))?;
-    for step in OUTBOXES {
+    for step in world.outboxes() {
         let step = StepId::new(step);
         let topic = ledger::outbox_topic(NAME, &step);
         let end = read(world.log.end(&topic))?;
@@ -131,7 +145,7 @@ fn ledger_entries(world: &World, model: &Model) -> Result<(), String> {
         let at = (letter.place.partition.number, letter.place.offset);
         letters.entry((letter.step.to_string(), Fate::Dead)).or_default().push(at);
     }
-    for step in OUTBOXES {
+    for step in world.outboxes() {
         let frames = read(world.log.read(&ledger::sink_topic(NAME, &StepId::new(step)), 0, usize::MAX))?;
         let frames: Result<Vec<SinkFrame>, _> =
             frames.iter().map(|frame| serde_json::from_slice(&frame.body)).collect();
@@ -147,11 +161,13 @@ fn ledger_entries(world: &World, model: &Model) -> Result<(), String> {
         told.entry((step.to_owned(), Fate::Stale)).or_default().extend(stale);
     }
     // What passed at a sink behind an outbox is nobody's to write down here.
-    let passed = |step: &str| world.keep_passed && !OUTBOXES.contains(&step);
+    let outboxes = world.outboxes();
+    let passed = |step: &str| world.keep_passed && !outboxes.contains(&step);
     let right = |dead_only: bool| -> Told {
         let kept = |(step, fate): &(&str, Fate)| match fate {
             Fate::Dead => true,
             Fate::Passed => !dead_only && passed(step),
+            Fate::Absorbed if KEEPERS.contains(step) => !dead_only && world.keep_passed,
             _ => !dead_only,
         };
         let fates = model.fates.iter().filter(|(key, _)| kept(key));

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::{
     disk::lines_of,
+    further::texts_of,
     lock,
     trap::{Strike, Trap},
 };
@@ -16,7 +17,19 @@ pub struct Outlet {
     pub came: Vec<(u64, String)>,
 }
 
-pub struct Pipe(pub Arc<Mutex<Outlet>>);
+pub struct Pipe {
+    pub outlet: Arc<Mutex<Outlet>>,
+    /// How a row is a line.
+    pub lines: Lines,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lines {
+    /// As the staged sink writes them.
+    Orders,
+    /// Whatever its columns are.
+    Columns,
+}
 
 impl Pipe {
     fn call<T>(
@@ -24,7 +37,7 @@ impl Pipe {
         name: &'static str,
         mut work: impl FnMut(&mut Outlet, bool) -> Result<T, SinkError>,
     ) -> Result<T, SinkError> {
-        let mut outlet = lock(&self.0);
+        let mut outlet = lock(&self.outlet);
         let strike = outlet.trap.step(name);
         match strike {
             None => return work(&mut outlet, false),
@@ -42,14 +55,18 @@ impl OutboxSink for Pipe {
     }
 
     fn apply(&mut self, rows: &[OutboxRows]) -> Result<Applied, SinkError> {
+        let printed = self.lines;
         self.call("apply", |outlet, half| {
             for batch in rows {
-                let mut lines = lines_of(&batch.rows);
+                let mut lines = match printed {
+                    Lines::Orders => lines_of(&batch.rows).into_iter().map(|(line, _)| line).collect(),
+                    Lines::Columns => texts_of(&batch.rows),
+                };
                 if half {
                     lines.truncate(lines.len() / 2);
                 }
                 let numbered = lines.into_iter().enumerate();
-                outlet.came.extend(numbered.map(|(row, (line, _))| (batch.base + row as u64, line)));
+                outlet.came.extend(numbered.map(|(row, line)| (batch.base + row as u64, line)));
                 if half {
                     break;
                 }

@@ -1,4 +1,5 @@
-//! The pipeline of the simulation, built by hand: every kind of step that keeps state, drops rows or ends in a sink.
+//! The pipeline of the simulation, built by hand: every kind of step that keeps state, drops rows or ends in a sink; groups and joins
+//! are added by the seed (`further`).
 //!
 //! ```text
 //! source → where → dedup → tee ─┬→ file (staged)
@@ -13,7 +14,11 @@ use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use syncline_functions::{Planner, Predicate, Projection, Typed, json_field};
 use syncline_record::{Micros, StepId, batch::GROUP};
 
-use super::{disk::Disk, disk::Folder, input::SECOND};
+use super::{
+    disk::{Disk, Folder},
+    further::{self, Drawn},
+    input::SECOND,
+};
 use crate::{
     graph::{Edge, Graph, Input, Node, SOURCE, Work},
     ledger::outbox_topic,
@@ -40,7 +45,10 @@ pub const DELETED: i64 = 13;
 /// `WHERE amount >= 50` before the `REPLACE`.
 pub const LARGE: i64 = 50;
 
-/// Outbox steps of the pipeline.
+/// The place of the tee among the steps.
+const TEE: usize = 2;
+
+/// Outbox steps of every pipeline.
 pub const OUTBOXES: [&str; 3] = ["orders", "people", "groups"];
 
 /// Compiled once: planning costs more than a whole simulation.
@@ -69,7 +77,7 @@ static RECIPE: LazyLock<Recipe> = LazyLock::new(|| {
     }
 });
 
-fn wanted() -> Wanted {
+pub fn wanted() -> Wanted {
     Wanted {
         fields: vec![
             json_field("id"),
@@ -103,7 +111,6 @@ pub fn predicate(planner: &Planner, sql: &str, schema: &Schema) -> Predicate {
 }
 
 /// Calls of aggregates over the columns of `schema`, by their names.
-#[cfg(test)]
 pub fn calls(planner: &Planner, calls: &[(&str, &str)], schema: &Schema) -> Vec<(String, syncline_functions::Call)> {
     let call = |sql: &str| {
         let parsed = planner.parse(sql).expect("a call of this file");
@@ -117,13 +124,13 @@ pub fn columns(planner: &Planner, names: &[&str], schema: &Schema) -> Projection
     Projection::new(planner, named, schema).expect("columns of the schema")
 }
 
-/// The graph over these outside things.
-pub fn graph(disk: &Arc<Mutex<Disk>>, source: Box<dyn Source>) -> Graph {
+/// The graph over these outside things, with what is drawn.
+pub fn graph(disk: &Arc<Mutex<Disk>>, source: Box<dyn Source>, drawn: Drawn) -> Graph {
     let recipe = &*RECIPE;
     let newest = DedupLast::new(recipe.key.clone(), recipe.version.clone(), Some(NEWEST_WITHIN), true);
     let nodes = vec![
-        operator("where", Filter::new(recipe.not_negative.clone(), false), &[1], None),
-        operator("dedup", Dedup::new(recipe.id.clone(), Some(WITHIN)), &[2], Some(1)),
+        stateless("where", Filter::new(recipe.not_negative.clone(), false), &[1]),
+        stateful("dedup", Dedup::new(recipe.id.clone(), Some(WITHIN)), &[2], 1),
         Node { id: StepId::new("tee"), work: Work::Fan, next: edges(&[3, 4, 8]), state: None },
         Node {
             id: StepId::new("file"),
@@ -131,21 +138,32 @@ pub fn graph(disk: &Arc<Mutex<Disk>>, source: Box<dyn Source>) -> Graph {
             next: vec![],
             state: None,
         },
-        operator("shard", Arms::new(recipe.key.clone(), Some(recipe.deleted.clone())), &[5, 6], None),
+        stateless("shard", Arms::new(recipe.key.clone(), Some(recipe.deleted.clone())), &[5, 6]),
         outbox("orders", present(Some(recipe.version.clone()), Deletes::Apply)),
-        operator("people/id", Ids::new(recipe.key.clone(), "people".into()), &[7], None),
+        stateless("people/id", Ids::new(recipe.key.clone(), "people".into()), &[7]),
         outbox("people", present(None, Deletes::Absorb)),
-        operator("newest", newest.expect("a number has an order"), &[9], Some(2)),
-        operator("group", Group::new(recipe.key.clone(), "key".into()), &[10], None),
-        operator("large", Filter::new(recipe.large.clone(), true), &[11], None),
+        stateful("newest", newest.expect("a number has an order"), &[9], 2),
+        stateless("group", Group::new(recipe.key.clone(), "key".into()), &[10]),
+        stateless("large", Filter::new(recipe.large.clone(), true), &[11]),
         outbox("groups", present(None, Deletes::Clear)),
     ];
     let input = Input { step: StepId::new(SOURCE), source, decode: Decode::new(wanted()), first: edges(&[0]) };
-    Graph { inputs: vec![input], nodes, tables: vec![], lookups: vec![] }
+    let mut graph = Graph { inputs: vec![input], nodes, tables: vec![], lookups: vec![] };
+    further::add(&mut graph, TEE, drawn);
+    graph
 }
 
-fn operator(id: &str, operator: impl Operator + 'static, next: &[usize], state: Option<u64>) -> Node {
-    Node { id: StepId::new(id), work: Work::Operator(Box::new(operator)), next: edges(next), state }
+/// A step; `state` is still to be said.
+pub fn operator(id: &str, operator: Box<dyn Operator>, next: &[usize]) -> Node {
+    Node { id: StepId::new(id), work: Work::Operator(operator), next: edges(next), state: None }
+}
+
+fn stateless(id: &str, step: impl Operator + 'static, next: &[usize]) -> Node {
+    operator(id, Box::new(step), next)
+}
+
+fn stateful(id: &str, step: impl Operator + 'static, next: &[usize], state: u64) -> Node {
+    Node { state: Some(state), ..stateless(id, step, next) }
 }
 
 fn edges(next: &[usize]) -> Vec<Edge> {
@@ -157,7 +175,16 @@ fn outbox(id: &str, present: Present) -> Node {
     Node { id: StepId::new(id), work: Work::Outbox { present, topic }, next: vec![], state: None }
 }
 
+/// A sink that takes these columns of every row.
+pub fn into(id: &str, columns: &[&str]) -> Node {
+    outbox(id, presented(columns, None, Deletes::Absorb))
+}
+
 fn present(sequence: Option<Projection>, deletes: Deletes) -> Present {
-    let columns = ["id", "key", "amount"].map(str::to_owned).to_vec();
+    presented(&["id", "key", "amount"], sequence, deletes)
+}
+
+fn presented(columns: &[&str], sequence: Option<Projection>, deletes: Deletes) -> Present {
+    let columns = columns.iter().map(|column| (*column).to_owned()).collect();
     Present::new(Presentation { columns, open: None, sequence, delete_when: None, deletes, keys: vec![] })
 }

@@ -7,6 +7,7 @@ use syncline_record::keys::content_hash;
 use super::{
     Breakage, Failure, Outcome,
     dice::Dice,
+    further::Drawn,
     lock, oracle,
     pipeline::NAME,
     world::{World, starts_again},
@@ -28,7 +29,7 @@ const TAIL: usize = 40;
 /// Runs one seed.
 pub fn simulate(seed: u64, breakage: Option<Breakage>, echo: bool) -> Result<Outcome, Failure> {
     let dice = Dice::new(seed, "schedule");
-    let world = World::new(seed, 60 + dice.below(120) as usize, breakage);
+    let world = World::new(seed, 60 + dice.below(120) as usize, breakage).with(Drawn::of(seed));
     let mut simulation = Simulation {
         world,
         dice,
@@ -106,6 +107,7 @@ impl Simulation {
         }
         for _ in 0..HEALED_STEPS {
             if self.drained()? {
+                self.world.note_end().map_err(|error| error.to_string())?;
                 return oracle::judge(&self.world, self.first_run, &mut self.outcome);
             }
         }
@@ -187,6 +189,9 @@ impl Simulation {
     }
 
     fn start(&mut self) -> Result<(), String> {
+        if let Err(error) = self.world.note_end() {
+            return self.end("start", &error.to_string(), false);
+        }
         let ground = self.world.ground();
         let options = StartOptions { fresh: self.fresh, ..StartOptions::default() };
         match Job::start(ground.clone(), self.world.spec(), &options) {

@@ -1,6 +1,9 @@
 //! The seeds that every change must pass, and the proof that they would notice.
 
-use super::*;
+use super::{
+    further::{Drawn, Tally},
+    *,
+};
 
 /// Seeds of the unit tests: enough that every window and every part is hit (asserted below).
 const SEEDS: u64 = 300;
@@ -26,6 +29,20 @@ fn nothing_is_lost_or_repeated_whatever_happens() {
     for part in ["delivery: store", "delivery: log", "database apply", "database commit", "plain apply", "plain commit"]
     {
         assert!(sum.places.keys().any(|place| place.ends_with(part)), "no process died in {part}: {:?}", sum.places);
+    }
+}
+
+#[test]
+fn every_kind_of_group_and_join_is_drawn() {
+    let drawn: Vec<Drawn> = (0..SEEDS).map(Drawn::of).collect();
+    for tally in [None, Some(Tally::Tumble), Some(Tally::Hop), Some(Tally::Session), Some(Tally::Whole)] {
+        assert!(drawn.iter().any(|drawn| drawn.tally == tally), "{tally:?}");
+    }
+    for join in [None, Some(false), Some(true)] {
+        assert!(
+            drawn.iter().any(|drawn| drawn.matched == join) && drawn.iter().any(|drawn| drawn.pair == join),
+            "{join:?}"
+        );
     }
 }
 

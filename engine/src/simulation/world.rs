@@ -13,13 +13,15 @@ use super::{
     database::{Connection, Database, Manner},
     dice::Dice,
     disk::Disk,
+    further::{Drawn, KEEPERS},
     input::{Input, MIDNIGHT, Reader, SECOND, records},
     lock,
-    outlet::{Outlet, Pipe},
+    outlet::{Lines, Outlet, Pipe},
     pipeline::{self, NAME, OUTBOXES, WITHIN},
     trap::Strike,
 };
 use crate::{
+    checkpoint::{self, ReadError},
     clock::{SeededRng, VirtualClock},
     fingerprints::Fingerprints,
     graph::Work,
@@ -58,6 +60,12 @@ pub struct World {
     pub orders: Arc<Mutex<Database>>,
     pub groups: Arc<Mutex<Database>>,
     pub people: Arc<Mutex<Outlet>>,
+    /// The sinks of the steps that are drawn.
+    pub outlets: BTreeMap<&'static str, Arc<Mutex<Outlet>>>,
+    /// Steps beside those of every pipeline.
+    pub drawn: Drawn,
+    /// Ends of the input that were committed.
+    ends: Mutex<Vec<End>>,
     /// The window that a process entered last.
     pub window: Arc<Mutex<Option<Window>>>,
     /// Version of the pipeline's file.
@@ -67,6 +75,14 @@ pub struct World {
     dice: Dice,
     rng: Arc<SeededRng>,
     breakage: Option<Breakage>,
+}
+
+struct End {
+    /// Which beginning it belongs to.
+    log_id: String,
+    epoch: u64,
+    /// Records that had been read.
+    read: usize,
 }
 
 impl World {
@@ -83,6 +99,9 @@ impl World {
             orders: Arc::default(),
             groups: Arc::default(),
             people: Arc::default(),
+            outlets: BTreeMap::new(),
+            drawn: Drawn::default(),
+            ends: Mutex::default(),
             window: Arc::default(),
             plan: 1,
             keep_passed: dice.chance(30),
@@ -90,6 +109,36 @@ impl World {
             dice,
             breakage,
         }
+    }
+
+    /// With steps beside those of every pipeline.
+    pub fn with(mut self, drawn: Drawn) -> Self {
+        self.drawn = drawn;
+        self.outlets = drawn.outboxes().map(|step| (step, Arc::default())).collect();
+        self
+    }
+
+    /// The steps that end in a sink behind an outbox.
+    pub fn outboxes(&self) -> Vec<&'static str> {
+        OUTBOXES.into_iter().chain(self.drawn.outboxes()).collect()
+    }
+
+    /// Notes whether the last epoch that is there was an end of the input. Asked before each start, which goes on from it.
+    pub fn note_end(&self) -> Result<(), ReadError> {
+        let checkpoint = checkpoint::read_checkpoint(&*self.store, NAME)?.unwrap_or_default();
+        let mut ends = lock(&self.ends);
+        // An epoch that was not durable yet may be gone again, and all of them when the pipeline was started over.
+        ends.retain(|end| end.log_id == checkpoint.log_id && end.epoch <= checkpoint.epoch);
+        if checkpoint.ended {
+            let read = checkpoint.cursors.values().filter_map(serde_json::Value::as_u64).sum::<u64>();
+            ends.push(End { log_id: checkpoint.log_id, epoch: checkpoint.epoch, read: read as usize });
+        }
+        Ok(())
+    }
+
+    /// Numbers of records that had been read at an end.
+    pub fn ends(&self) -> Vec<usize> {
+        lock(&self.ends).iter().map(|end| end.read).collect()
     }
 
     /// What a process finds when it starts.
@@ -103,11 +152,14 @@ impl World {
 
     pub fn spec(&self) -> JobSpec {
         let source = Box::new(Reader::new(self.input.clone(), Dice::new(self.dice.seed(), "polls")));
-        let mut graph = pipeline::graph(&self.disk, source);
+        let mut graph = pipeline::graph(&self.disk, source, self.drawn);
         for node in &mut graph.nodes {
             node.work = match (std::mem::replace(&mut node.work, Work::Fan), self.breakage) {
                 (Work::Staged { present, sink }, Some(breakage)) => {
                     Work::Staged { present, sink: breakage.staged(sink) }
+                }
+                (Work::Operator(operator), Some(breakage)) if KEEPERS.contains(&node.id.as_str()) => {
+                    Work::Operator(breakage.operator(operator))
                 }
                 (work, _) => work,
             };
@@ -145,8 +197,12 @@ impl World {
         match step {
             "orders" => Box::new(Connection::new(self.orders.clone(), Manner::Upsert)),
             "groups" => Box::new(Connection::new(self.groups.clone(), Manner::Replace)),
+            drawn if self.outlets.contains_key(drawn) => {
+                Box::new(Pipe { outlet: self.outlets[drawn].clone(), lines: Lines::Columns })
+            }
             _ => {
-                let pipe: Box<dyn OutboxSink> = Box::new(Pipe(self.people.clone()));
+                let pipe = Pipe { outlet: self.people.clone(), lines: Lines::Orders };
+                let pipe: Box<dyn OutboxSink> = Box::new(pipe);
                 match self.breakage {
                     Some(breakage) => breakage.plain(pipe),
                     None => pipe,
@@ -254,7 +310,7 @@ impl World {
         let log_id = &job.checkpoint().log_id;
         let held =
             BTreeMap::from([("orders", lock(&self.orders).next(log_id)), ("groups", lock(&self.groups).next(log_id))]);
-        OUTBOXES.iter().find_map(|step| {
+        self.outboxes().iter().find_map(|step| {
             let topic = crate::ledger::outbox_topic(NAME, &StepId::new(step));
             let end = job.checkpoint().ends.get(&topic).map_or(0, |end| end.offset);
             let next = held.get(step).copied().unwrap_or(0);
