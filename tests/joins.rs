@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rusqlite::Connection;
+
 use crate::{
     chance::{Chance, soak},
     desk::Desk,
@@ -184,4 +186,100 @@ FROM file('events.ndjson') FOLLOW
     assert_eq!(names[0], ["old"]);
     assert_eq!(names.len(), id, "no row waited or was lost");
     assert!(desk.books("events").contains(&"join/table: 1 in · 1 dead".to_owned()), "{:?}", desk.books("events"));
+}
+
+#[test]
+fn a_table_of_a_database_is_joined_and_what_does_not_fit_its_schema_is_told() {
+    let desk = Desk::with(
+        "
+SCHEMA customer (id BIGINT NOT NULL, name STRING NOT NULL, discount DECIMAL(5, 2), since TIMESTAMP);
+PIPELINE orders AS
+FROM file('orders.ndjson') AS o
+|> LEFT JOIN sqlite('shop.db', 'customers') SCHEMA customer AS c ON c.id = o.customer
+|> JOIN sqlite('shop.db', 'regions') AS r ON r.code = o.region AND r.open
+|> SELECT o.id, c.name, c.discount, c.since, r.title
+|> INSERT INTO sqlite('shop.db', 'orders');",
+    );
+    let shop = Connection::open(desk.path("shop.db")).expect("a database");
+    shop.execute_batch(
+        "CREATE TABLE customers (Id INTEGER, name TEXT, discount, since TEXT);
+         INSERT INTO customers VALUES (7, 'ada', 9.5, '2026-01-02T03:04:05+01:00'), (8, NULL, 1, NULL), (9, 'bob', 'much', NULL),
+           (10, 'cy', NULL, 'soon'), (11, 'eve', 0.25, NULL), (11, 'eva', 0.5, NULL), (12, CAST(x'ff' AS TEXT), 1, NULL);
+         CREATE TABLE places (code, title, shut); INSERT INTO places VALUES ('eu', 'Europe', NULL), ('us', 'America', '2026');
+         CREATE VIEW regions AS SELECT code, title, CASE WHEN shut IS NULL THEN 'true' ELSE 'false' END AS open FROM places;",
+    )
+    .expect("tables");
+    let orders = [(1, 7, "eu"), (2, 8, "eu"), (3, 9, "eu"), (4, 11, "eu"), (5, 7, "us"), (6, 7, "xx")];
+    let line = |(id, customer, region): &(i32, i32, &str)| {
+        format!(r#"{{"id": {id}, "customer": {customer}, "region": "{region}"}}"#)
+    };
+    desk.append("orders.ndjson", orders.iter().map(line));
+    desk.ok(&["run", "orders.sync"]);
+    let found =
+        look::sqlite(&desk.path("shop.db"), "SELECT id, name, discount, since, title FROM orders ORDER BY id, name");
+    let found: Vec<String> = found.iter().map(|row| row.join("|")).collect();
+    assert_eq!(
+        found,
+        [
+            "1|ada|9.5|2026-01-02T02:04:05Z|Europe",
+            "2|NULL|NULL|NULL|Europe",
+            "3|NULL|NULL|NULL|Europe",
+            "4|eva|0.5|NULL|Europe",
+            "4|eve|0.25|NULL|Europe",
+        ]
+    );
+    let dead = desk.query("SELECT step, reason, record_offset FROM dead_letters ORDER BY record_offset");
+    let dead: Vec<String> =
+        dead.iter().map(|row| format!("{} {} {}", row["step"], row["record_offset"], row["reason"])).collect();
+    assert_eq!(
+        dead,
+        [
+            r#""join/table" 2 "missing""#,
+            r#""join/table" 3 "type""#,
+            r#""join/table" 4 "type""#,
+            r#""join/table" 7 "not-utf8""#,
+        ]
+    );
+    let books = desk.books("orders");
+    assert!(books.contains(&"join/table: 4 in · 4 dead".to_owned()), "{books:?}");
+    shop.execute_batch("ALTER TABLE customers RENAME COLUMN discount TO rebate").expect("a new name");
+    let said = desk.say(&["run", "orders.sync"]).expect(3);
+    assert!(said.err.contains("it has no column discount; its columns are Id, name, rebate, since"), "{}", said.err);
+}
+
+#[test]
+fn a_table_of_a_database_is_read_again_while_others_write_it() {
+    let desk = Desk::with(
+        "
+PIPELINE events WITH (checkpoint_every = '20 milliseconds') AS
+FROM file('events.ndjson') FOLLOW
+|> JOIN sqlite('shop.db', 'names') REFRESH EVERY '50 milliseconds' AS n ON n.id = who
+|> SELECT id, n.name
+|> INSERT INTO sqlite('out.db', 'events');
+TEST the_table_is_given FOR events
+  GIVEN INPUT ROWS '{\"id\": 1, \"who\": 7}', '{\"id\": 2, \"who\": 9}'
+  INPUT sqlite('shop.db', 'names') ROWS '{\"id\": 7, \"name\": \"a\"}'
+  EXPECT OUTPUT ROWS (1, 'a')
+  EXPECT DROPPED 1 BECAUSE 'unmatched';",
+    );
+    desk.ok(&["test", "orders.sync"]);
+    let shop = Connection::open(desk.path("shop.db")).expect("a database");
+    shop.execute_batch("CREATE TABLE names (id INTEGER PRIMARY KEY, name); INSERT INTO names VALUES (7, 'old')")
+        .expect("a table");
+    desk.append("events.ndjson", &[r#"{"id": 0, "who": 7}"#]);
+    let mut running = desk.start(&["run", "orders.sync", "--listen", "127.0.0.1:0"]);
+    let names = || look::sqlite(&desk.path("out.db"), "SELECT name FROM events ORDER BY id");
+    running.until("the first row is there", |_| is_table(&desk.path("out.db"), "events") && !names().is_empty());
+    shop.execute_batch("UPDATE names SET name = 'new'").expect("an update");
+    let mut id = 1;
+    running.until("a row meets the new table", |_| {
+        desk.append("events.ndjson", &[format!("{{\"id\": {id}, \"who\": 7}}")]);
+        id += 1;
+        names().last().is_some_and(|name| name[0] == "new")
+    });
+    shop.execute_batch("ALTER TABLE names RENAME TO gone").expect("a table that goes");
+    running.until("a reading that fails is told", |running| running.err().contains("no such table: names"));
+    running.until("every row is there", |_| names().len() == id);
+    running.stop().expect(0);
+    assert_eq!(names()[0], ["old"]);
 }

@@ -29,7 +29,7 @@ pub struct Connector {
     pub help: &'static str,
     pub source: Option<SourceAbility>,
     pub sink: Option<SinkAbility>,
-    /// Can be asked for the rows of a key (`open_lookup`).
+    /// Has tables that are asked for the rows of a key (`open_lookup`), or read whole for a join (`open_source`).
     pub keyed: bool,
     pub arguments: &'static [Argument],
     pub example: &'static str,
@@ -200,6 +200,8 @@ pub struct SourceRequest<'a> {
     pub format: &'a TextFormat,
     /// Of a source that has columns: those that are read; else all.
     pub columns: Option<&'a [String]>,
+    /// Of a table, whatever else is read: it has to have these columns.
+    pub asked: Asked<'a>,
     /// And what need not be read.
     pub pruning: Option<&'a Arc<Pruning>>,
 }
@@ -223,6 +225,10 @@ pub fn open_source(name: &str, request: SourceRequest) -> Result<Box<dyn Source>
             let reading = file::Reading { format: request.format.clone(), packing: None, follow };
             Ok(Box::new(pull::PullSource::new(&arguments, around, reading)?))
         }
+        "sqlite" => {
+            let SourceRequest { asked, columns, .. } = request;
+            Ok(Box::new(sqlite::SqliteTable::new(&arguments, around, asked, columns.is_none())))
+        }
         _ if kind_of(name).is_some() => Ok(Box::new(typed_source(name, &arguments, request)?)),
         _ if connector.source.is_some() => Err(ConnectorError::FedByTheServer { name: name.to_owned() }),
         _ => Err(ConnectorError::NotASource { name: name.to_owned() }),
@@ -230,9 +236,9 @@ pub fn open_source(name: &str, request: SourceRequest) -> Result<Box<dyn Source>
 }
 
 /// What a table is asked for.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Asked<'a> {
-    /// Columns of the table, in the order of a key's parts.
+    /// Columns of the table: those of a key, in the order of its parts, or those that are read.
     pub columns: &'a [String],
     /// Columns that the `SCHEMA` declares BOOLEAN, and as lists: a place that has no such type keeps them as something else.
     pub booleans: &'a [String],
@@ -272,8 +278,15 @@ fn typed_source(name: &str, arguments: &Arguments, request: SourceRequest) -> Re
 /// The columns of a source that says them itself, as [`TypedSource::shape`] gives them. This looks at its first file.
 pub fn shape(name: &str, args: &Args, around: &Surroundings) -> Result<Vec<Column>, ShapeError> {
     let arguments = Arguments::checked(connector(name)?, args)?;
-    let request =
-        SourceRequest { args, around, follow: false, format: &TextFormat::Json, columns: None, pruning: None };
+    let request = SourceRequest {
+        args,
+        around,
+        follow: false,
+        format: &TextFormat::Json,
+        columns: None,
+        asked: Asked::default(),
+        pruning: None,
+    };
     Ok(typed_source(name, &arguments, request)?.shape()?)
 }
 

@@ -337,7 +337,7 @@ mod tests {
     use super::*;
     use crate::{
         records::TextFormat,
-        registry::{SourceRequest, connector, open_source},
+        registry::{Asked, SourceRequest, connector, open_source},
     };
 
     fn wrong(positional: &[Value], named: &[(&str, Value)]) -> String {
@@ -368,6 +368,7 @@ mod tests {
                 follow: false,
                 format: &format,
                 columns: None,
+                asked: Asked::default(),
                 pruning: None,
             };
             open_source(name, request).err().map(|error| error.to_string())

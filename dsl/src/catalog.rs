@@ -14,7 +14,7 @@ pub struct ConnectorFacts {
     pub example: String,
     pub source: Option<SourceFacts>,
     pub sink: Option<SinkFacts>,
-    /// Can be asked for the rows of a key (`LOOKUP`).
+    /// Has tables that are asked for the rows of a key (`LOOKUP`), or read whole (`JOIN`).
     pub keyed: bool,
     pub arguments: Vec<ArgumentFacts>,
 }

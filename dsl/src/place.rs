@@ -17,6 +17,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
     Source,
+    /// The right side of a join: one more source, or a table that is read whole.
+    Joined,
     /// Asked for rows by their key, or read whole and kept by it.
     Lookup,
     Sink,
@@ -27,6 +29,7 @@ impl Use {
     pub fn is_of(self, connector: &ConnectorFacts) -> bool {
         match self {
             Use::Source => connector.source.is_some(),
+            Use::Joined => connector.keyed || connector.source.is_some(),
             Use::Lookup => connector.keyed || connector.source.as_ref().is_some_and(|source| !source.endless),
             Use::Sink => connector.sink.is_some(),
         }

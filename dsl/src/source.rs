@@ -50,10 +50,12 @@ impl<'a> Walk<'a> {
 
     /// One way into the pipeline, and the columns that are there.
     pub fn intake(&mut self, written: &ast::Source) -> (Source, Scope) {
-        if let Some(cache) = &written.cache {
-            self.say(say::cache(cache.span));
-        }
         self.intake_as(written, Use::Source)
+    }
+
+    /// The right side of a JOIN.
+    pub fn intake_joined(&mut self, written: &ast::Source) -> (Source, Scope) {
+        self.intake_as(written, Use::Joined)
     }
 
     /// What is asked for rows by their key.
@@ -65,6 +67,9 @@ impl<'a> Walk<'a> {
     }
 
     fn intake_as(&mut self, written: &ast::Source, uses: Use) -> (Source, Scope) {
+        if let (Some(cache), true) = (&written.cache, uses != Use::Lookup) {
+            self.say(say::cache(cache.span));
+        }
         if let ast::SourceKind::Stream(name) = &written.kind {
             return self.intake_of_stream(written, name, uses);
         }

@@ -157,13 +157,15 @@ impl Edges for RealEdges<'_> {
         }
         let follow = plan.follow && !self.once;
         let format = formats::text(plan);
-        let columns = columns_of(plan);
+        let fields = Fields::of(plan);
+        let columns = (!sees_all(plan)).then_some(&fields.named[..]);
         let request = SourceRequest {
             args: &args,
             around: &self.around,
             follow,
             format: &format,
-            columns: columns.as_deref(),
+            columns,
+            asked: fields.asked(&fields.named),
             pruning: pruning.as_ref(),
         };
         open_source(&place.connector, request)
@@ -172,12 +174,8 @@ impl Edges for RealEdges<'_> {
 
     fn lookup(&self, plan: &SourcePlan, columns: &[String]) -> Result<Option<Box<dyn KeyedReader>>, BindError> {
         let place = &plan.place;
-        let fields_of = |is: fn(&str) -> bool| -> Vec<String> {
-            plan.fields.iter().filter(|field| is(&field.kind.0)).map(|field| field.name.clone()).collect()
-        };
-        let (booleans, lists) = (fields_of(|kind| kind == "BOOLEAN"), fields_of(|kind| kind.ends_with("[]")));
-        let asked = Asked { columns, booleans: &booleans, lists: &lists };
-        open_lookup(&place.connector, &arguments(place, self.secrets)?, &self.around, asked)
+        let fields = Fields::of(plan);
+        open_lookup(&place.connector, &arguments(place, self.secrets)?, &self.around, fields.asked(columns))
             .map_err(|error| BindError::Connector { place: place.text.clone(), error })
     }
 
@@ -206,10 +204,33 @@ impl RealEdges<'_> {
     }
 }
 
-/// What is read of a source that has columns. A contract that allows no others has to see all of them.
-fn columns_of(source: &SourcePlan) -> Option<Vec<String>> {
-    let all = source.reject_unknown || source.evolves || source.whole_record;
-    (!all).then(|| source.fields.iter().map(|field| field.name.clone()).collect())
+/// The fields of a source by name; those of types that a table may not have apart.
+struct Fields {
+    named: Vec<String>,
+    booleans: Vec<String>,
+    lists: Vec<String>,
+}
+
+impl Fields {
+    fn of(plan: &SourcePlan) -> Self {
+        let of_kind = |is: fn(&str) -> bool| -> Vec<String> {
+            plan.fields.iter().filter(|field| is(&field.kind.0)).map(|field| field.name.clone()).collect()
+        };
+        Self {
+            named: of_kind(|_| true),
+            booleans: of_kind(|kind| kind == "BOOLEAN"),
+            lists: of_kind(|kind| kind.ends_with("[]")),
+        }
+    }
+
+    fn asked<'a>(&'a self, columns: &'a [String]) -> Asked<'a> {
+        Asked { columns, booleans: &self.booleans, lists: &self.lists }
+    }
+}
+
+/// Whether all columns are read of a source that has such: a contract that allows no others has to see them.
+fn sees_all(source: &SourcePlan) -> bool {
+    source.reject_unknown || source.evolves || source.whole_record
 }
 
 /// Makes the graph of a plan, with its source and sinks.

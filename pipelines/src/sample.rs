@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use syncline_connectors::{
-    Args, ConnectorError, SourceRequest, Surroundings,
+    Args, Asked, ConnectorError, SourceRequest, Surroundings,
     objects::is_address,
     open_source,
     records::{Columns, TextFormat, packing::plain_name},
@@ -40,7 +40,15 @@ pub fn read(args: &Args, folder: &Path, format: &TextFormat, most: usize) -> Res
     let around = Surroundings::folder(folder);
     let mut source = open_source(
         "file",
-        SourceRequest { args, around: &around, follow: false, format, columns: None, pruning: None },
+        SourceRequest {
+            args,
+            around: &around,
+            follow: false,
+            format,
+            columns: None,
+            asked: Asked::default(),
+            pruning: None,
+        },
     )?;
     source.open(&Cursors::new(), NO_TIME)?;
     let mut records = Records::default();

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     LogSource, ingest,
     records::TextFormat,
-    registry::{SinkRequest, SourceRequest, open_sink, open_source, registry},
+    registry::{Asked, SinkRequest, SourceRequest, open_sink, open_source, registry},
     spec::{Args, Surroundings},
     stdout::StdoutSink,
 };
@@ -164,7 +164,15 @@ fn files_that_end_and_files_that_are_followed() {
             let (args, format) = (Args::texts(&["*.ndjson"]), TextFormat::Json);
             open_source(
                 "file",
-                SourceRequest { args: &args, around: &around, follow, format: &format, columns: None, pruning: None },
+                SourceRequest {
+                    args: &args,
+                    around: &around,
+                    follow,
+                    format: &format,
+                    columns: None,
+                    asked: Asked::default(),
+                    pruning: None,
+                },
             )
             .unwrap()
         });

@@ -9,6 +9,7 @@
 
 mod affinity;
 mod look;
+mod place;
 mod progress;
 mod reader;
 #[cfg(test)]
@@ -17,13 +18,18 @@ mod sink;
 #[cfg(test)]
 mod sink_tests;
 mod table;
+mod token;
 mod trouble;
 mod value;
 mod version;
+mod whole;
+#[cfg(test)]
+mod whole_tests;
 
 pub use look::columns;
 pub(crate) use reader::SqliteReader;
 pub use sink::SqliteSink;
+pub(crate) use whole::SqliteTable;
 
 use crate::spec::{Argument, ArgumentKind};
 

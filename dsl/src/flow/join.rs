@@ -68,7 +68,7 @@ impl Walk<'_> {
         };
         let lookup = join.kind == ast::JoinKind::Lookup;
         let id = self.id(&branch.prefix, if lookup { "lookup" } else { "join" });
-        let (source, table) = if lookup { self.intake_by_key(&join.source) } else { self.intake(&join.source) };
+        let (source, table) = if lookup { self.intake_by_key(&join.source) } else { self.intake_joined(&join.source) };
         let Some(alias) = &join.source.alias else {
             self.say(say::join_alias(kind_span(&join.source)));
             return Made::Lost;

@@ -17,7 +17,7 @@ fn examples(uses: Use, catalog: &Catalog) -> String {
 
 fn role(uses: Use) -> &'static str {
     match uses {
-        Use::Source => "source",
+        Use::Source | Use::Joined => "source",
         Use::Lookup => "table",
         Use::Sink => "sink",
     }
@@ -36,17 +36,23 @@ pub(crate) fn no_such_place(name: &Ident, uses: Use, catalog: &Catalog) -> Diagn
 pub(crate) fn cannot_be_used(span: Span, connector: &ConnectorFacts, uses: Use, catalog: &Catalog) -> Diagnostic {
     let title = match uses {
         Use::Source if connector.keyed => {
-            format!("{} can be asked by key, and not read from end to end", connector.name)
+            format!("{} can be joined and asked by key, and is no source of its own", connector.name)
         }
-        Use::Source => format!("{} can only be written to", connector.name),
+        Use::Source | Use::Joined => format!("{} can only be written to", connector.name),
         Use::Lookup => format!("{} has no rows that could be asked for", connector.name),
         Use::Sink => format!("{} can only be read from", connector.name),
     };
-    Diagnostic::error(slug::SINK_CANNOT, title).at(span, format!("used as a {}", role(uses))).help(format!(
-        "{}s: {}",
-        role(uses),
-        examples(uses, catalog)
-    ))
+    let said = Diagnostic::error(slug::SINK_CANNOT, title).at(span, format!("used as a {}", role(uses)));
+    let said = match (uses, connector.keyed) {
+        (Use::Source, true) => {
+            let name = &connector.name;
+            said.help(format!(
+                "|> JOIN {name}(…) AS t ON t.id = id reads it whole, |> LOOKUP {name}(…) the rows of a key"
+            ))
+        }
+        _ => said,
+    };
+    said.help(format!("{}s: {}", role(uses), examples(uses, catalog)))
 }
 
 pub(crate) fn no_such_connection(name: &Ident, alone: bool, names: &Names, uses: Use, catalog: &Catalog) -> Diagnostic {

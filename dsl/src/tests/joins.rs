@@ -279,6 +279,40 @@ fn mistakes(flow: &str) -> Vec<(String, String)> {
 }
 
 #[test]
+fn a_table_of_a_database_is_joined_with_the_types_of_its_schema() {
+    let source = "
+SCHEMA customer DISCARD (id BIGINT NOT NULL, name STRING NOT NULL, discount DECIMAL(5, 2));
+CONNECTION shop TO sqlite WITH (path = 'shop.db');
+PIPELINE orders AS
+FROM http('/orders') AS o
+LEFT JOIN sqlite('shop.db', 'customers') SCHEMA customer REFRESH EVERY '5 minutes' AS c ON c.id = o.customer
+|> JOIN shop.regions AS r ON r.code = o.region
+|> SELECT o.id, c.name, c.discount, r.title
+|> INSERT INTO stdout();";
+    let checked = checked(source);
+    assert_eq!(said(&checked, source), "");
+    let flow = &checked.plan.pipelines[0].flow;
+    let columns: Vec<String> =
+        flow.last().unwrap().columns.iter().map(|column| format!("{} {}", column.name, column.kind.0)).collect();
+    assert_eq!(columns, ["id JSON", "name STRING", "discount DECIMAL(5, 2)", "title JSON"]);
+    let crate::plan::StepKind::Join(join) = &flow[0].kind else { panic!("no join: {:?}", flow[0]) };
+    assert_eq!((join.refresh, join.table.endless, &join.lookup), (Some(300_000_000), false, &None));
+    let refused = "PIPELINE p AS FROM sqlite('shop.db', 'customers') |> SELECT id |> INSERT INTO stdout();";
+    assert_eq!(
+        plan_of(refused),
+        "error: sqlite can be joined and asked by key, and is no source of its own
+  ╭▸ orders.sync:1:20
+  │
+1 │ PIPELINE p AS FROM sqlite('shop.db', 'customers') |> SELECT id |> INSERT INTO stdout();
+  │                    ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━ used as a source
+  ╰╴
+help: |> JOIN sqlite(…) AS t ON t.id = id reads it whole, |> LOOKUP sqlite(…) the rows of a key
+help: sources: file, http, parquet
+"
+    );
+}
+
+#[test]
 fn what_cannot_be_joined_or_united_is_said_at_its_place() {
     let end = "|> SELECT id |> INSERT INTO stdout()";
     for (flow, slug, place) in [
@@ -297,6 +331,9 @@ fn what_cannot_be_joined_or_united_is_said_at_its_place() {
         ("file('a') |> LOOKUP file('b') FOLLOW AS r USING (id)", "no-such-option", "file('b') FOLLOW"),
         ("file('a') |> LOOKUP http('/b') AS r USING (id)", "sink-cannot", "http('/b')"),
         ("file('a') |> LOOKUP sqlite('a.db', 't') AS r", "join", "LOOKUP"),
+        ("file('a') |> JOIN sqlite('a.db', 't') FOLLOW AS r USING (id)", "no-such-option", "FOLLOW"),
+        ("file('a') |> JOIN sqlite('a.db', 't') FORMAT csv AS r USING (id)", "no-such-option", "csv"),
+        ("file('a') |> JOIN stdout() AS r USING (id)", "sink-cannot", "stdout()"),
         ("file('a') CACHE '1 hour'", "no-such-option", "'1 hour'"),
         ("sqlite('a.db', 't')", "sink-cannot", "sqlite('a.db', 't')"),
         ("file('a') |> JOIN file('b') FOLLOW AS r ON r.id = id", "needs-time-bound", "file('b') FOLLOW"),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use syncline_connectors::{SourceRequest, Surroundings, open_source, records::TextFormat};
+use syncline_connectors::{Asked, SourceRequest, Surroundings, open_source, records::TextFormat};
 use syncline_dsl::plan::SourcePlan;
 use syncline_engine::source::{Cursors, Polled, Rows};
 use syncline_functions::{
@@ -108,8 +108,15 @@ fn look(source: &SourcePlan, most: u64, common: &Common) -> Result<Found, Failur
         .map_err(|error| Failure::of_line(Exit::Usage, "cannot-bind", &error.to_string()))?;
     let format = formats::text(source);
     let around = Surroundings::default();
-    let request =
-        SourceRequest { args: &args, around: &around, follow: false, format: &format, columns: None, pruning: None };
+    let request = SourceRequest {
+        args: &args,
+        around: &around,
+        follow: false,
+        format: &format,
+        columns: None,
+        asked: Asked::default(),
+        pruning: None,
+    };
     let unreadable = |error: &dyn std::fmt::Display| Failure::environment("source-unreadable", error.to_string());
     let mut input = open_source(&source.place.connector, request).map_err(|error| {
         Failure::usage("cannot-look", error.to_string()).help("files, addresses and object stores can be looked at")
