@@ -1,6 +1,9 @@
 //! A pipeline file that is edited between two runs: state, waiting rows and positions stay with what they were made for.
 
-use std::fs;
+use std::{fs, sync::Arc};
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use parquet::arrow::ArrowWriter;
 
 use crate::{
     desk::Desk,
@@ -164,4 +167,78 @@ fn positions_stay_with_the_place_that_was_read() {
     found.sort();
     all.sort();
     assert_eq!(found, all);
+}
+
+/// A file of numbers that takes a while to be read.
+fn many_numbers(path: &std::path::Path, count: i64) {
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..count));
+    let rows = RecordBatch::try_from_iter([("i", numbers)]).expect("a column");
+    let file = fs::File::create(path).expect("a file");
+    let mut writer = ArrowWriter::try_new(file, rows.schema(), None).expect("a Parquet file");
+    writer.write(&rows).expect("rows");
+    writer.close().expect("an end");
+}
+
+#[test]
+fn a_file_that_is_not_meant_any_more_waits_until_it_is_again() {
+    const COUNT: i64 = 400_000;
+    let from = |place: &str| {
+        format!(
+            "PIPELINE p WITH (checkpoint_every = '10 milliseconds') AS FROM parquet('{place}') |> INSERT INTO file('out/');"
+        )
+    };
+    let desk = Desk::with(&from("in/a*"));
+    fs::create_dir(desk.path("in")).expect("a folder");
+    many_numbers(&desk.path("in/a.parquet"), COUNT);
+    many_numbers(&desk.path("in/b.parquet"), 1);
+    let mut running = desk.start(&["run", "orders.sync", "--listen", "127.0.0.1:0"]);
+    running.address();
+    let taken = || desk.value("SELECT sum(rows_in) AS n FROM steps WHERE step = 'source'").as_i64().unwrap_or_default();
+    running.until("some of the file is read", |_| taken() > 0);
+    assert!(running.kill(), "it was read before it could be killed");
+    let before = taken();
+    assert!(0 < before && before < COUNT, "{before} of {COUNT} rows were committed");
+    fs::rename(desk.path("in/a.parquet"), desk.path("aside")).expect("a file");
+    edited(&desk, &from("in/b*"));
+    desk.ok(&["run", "orders.sync"]);
+    edited(&desk, &from("in/*"));
+    let said = desk.say(&["run", "orders.sync"]).expect(3);
+    assert!(said.err.contains("in/a.parquet: was removed before it was read to its end"), "{}", said.err);
+    fs::rename(desk.path("aside"), desk.path("in/a.parquet")).expect("a file");
+    desk.ok(&["run", "orders.sync"]);
+    let mut found: Vec<i64> = look::lines(&desk.path("out"))
+        .iter()
+        .map(|line| line.trim_matches(|letter: char| !letter.is_ascii_digit()).parse().expect("a number"))
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, [vec![0], (0..COUNT).collect()].concat());
+}
+
+#[test]
+fn what_one_connector_has_read_waits_while_another_is_meant() {
+    let from = |place: &str| {
+        format!("PIPELINE p AS FROM {place} |> SELECT CAST(i AS BIGINT) AS i |> INSERT INTO sqlite('out.db', 't');")
+    };
+    let desk = Desk::with("");
+    many_numbers(&desk.path("few.parquet"), 2);
+    let mut expected = vec![];
+    for (round, (place, new)) in [
+        ("file('a.ndjson')", vec!["10"]),
+        ("parquet('few.parquet')", vec!["0", "1"]),
+        ("file('a.ndjson')", vec!["12"]),
+        ("parquet('few.parquet')", vec![]),
+        ("file('./a.ndjson')", vec!["13", "14"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        edited(&desk, &from(place));
+        // While another is meant, what is added waits too.
+        if round != 1 {
+            desk.append("a.ndjson", [format!("{{\"i\":{}}}", 10 + round)]);
+        }
+        desk.ok(&["run", "orders.sync"]);
+        expected.extend(new);
+        assert_eq!(ids(&desk, "out.db"), expected, "round {round}: {place}");
+    }
 }

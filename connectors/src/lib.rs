@@ -23,6 +23,7 @@ pub mod webhook;
 pub mod records;
 mod rowtext;
 mod staged;
+mod written_once;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;

@@ -65,7 +65,12 @@ pub fn resume(
     let there: Vec<(Found, Seen)> = there.collect::<Result<_, _>>()?;
     let identities: BTreeSet<Identity> = there.iter().map(|(_, seen)| seen.identity).collect();
     for (partition, value) in cursors {
-        let cursor: Cursor = cursor_of(partition, value)?;
+        let cursor: Cursor = match cursor_of(partition, value) {
+            Ok(cursor) => cursor,
+            // What another connector has read, before an edit, waits until that is meant again.
+            Err(_) if !wanted.means(first_of_its_name(partition)) => continue,
+            Err(error) => return Err(error),
+        };
         let next = resumed.generations.entry(cursor.path.clone()).or_default();
         *next = (*next).max(cursor.generation + 1);
         // After an edit other files are meant: the cursor waits until this one is again. Its name may only be written otherwise.
@@ -94,6 +99,14 @@ pub fn resume(
     }
     resumed.sort();
     Ok(resumed)
+}
+
+/// The name of a partition without its generation.
+fn first_of_its_name(partition: &str) -> &str {
+    match partition.rsplit_once('#') {
+        Some((name, generation)) if generation.bytes().all(|digit| digit.is_ascii_digit()) => name,
+        _ => partition,
+    }
 }
 
 struct Search<'a> {

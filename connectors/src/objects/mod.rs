@@ -15,7 +15,7 @@ pub(crate) use bucket::io_error;
 pub use bucket::{Bucket, Kind};
 pub use shelf::BucketShelf;
 pub use source::ObjectSource;
-pub(crate) use source::{found, tag};
+pub(crate) use source::{found, means, tag};
 
 use crate::spec::{Argument, ArgumentKind, Callable};
 

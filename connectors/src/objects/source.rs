@@ -21,6 +21,7 @@ use crate::{
     file::{Reading, pattern},
     records::{Input, Packing, Reader, Unpacked, rows},
     spec::{Arguments, ConnectorError},
+    written_once::{Known, Version},
 };
 
 /// How often a followed pattern is looked at for new objects: a listing costs money and a round trip.
@@ -82,13 +83,15 @@ impl ObjectSource {
         found(&self.bucket, &self.wanted)
     }
 
-    /// Adds the objects that are new, and sees that those which were begun are still what they were.
+    /// Adds the objects that are new, and sees that those which were begun are what they were.
     fn look(&mut self, now: Micros) -> Result<(), SourceError> {
         self.looked = now;
         let found = self.found()?;
         for tail in &self.objects {
             let there = found.iter().find(|object| object.location.as_ref() == tail.cursor.key);
-            tail.cursor.still(there, &self.bucket)?;
+            let there = there.map(|object| (tag(object), object.size));
+            let there = there.as_ref().map(|(tag, size)| Version { tag: tag.as_deref(), size: *size });
+            tail.cursor.known(&self.bucket).still(there)?;
         }
         for object in found {
             let key = object.location.to_string();
@@ -110,6 +113,13 @@ impl ObjectSource {
         self.objects.sort_by(|one, other| one.cursor.key.cmp(&other.cursor.key));
         Ok(())
     }
+}
+
+/// Whether the object at this address is one of those that are read now.
+pub(crate) fn means(bucket: &Bucket, wanted: &str, place: &str) -> bool {
+    let pattern = Pattern::new(wanted);
+    let key = place.strip_prefix(&bucket.address);
+    key.is_some_and(|key| key == wanted || pattern.is_ok_and(|pattern| pattern.matches_with(key, crate::file::OPTIONS)))
 }
 
 /// The objects that are meant, by key.
@@ -153,17 +163,9 @@ pub(crate) fn tag(object: &ObjectMeta) -> Option<String> {
 }
 
 impl Cursor {
-    fn still(&self, there: Option<&ObjectMeta>, bucket: &Bucket) -> Result<(), SourceError> {
-        let detail = match there {
-            Some(object) if tag(object) == self.tag && object.size == self.size => return Ok(()),
-            Some(_) => {
-                "is not the object that was read before; run with --fresh to read everything again, \
-                        or give the new object a name of its own"
-            }
-            None if self.ended => return Ok(()),
-            None => "was removed before it was read to its end; bring it back, or run with --fresh",
-        };
-        Err(SourceError::Changed { what: bucket.place(&self.key), detail: detail.to_owned() })
+    fn known(&self, bucket: &Bucket) -> Known<'_> {
+        let version = Version { tag: self.tag.as_deref(), size: self.size };
+        Known { place: bucket.place(&self.key), noun: "object", version, ended: self.ended }
     }
 }
 
@@ -171,8 +173,10 @@ impl Source for ObjectSource {
     fn open(&mut self, cursors: &Cursors, now: Micros) -> Result<(), SourceError> {
         (self.objects, self.turn) = (Vec::new(), 0);
         for (partition, value) in cursors {
-            let cursor: Cursor = cursor_of(partition, value)?;
-            self.objects.push(Tail { cursor, reader: None, taken: 0 });
+            if means(&self.bucket, &self.wanted, partition) {
+                let cursor: Cursor = cursor_of(partition, value)?;
+                self.objects.push(Tail { cursor, reader: None, taken: 0 });
+            }
         }
         self.look(now)?;
         if self.objects.is_empty() && !self.reading.follow {

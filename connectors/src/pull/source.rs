@@ -65,17 +65,23 @@ impl PullSource {
         let name = syncline_record::keys::hex128(syncline_record::keys::content_hash(url.as_str().as_bytes()));
         let file = staging.join(format!("got-{}", &name[..16]));
         let most = arguments.size("max_size").unwrap_or(MOST);
-        let wanted = Wanted { url, token: arguments.secret("token").map(str::to_owned), most, file };
+        let token = arguments.secret("token").map(str::to_owned);
+        let trusted = Some(arguments.text("ca")).filter(|ca| !ca.is_empty()).map(|ca| around.path(ca));
+        let wanted = Wanted { url, token, trusted, most, file };
         Ok(Self { wanted, reading, packing, content: None, skipped: 0 })
     }
 
     /// The last content that was taken.
     fn last(&self, cursors: &Cursors) -> Result<Option<Cursor>, SourceError> {
-        let mut last: Option<Cursor> = None;
+        let (place, mut last) = (self.wanted.place(), None::<Cursor>);
         for (partition, value) in cursors {
+            // What another address gave waits until that one is asked again.
+            let Some(behind) = partition.strip_prefix(&place) else { continue };
+            if !behind.is_empty() && !behind.starts_with('#') {
+                continue;
+            }
             let cursor: Cursor = cursor_of(partition, value)?;
-            let newer = last.as_ref().is_none_or(|last| cursor.generation > last.generation);
-            if cursor.place == self.wanted.place() && newer {
+            if last.as_ref().is_none_or(|last| cursor.generation > last.generation) {
                 last = Some(cursor);
             }
         }

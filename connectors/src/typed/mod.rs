@@ -11,7 +11,11 @@ pub mod ranges;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{
+    cell::LazyCell,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use arrow::{
     array::{RecordBatch, RecordBatchOptions},
@@ -27,6 +31,7 @@ use syncline_record::{Headers, Micros, Origin, Partition, batch::RowTexts};
 use crate::{
     cursor_of,
     spec::{Arguments, ConnectorError, Surroundings},
+    written_once::{Known, Version},
 };
 use places::{Entry, Places};
 pub use pruning::Pruning;
@@ -172,8 +177,35 @@ impl TypedSource {
         Ok(schema.fields().iter().map(|field| columns::ours(field)).collect())
     }
 
+    /// The files of an earlier run that are meant now, and the names of those that are there.
+    fn begun<'e>(
+        &self,
+        entries: &'e [Entry],
+        cursors: &Cursors,
+    ) -> Result<(Vec<Reading>, BTreeSet<&'e String>), SourceError> {
+        let by_name: BTreeMap<&str, &Entry> = entries.iter().map(|entry| (entry.name.as_str(), entry)).collect();
+        let real = |entry: &'e Entry| Some((self.places.real(&entry.name)?, entry));
+        let by_path = LazyCell::new(|| entries.iter().filter_map(real).collect::<BTreeMap<_, _>>());
+        let (mut files, mut names) = (vec![], BTreeSet::new());
+        for (partition, value) in cursors {
+            let means = self.places.means(partition);
+            let there = match by_name.get(partition.as_str()) {
+                None if !means => self.places.real(partition).and_then(|path| by_path.get(&path)),
+                there => there,
+            };
+            if there.is_none() && !means {
+                continue;
+            }
+            let cursor: Cursor = cursor_of(partition, value)?;
+            cursor.known(self.places.noun()).still(there.map(|entry| entry.version()))?;
+            names.extend(there.map(|entry| &entry.name));
+            files.push(Reading::at(cursor));
+        }
+        Ok((files, names))
+    }
+
     fn no_match(&self) -> SourceError {
-        SourceError::Unreadable { what: self.places.written(), detail: self.places.nothing().to_owned() }
+        SourceError::Unreadable { what: self.places.written(), detail: format!("no {} matches", self.places.noun()) }
     }
 }
 
@@ -190,41 +222,27 @@ impl Cursor {
         Self { name: entry.name.clone(), tag: entry.tag.clone(), size: entry.size, time, row: 0, ended: false }
     }
 
-    fn still(&self, there: Option<&Entry>) -> Result<(), SourceError> {
-        let detail = match there {
-            Some(entry) if entry.tag == self.tag && entry.size == self.size => return Ok(()),
-            None if self.ended => return Ok(()),
-            Some(_) => {
-                "is not the file that was read before; run with --fresh to read everything again, or give the new file a name of \
-                 its own"
-            }
-            None => "was removed before it was read to its end; bring it back, or run with --fresh",
-        };
-        Err(SourceError::Changed { what: self.name.clone(), detail: detail.to_owned() })
+    fn known(&self, noun: &'static str) -> Known<'_> {
+        let version = Version { tag: Some(&self.tag), size: self.size };
+        Known { place: self.name.clone(), noun, version, ended: self.ended }
     }
 }
 
 impl Source for TypedSource {
     fn open(&mut self, cursors: &Cursors, now: Micros) -> Result<(), SourceError> {
         (self.files, self.turn) = (Vec::new(), 0);
-        let entries = match self.places.entries() {
+        let (entries, missing) = match self.places.entries() {
             // A file that was read and taken away is no trouble.
-            Err(SourceError::Unreadable { .. }) if !cursors.is_empty() => Vec::new(),
-            entries => entries?,
+            Err(error) if self.places.is_missing(&error) => (Vec::new(), Some(error)),
+            entries => (entries?, None),
         };
-        if entries.is_empty() && cursors.is_empty() {
-            return Err(self.no_match());
+        let (mut files, begun) = self.begun(&entries, cursors)?;
+        if entries.is_empty() && files.is_empty() {
+            return Err(missing.unwrap_or_else(|| self.no_match()));
         }
-        for (partition, value) in cursors {
-            let cursor: Cursor = cursor_of(partition, value)?;
-            cursor.still(entries.iter().find(|entry| entry.name == cursor.name))?;
-            self.files.push(Reading::at(cursor));
-        }
-        for entry in entries {
-            if !self.files.iter().any(|file| file.cursor.name == entry.name) {
-                self.files.push(Reading::at(Cursor::of(&entry, now)));
-            }
-        }
+        let others = entries.iter().filter(|entry| !begun.contains(&entry.name));
+        files.extend(others.map(|entry| Reading::at(Cursor::of(entry, now))));
+        self.files = files;
         self.files.sort_by(|one, other| one.cursor.name.cmp(&other.cursor.name));
         self.skipped = self.files.iter().map(|file| file.done).sum();
         Ok(())

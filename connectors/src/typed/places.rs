@@ -1,6 +1,12 @@
 //! Which files or objects are meant, and how one is opened.
 
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use object_store::path::Path as Key;
 use syncline_engine::source::SourceError;
@@ -12,6 +18,7 @@ use crate::{
     objects::{self, Bucket},
     spec::{Arguments, ConnectorError, Surroundings},
     system_words,
+    written_once::Version,
 };
 
 /// Bytes at the end of a file that tell it from others: there lies its index, with the place and size of everything in it.
@@ -30,6 +37,10 @@ impl Entry {
     /// One that was found before.
     pub fn known(name: &str, size: u64) -> Self {
         Self { name: name.to_owned(), size, tag: String::new() }
+    }
+
+    pub fn version(&self) -> Version<'_> {
+        Version { tag: Some(&self.tag), size: self.size }
     }
 }
 
@@ -65,11 +76,36 @@ impl Places {
         }
     }
 
-    pub fn nothing(&self) -> &'static str {
+    pub fn noun(&self) -> &'static str {
         match self {
-            Self::Files { .. } => "no file matches",
-            Self::Objects { .. } => "no object matches",
+            Self::Files { .. } => "file",
+            Self::Objects { .. } => "object",
         }
+    }
+
+    /// Whether a file of this name is one of those that are read now.
+    pub fn means(&self, name: &str) -> bool {
+        match self {
+            Self::Files { wanted } => wanted.means(name),
+            Self::Objects { bucket, wanted } => objects::means(bucket, wanted, name),
+        }
+    }
+
+    /// Where a file of this name really lies: the pipeline may write its name otherwise now. An address has one spelling.
+    pub fn real(&self, name: &str) -> Option<PathBuf> {
+        match self {
+            Self::Files { wanted } => wanted.path_of(name).canonicalize().ok(),
+            Self::Objects { .. } => None,
+        }
+    }
+
+    /// Whether the trouble is that the one file which the pipeline names is not there.
+    pub fn is_missing(&self, trouble: &SourceError) -> bool {
+        let named = match self {
+            Self::Files { wanted } => !wanted.is_pattern() && !wanted.path_of(&wanted.written).exists(),
+            Self::Objects { wanted, .. } => !wanted.contains(['*', '?', '[']),
+        };
+        named && matches!(trouble, SourceError::Unreadable { .. })
     }
 
     /// Those that are there, by name.

@@ -11,7 +11,7 @@ use arrow::{
     datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef},
 };
 use object_store::{ObjectStoreExt, PutPayload, memory::InMemory, path::Path};
-use parquet::{arrow::ArrowWriter, file::properties::WriterProperties};
+use parquet::{arrow::ArrowWriter, basic::Compression, file::properties::WriterProperties};
 use syncline_engine::source::{Cursors, Polled, Source, SourceError};
 use syncline_functions::{JsonWriter, sql_type_of};
 use tempfile::TempDir;
@@ -198,6 +198,27 @@ fn every_type_of_a_file_is_one_of_ours_with_the_same_values() {
 }
 
 #[test]
+fn a_file_is_read_however_its_pages_are_packed() {
+    let rows = one_column(Arc::new(StringArray::from_iter_values((0..5_000).map(|n| format!("name {}", n % 100)))));
+    for codec in [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::GZIP(Default::default()),
+        Compression::BROTLI(Default::default()),
+        Compression::LZ4,
+        Compression::LZ4_RAW,
+        Compression::ZSTD(Default::default()),
+    ] {
+        let properties = WriterProperties::builder().set_compression(codec).build();
+        let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), Some(properties)).unwrap();
+        writer.write(&rows).unwrap();
+        let files = folder(&[("a.parquet", writer.into_inner().unwrap())]);
+        let found = drained(&mut source(&files, "a.parquet", None), &mut Cursors::new()).unwrap();
+        assert_eq!((found.len(), found[4_999].as_str()), (5_000, "{\"x\":\"name 99\"}"), "{codec:?}");
+    }
+}
+
+#[test]
 fn a_type_that_there_is_not_here_is_named() {
     let days = Date64Array::from(vec![0]);
     let nanoseconds = ListArray::from_iter_primitive::<Int64Type, _, _>([Some(vec![Some(1)])]);
@@ -241,6 +262,41 @@ fn a_file_that_is_another_or_gone_or_none_is_told() {
     }
     let nothing = drained(&mut source(&files, "none/*", None), &mut Cursors::new()).unwrap_err();
     assert_eq!(nothing.to_string(), "none/*: no file matches");
+}
+
+/// Some rows of a source, and their cursor.
+fn begin(source: &mut dyn Source, cursors: &mut Cursors) -> usize {
+    source.open(cursors, 7).unwrap();
+    let Ok(Polled::Rows(rows)) = source.poll(7) else { panic!("no rows") };
+    cursors.insert(rows.origin.partition.to_string(), rows.cursor);
+    rows.origin.rows()
+}
+
+#[test]
+fn a_file_that_is_not_meant_any_more_waits_until_it_is_again() {
+    let files = folder(&[("in/a.parquet", parquet(0, 9_000)), ("in/b.parquet", parquet(0, 5))]);
+    let (path, aside) = (files.path().join("in/a.parquet"), files.path().join("aside"));
+    let mut cursors = Cursors::new();
+    let first = begin(&mut source(&files, "in/a*", None), &mut cursors);
+    assert!(first < 9_000);
+    let run = |place: &str, cursors: &mut Cursors| {
+        let mut reading = source(&files, place, None);
+        drained(&mut reading, cursors).map(|rows| rows.len())
+    };
+    fs::rename(&path, &aside).unwrap();
+    assert_eq!(run("in/b*", &mut cursors), Ok(5));
+    let gone = "was removed before it was read to its end; bring it back, or run with --fresh";
+    let gone = SourceError::Changed { what: "in/a.parquet".into(), detail: gone.into() };
+    assert_eq!(run("in/*", &mut cursors), Err(gone));
+    assert_eq!(run("none/*", &mut cursors).unwrap_err().to_string(), "none/*: no file matches");
+    assert!(run("in/c.parquet", &mut cursors).unwrap_err().to_string().starts_with("in/c.parquet: "));
+    // A name in between is as good as another's.
+    fs::write(&path, parquet(1, 9)).unwrap();
+    assert_eq!(run("in/b*", &mut cursors), Ok(0));
+    fs::rename(&aside, &path).unwrap();
+    // Written otherwise, it is the same file.
+    assert_eq!(run("./in/*", &mut cursors), Ok(9_000 - first));
+    assert_eq!(run("in/*", &mut cursors), Ok(0));
 }
 
 /// Both of Arrow's formats, in batches of 700 rows.
