@@ -99,6 +99,70 @@ fn messages_end_with_where_their_pages_are() {
 }
 
 #[test]
+fn mistakes_in_shorthands_say_the_edit_and_have_pages() {
+    let desk = Desk::with(
+        "LET a = b + 1;\nLET b = a * 2;\nFUNCTION net(gross, rate) AS gross / (1 + rate);\n\
+         PIPELINE p AS FROM file('in.ndjson') |> SELECT a AS x, net(total) AS y |> INSERT INTO stdout();\n",
+    );
+    let said = desk.say(&["check", "orders.sync"]).expect(2);
+    for words in [
+        "is made of itself",
+        "help: a LET or FUNCTION stands for its text: give the column or value that is meant another name",
+        "error: net takes 2 arguments",
+        "help: net(gross, rate)",
+        "more: syncline explain ",
+        "made-of-itself",
+    ] {
+        assert!(said.err.contains(words), "`{words}` is not in:\n{}", said.err);
+    }
+    let page = desk.ok(&["explain", "made-of-itself"]);
+    assert!(page.starts_with("# made-of-itself") && page.contains("LET ") && page.contains("sync works"), "{page}");
+}
+
+/// What a run ends with stands in the log under its name, and `explain` knew only messages about files.
+#[test]
+fn whatever_a_command_can_end_with_has_a_page() {
+    let desk = Desk::new();
+    let known: Vec<String> = serde_json::from_str(&desk.ok(&["explain", "-o", "json"])).expect("a list");
+    let mut files = vec![crate::desk::house().join("pipelines/src")];
+    let mut named = std::collections::BTreeSet::new();
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(std::fs::read_dir(&path).expect("a folder").map(|entry| entry.expect("an entry").path()));
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("text");
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for call in [
+            "Failure::usage(",
+            "Failure::environment(",
+            "Failure::failed(",
+            "Failure::of_line(",
+            "Failure::new(",
+            "Problem::refused(",
+        ] {
+            named.extend(text.split(call).skip(1).filter_map(slug_of).filter(|_| !path.ends_with("tests.rs")));
+        }
+    }
+    assert!(named.len() > 60, "{named:?}");
+    named.remove("enough");
+    let without: Vec<&String> = named.iter().filter(|slug| !known.contains(slug)).collect();
+    assert_eq!(without, [""; 0], "in pipelines/failures.md");
+    let page = desk.ok(&["explain", "input-unreadable"]);
+    assert!(page.starts_with("# input-unreadable\n\nA source is not there"), "{page}");
+}
+
+/// The first text among the arguments of a call, if it is a name: lower-case words with hyphens.
+fn slug_of(arguments: &str) -> Option<String> {
+    let mut parts = arguments.split(';').next()?.split('"');
+    let (before, text) = (parts.next()?, parts.next()?);
+    let is_name = !before.contains('[')
+        && !text.is_empty()
+        && text.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-');
+    is_name.then(|| text.to_owned())
+}
+
+#[test]
 fn a_secret_that_is_not_set_says_how_to_set_it_once() {
     let desk = Desk::with("PIPELINE p AS FROM file(secret('in/path')) |> INSERT INTO stdout();\n");
     let said = desk.say(&["run", "orders.sync"]).expect(2);

@@ -135,3 +135,56 @@ fn a_server_that_is_busy_is_asked_again_when_the_pipeline_says_so() {
     assert!(said.err.contains("the server answered 503"), "{}", said.err);
     assert_eq!(look::lines(&desk.path("out")).len(), 1);
 }
+
+/// Makes an authority and a certificate of it for this machine: `ca.pem`, `server.pem`, `server.key`.
+const CERTIFICATES: &str = "set -e
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj '/CN=our own authority' -keyout ca.key -out ca.pem
+openssl req -newkey rsa:2048 -nodes -subj '/CN=localhost' -keyout server.key -out server.csr
+printf 'subjectAltName = DNS:localhost, IP:127.0.0.1\\nbasicConstraints = CA:FALSE\\n' > server.ext
+openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile server.ext -out server.pem";
+
+/// Gives one page to whoever asks over TLS; its port goes into the file `port`.
+const SERVER: &str = "import http.server, os, ssl
+class Prices(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = b'id,price\\n1,9.50\\n'
+        self.send_response(200); self.send_header('content-length', str(len(body))); self.end_headers(); self.wfile.write(body)
+server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Prices)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain('server.pem', 'server.key')
+server.socket = context.wrap_socket(server.socket, server_side=True)
+open('port.part', 'w').write(str(server.server_address[1])); os.rename('port.part', 'port')
+server.serve_forever()";
+
+#[test]
+fn a_server_is_believed_by_the_certificates_that_the_pipeline_names() {
+    let desk = Desk::new();
+    let made = Running::start(desk.other("sh", &["-c", CERTIFICATES]), "openssl".to_owned());
+    made.end(PATIENCE).expect(0);
+    let mut server = Running::start(desk.other("python3", &["-c", SERVER]), "a server".to_owned());
+    server.until("it has a port", |_| desk.path("port").exists());
+    let port = std::fs::read_to_string(desk.path("port")).expect("a port");
+    let from = |ca: &str| {
+        desk.write(
+            "orders.sync",
+            format!(
+                "PIPELINE prices AS FROM http_get('https://localhost:{port}/prices.csv'{ca})
+                 |> SELECT CAST(id AS BIGINT) AS id, CAST(price AS DECIMAL(12, 2)) AS price |> INSERT INTO file('out/');"
+            ),
+        );
+    };
+    desk.write("empty.pem", "no certificate\n");
+    for (ca, words) in [
+        ("", "invalid peer certificate: UnknownIssuer"),
+        (", ca => 'server.key'", "server.key: holds no certificate"),
+        (", ca => 'empty.pem'", "empty.pem: holds no certificate"),
+        (", ca => 'none.pem'", "none.pem: No such file or directory"),
+    ] {
+        from(ca);
+        let told = run(&desk, 3);
+        assert!(told.contains(words), "`{words}` is not in:\n{told}");
+    }
+    from(", ca => 'ca.pem'");
+    assert!(run(&desk, 0).contains("1 rows in"));
+    assert_eq!(look::lines(&desk.path("out")), ["{\"id\":1,\"price\":9.50}"]);
+}

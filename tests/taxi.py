@@ -2,6 +2,7 @@
 
     taxi.py make ROWS SEED FOLDER     trips.parquet and trips.csv, the same trips
     taxi.py compare FOLDER OUT        every part in OUT against trips.parquet: types, values, order
+    taxi.py codecs ROWS FOLDER        so many numbered rows in a file of each codec, as CODEC.parquet
 """
 
 import glob
@@ -108,7 +109,19 @@ def compare(folder, out):
     print(f"{len(found)} rows in {len(parts)} parts are the same")
 
 
+CODECS = ("brotli", "gzip", "lz4", "none", "snappy", "zstd")
+
+
+def codecs(rows, folder):
+    for number, codec in enumerate(CODECS):
+        ids = list(range(number * rows, (number + 1) * rows))
+        table = pa.table({"id": pa.array(ids, pa.int64()), "word": [f"{codec} {value % 7}" for value in ids]})
+        pq.write_table(table, f"{folder}/{codec}.parquet", compression=codec, row_group_size=700)
+
+
 if sys.argv[1] == "make":
     make(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+elif sys.argv[1] == "codecs":
+    codecs(int(sys.argv[2]), sys.argv[3])
 else:
     compare(sys.argv[2], sys.argv[3])

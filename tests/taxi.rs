@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::Command, time::Duration};
 use crate::{
     chance::{Chance, soak},
     desk::{Desk, Running, house},
+    look,
 };
 
 /// As `taxi.py` has it.
@@ -72,4 +73,18 @@ FROM parquet('trips.parquet')
     for pipeline in ["from_csv", "from_parquet", "back"] {
         desk.books(pipeline);
     }
+}
+
+#[test]
+fn parquet_is_read_however_it_is_packed() {
+    const ROWS: usize = 2_000;
+    let desk = Desk::with("PIPELINE p AS FROM parquet('in/') |> INSERT INTO file('out/');");
+    std::fs::create_dir(desk.path("in")).expect("a folder");
+    taxi(&["codecs", &ROWS.to_string(), &desk.path("in").display().to_string()]);
+    desk.ok(&["run", "orders.sync"]);
+    // In the order of the files' names, which are those of the codecs.
+    let codecs = ["brotli", "gzip", "lz4", "none", "snappy", "zstd"];
+    let row = |id: usize| format!("{{\"id\":{id},\"word\":\"{} {}\"}}", codecs[id / ROWS], id % 7);
+    let expected: Vec<String> = (0..codecs.len() * ROWS).map(row).collect();
+    look::same("rows of every codec", &look::lines(&desk.path("out")), &expected);
 }

@@ -278,6 +278,29 @@ fn an_ended_batch_reads_only_what_is_new_and_says_so_and_fresh_starts_over() {
     expect_out(&desk, 1_010);
 }
 
+/// A run that was killed is the same run when it goes on: its rows are counted in, and none of them is an earlier run's.
+#[test]
+fn what_the_same_run_has_read_before_it_was_killed_is_not_called_an_earlier_run_s() {
+    const ROWS: i64 = 300_000;
+    let desk = Desk::with(
+        "PIPELINE p WITH (checkpoint_every = '10 milliseconds') AS FROM file('in.ndjson') |> WHERE id >= 0 |> INSERT INTO file('out/');",
+    );
+    desk.append("in.ndjson", (0..ROWS).map(|id| format!("{{\"id\":{id}}}")));
+    let mut running = desk.start(&["run", "orders.sync", "--listen", "127.0.0.1:0"]);
+    running.address();
+    let taken = || desk.value("SELECT sum(rows_in) AS n FROM runs").as_i64().unwrap_or_default();
+    running.until("some of it is read", |_| taken() > 0);
+    assert!(running.kill(), "it was read before it could be killed");
+    let before = taken();
+    assert!(before < ROWS, "all {before} rows were committed");
+    let rest = desk.say(&["run", "orders.sync"]).expect(0);
+    assert!(rest.err.contains(&format!("run 1 · {ROWS} rows in")), "{}", rest.err);
+    assert!(!rest.err.contains("what is new"), "{}", rest.err);
+    desk.append("in.ndjson", ["{\"id\":1}"]);
+    let more = desk.say(&["run", "orders.sync"]).expect(0);
+    assert!(more.err.contains("run 2 · 1 rows in") && more.err.contains("only what is new"), "{}", more.err);
+}
+
 #[test]
 fn a_stop_by_signal_is_clean_and_the_next_run_goes_on() {
     let desk = Desk::with(&PIPELINE.replace("file('in.ndjson')", "file('in.ndjson') FOLLOW"));

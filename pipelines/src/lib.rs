@@ -10,6 +10,7 @@ pub mod inlets;
 pub mod log_lines;
 pub mod origin;
 pub mod outcome;
+mod pages;
 pub mod progress;
 pub mod project;
 pub mod render;

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Client, StatusCode, Url, header};
+use reqwest::{Certificate, Client, ClientBuilder, StatusCode, Url, header};
 use syncline_engine::source::SourceError;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -23,6 +23,8 @@ const LONGEST: Duration = Duration::from_secs(3600);
 pub struct Wanted {
     pub url: Url,
     pub token: Option<String>,
+    /// Certificates of who is trusted beside those that the system trusts.
+    pub trusted: Option<PathBuf>,
     /// Bytes that are taken at most.
     pub most: u64,
     /// Where the answer is put.
@@ -64,7 +66,8 @@ impl Wanted {
     }
 
     async fn get(&self, known: Option<Version>) -> Result<Answer, SourceError> {
-        let client = Client::builder().connect_timeout(PATIENCE).read_timeout(PATIENCE).timeout(LONGEST).build();
+        let client = Client::builder().connect_timeout(PATIENCE).read_timeout(PATIENCE).timeout(LONGEST);
+        let client = self.certificates()?.into_iter().fold(client, ClientBuilder::add_root_certificate).build();
         let mut request = client.map_err(|error| self.unreadable(said(&error)))?.get(self.url.clone());
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
@@ -83,6 +86,17 @@ impl Wanted {
             status => return Err(self.refused(status)),
         }
         self.keep(response).await.map(Answer::New)
+    }
+
+    fn certificates(&self) -> Result<Vec<Certificate>, SourceError> {
+        let Some(path) = &self.trusted else { return Ok(vec![]) };
+        let unreadable = |detail: String| SourceError::Unreadable { what: path.display().to_string(), detail };
+        let text = fs::read(path).map_err(|error| unreadable(system_words(&error)))?;
+        let found = Certificate::from_pem_bundle(&text).map_err(|error| unreadable(said(&error)))?;
+        if found.is_empty() {
+            return Err(unreadable("holds no certificate (-----BEGIN CERTIFICATE-----)".to_owned()));
+        }
+        Ok(found)
     }
 
     async fn keep(&self, mut response: reqwest::Response) -> Result<Content, SourceError> {

@@ -28,6 +28,14 @@ pub(crate) const ARGUMENTS: &[Argument] = &[
         example: "secret('prices/token')",
     },
     Argument {
+        name: "ca",
+        kind: ArgumentKind::Text,
+        required: false,
+        positional: false,
+        help: "A file of certificates (PEM) whose servers are trusted beside those that the system trusts.",
+        example: "'company-ca.pem'",
+    },
+    Argument {
         name: "max_size",
         kind: ArgumentKind::Size,
         required: false,

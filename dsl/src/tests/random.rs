@@ -196,8 +196,14 @@ fn word(text: &[char], at: usize) -> usize {
     text[..at].iter().rposition(|letter| !letter.is_alphanumeric()).map_or(0, |before| before + 1)
 }
 
+/// As many cases as usual, or as `PROPTEST_CASES` asks for.
+fn cases(usual: u32) -> ProptestConfig {
+    let asked = std::env::var_os("PROPTEST_CASES").map(|_| ProptestConfig::default().cases);
+    ProptestConfig::with_cases(asked.unwrap_or(usual))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(cases(300))]
     #[test]
     fn a_mutated_sample_is_answered_however_deep_it_nests(
         file in 0..SAMPLES.len() + FILES.len(),
@@ -262,7 +268,7 @@ fn deep_nesting_is_answered_on_a_small_stack() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(cases(150))]
     /// Whole words and signs are taken out, doubled and exchanged, and some bytes are anything.
     #[test]
     fn a_file_with_its_words_mixed_up_is_answered(

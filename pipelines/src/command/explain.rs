@@ -1,25 +1,26 @@
-//! `syncline explain`: what a diagnostic means, with an example and its repair.
+//! `syncline explain`: what a diagnostic means, with an example and its repair; and what a run or a command ended with.
 
 use std::io::Write;
 
 use clap::Args;
 use serde_json::json;
-use syncline_dsl::{SLUGS, explain};
 
 use super::{Common, Format};
 use crate::{
     outcome::{Failure, Outcome},
+    pages::{page, slugs},
     render::{printed, stdout},
 };
 
-/// Explain a diagnostic
+/// Explain a diagnostic, or what a run ended with
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   syncline explain                  all of them
-  syncline explain endless-state")]
+  syncline explain endless-state
+  syncline explain input-changed")]
 pub struct Arguments {
-    /// Its name, as it stands behind `more:` after the messages; without one, all names
+    /// Its name, as it stands behind `more:` after the messages, or in the log; without one, all names
     #[arg(value_name = "SLUG")]
     pub slug: Option<String>,
 }
@@ -27,11 +28,11 @@ pub struct Arguments {
 pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     let as_json = matches!(common.output, Format::Json | Format::Ndjson);
     let text = match &arguments.slug {
-        None if as_json => format!("{}\n", json!(SLUGS)),
-        None => SLUGS.iter().map(|slug| format!("{slug}\n")).collect(),
+        None if as_json => format!("{}\n", json!(slugs())),
+        None => slugs().iter().map(|slug| format!("{slug}\n")).collect(),
         Some(slug) => {
-            let page = explain(&slug.to_lowercase()).ok_or_else(|| no_such(slug))?;
-            if as_json { format!("{}\n", json!({"slug": slug, "page": page})) } else { page.to_owned() }
+            let page = page(&slug.to_lowercase()).ok_or_else(|| no_such(slug))?;
+            if as_json { format!("{}\n", json!({"slug": slug, "page": page})) } else { page }
         }
     };
     let mut out = stdout();
@@ -40,7 +41,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
 
 fn no_such(slug: &str) -> Failure {
     let failure = Failure::usage("no-such-slug", format!("there is no diagnostic `{slug}`"));
-    let near = SLUGS.iter().map(|known| (strsim::damerau_levenshtein(slug, known), *known)).min();
+    let near = slugs().into_iter().map(|known| (strsim::damerau_levenshtein(slug, known), known)).min();
     match near.filter(|(far, _)| *far <= slug.len() / 3 + 1) {
         Some((_, nearest)) => failure.help(format!("did you mean `{nearest}`?")),
         None => failure.help("`syncline explain` lists them all"),

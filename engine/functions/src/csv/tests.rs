@@ -227,6 +227,22 @@ fn without_a_header_columns_are_found_by_their_place() {
     assert_eq!(discarding.rows, [r#"1 "x""#, r#"2 "x""#, "null null"]);
 }
 
+/// A schema that keeps fields which it does not declare: a record without names has none that could be kept.
+#[test]
+fn without_a_header_a_whole_record_is_called_as_the_schema_calls_it() {
+    let fields = typed(&[("id", DataType::Int64, false), ("b", DataType::Utf8View, true)]);
+    let dialect = Dialect { header: false, ..Dialect::default() };
+    let mut decoder = CsvDecoder::new(&fields, Unknown::Tell, true, dialect, true);
+    let payload = Buffer::from_vec(b"1,x\n2,\n3,y,z\n,y\n".to_vec());
+    let decoded = decoder.decode(&payload, &[(0, 3), (4, 6), (7, 12), (13, 15)], None);
+    let records: Vec<Option<&str>> = decoded.records.iter().flatten().collect();
+    assert_eq!(records[..3], [Some(r#"{"id":"1","b":"x"}"#), Some(r#"{"id":"2","b":null}"#), None]);
+    let bad: Vec<String> =
+        decoded.bad.iter().map(|(row, reason)| format!("{row} {}: {}", reason.slug, reason.detail)).collect();
+    assert_eq!(bad, ["2 fields: 3 fields, where 2 belong", "3 missing: id is missing or null"]);
+    assert!(decoded.new_names.is_empty());
+}
+
 #[test]
 fn a_record_that_is_not_utf8_is_bad_alone() {
     let payload = Buffer::from_vec(b"\xff,1\nb,2".to_vec());
