@@ -266,7 +266,7 @@ TEST the_table_is_given FOR events
     let shop = Connection::open(desk.path("shop.db")).expect("a database");
     shop.execute_batch("CREATE TABLE names (id INTEGER PRIMARY KEY, name); INSERT INTO names VALUES (7, 'old')")
         .expect("a table");
-    desk.append("events.ndjson", &[r#"{"id": 0, "who": 7}"#]);
+    desk.append("events.ndjson", [r#"{"id": 0, "who": 7}"#]);
     let mut running = desk.start(&["run", "orders.sync", "--listen", "127.0.0.1:0"]);
     let names = || look::sqlite(&desk.path("out.db"), "SELECT name FROM events ORDER BY id");
     running.until("the first row is there", |_| is_table(&desk.path("out.db"), "events") && !names().is_empty());

@@ -103,7 +103,7 @@ impl Further {
         let key = token(&order.key);
         let of_line = |line: &&str| {
             let line: serde_json::Value = serde_json::from_str(line).ok()?;
-            (line["key"].is_string() && line["key"].to_string() == key).then(|| line["name"].to_string())
+            (order.key.is_some() && line["key"].as_str() == order.key.as_deref()).then(|| line["name"].to_string())
         };
         let mut names: Vec<String> = NAMES.iter().filter_map(of_line).collect();
         if names.is_empty() {
