@@ -8,6 +8,7 @@
 //! booleans 1 and 0, JSON columns hold strings as TEXT, numbers as numbers where SQLite can hold them exactly, and the rest as JSON text.
 
 mod affinity;
+mod likeness;
 mod look;
 mod place;
 mod progress;

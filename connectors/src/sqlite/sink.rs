@@ -25,11 +25,12 @@ use syncline_record::{
 
 use super::{
     affinity::Numeric,
+    likeness::Likeness,
     progress,
     table::Table,
     trouble::{of_row, trouble},
-    value::{borrowed, value},
-    version::{Known, key_part, version},
+    value::value,
+    version::{Known, version},
 };
 use crate::{
     SinkRequest,
@@ -60,6 +61,7 @@ struct Open {
     in_transaction: bool,
     swept: Instant,
     numeric: Numeric,
+    likeness: Likeness,
 }
 
 /// What became of one row.
@@ -228,10 +230,13 @@ impl OutboxSink for SqliteSink {
             created.map_err(|error| trouble(&self.path, "create the table of versions", error))?;
         }
         let numeric = self.table.ensure(&connection, &self.path)?;
+        let likeness = Likeness::of(&connection, &self.table.name, self.table.key());
+        let likeness = likeness.map_err(|error| trouble(&self.path, "look at the key", error))?;
         self.sweep(&connection)?;
         connection.execute_batch("COMMIT").map_err(|error| trouble(&self.path, "commit", error))?;
         let (next, swept) = (delivered.next, Instant::now());
-        self.open = Some(Open { connection, stream: stream.clone(), next, in_transaction: false, swept, numeric });
+        self.open =
+            Some(Open { connection, stream: stream.clone(), next, in_transaction: false, swept, numeric, likeness });
         Ok(Some(delivered))
     }
 
@@ -389,7 +394,7 @@ impl<'a> Writer<'a> {
             return change();
         }
         let Some(version) = self.version(row) else { return Ok(null_sequence()) };
-        let key = self.key_of(row);
+        let key = self.key_of(row)?;
         let known = self.known(&key)?;
         if known.is_some_and(|known| known.is_newer_than(&version, deletes)) {
             return Ok(Outcome::Stale);
@@ -442,13 +447,11 @@ impl<'a> Writer<'a> {
         origins.is_valid(row).then(|| origins.value(row) as i64)
     }
 
-    fn key_of(&self, row: usize) -> Vec<u8> {
-        let mut key = Vec::new();
-        for (column, field) in &self.key {
-            let value: ToSqlOutput = value(column, field, row);
-            key_part(borrowed(&value), &mut key);
-        }
-        key
+    fn key_of(&self, row: usize) -> Result<Vec<u8>, SinkError> {
+        let values: Vec<ToSqlOutput> = self.key.iter().map(|(column, field)| value(column, field, row)).collect();
+        let likeness = self.sink.open.as_ref().map(|open| &open.likeness);
+        let key = likeness.map_or(Ok(vec![]), |likeness| likeness.key(self.connection, &values));
+        key.map_err(|error| self.trouble(error))
     }
 
     fn known(&self, key: &[u8]) -> Result<Option<Known>, SinkError> {

@@ -216,6 +216,34 @@ fn with_sequence_the_newest_version_stays_whatever_the_order() {
     assert_eq!(shop.query("SELECT * FROM orders ORDER BY id"), ["1|'again'", "2|'newer'"]);
 }
 
+/// Where the table keeps `"1"` as 1, the older change came as another key, found no version, and undid the newer one.
+#[test]
+fn what_is_one_row_of_a_table_has_one_version() {
+    for (column, keys, kept) in [
+        ("INTEGER PRIMARY KEY", ["1", r#""1""#, "1.0", r#""01""#], "1"),
+        ("DECIMAL(5,2) PRIMARY KEY", ["1.5", r#""1.50""#, r#""15e-1""#, "15e-1"], "1.5"),
+        ("TEXT PRIMARY KEY", ["7", r#""7""#, "7", r#""7""#], "'7'"),
+        ("TEXT COLLATE NOCASE PRIMARY KEY", [r#""Ab""#, r#""aB""#, r#""AB""#, r#""ab""#], "'Ab'"),
+        ("TEXT COLLATE RTRIM PRIMARY KEY", [r#""a""#, r#""a ""#, r#""a  ""#, r#""a""#], "'a'"),
+    ] {
+        let shop = Shop::new();
+        shop.sql(&format!("CREATE TABLE orders (id {column}, name TEXT)"));
+        let changes = rows(vec![
+            json("id", &keys.map(Some)),
+            json("name", &[Some("\"newest\""), Some("\"old\""), Some("\"older\""), Some("\"oldest\"")]),
+            ints("__sequence", &[Some(4), Some(3), Some(2), Some(1)]),
+        ]);
+        assert_eq!(shop.apply(upsert(true), 0, &changes).stale, [1, 2, 3], "{column}");
+        assert_eq!(shop.query("SELECT * FROM orders"), [format!("{kept}|'newest'")], "{column}");
+    }
+    // Two rows of the table are two keys: a column of text keeps 1.0 as '1.0'.
+    let shop = Shop::new();
+    shop.sql("CREATE TABLE orders (id TEXT PRIMARY KEY)");
+    let two = rows(vec![json("id", &[Some("1"), Some("1.0")]), ints("__sequence", &[Some(2), Some(1)])]);
+    assert_eq!(shop.apply(upsert(true), 0, &two).stale, [0u64; 0]);
+    assert_eq!(shop.query("SELECT id FROM orders ORDER BY id"), ["'1'", "'1.0'"]);
+}
+
 #[test]
 fn a_tombstone_keeps_an_older_change_out_for_seven_days() {
     let shop = Shop::new();

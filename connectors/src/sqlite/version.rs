@@ -135,7 +135,7 @@ fn of_token(token: &str, data_type: &DataType, json: bool, out: &mut Vec<u8>) ->
     Some(())
 }
 
-/// A key as the bytes of its values: equal exactly where the table takes them as equal.
+/// A part of a key as the bytes of its value: equal exactly where a column without a type takes them as equal.
 pub fn key_part(value: ValueRef, out: &mut Vec<u8>) {
     let start = out.len();
     match value {
@@ -148,7 +148,7 @@ pub fn key_part(value: ValueRef, out: &mut Vec<u8>) {
     debug_assert!(out.len() > start);
 }
 
-fn number_part(text: &str, out: &mut Vec<u8>) {
+pub fn number_part(text: &str, out: &mut Vec<u8>) {
     match Decimal::parse(text) {
         Some(number) => {
             out.push(NUMBER);
