@@ -90,6 +90,8 @@ pub struct Slowest {
     pub pipeline: String,
     /// Offset in the topic of what it needs next.
     pub next: u64,
+    /// It runs, or is about to.
+    pub runs: bool,
 }
 
 /// Asked with the id of a stream: who of its readers is furthest behind, as far as it has committed. `None`: nobody reads it.

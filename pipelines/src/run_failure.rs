@@ -107,6 +107,8 @@ fn job_failure(error: JobError) -> Failure {
         JobError::Halt(Halt::Broken { .. }) => Failure::failed("step-broken", title),
         JobError::Source(error) => source_failure(error),
         JobError::Sink { step, error } => sink_failure(step.as_str(), error),
+        JobError::Unread { .. } => Failure::failed("stream-not-read", title)
+            .help("run the pipeline that reads them too; or take it out of the file, and nobody waits for it"),
         JobError::Log(error) => log_failure(error),
         JobError::Store(error) => store_failure(error),
         JobError::Read(error) => read_failure(error),

@@ -118,14 +118,17 @@ impl Streams {
 
     /// The reader of a stream that is furthest behind. One that has committed nothing of it needs all.
     fn slowest(&self, writer: &str, name: &str, id: &str) -> Result<Option<Slowest>, ReadError> {
-        let readers = self.inner().declared.0.get(&stream_topic(writer, name)).cloned().unwrap_or_default();
+        let inner = self.inner();
+        let readers = inner.declared.0.get(&stream_topic(writer, name)).cloned().unwrap_or_default();
+        let runs: Vec<bool> = readers.iter().map(|reader| inner.stages.contains_key(&reader.pipeline)).collect();
+        drop(inner);
         let mut slowest: Option<Slowest> = None;
-        for Reader { pipeline, inputs } in readers {
+        for (Reader { pipeline, inputs }, runs) in readers.into_iter().zip(runs) {
             let cursors = checkpoint::cursors_of(&*self.store, &pipeline, &partition(name))?;
             let whole = cursors.len() >= inputs;
             let next = cursors.iter().map(|cursor| Position::within(cursor, id)).min().filter(|_| whole).unwrap_or(0);
             if slowest.as_ref().is_none_or(|slowest| next < slowest.next) {
-                slowest = Some(Slowest { pipeline, next });
+                slowest = Some(Slowest { pipeline, next, runs });
             }
         }
         Ok(slowest)

@@ -69,7 +69,9 @@ impl Bench {
         let around = Surroundings {
             writer: Box::new(move || *writer.lock().unwrap()),
             id: Box::new(move || id.lock().unwrap().clone()),
-            readers: Box::new(move |_| Ok(Some(Slowest { pipeline: "other".into(), next: *slowest.lock().unwrap() }))),
+            readers: Box::new(move |_| {
+                Ok(Some(Slowest { pipeline: "other".into(), next: *slowest.lock().unwrap(), runs: true }))
+            }),
             cut_off: Box::new(move || cut_off.store(true, Ordering::SeqCst)),
         };
         let mut source = StreamSource::new(self.log.clone(), wanted, around);

@@ -86,6 +86,9 @@ pub enum JobError {
     Commit(#[from] CommitError),
     #[error("the books of {step} do not balance: {page:?}")]
     Unbalanced { step: StepId, page: StepBooks },
+    /// A run that would end cannot: who reads its stream is too far behind, and does not run.
+    #[error("{step}: {waiting} rows wait for {reader}, which reads them and does not run")]
+    Unread { step: StepId, waiting: u64, reader: String },
     /// A partition went to another worker with an open epoch: start again from what is committed.
     #[error("{partition} was taken over by another worker")]
     Lost { partition: String },

@@ -124,6 +124,7 @@ impl RunError {
             },
             Self::Job(error) => match error {
                 JobError::Halt(_) | JobError::Unbalanced { .. } => false,
+                JobError::Unread { .. } => true,
                 JobError::Source(error) => source(error),
                 JobError::Sink { error, .. } => sink(error),
                 JobError::Log(error) => log(error),

@@ -35,12 +35,18 @@ impl Job {
     /// True while a reader of some stream is too far behind.
     pub(super) fn readers_are_behind(&mut self) -> Result<bool, JobError> {
         let Backlog { rows, bytes } = self.spec.backlog;
+        // Whoever waits for the end of a run would wait for ever for a reader that does not run.
+        let ends = self.spec.graph.inputs.iter().all(|input| input.source.bounded());
         let mut waits = vec![];
         for node in &self.spec.graph.nodes {
             let Work::Stream { topic, readers, .. } = &node.work else { continue };
             let Some(slowest) = readers(&self.checkpoint.log_id)? else { continue };
             let waiting = self.ground.log.end(topic)?.saturating_sub(slowest.next);
             if waiting > rows || waiting > 0 && self.ground.log.bytes(topic, slowest.next)? > bytes {
+                if !slowest.runs && ends {
+                    let (step, reader) = (node.id.clone(), slowest.pipeline);
+                    return Err(JobError::Unread { step, waiting, reader });
+                }
                 waits
                     .push((node.id.clone(), format!("{waiting} rows wait for {}, which reads them", slowest.pipeline)));
             }

@@ -5,10 +5,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use syncline_record::{Fate, StepId};
+use syncline_record::{Fate, Micros, Partition, StepId};
 
 use crate::{
-    graph::{Node, Work},
+    graph::{Input, Node, Work},
     ledger::stream_topic,
     log::Log,
     operators::{
@@ -17,14 +17,40 @@ use crate::{
     },
     runtime::{
         Turn,
-        job::{Backlog, Job, JobSpec},
+        job::{Backlog, Job, JobError, JobSpec},
         start::StartOptions,
     },
     simulation::{lock, pipeline::NAME, world::World},
+    source::{Cursors, Polled, Progress, Source, SourceError},
     stream::{self, Content, Readers, Slowest},
 };
 
 const ALL: u64 = u64::MAX;
+
+/// A source that comes to its end by itself.
+struct Ends(Box<dyn Source>);
+
+impl Source for Ends {
+    fn open(&mut self, cursors: &Cursors, now: Micros) -> Result<(), SourceError> {
+        self.0.open(cursors, now)
+    }
+
+    fn poll(&mut self, now: Micros) -> Result<Polled, SourceError> {
+        self.0.poll(now)
+    }
+
+    fn bounded(&self) -> bool {
+        true
+    }
+
+    fn progress(&self) -> Progress {
+        self.0.progress()
+    }
+
+    fn partitions(&self) -> Vec<Partition> {
+        self.0.partitions()
+    }
+}
 
 fn world() -> World {
     let world = World::new(7, 400, None);
@@ -36,13 +62,17 @@ fn world() -> World {
 
 /// The simulated pipeline with a stream of what passes its `DEDUP`, whose one reader is where `position` says.
 fn spec(world: &World, position: &Arc<AtomicU64>) -> JobSpec {
+    spec_of(world, position, true)
+}
+
+fn spec_of(world: &World, position: &Arc<AtomicU64>, runs: bool) -> JobSpec {
     let mut spec = world.spec();
     let columns = ["id", "v"].map(str::to_owned).to_vec();
     let how =
         Presentation { columns, open: None, sequence: None, delete_when: None, deletes: Deletes::Absorb, keys: vec![] };
     let at = position.clone();
     let readers: Box<Readers> =
-        Box::new(move |_| Ok(Some(Slowest { pipeline: "reader".into(), next: at.load(Ordering::SeqCst) })));
+        Box::new(move |_| Ok(Some(Slowest { pipeline: "reader".into(), next: at.load(Ordering::SeqCst), runs })));
     let work = Work::Stream { present: Present::new(how).for_stream(), topic: topic(), readers };
     spec.graph.nodes.push(Node { id: StepId::new("tee/stream"), work, next: vec![], state: None });
     let last = spec.graph.nodes.len() - 1;
@@ -132,4 +162,25 @@ fn a_writer_waits_for_a_reader_that_is_too_far_behind() {
     assert_eq!(job.waits().count(), 0);
     position.store(ALL, Ordering::SeqCst);
     while job.turn().unwrap() == Turn::Worked {}
+}
+
+#[test]
+fn a_run_that_would_end_does_not_wait_for_a_reader_that_does_not_run() {
+    let world = world();
+    let mut spec = spec_of(&world, &Arc::new(AtomicU64::new(0)), false);
+    spec.backlog = Backlog { rows: 20, bytes: u64::MAX };
+    let Input { step, source, decode, first } = spec.graph.inputs.remove(0);
+    spec.graph.inputs.push(Input { step, source: Box::new(Ends(source)), decode, first });
+    let mut job = start(&world, spec);
+    let error = loop {
+        match job.turn() {
+            Ok(turn) => assert_eq!(turn, Turn::Worked, "it waits"),
+            Err(error) => break error,
+        }
+        job.commit(false).unwrap();
+    };
+    let end = world.log.end(&topic()).unwrap();
+    let expected = format!("tee/stream: {end} rows wait for reader, which reads them and does not run");
+    assert!(matches!(error, JobError::Unread { .. }), "{error:?}");
+    assert_eq!(error.to_string(), expected);
 }
