@@ -1,6 +1,10 @@
 //! The product's own step, as a pipeline calls it; and the whole program.
 
-use std::{path::Path, process::ExitCode, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use arrow::{array::RecordBatch, buffer::Buffer};
 use clap::Parser;
@@ -85,26 +89,31 @@ fn origin() -> Arc<Origin> {
 
 const JOB: &str = "
 PIPELINE groups AS
-FROM arrow('rows.arrow')
+FROM arrow('../rows.arrow')
 |> AGGREGATE SUM(n) AS total, COUNT(*) AS events GROUP BY tumble(t, INTERVAL '1 minute') AS minute, k
 |> INSERT INTO file('answers.csv') FORMAT csv;
 ";
 
+/// Where a run of the program has its files: what it wrote belongs to its data folder, so both are new each time.
+fn place(folder: &Path) -> PathBuf {
+    folder.join("run")
+}
+
 /// Reads `rows.arrow` of a folder.
 pub fn program(folder: &Path) -> String {
-    let (file, data) = (folder.join("groups.sync"), folder.join("data"));
-    for old in [&data, &folder.join("answers.csv")] {
-        let _ = std::fs::remove_dir_all(old).or_else(|_| std::fs::remove_file(old));
-    }
+    let place = place(folder);
+    let _ = std::fs::remove_dir_all(&place);
+    std::fs::create_dir_all(&place).expect("a folder");
+    let (file, data) = (place.join("groups.sync"), place.join("data"));
     std::fs::write(&file, JOB).expect("the pipeline file");
     let (file, data) = (file.display().to_string(), data.display().to_string());
-    let code = command::run(CommandLine::parse_from(["syncline", "run", &file, "--data", &data, "--fresh"]));
+    let code = command::run(CommandLine::parse_from(["syncline", "run", &file, "--data", &data]));
     assert!(format!("{code:?}") == format!("{:?}", ExitCode::SUCCESS), "the run failed");
     String::new()
 }
 
 /// Rows that the answers of the program speak of: the last column.
 pub fn counted(folder: &Path) -> u64 {
-    let text = std::fs::read_to_string(folder.join("answers.csv")).expect("answers");
+    let text = std::fs::read_to_string(place(folder).join("answers.csv")).expect("answers");
     text.lines().skip(1).filter_map(|line| line.rsplit(',').next()?.parse::<u64>().ok()).sum()
 }
