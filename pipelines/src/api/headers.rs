@@ -1,8 +1,10 @@
 //! What records keep of the headers that they came with: one JSON object, without credentials and without what belongs to the
 //! connection rather than to the record.
 
-use axum::http::HeaderMap;
-use serde_json::{Map, Value};
+use std::borrow::Cow;
+
+use axum::http::{HeaderMap, HeaderName};
+use serde_json::Value;
 
 /// Anyone who may read the log or a dead letter must not get these from it.
 const CREDENTIALS: [&str; 8] = [
@@ -41,28 +43,57 @@ pub fn text(headers: &HeaderMap, without: &[&str]) -> String {
             latin1(value.as_bytes()).split(',').map(|name| name.trim().to_lowercase()).collect::<Vec<_>>()
         })
         .collect();
-    let mut kept = Map::new();
-    for name in headers.keys() {
-        let name = name.as_str();
-        let left_out = [&CREDENTIALS[..], &OF_THE_CONNECTION, without].iter().any(|names| names.contains(&name));
-        if left_out || listed.iter().any(|hop| hop == name) {
-            continue;
+    let is_kept = |name: &&str| {
+        let left_out = [&CREDENTIALS[..], &OF_THE_CONNECTION, without].iter().any(|names| names.contains(name));
+        !left_out && !listed.iter().any(|hop| hop == name)
+    };
+    let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).filter(is_kept).collect();
+    names.sort_unstable();
+    // Written piece by piece: every request brings some, and a map of them costs an allocation for each name and value.
+    let mut text = String::from("{");
+    for name in names {
+        if text.len() > 1 {
+            text.push(',');
         }
-        let values: Vec<String> = headers.get_all(name).iter().map(|value| latin1(value.as_bytes())).collect();
-        kept.insert(name.to_owned(), Value::String(values.join(", ")));
+        push_string(&mut text, name);
+        text.push(':');
+        let mut values = headers.get_all(name).iter().map(|value| latin1(value.as_bytes()));
+        match (values.next(), values.next()) {
+            (Some(only), None) => push_string(&mut text, &only),
+            (first, second) => {
+                let all: Vec<Cow<'_, str>> = first.into_iter().chain(second).chain(values).collect();
+                push_string(&mut text, &all.join(", "));
+            }
+        }
     }
-    Value::Object(kept).to_string()
+    text.push('}');
+    text
+}
+
+/// Appends a text as JSON.
+fn push_string(text: &mut String, value: &str) {
+    match value.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        true => {
+            text.push('"');
+            text.push_str(value);
+            text.push('"');
+        }
+        false => text.push_str(&Value::from(value).to_string()),
+    }
 }
 
 /// Values are UTF-8 by custom; what is not is taken byte by byte, so that nothing is lost.
-fn latin1(bytes: &[u8]) -> String {
-    std::str::from_utf8(bytes).map_or_else(|_| bytes.iter().map(|byte| *byte as char).collect(), str::to_owned)
+fn latin1(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(bytes.iter().map(|byte| *byte as char).collect()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::{HeaderName, HeaderValue};
+    use axum::http::HeaderValue;
 
     #[test]
     fn credentials_and_the_connection_s_own_headers_are_left_out() {
