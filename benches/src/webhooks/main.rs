@@ -7,6 +7,7 @@
 //! the moment at which it should have been sent. The pipeline has to have written every delivery before a round counts.
 
 mod bare;
+mod disk;
 mod load;
 #[path = "../spine/measure.rs"]
 // No contestant here is waited for by its costs.
@@ -47,6 +48,8 @@ fn compare(arguments: &[String]) {
     if sizes.is_empty() {
         sizes = BYTES.to_vec();
     }
+    let [half, slowest] = disk::sync_times();
+    println!("a sync by itself on this disk, now: p50 {half:.1} ms, p99 {slowest:.1} ms");
     for bytes in sizes {
         let load = Load::new(bytes);
         let on = measure::file_system(&std::env::temp_dir());
