@@ -15,6 +15,7 @@ use datafusion::{
     prelude::{SQLOptions, SessionConfig, SessionContext},
 };
 use futures::StreamExt;
+use syncline_functions::bounded;
 use tokio::time::Instant;
 
 use crate::{
@@ -56,6 +57,10 @@ pub fn session(reading: Reading, limits: &Limits) -> Result<SessionContext, Quer
         .build_arc()
         .map_err(|error| QueryError::Failed { detail: error.to_string() })?;
     let context = SessionContext::new_with_config_rt(config, runtime);
+    // What a function allocates is in no pool, and pipelines of the same process need theirs.
+    for function in context.state().scalar_functions().values().filter_map(bounded) {
+        context.register_udf(function);
+    }
     context.register_catalog(CATALOG, Arc::new(Folder(reading)));
     Ok(context)
 }

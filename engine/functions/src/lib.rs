@@ -42,6 +42,7 @@ pub use failures::RowFailure;
 pub use groups::{Aggregates, Groups};
 pub use json::{is_json, json_field};
 pub use keys::{Keys, fingerprints};
+pub use limits::bounded;
 pub use planner::{Call, Form, Planner, Typed};
 pub use rows::{Predicate, Projected, Projection, Verdict};
 pub use sqltype::{sql_type, sql_type_of};

@@ -2,14 +2,18 @@
 //!
 //! `repeat('x', n)` takes the memory that `n` says, and a record that says a trillion would end the process, again after every restart. So
 //! what such a call would make is computed before it is made: what is too much is an error, and the guard finds the row that it belongs to.
+//! A question about what happened has no guard, and fails as a whole: [`bounded`].
+
+use std::sync::Arc;
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch},
     compute::{cast, kernels::length::length},
-    datatypes::{DataType, Float64Type, IntervalMonthDayNanoType, IntervalUnit, TimeUnit},
+    datatypes::{DataType, FieldRef, Float64Type, IntervalMonthDayNanoType, IntervalUnit, TimeUnit},
 };
 use datafusion::{
     common::{Result, exec_err},
+    logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature},
     physical_expr::ScalarFunctionExpr,
 };
 
@@ -19,22 +23,31 @@ const LONGEST_TEXT: f64 = (1 << 20) as f64;
 /// Elements that one call makes of one row: as numbers, as much as the longest text.
 const MOST_ELEMENTS: f64 = 100_000.0;
 
+/// The functions that this is about.
+const NAMES: [&str; 7] = ["repeat", "lpad", "rpad", "array_repeat", "array_resize", "range", "generate_series"];
+
 /// Microseconds of a day, and days of the shortest month: a step in time that is guessed shorter makes the guess of elements larger.
 const DAY: f64 = 86_400e6;
 const MONTH_DAYS: f64 = 28.0;
 
 /// An error where `call` would make too much of some row.
 pub fn within(call: &ScalarFunctionExpr, operands: &RecordBatch) -> Result<()> {
-    let name = call.name();
+    let name = call.fun().name();
+    if !NAMES.contains(&name) {
+        return Ok(());
+    }
+    let rows = operands.num_rows();
+    let evaluated = call.args().iter().map(|argument| argument.evaluate(operands)?.into_array(rows));
+    check(name, &evaluated.collect::<Result<Vec<_>>>()?)
+}
+
+fn check(name: &str, arguments: &[ArrayRef]) -> Result<()> {
     let limit = match name {
         "repeat" | "lpad" | "rpad" => LONGEST_TEXT,
         "array_repeat" | "array_resize" | "range" | "generate_series" => MOST_ELEMENTS,
         _ => return Ok(()),
     };
-    let rows = operands.num_rows();
-    let evaluated = call.args().iter().map(|argument| argument.evaluate(operands)?.into_array(rows));
-    let arguments: Vec<ArrayRef> = evaluated.collect::<Result<_>>()?;
-    let sizes = match (name, &arguments[..]) {
+    let sizes = match (name, arguments) {
         ("repeat", [text, times]) => product(&bytes(text)?, &numbers(times)?),
         ("lpad" | "rpad" | "array_resize", [_, size, ..]) => numbers(size)?,
         ("array_repeat", [element, times]) => repeated(element, &numbers(times)?)?,
@@ -111,4 +124,44 @@ fn series(starts: &[f64], stops: &[f64], steps: Option<&[f64]>) -> Vec<f64> {
     let step = |row: usize| steps.map_or(1.0, |steps| steps[row]);
     let count = |row: usize| if step(row) == 0.0 { 0.0 } else { (stops[row] - starts[row]) / step(row) };
     (0..starts.len()).map(count).collect()
+}
+
+/// `function` with an end to what it makes; `None` where it makes no more than it is given.
+pub fn bounded(function: &Arc<ScalarUDF>) -> Option<ScalarUDF> {
+    NAMES.contains(&function.name()).then(|| ScalarUDF::new_from_impl(Bounded(function.clone())))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Bounded(Arc<ScalarUDF>);
+
+impl ScalarUDFImpl for Bounded {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.0.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.0.signature()
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.0.return_type(types)
+    }
+
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
+        self.0.return_field_from_args(arguments)
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        self.0.coerce_types(types)
+    }
+
+    fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let arrays = call.args.iter().map(|argument| argument.to_array(call.number_rows));
+        check(self.name(), &arrays.collect::<Result<Vec<_>>>()?)?;
+        self.0.invoke_with_args(call)
+    }
 }

@@ -109,6 +109,19 @@ fn long() -> Reading {
     Reading { log, ..reading }
 }
 
+/// It ended the process, and with it the pipelines that run there.
+#[tokio::test]
+async fn a_function_makes_no_more_than_it_makes_in_a_pipeline() {
+    for (sql, what) in [
+        ("SELECT repeat('x', 2000000000 + v) FROM (VALUES (1), (2)) t(v)", "a text of 2000000001 characters"),
+        ("SELECT lpad('x', v) FROM (VALUES (5), (-1)) t(v)", "a text of -1 characters"),
+        ("SELECT array_repeat(1, 1000000000000)", "a list of 1000000000000 elements"),
+    ] {
+        let said = refused(sql).await.to_string();
+        assert!(said.contains(&format!("{what} cannot be made of a row")), "{sql}: {said}");
+    }
+}
+
 #[tokio::test]
 async fn a_long_ledger_passes_and_filters_on_the_pipeline_leave_the_others_alone() {
     let reading = long();
