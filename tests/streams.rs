@@ -480,7 +480,7 @@ fn a_writer_that_starts_over_writes_another_stream() {
     assert_ne!(said.code, Some(0));
     assert!(
         said.err.contains(
-            "its writer writer was started over, and writes everything again; run this pipeline with --fresh too"
+            "its writer writer was started over, or has got this name since; run this pipeline with --fresh too"
         ),
         "{}",
         said.err

@@ -62,8 +62,10 @@ pub struct StreamSource {
     wanted: Wanted,
     around: Surroundings,
     partition: Partition,
-    /// `None`: it has not begun.
+    /// Behind what was given last. `None`: it has not begun.
     cursor: Option<Position>,
+    /// Up to where what was given is committed.
+    committed: Option<Position>,
     frames: VecDeque<Frame>,
     /// It was seen that the position is one of this stream.
     checked: bool,
@@ -75,7 +77,18 @@ pub struct StreamSource {
 impl StreamSource {
     pub fn new(log: Arc<dyn Log>, wanted: Wanted, around: Surroundings) -> Self {
         let partition = Partition::new(stream::partition(&wanted.name), 0);
-        Self { log, wanted, around, partition, cursor: None, frames: VecDeque::new(), checked: false, told: false, needless: 0 }
+        Self {
+            log,
+            wanted,
+            around,
+            partition,
+            cursor: None,
+            committed: None,
+            frames: VecDeque::new(),
+            checked: false,
+            told: false,
+            needless: 0,
+        }
     }
 
     fn changed(&self, detail: String) -> SourceError {
@@ -137,7 +150,8 @@ impl StreamSource {
 
     fn started_over(&self) -> SourceError {
         self.changed(format!(
-            "its writer {} was started over, and writes everything again; run this pipeline with --fresh too",
+            "it is another one than what was read before: its writer {} was started over, or has got this name since; run this pipeline \
+             with --fresh too, or put the names back",
             self.wanted.writer
         ))
     }
@@ -167,6 +181,7 @@ impl Source for StreamSource {
     fn open(&mut self, cursors: &Cursors, _now: Micros) -> Result<(), SourceError> {
         let name = self.partition.to_string();
         self.cursor = cursors.get(&name).map(|cursor| cursor_of(&name, cursor)).transpose()?;
+        self.committed = self.cursor.clone();
         self.frames.clear();
         Ok(())
     }
@@ -181,8 +196,12 @@ impl Source for StreamSource {
             self.checked = true;
             (self.around.id)().map_or(Ok(()), |id| self.must_be_the_same(&id))?;
         }
-        if let Some(streamed) = self.next()? {
-            return Ok(Polled::Streamed(Box::new(streamed)));
+        match self.next() {
+            Ok(Some(streamed)) => return Ok(Polled::Streamed(Box::new(streamed))),
+            Ok(None) => {}
+            // What came before is committed first: else it would be read again in every attempt, and no edit could bring it behind.
+            Err(_) if self.cursor != self.committed => return Ok(Polled::Idle),
+            Err(error) => return Err(error),
         }
         match writer {
             Writer::Ended if self.wanted.bounded => return Ok(Polled::Ended),
@@ -211,7 +230,9 @@ impl Source for StreamSource {
     fn committed(&mut self, cursors: &Cursors) -> Result<(), SourceError> {
         let name = self.partition.to_string();
         let Some(cursor) = cursors.get(&name) else { return Ok(()) };
-        let Position { id, next, .. } = cursor_of(&name, cursor)?;
+        let committed: Position = cursor_of(&name, cursor)?;
+        let (id, next) = (committed.id.clone(), committed.next);
+        self.committed = Some(committed);
         // A position that cannot be read keeps everything: a log that is too long does no harm.
         let needed = (self.around.readers)(&id).map_or(0, |slowest| slowest.map_or(next, |slowest| slowest.next));
         // The positions of others may not be durable yet; with the flush of the next commit they are.

@@ -3,6 +3,7 @@
 //! The columns of a stream are those of the step before it, so its writer is compiled first. Where pipelines read each other in a circle
 //! there is no first, and every row would come round again: that is said, and their streams are unknown.
 
+use datafusion::arrow::datatypes::DataType;
 use syncline_syntax::{Diagnostic, Span, ast};
 
 use crate::{
@@ -43,6 +44,9 @@ impl StreamFacts {
             if column.undeclared || !(column.visible || metadata) {
                 continue;
             }
+            if let Some(zone) = zone_of(column.field.data_type()) {
+                return Err((column.name().to_owned(), format!("TIMESTAMP AT TIME ZONE '{zone}'")));
+            }
             let plan = field(column);
             let field = plan.field().ok_or_else(|| (column.name().to_owned(), plan.kind.0.clone()))?;
             columns.push(ScopeColumn { field, ..column.clone() });
@@ -70,6 +74,16 @@ impl StreamFacts {
     /// The named columns as the decoder takes them.
     pub fn fields(&self) -> Vec<FieldPlan> {
         self.columns.iter().filter(|column| column.visible).map(field).collect()
+    }
+}
+
+/// The zone in which an instant is seen, also within a list or a structure: no word of a plan says it, so a reader would see another hour.
+fn zone_of(kind: &DataType) -> Option<&str> {
+    match kind {
+        DataType::Timestamp(_, zone) => zone.as_deref(),
+        DataType::List(item) | DataType::LargeList(item) => zone_of(item.data_type()),
+        DataType::Struct(members) => members.iter().find_map(|member| zone_of(member.data_type())),
+        _ => None,
     }
 }
 

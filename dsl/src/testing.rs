@@ -8,7 +8,8 @@ use syncline_syntax::{Diagnostic, Span, ast};
 use crate::{
     check::sinks,
     message::tests as say,
-    plan::{Expectation, ExpectationKind, Plan, SinkPlan, Step, StepKind, TestInput, TestPlan},
+    plan::{Expectation, ExpectationKind, Place, Plan, SinkPlan, Step, StepKind, TestInput, TestPlan},
+    scope::same_name,
     walk::World,
 };
 
@@ -80,25 +81,28 @@ fn inputs(
         said.push(say::no_input(test.name.span));
         return None;
     }
-    let mut places: Vec<&str> = Vec::new();
+    let mut places: Vec<&Place> = Vec::new();
     for source in plan.sources().into_iter().chain(plan.tables()) {
-        if !places.contains(&source.place.text.as_str()) {
-            places.push(&source.place.text);
+        if !places.iter().any(|known| known.text == source.place.text) {
+            places.push(&source.place);
         }
     }
     let mut given: Vec<Vec<&ast::TestInput>> = vec![Vec::new(); places.len()];
     for input in &test.inputs {
         let place = input.source.as_ref().map(|target| squeezed(target.span().of(world.source)));
-        let index = place.as_ref().map_or(Some(0), |text| places.iter().position(|known| squeezed(known) == *text));
+        let index = place.as_ref().map_or(Some(0), |text| places.iter().position(|known| is_written(known, text)));
         match (index, &input.source) {
             (Some(index), _) => given[index].push(input),
-            (None, Some(target)) => said.push(say::no_such_input(target.span(), &places)),
+            (None, Some(target)) => {
+                let places: Vec<&str> = places.iter().map(|place| place.text.as_str()).collect();
+                said.push(say::no_such_input(target.span(), &places));
+            }
             (None, None) => {}
         }
     }
     let mut given = given.into_iter().map(|inputs| rows_of(&inputs, said));
     let first = given.next()?;
-    let more = places.iter().skip(1).map(|place| (*place).to_owned()).zip(given).collect();
+    let more = places.iter().skip(1).map(|place| place.text.clone()).zip(given).collect();
     Some((first, more))
 }
 
@@ -255,7 +259,7 @@ fn sink_of<'p>(
     let all = sinks(plan);
     let Some(target) = target else { return last_sink(&plan.flow) };
     let text = squeezed(target.span().of(world.source));
-    let mut found = all.iter().filter(|(_, sink)| squeezed(&sink.place.text) == text);
+    let mut found = all.iter().filter(|(_, sink)| is_written(&sink.place, &text));
     match (found.next(), found.next()) {
         (Some(sink), None) => Some(*sink),
         (Some(_), Some(_)) => {
@@ -283,6 +287,12 @@ fn last_sink(flow: &[Step]) -> Option<(&Step, &SinkPlan)> {
 }
 
 /// Without spaces outside of quotes.
+/// Whether a place is called so: as the pipeline has it, and a stream without case.
+fn is_written(place: &Place, squeezed_text: &str) -> bool {
+    let named = place.stream().is_some_and(|(name, _)| same_name(name, squeezed_text));
+    named || squeezed(&place.text) == squeezed_text
+}
+
 fn squeezed(text: &str) -> String {
     let mut quoted = false;
     let kept = text.chars().filter(|c| {

@@ -114,6 +114,19 @@ pub fn unqualified(partition: &str) -> &str {
     partition.split_once(OF).map_or(partition, |(_, partition)| partition)
 }
 
+/// In front of a place whose cursors are kept though no input reads it now.
+const PARKED: &str = "parked ";
+
+/// The step under which the cursors of a place are kept that is not read any more.
+pub fn parked(place: &str) -> StepId {
+    StepId::new(format!("{PARKED}{place}"))
+}
+
+/// Whether the cursor under this name is one that is only kept.
+pub fn is_parked(qualified: &str) -> bool {
+    of_input(qualified).0.as_str().starts_with(PARKED)
+}
+
 /// The input that a partition of a checkpoint belongs to, and the source's own name of it.
 pub fn of_input(qualified: &str) -> (StepId, &str) {
     match qualified.split_once(OF) {

@@ -155,13 +155,33 @@ fn it_ends_with_its_writer_and_stops_when_that_is_no_more() {
     assert!(bench.cut_off.load(Ordering::SeqCst));
 }
 
+const OTHER: &str = "stream numbers: it is another one than what was read before: its writer writer was started over, or has got this \
+                     name since; run this pipeline with --fresh too, or put the names back";
+
+#[test]
+fn what_came_before_something_that_cannot_be_read_is_committed_first() {
+    let bench = Bench::new();
+    bench.write("a", &[&[1], &[2]], None);
+    let mut source = bench.source(Some(&["n"]), None);
+    assert_eq!(polled(&mut source).0, "[1] None");
+    bench.write("b", &[&[3]], None);
+    let (second, cursor) = polled(&mut source);
+    assert_eq!(second, "[2] None");
+    let committed = |of: &Value| Cursors::from([("stream/numbers".to_owned(), of.clone())]);
+    assert_eq!([polled(&mut source).0, polled(&mut source).0], ["idle", "idle"]);
+    source.committed(&committed(&cursor)).unwrap();
+    assert_eq!(polled(&mut source).0, OTHER);
+    // And at once where nothing came before.
+    assert_eq!(polled(&mut bench.source(Some(&["n"]), Some(&cursor))).0, OTHER);
+}
+
 #[test]
 fn a_writer_that_starts_over_writes_another_stream() {
     let bench = Bench::new();
     bench.write("a", &[&[1, 2], &[3]], None);
     let mut source = bench.source(Some(&["n"]), None);
     let cursor = (polled(&mut source), polled(&mut source)).1.1;
-    let told = "stream numbers: its writer writer was started over, and writes everything again; run this pipeline with --fresh too";
+    let told = OTHER;
     // Shorter than before, as long, longer.
     for frames in [&[&[1][..]][..], &[&[1, 2], &[3]], &[&[1, 2], &[3], &[4]]] {
         let bench = Bench::new();

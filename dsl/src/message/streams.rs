@@ -73,5 +73,10 @@ pub(crate) fn as_table(span: Span, name: &str) -> Diagnostic {
 pub(crate) fn no_such_type(span: Span, column: &str, kind: &str) -> Diagnostic {
     Diagnostic::error(slug::TYPE_MISMATCH, format!("a stream has no columns of type {kind}"))
         .at(span, format!("{column} is one"))
-        .help(format!("make another of it before: CAST({column} AS STRING) AS {column}"))
+        .help(match kind.starts_with("TIMESTAMP") {
+            true => format!(
+                "make an instant of it before, CAST({column} AS TIMESTAMP) AS {column}, and say the zone in the reader"
+            ),
+            false => format!("make another of it before: CAST({column} AS STRING) AS {column}"),
+        })
 }

@@ -194,3 +194,31 @@ fn a_writer_that_does_not_compile_is_the_only_one_to_hear_of_it() {
     assert_eq!(places(&checked, source), [("no-such-column", "ide")]);
     assert!(checked.plan.pipelines.is_empty());
 }
+
+#[test]
+fn an_instant_seen_in_a_zone_is_no_column_of_a_stream() {
+    let writer = |end: &str| {
+        format!(
+            "PIPELINE a AS FROM file('a') |> SELECT id, CAST(t AS TIMESTAMP) AT TIME ZONE 'Europe/Berlin' AS z |> {end}AS STREAM s;
+             PIPELINE b AS FROM s |> INSERT INTO file('o/');"
+        )
+    };
+    let source = writer("");
+    let found = checked(&source);
+    assert_eq!(places(&found, &source), [("type-mismatch", "s")]);
+    let said = said(&found, &source);
+    assert!(
+        said.contains("TIMESTAMP AT TIME ZONE 'Europe/Berlin'") && said.contains("CAST(z AS TIMESTAMP) AS z"),
+        "{said}"
+    );
+    assert_eq!(slugs(&checked(&writer("SET z = CAST(z AS TIMESTAMP) |> "))), [""; 0]);
+}
+
+#[test]
+fn a_test_finds_a_stream_without_case() {
+    let source = "PIPELINE a AS FROM file('a') |> SELECT id |> AS STREAM s;
+                  PIPELINE b AS FROM s |> INSERT INTO file('o/');
+                  TEST t FOR b GIVEN INPUT S ROWS '{\"id\": 1}' EXPECT DEAD LETTERS 0;
+                  TEST u FOR a GIVEN INPUT ROWS '{\"id\": 1}' EXPECT OUTPUT S ROWS (1);";
+    assert_eq!(slugs(&checked(source)), [""; 0]);
+}

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     checkpoint::{self, Checkpoint},
-    graph::{Work, of_input, qualified},
+    graph::{Work, of_input, parked, qualified},
     ledger,
     store::Changes,
     stream::{self, Position},
@@ -115,10 +115,6 @@ pub(super) fn settle_inputs(spec: &JobSpec, checkpoint: &mut Checkpoint, changes
 fn rename<T>(all: &mut BTreeMap<String, T>, names: &BTreeMap<String, String>) {
     let renamed = std::mem::take(all).into_iter().map(|(old, its)| (names.get(&old).cloned().unwrap_or(old), its));
     *all = renamed.collect();
-}
-
-fn parked(place: &str) -> StepId {
-    StepId::new(format!("parked {place}"))
 }
 
 /// Old input → the one that goes on where it was: the same place where it stood, else the same place elsewhere, else an edit of what

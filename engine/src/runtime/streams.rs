@@ -8,7 +8,7 @@ use syncline_record::{Batch, StepId, time::NO_WATERMARK};
 use super::job::{Backlog, Job, JobError};
 use crate::{
     graph::Work,
-    log::{Log, NewFrame},
+    log::{Log, LogError, NewFrame},
     operator::{Halt, Output},
     source::Streamed,
     stream,
@@ -26,6 +26,15 @@ pub(super) fn append(log: &dyn Log, topic: &str, id: &str, step: &StepId, batch:
     Ok(())
 }
 
+/// Records of a topic behind `next` that are still there: a reader that comes back to what was let go cannot read them.
+fn kept(log: &dyn Log, topic: &str, next: u64) -> Result<u64, LogError> {
+    let first = match log.read(topic, next, 1) {
+        Err(LogError::Gone { oldest, .. }) => oldest,
+        read => read.map(|_| next)?,
+    };
+    Ok(log.end(topic)?.saturating_sub(first))
+}
+
 impl Job {
     /// Whose readers are waited for, and what is said of it.
     pub fn waits(&self) -> impl Iterator<Item = (&StepId, &String)> {
@@ -41,7 +50,10 @@ impl Job {
         for node in &self.spec.graph.nodes {
             let Work::Stream { topic, readers, .. } = &node.work else { continue };
             let Some(slowest) = readers(&self.checkpoint.log_id)? else { continue };
-            let waiting = self.ground.log.end(topic)?.saturating_sub(slowest.next);
+            let mut waiting = self.ground.log.end(topic)?.saturating_sub(slowest.next);
+            if waiting > rows {
+                waiting = kept(&*self.ground.log, topic, slowest.next)?;
+            }
             if waiting > rows || waiting > 0 && self.ground.log.bytes(topic, slowest.next)? > bytes {
                 if !slowest.runs && ends {
                     let (step, reader) = (node.id.clone(), slowest.pipeline);

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use syncline_engine::{
     checkpoint::{self, Checkpoint, ReadError, Run, RunState},
+    graph::is_parked,
     intake::{self, Intake},
     log::Log,
     store::{StateStore, StoreError},
@@ -216,7 +217,7 @@ fn committed(pipeline: String, checkpoint: &Checkpoint, run: Option<&Run>) -> Pi
 
 fn lag(checkpoint: &Checkpoint, log: &dyn Log) -> Result<Option<u64>, Failure> {
     let mut lag = None;
-    for (partition, cursor) in &checkpoint.cursors {
+    for (partition, cursor) in checkpoint.cursors.iter().filter(|(partition, _)| !is_parked(partition)) {
         // A position in a stream says itself which topic it is one of.
         let of_stream = cursor.get("topic").and_then(Value::as_str).zip(cursor.get("next").and_then(Value::as_u64));
         let of_path = cursor.as_u64().filter(|_| partition.starts_with(TOPICS)).map(|next| (partition.as_str(), next));

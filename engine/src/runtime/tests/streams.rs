@@ -10,7 +10,7 @@ use syncline_record::{Fate, Micros, Partition, StepId};
 use crate::{
     graph::{Input, Node, Work},
     ledger::stream_topic,
-    log::Log,
+    log::{Log, LogError},
     operators::{
         Present,
         present::{Deletes, Presentation},
@@ -162,6 +162,25 @@ fn a_writer_waits_for_a_reader_that_is_too_far_behind() {
     assert_eq!(job.waits().count(), 0);
     position.store(ALL, Ordering::SeqCst);
     while job.turn().unwrap() == Turn::Worked {}
+}
+
+/// A reader that comes back cannot read what was let go meanwhile, so nobody waits for it to do so.
+#[test]
+fn rows_that_are_gone_are_not_waited_for() {
+    let world = world();
+    let position = Arc::new(AtomicU64::new(ALL));
+    let mut spec = spec(&world, &position);
+    spec.backlog = Backlog { rows: 20, bytes: u64::MAX };
+    let mut job = start(&world, spec);
+    for _ in 0..1_000 {
+        job.turn().unwrap();
+        job.commit(false).unwrap();
+    }
+    assert!(
+        world.log.end(&topic()).unwrap() > 20 && matches!(world.log.read(&topic(), 0, 1), Err(LogError::Gone { .. }))
+    );
+    position.store(0, Ordering::SeqCst);
+    assert_ne!(job.turn().map(|_| job.waits().count()).unwrap(), 1);
 }
 
 #[test]
