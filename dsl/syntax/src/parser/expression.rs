@@ -23,11 +23,28 @@ const LEVELS: usize = 400;
 /// walked by recursion wherever it goes: 600 are more than hand and generator write, and safe on a small stack.
 const LONGEST_RUN: usize = 600;
 
+/// Brackets, signs in front, NOTs, dots and subscripts, one inside of the other. Unlike operators in a row each is a level of every walk, without a look at
+/// the stack that is left: 60 of some kinds were too many for 1 MiB, 130 for 2 MiB, in a build without optimisation.
+const DEEPEST: usize = 48;
+
 /// `ARRAY<ARRAY<…`, `TABLE(a TABLE(…`: each level costs `sqlparser` 20 KB of stack that it does not guard.
 const NESTED_TYPES: usize = 8;
 
 /// Words, each list a phrase, that end an expression in the clause where it stands.
 pub(super) type Stops = &'static [&'static [&'static str]];
+
+/// Tokens between two commas or brackets, and the levels of the chain at their end.
+#[derive(Clone, Copy, Default)]
+struct Run {
+    tokens: usize,
+    chain: usize,
+}
+
+enum Link {
+    Level,
+    Part,
+    New,
+}
 
 impl Parser<'_> {
     /// Reads the expression that begins here.
@@ -105,33 +122,55 @@ impl Parser<'_> {
 
     /// Refuses what would make a tree too deep to walk (see `LONGEST_RUN`), and queries, which are steps here.
     fn measure(&mut self, from: usize, to: usize, span: Span) -> Read<()> {
-        let mut runs = vec![0usize];
-        let (mut total, mut types) = (0usize, 0usize);
+        let mut runs = vec![Run::default()];
+        let (mut total, mut levels, mut types) = (0usize, 0usize, 0usize);
         for at in from..to {
             let word = !self.is_field(at) && self.kind(at) == Some(Kind::Word);
             let opens = self.kind(at) == Some(Kind::Open) || word && self.is(at, "CASE");
             let closes = self.kind(at) == Some(Kind::Close) || word && self.is(at, "END");
             let parts = self.kind(at) == Some(Kind::Comma) || word && (self.is(at, "WHEN") || self.is(at, "THEN"));
             if closes && runs.len() > 1 || parts {
-                total -= runs.pop().unwrap_or(0);
+                let run = runs.pop().unwrap_or_default();
+                (total, levels) = (total - run.tokens, levels - run.chain);
             }
             if opens || runs.is_empty() || parts {
-                runs.push(0);
+                runs.push(Run::default());
             }
             if let Some(run) = runs.last_mut() {
-                *run += 1;
+                run.tokens += 1;
                 total += 1;
+                let before = run.chain;
+                match self.link(at) {
+                    Link::Level => run.chain += 1,
+                    Link::Part => {}
+                    Link::New => run.chain = 0,
+                }
+                levels = levels + run.chain - before;
             }
             if word && self.is(at, "SELECT") {
                 let select = self.tokens[at].span;
                 return self.report(mistake::subquery(select));
             }
             types += usize::from(word && self.nests_types(at));
-            if types > NESTED_TYPES || total > LONGEST_RUN || runs.len() > crate::brackets::DEEPEST {
+            if types > NESTED_TYPES || total > LONGEST_RUN || runs.len() + levels > DEEPEST {
                 return self.report(mistake::too_long(span));
             }
         }
         Ok(())
+    }
+
+    /// What a token does to the chain of dots, subscripts, signs in front and NOTs in which it stands.
+    fn link(&self, at: usize) -> Link {
+        match self.kind(at) {
+            Some(Kind::Dot) => Link::Level,
+            // Behind a subscript the chain goes on, and each of them is a level.
+            Some(Kind::Close) => Link::Level,
+            Some(Kind::Word) if !self.is_field(at) && self.is(at, "NOT") => Link::Level,
+            Some(Kind::Word) if !self.is_field(at) && (self.is(at, "AND") || self.is(at, "OR")) => Link::New,
+            Some(Kind::Operator) if at > 0 && self.ends_operand(at - 1) => Link::New,
+            Some(Kind::Operator) => Link::Level,
+            _ => Link::Part,
+        }
     }
 
     fn nests_types(&self, at: usize) -> bool {
