@@ -109,6 +109,20 @@ fn operators_without_end() {
     }
 }
 
+/// Each is a level of every walk behind the parser, and the stack of a thread holds only so many.
+#[test]
+fn levels_are_told_when_they_are_more_than_a_small_stack_holds() {
+    for (open, close) in
+        [("NOT ", ""), ("x.", ""), ("", "['a']"), ("(", ")"), ("NOT (", ")"), ("NOT - ", ""), ("[", "]")]
+    {
+        let nested = |times: usize| in_where(format!("{}x{}", open.repeat(times), close.repeat(times)));
+        assert_eq!(survive(nested(20)), [], "{open}x{close}");
+        says_no(nested(49));
+    }
+    // One beside the other they are no levels.
+    assert_eq!(survive(in_where(format!("NOT a.b['c'] = 1{}", " OR NOT a.b['c'] = -1".repeat(40)))), []);
+}
+
 #[test]
 fn steps_in_steps_without_end() {
     for (open, close) in [("|> TEE (", ")"), ("|> SHARD BY a INTO (PRIMARY p AS (", "))"), ("|> FORK (", ")")] {
