@@ -7,6 +7,9 @@
 //! key    s/ pipeline NUL step NUL generation (8 bytes, big endian) sequence (8 bytes, big endian)
 //! value  format (1) crc32 of the rest (4) epoch (8) state digest (8) body
 //! ```
+//!
+//! A body that is too large for one value (the state of a single group can be) is in several segments, one after the other, whose formats
+//! say which one begins it, goes on and ends it. They are never merged.
 
 #[cfg(test)]
 mod tests;
@@ -22,8 +25,16 @@ use crate::{
 
 pub const SEGMENT_FORMAT: u8 = 1;
 
+/// Parts of a body: the first, one between, the last. No flipped bit makes one of another, or of a whole body.
+const BEGINS: u8 = 2;
+const GOES_ON: u8 = 4;
+const ENDS: u8 = 8;
+
 /// Largest body of one segment: sled writes values of this size without its slow path for large ones.
 pub const SEGMENT_BYTES: usize = 64 << 10;
+
+/// Beyond this a body is cut: bodies of about the size above stay whole, and the store takes no value of 96 KiB.
+const WHOLE_BYTES: usize = 80 << 10;
 
 /// A generation with this many small segments has them merged. Restoring and scanning pay per segment; merging pays per byte.
 const MERGE_AT: usize = 16;
@@ -47,6 +58,7 @@ pub struct Segment<'a> {
     pub epoch: Epoch,
     pub digest: u64,
     pub body: &'a [u8],
+    format: u8,
 }
 
 pub fn prefix(pipeline: &str, step: &StepId) -> Vec<u8> {
@@ -60,9 +72,9 @@ fn key(pipeline: &str, step: &StepId, generation: Generation, sequence: u64) -> 
     key
 }
 
-fn encode(epoch: Epoch, digest: u64, body: &[u8]) -> Vec<u8> {
+fn encode(epoch: Epoch, digest: u64, body: &[u8], format: u8) -> Vec<u8> {
     let mut value = Vec::with_capacity(HEAD + body.len());
-    value.push(SEGMENT_FORMAT);
+    value.push(format);
     value.extend_from_slice(&[0; 4]);
     value.extend_from_slice(&epoch.to_le_bytes());
     value.extend_from_slice(&digest.to_le_bytes());
@@ -82,7 +94,7 @@ pub fn decode(value: &[u8]) -> Result<Segment<'_>, Damaged> {
     if crc32fast::hash(&value[5..]) != checksum {
         return Err(Damaged("its checksum does not fit".into()));
     }
-    Ok(Segment { epoch: word(5), digest: word(13), body: &value[HEAD..] })
+    Ok(Segment { epoch: word(5), digest: word(13), body: &value[HEAD..], format: value[0] })
 }
 
 /// Generation and sequence from the end of a key.
@@ -95,12 +107,48 @@ pub fn place_of(key: &[u8]) -> Option<(Generation, u64)> {
 /// Takes a body of a generation back.
 pub type Take<'a> = dyn FnMut(Generation, &[u8]) -> Result<(), Damaged> + 'a;
 
+/// A segment that is there.
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    sequence: u64,
+    bytes: usize,
+    /// It holds a part of a body, and stays where it is.
+    part: bool,
+}
+
+/// A body whose segments are read one after the other.
+#[derive(Default)]
+struct Begun {
+    body: Vec<u8>,
+    parts: Vec<(Generation, u64, usize)>,
+}
+
+impl Begun {
+    /// Takes the next segment in; the whole body when it was the last one.
+    fn next(
+        &mut self,
+        generation: Generation,
+        sequence: u64,
+        value: &[u8],
+        segment: &Segment,
+    ) -> Result<Option<Vec<u8>>, Damaged> {
+        let before = self.parts.last().map(|(generation, before, _)| (*generation, *before + 1));
+        let follows = matches!(segment.format, GOES_ON | ENDS) && before == Some((generation, sequence));
+        if !follows && (segment.format != BEGINS || before.is_some()) {
+            return Err(Damaged("the one that goes before it is not there".into()));
+        }
+        self.body.extend_from_slice(segment.body);
+        self.parts.push((generation, sequence, value.len()));
+        Ok((segment.format == ENDS).then(|| std::mem::take(&mut self.body)))
+    }
+}
+
 /// The live segments of one step: which there are, and how large.
 pub struct Segments {
     pipeline: String,
     step: StepId,
     digest: u64,
-    live: BTreeMap<Generation, Vec<(u64, usize)>>,
+    live: BTreeMap<Generation, Vec<Live>>,
     next: u64,
 }
 
@@ -112,27 +160,48 @@ impl Segments {
     /// Reads every live segment, in order of generation and sequence.
     pub fn restore(&mut self, store: &dyn StateStore, take: &mut Take<'_>) -> Result<(), SegmentError> {
         let mut problem = None;
+        let mut begun = Begun::default();
         let (step, digest) = (self.step.clone(), self.digest);
+        let damaged = |generation, sequence, Damaged(detail)| SegmentError::Damaged {
+            step: step.clone(),
+            generation,
+            sequence,
+            detail,
+        };
         store.scan(&prefix(&self.pipeline, &self.step), &mut |key, value| {
             let Some((generation, sequence)) = place_of(key) else { return true };
-            let read = match value.first() {
-                Some(found) if *found != SEGMENT_FORMAT => {
-                    problem = Some(SegmentError::Format { step: step.clone(), found: *found });
-                    return false;
-                }
-                _ => decode(value).and_then(|segment| match segment.digest == digest {
-                    true => take(generation, segment.body),
-                    false => Err(Damaged("it was written for another key, type or window".into())),
-                }),
-            };
-            if let Err(Damaged(detail)) = read {
-                problem = Some(SegmentError::Damaged { step: step.clone(), generation, sequence, detail });
+            if let Some(found) = value.first().filter(|found| ![SEGMENT_FORMAT, BEGINS, GOES_ON, ENDS].contains(found))
+            {
+                problem = Some(SegmentError::Format { step: step.clone(), found: *found });
                 return false;
             }
-            self.live.entry(generation).or_default().push((sequence, value.len()));
+            let read = decode(value).and_then(|segment| match segment.digest == digest {
+                true if segment.format == SEGMENT_FORMAT && begun.parts.is_empty() => {
+                    take(generation, segment.body).map(|()| vec![Live { sequence, bytes: value.len(), part: false }])
+                }
+                true => match begun.next(generation, sequence, value, &segment)? {
+                    None => Ok(vec![]),
+                    Some(whole) => {
+                        let parts = std::mem::take(&mut begun.parts).into_iter();
+                        let parts = parts.map(|(_, sequence, bytes)| Live { sequence, bytes, part: true }).collect();
+                        take(generation, &whole).map(|()| parts)
+                    }
+                },
+                false => Err(Damaged("it was written for another key, type or window".into())),
+            });
+            match read {
+                Ok(live) => self.live.entry(generation).or_default().extend(live),
+                Err(error) => {
+                    problem = Some(damaged(generation, sequence, error));
+                    return false;
+                }
+            }
             self.next = self.next.max(sequence + 1);
             true
         })?;
+        if let (None, Some((generation, sequence, _))) = (&problem, begun.parts.last()) {
+            problem = Some(damaged(*generation, *sequence, Damaged("what it goes on with is not there".into())));
+        }
         problem.map_or(Ok(()), Err)
     }
 
@@ -155,8 +224,8 @@ impl Segments {
         changes: &mut Changes,
     ) -> Result<(), SegmentError> {
         for generation in delta.expired {
-            for (sequence, _) in self.live.remove(&generation).unwrap_or_default() {
-                changes.remove(key(&self.pipeline, &self.step, generation, sequence));
+            for live in self.live.remove(&generation).unwrap_or_default() {
+                changes.remove(key(&self.pipeline, &self.step, generation, live.sequence));
             }
         }
         let mut bodies: BTreeMap<Generation, Vec<Vec<u8>>> = BTreeMap::new();
@@ -167,10 +236,24 @@ impl Segments {
             let mut whole = self.take_small(generation, store, changes)?;
             whole.extend(appended);
             for body in packed(whole) {
-                let value = encode(epoch, self.digest, &body);
-                self.live.entry(generation).or_default().push((self.next, value.len()));
-                changes.put(key(&self.pipeline, &self.step, generation, self.next), value);
-                self.next += 1;
+                let each = if body.len() > WHOLE_BYTES { SEGMENT_BYTES } else { WHOLE_BYTES };
+                let part = body.len() > each;
+                let last = body.len().saturating_sub(1) / each;
+                // An empty body is one too.
+                for index in 0..=last {
+                    let chunk = &body[index * each..body.len().min((index + 1) * each)];
+                    let format = match index {
+                        0 if last == 0 => SEGMENT_FORMAT,
+                        0 => BEGINS,
+                        _ if index == last => ENDS,
+                        _ => GOES_ON,
+                    };
+                    let value = encode(epoch, self.digest, chunk, format);
+                    let live = Live { sequence: self.next, bytes: value.len(), part };
+                    self.live.entry(generation).or_default().push(live);
+                    changes.put(key(&self.pipeline, &self.step, generation, self.next), value);
+                    self.next += 1;
+                }
             }
         }
         Ok(())
@@ -184,12 +267,12 @@ impl Segments {
         changes: &mut Changes,
     ) -> Result<Vec<Vec<u8>>, SegmentError> {
         let live = self.live.entry(generation).or_default();
-        let small = live.iter().rev().take_while(|(_, size)| *size < SEGMENT_BYTES / 2).count();
+        let small = live.iter().rev().take_while(|live| !live.part && live.bytes < SEGMENT_BYTES / 2).count();
         if small < MERGE_AT {
             return Ok(vec![]);
         }
         let mut bodies = vec![];
-        for (sequence, _) in live.split_off(live.len() - small) {
+        for Live { sequence, .. } in live.split_off(live.len() - small) {
             let key = key(&self.pipeline, &self.step, generation, sequence);
             let damaged =
                 |detail: String| SegmentError::Damaged { step: self.step.clone(), generation, sequence, detail };
@@ -202,7 +285,7 @@ impl Segments {
 
     /// Bytes of the live segments.
     pub fn bytes(&self) -> u64 {
-        self.live.values().flatten().map(|(_, size)| *size as u64).sum()
+        self.live.values().flatten().map(|live| live.bytes as u64).sum()
     }
 }
 

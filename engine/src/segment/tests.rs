@@ -61,6 +61,32 @@ fn small_segments_are_merged_in_order_and_large_ones_left_alone() {
 }
 
 #[test]
+fn a_body_that_is_too_large_for_a_value_goes_on_in_the_next_ones() {
+    let (store, mut live) = (MemoryStore::new(), segments("whole"));
+    let large: Vec<u8> = (0..SEGMENT_BYTES * 3 + 7).map(|at| at as u8).collect();
+    write(&mut live, &store, 1, append(1, b"before"));
+    write(&mut live, &store, 2, append(1, &large));
+    // As many small ones behind it as are merged.
+    (3..60).for_each(|epoch| write(&mut live, &store, epoch, append(1, b".")));
+    let (again, read) = restored(&store, "whole").expect("its own segments");
+    assert_eq!(read[&1], [b"before", &large[..], &[b'.'; 57]].concat());
+    assert_eq!(again.bytes(), live.bytes());
+    let parts: Vec<(Vec<u8>, Vec<u8>)> =
+        stored(&store).into_iter().filter(|(_, value)| value[0] != SEGMENT_FORMAT).collect();
+    assert_eq!(parts.iter().map(|(_, value)| value[0]).collect::<Vec<_>>(), [BEGINS, GOES_ON, GOES_ON, ENDS]);
+    for (key, value) in parts {
+        let mut changes = Changes::default();
+        changes.remove(key.clone());
+        store.apply(changes).expect("no trouble");
+        let error = restored(&store, "whole").map(drop).expect_err("a part is gone");
+        assert!(matches!(error, SegmentError::Damaged { generation: 1, .. }), "{error}");
+        put(&store, &key, value);
+    }
+    write(&mut live, &store, 60, Delta { appended: vec![], expired: vec![1] });
+    assert_eq!(stored(&store), []);
+}
+
+#[test]
 fn a_generation_is_dropped_whole_and_the_neighbours_stay() {
     let (store, mut live) = (MemoryStore::new(), segments("dedup"));
     write(&mut segments("dedup2"), &store, 1, append(1, b"other step"));
@@ -124,7 +150,7 @@ proptest! {
     /// Epochs of appended bodies and expired generations, with restarts: what is read is what was appended and not expired.
     #[test]
     fn segments_are_the_sum_of_their_epochs(
-        epochs in prop::collection::vec((prop::collection::vec((0..4u64, 0..3000usize), 0..4), 0..40u64, any::<bool>()), 1..60)
+        epochs in prop::collection::vec((prop::collection::vec((0..4u64, 0..8000usize), 0..4), 0..40u64, any::<bool>()), 1..60)
     ) {
         let (store, mut live) = (MemoryStore::new(), segments("dedup"));
         let mut wanted = Read::new();
