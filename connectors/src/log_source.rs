@@ -28,6 +28,8 @@ pub struct LogSource {
     bounded: bool,
     until: Option<u64>,
     readers: Option<Box<Readers>>,
+    /// Up to where nobody needed the topic at the last commit.
+    needless: u64,
     /// Offset of the next row.
     next: u64,
     /// Offset of the next frame that is not in `frames`.
@@ -66,6 +68,7 @@ impl LogSource {
             bounded: false,
             until: None,
             readers: None,
+            needless: 0,
             next: 0,
             ahead: 0,
             frames: VecDeque::new(),
@@ -291,8 +294,10 @@ impl Source for LogSource {
     fn committed(&mut self, cursors: &Cursors) -> Result<(), SourceError> {
         match cursors.get(&self.partition.to_string()).and_then(Value::as_u64) {
             Some(next) => {
-                let needed = self.readers.as_ref().and_then(|lowest| lowest());
-                Ok(self.log.release(&self.topic, needed.map_or(next, |needed| needed.min(next)))?)
+                let needed = self.readers.as_ref().map(|lowest| lowest().map_or(next, |needed| needed.min(next)));
+                // The positions of others may not be durable yet; with the flush of the next commit they are.
+                let below = needed.map_or(next, |needed| std::mem::replace(&mut self.needless, needed));
+                Ok(self.log.release(&self.topic, below)?)
             }
             None => Ok(()),
         }
