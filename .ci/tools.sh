@@ -133,3 +133,99 @@ need_versitygw() {
   }
   mv -T "$part" "${SYNCLINE_VERSITYGW%/*}" 2>/dev/null || rm -rf "$part"
 }
+
+# Apache Kafka as its project publishes it, from Maven: jars, whose sums Maven checks, and what its own tool writes into a new data
+# folder (with one user for the tests of SCRAM), so that no test pays a second for that.
+KAFKA=4.1.1
+KAFKA_CLUSTER=c3luY2xpbmUtdGVzdHMtMQ
+need_kafka() {
+  export SYNCLINE_KAFKA=$cache/kafka-$KAFKA
+  need java openjdk-17-jdk-headless
+  [ ! -s "$SYNCLINE_KAFKA/bootstrap.checkpoint" ] || return 0
+  need mvn maven
+  local part=$SYNCLINE_KAFKA.part.$$
+  mkdir -p "$part/data"
+  say "fetching Kafka $KAFKA with Maven"
+  {
+    echo '<project><modelVersion>4.0.0</modelVersion><groupId>syncline</groupId><artifactId>kafka</artifactId><version>1</version>'
+    echo '<packaging>pom</packaging><dependencies>'
+    printf '<dependency><groupId>%s</groupId><artifactId>%s</artifactId><version>%s</version></dependency>\n' \
+      org.apache.kafka kafka_2.13 "$KAFKA" org.apache.kafka kafka-tools "$KAFKA" \
+      org.apache.logging.log4j log4j-slf4j-impl 2.24.3 org.apache.logging.log4j log4j-core 2.24.3
+    echo '</dependencies></project>'
+  } >"$part/pom.xml"
+  mvn -q -B -f "$part/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$part/jars" >&2 || {
+    rm -rf "$part"
+    lack "Kafka $KAFKA cannot be fetched" "see the message of Maven above; afterwards the copy in $cache is used"
+  }
+  printf '%s\n' process.roles=broker,controller node.id=1 controller.quorum.voters=1@127.0.0.1:1 controller.listener.names=CONTROLLER \
+    listeners=PLAINTEXT://127.0.0.1:2,CONTROLLER://127.0.0.1:1 log.dirs="$part/data" >"$part/format.properties"
+  java -cp "$part/jars/*" kafka.tools.StorageTool format --cluster-id "$KAFKA_CLUSTER" --config "$part/format.properties" \
+    --add-scram 'SCRAM-SHA-512=[name=tester,password=a-secret-of-the-tests]' >&2 &&
+    mv "$part/data/bootstrap.checkpoint" "$part/" || {
+    rm -rf "$part"
+    lack "Kafka $KAFKA cannot make a data folder" "see its message above"
+  }
+  rm -rf "$part/data" "$part/format.properties"
+  mv -T "$part" "$SYNCLINE_KAFKA" 2>/dev/null || rm -rf "$part"
+}
+
+# A client of Kafka's that shares nothing with its own. Where packages cannot be installed it is taken out of its package, with the
+# libraries that come in none of the others here.
+need_kcat() {
+  command -v kcat >/dev/null && return
+  PATH=$PATH:$cache/kcat/bin
+  command -v kcat >/dev/null && return
+  debian kcat && command -v kcat >/dev/null && return
+  local part=$cache/kcat.part.$$
+  mkdir -p "$part/bin"
+  (
+    cd "$part" && apt-get download kcat librdkafka1 libyajl2 && for package in *.deb; do dpkg-deb -x "$package" .; done && rm -f ./*.deb
+  ) >/dev/null 2>&1 || true
+  printf '%s\n' '#!/bin/sh' 'here=$(dirname "$(dirname "$0")")' \
+    'LD_LIBRARY_PATH=$(echo "$here"/usr/lib/*-linux-gnu) exec "$here/usr/bin/kcat" "$@"' >"$part/bin/kcat"
+  chmod +x "$part/bin/kcat"
+  if "$part/bin/kcat" -V >/dev/null 2>&1; then
+    mv -T "$part" "$cache/kcat" 2>/dev/null || rm -rf "$part"
+  else
+    rm -rf "$part"
+  fi
+  need kcat kcat
+}
+
+# A proxy that makes a network slow, narrow, cut or silent. Built like the S3 server.
+TOXIPROXY=2.12.0
+need_toxiproxy() {
+  export SYNCLINE_TOXIPROXY=$cache/toxiproxy-$TOXIPROXY/server
+  [ ! -x "$SYNCLINE_TOXIPROXY" ] || return 0
+  PATH=$PATH:/usr/local/go/bin
+  need go golang-go
+  local part=$cache/toxiproxy-$TOXIPROXY.part.$$
+  mkdir -p "$part"
+  say "building the proxy toxiproxy $TOXIPROXY"
+  GOBIN=$part GOFLAGS=-buildvcs=false go install "github.com/Shopify/toxiproxy/v2/cmd/server@v$TOXIPROXY" >&2 || {
+    rm -rf "$part"
+    lack "the proxy toxiproxy $TOXIPROXY cannot be built" "see the message of go above; afterwards the copy in $cache is used"
+  }
+  mv -T "$part" "${SYNCLINE_TOXIPROXY%/*}" 2>/dev/null || rm -rf "$part"
+}
+
+# A schema registry that speaks Confluent's protocol: one archive of 109 MB from Maven.
+APICURIO=3.0.9
+need_registry() {
+  export SYNCLINE_REGISTRY=$cache/apicurio-$APICURIO
+  need java openjdk-17-jdk-headless
+  [ ! -s "$SYNCLINE_REGISTRY/registry.jar" ] || return 0
+  need mvn maven
+  local part=$SYNCLINE_REGISTRY.part.$$
+  mkdir -p "$part"
+  say "fetching the schema registry Apicurio $APICURIO with Maven"
+  mvn -q -B dependency:copy -Dartifact="io.apicurio:apicurio-registry-app:$APICURIO:tar.gz:all" -DoutputDirectory="$part" >&2 &&
+    tar -xzf "$part/apicurio-registry-app-$APICURIO-all.tar.gz" -C "$part" &&
+    mv "$part/apicurio-registry-app-$APICURIO-runner.jar" "$part/registry.jar" || {
+    rm -rf "$part"
+    lack "the schema registry Apicurio $APICURIO cannot be fetched" "see the message of Maven above; afterwards the copy in $cache is used"
+  }
+  rm -f "$part"/*.tar.gz
+  mv -T "$part" "$SYNCLINE_REGISTRY" 2>/dev/null || rm -rf "$part"
+}
