@@ -6,7 +6,10 @@
 mod broker;
 mod bus;
 mod foreign;
+mod network;
 mod record;
+mod registry;
+mod security;
 mod wire;
 
 use std::{path::PathBuf, process::Command, sync::OnceLock, thread::JoinHandle, time::Duration};

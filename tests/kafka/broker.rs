@@ -180,6 +180,10 @@ impl Broker {
         Broker { bus: Bus::at(node.address()), node }
     }
 
+    pub fn folder(&self) -> &Path {
+        self.node.folder.path()
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.node.kill();
