@@ -253,6 +253,7 @@ impl Inlet {
             clock: clock.clone(),
             state: state.clone(),
             known: None,
+            keeping: None,
         };
         let declared = RwLock::new(Declared::of(path.clone()));
         let inlet = Self { topic, declared, store, log, clock, work, state };

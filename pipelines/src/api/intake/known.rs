@@ -63,6 +63,14 @@ struct Generation {
     ids: HashMap<u128, u64, BuildHasherDefault<Fingerprint>>,
 }
 
+/// What was on its way to the store.
+pub struct Writing {
+    unwritten: Vec<(u64, Delivery)>,
+    bytes: u64,
+    forgotten: Vec<Vec<u8>>,
+    written: Option<Remembered>,
+}
+
 /// A fingerprint is a hash already.
 #[derive(Default)]
 struct Fingerprint(u64);
@@ -164,34 +172,40 @@ impl Known {
         self.remembered
     }
 
-    /// Adds what the store does not have yet to `changes`. Until [`wrote`](Self::wrote) is told, nothing counts as written.
-    pub fn write(&self, changes: &mut Changes) {
+    /// Adds what the store does not have yet to `changes`; it counts as written from now on. Whoever cannot write it gives it back.
+    pub fn write(&mut self, changes: &mut Changes) -> Writing {
         for key in &self.forgotten {
             changes.remove(key.clone());
         }
-        for generation in &self.generations {
+        let mut generations = std::mem::take(&mut self.generations);
+        for generation in &mut generations {
             let ids: Vec<Delivery> = self.unwritten_of(generation).collect();
-            for (index, chunk) in ids.chunks(SEGMENT).enumerate() {
-                let sequence = generation.segments + index as u64;
-                changes.put(key(&self.topic, generation.number, sequence), segment(generation.last, chunk));
+            for chunk in ids.chunks(SEGMENT) {
+                let key = key(&self.topic, generation.number, generation.segments);
+                changes.put(key, segment(generation.last, chunk));
+                generation.segments += 1;
             }
         }
+        self.generations = generations;
         if self.written != Some(self.remembered) {
             intake::put_remembered(changes, &self.topic, &self.remembered);
         }
+        Writing {
+            unwritten: std::mem::take(&mut self.unwritten),
+            bytes: std::mem::take(&mut self.unwritten_bytes),
+            forgotten: std::mem::take(&mut self.forgotten),
+            written: self.written.replace(self.remembered),
+        }
     }
 
-    /// What [`write`](Self::write) gave is durable.
-    pub fn wrote(&mut self) {
-        let mut generations = std::mem::take(&mut self.generations);
-        for generation in &mut generations {
-            generation.segments += self.unwritten_of(generation).count().div_ceil(SEGMENT) as u64;
-        }
-        self.generations = generations;
-        self.unwritten.clear();
-        self.unwritten_bytes = 0;
-        self.forgotten.clear();
-        self.written = Some(self.remembered);
+    /// It could not be written: the next [`write`](Self::write) takes it along. Its segments get other numbers then; those that they
+    /// had stay free.
+    pub fn give_back(&mut self, failed: Writing) {
+        let newer = std::mem::replace(&mut self.unwritten, failed.unwritten);
+        self.unwritten.extend(newer);
+        self.unwritten_bytes += failed.bytes;
+        self.forgotten.extend(failed.forgotten);
+        self.written = failed.written;
     }
 
     fn unwritten_of(&self, generation: &Generation) -> impl Iterator<Item = Delivery> {

@@ -173,7 +173,6 @@ fn written(known: &mut Known, store: &MemoryStore) {
     known.write(&mut changes);
     store.apply(changes).unwrap();
     store.flush().unwrap();
-    known.wrote();
 }
 
 fn add(known: &mut Known, id: u128, now: Micros) {

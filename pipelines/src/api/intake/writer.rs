@@ -7,6 +7,8 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
 };
 
 use syncline_connectors::webhook::Delivery;
@@ -14,18 +16,26 @@ use syncline_engine::{
     clock::Clock,
     intake::{self, Outcome},
     log::{Log, LogError, NewFrame},
-    store::{Changes, StateStore},
+    store::{Changes, StateStore, StoreError},
 };
 use syncline_record::Micros;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     IntakeError, State,
-    known::{Known, Sight},
+    known::{Known, Sight, Writing},
 };
 
 /// Bytes that one sync takes. More would make the first of them wait for the last.
 const ROUND_BYTES: usize = 32 << 20;
+
+/// Under load, a round begins this long after the one before it, or as soon as so many calls wait. Each sync costs the processor a
+/// third of a millisecond, here and in the kernel: one after the other, with few calls in each, they take at half load what the
+/// answers need.
+const APART: Duration = Duration::from_millis(2);
+const ENOUGH: usize = 32;
+/// How often it looks.
+const LOOK: Duration = Duration::from_micros(500);
 
 /// What the thread is asked to do.
 pub enum Work {
@@ -60,6 +70,8 @@ pub struct Writer {
     pub clock: Arc<dyn Clock>,
     pub state: Arc<Mutex<State>>,
     pub known: Option<Known>,
+    /// What is being written beside the rounds.
+    pub keeping: Option<(thread::JoinHandle<Result<(), StoreError>>, Option<Writing>)>,
 }
 
 impl Writer {
@@ -69,7 +81,14 @@ impl Writer {
         if let Err(error) = self.prepare() {
             tracing::error!(topic = self.topic, "what was taken before cannot be read: {error}");
         }
+        // When the last round began, if it was one of several calls.
+        let mut shared: Option<Duration> = None;
         while let Some(first) = waiting.blocking_recv() {
+            // Who comes alone, one request after the other, waits for nobody.
+            if let Some(began) = shared {
+                self.gather(began, &waiting);
+            }
+            let began = self.clock.elapsed();
             let (mut calls, mut keep, mut end, mut bytes) = (vec![], false, false, 0);
             let mut next = Some(first);
             while let Some(work) = next {
@@ -86,6 +105,7 @@ impl Writer {
                 }
                 next = if bytes < ROUND_BYTES { waiting.try_recv().ok() } else { None };
             }
+            shared = (calls.len() > 1).then_some(began);
             self.round(calls);
             if end {
                 break;
@@ -95,6 +115,17 @@ impl Writer {
             }
         }
         self.keep_all();
+    }
+
+    /// Waits for company, when the round before began at `began`.
+    fn gather(&self, began: Duration, waiting: &mpsc::Receiver<Work>) {
+        let left = APART.saturating_sub(self.clock.elapsed().saturating_sub(began));
+        for _ in 0..left.as_micros().div_ceil(LOOK.as_micros()) {
+            if waiting.len() >= ENOUGH {
+                return;
+            }
+            thread::sleep(LOOK);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -186,47 +217,70 @@ impl Writer {
         }
     }
 
-    /// Writes down what is known and counted. What fails is tried again: after a crash it is read from the log.
+    /// Writes down what is known and counted, beside the rounds: no caller waits for it.
     fn keep(&mut self) {
-        let mut changes = Changes::default();
-        let known = self.known.as_ref().filter(|known| known.is_due());
-        if let Some(known) = known {
-            known.write(&mut changes);
+        if !self.settle_keeping(false) {
+            return;
         }
-        let wrote = known.is_some();
-        self.write(changes, wrote);
+        let due = self.known.as_ref().is_some_and(Known::is_due);
+        let (changes, writing) = self.unkept(due);
+        if changes.is_empty() {
+            return;
+        }
+        let store = self.store.clone();
+        let write = move || store.apply(changes).and_then(|()| store.flush());
+        self.keeping = Some((thread::spawn(write), writing));
     }
 
     /// The same at the end, whether or not it is worth its while.
     fn keep_all(&mut self) {
-        let mut changes = Changes::default();
+        self.settle_keeping(true);
         if let Some(known) = &mut self.known {
             known.forget(self.clock.now());
-            known.write(&mut changes);
         }
-        let wrote = self.known.is_some();
-        self.write(changes, wrote);
+        let (changes, writing) = self.unkept(true);
+        if !changes.is_empty() {
+            let kept = self.store.apply(changes).and_then(|()| self.store.flush());
+            self.kept(kept, writing);
+        }
     }
 
-    fn write(&mut self, mut changes: Changes, wrote: bool) {
-        {
-            let mut state = self.state();
-            if state.uncounted {
-                intake::put_intake(&mut changes, &state.intake(&self.topic));
-                state.uncounted = false;
+    /// What the store does not have; of what is known of deliveries only when it is `due`.
+    fn unkept(&mut self, due: bool) -> (Changes, Option<Writing>) {
+        let mut changes = Changes::default();
+        let known = self.known.as_mut().filter(|_| due);
+        let writing = known.map(|known| known.write(&mut changes));
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::take(&mut state.uncounted) {
+            intake::put_intake(&mut changes, &state.intake(&self.topic));
+        }
+        (changes, writing)
+    }
+
+    /// Hears what became of what is written beside the rounds, and waits for it if it must. False: it is not done.
+    fn settle_keeping(&mut self, wait: bool) -> bool {
+        match self.keeping.take() {
+            Some((thread, writing)) if !wait && !thread.is_finished() => {
+                self.keeping = Some((thread, writing));
+                false
             }
-        }
-        if changes.is_empty() {
-            return;
-        }
-        match self.store.apply(changes).and_then(|()| self.store.flush()) {
-            Ok(()) if wrote => self.known.iter_mut().for_each(Known::wrote),
-            Ok(()) => {}
-            Err(error) => {
-                self.state().uncounted = true;
-                tracing::warn!(topic = self.topic, "what was taken is counted later: {error}");
+            Some((thread, writing)) => {
+                let kept = thread.join();
+                self.kept(kept.unwrap_or_else(|fell| std::panic::resume_unwind(fell)), writing);
+                true
             }
+            None => true,
         }
+    }
+
+    /// What fails is tried again: after a crash it is read from the log.
+    fn kept(&mut self, kept: Result<(), StoreError>, writing: Option<Writing>) {
+        let Err(error) = kept else { return };
+        if let (Some(known), Some(writing)) = (&mut self.known, writing) {
+            known.give_back(writing);
+        }
+        self.state().uncounted = true;
+        tracing::warn!(topic = self.topic, "what was taken is counted later: {error}");
     }
 }
 
