@@ -75,11 +75,18 @@ need() {
   lack "\`$command\` is missing" "install it (on Debian: apt-get install $*) and run this again"
 }
 
-# A C compiler with its headers: SQLite and zstd are compiled into the binary.
+# A C compiler with its headers: SQLite, zstd and the client of Kafka are compiled into the binary, the last with the system's OpenSSL and zlib.
 need_compiler() {
-  need cc gcc libc6-dev
-  printf '#include <stdlib.h>\nint main(void) { return 0; }\n' | cc -x c -o /dev/null - 2>/dev/null && return
-  debian gcc libc6-dev || lack "the C compiler has no headers" "install them (on Debian: apt-get install libc6-dev)"
+  local packages='gcc g++ make perl pkg-config libc6-dev libssl-dev zlib1g-dev' tool
+  for tool in cc c++ make perl pkg-config; do
+    command -v "$tool" >/dev/null || debian $packages || lack "\`$tool\` is missing" "install it (on Debian: apt-get install $packages)"
+  done
+  compiles && return
+  debian $packages && compiles || lack "the C compiler lacks headers of libc, OpenSSL or zlib" \
+    "install them (on Debian: apt-get install libc6-dev libssl-dev zlib1g-dev)"
+}
+compiles() {
+  printf '#include <stdlib.h>\n#include <openssl/ssl.h>\n#include <zlib.h>\nint main(void) { return 0; }\n' | cc -x c -o /dev/null - 2>/dev/null
 }
 
 # The toolchain that rust-toolchain.toml names where there is rustup, or can be; else any that is new enough.

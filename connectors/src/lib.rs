@@ -8,6 +8,7 @@ pub mod file;
 pub mod http;
 pub mod ingest;
 pub mod ipc;
+pub mod kafka;
 pub mod log_source;
 pub mod objects;
 pub mod parquet;

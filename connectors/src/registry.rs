@@ -15,7 +15,7 @@ use syncline_functions::csv::Dialect;
 use syncline_record::StepId;
 
 use crate::{
-    file, http, ipc, objects, parquet, pull,
+    file, http, ipc, kafka, objects, parquet, pull,
     records::TextFormat,
     spec::{Args, Argument, Arguments, ConnectorError, Surroundings},
     sqlite, stdout,
@@ -75,6 +75,7 @@ pub struct Writes {
 
 impl Writes {
     const INSERT: Self = Self { insert: true, upsert: false, replace: false };
+    const KEYED: Self = Self { insert: true, upsert: true, replace: false };
     const ALL: Self = Self { insert: true, upsert: true, replace: true };
 
     fn words(self) -> Vec<&'static str> {
@@ -138,6 +139,22 @@ const CONNECTORS: &[Connector] = &[
         example: "FROM http_get('https://example.com/prices.csv')",
     },
     Connector {
+        name: "kafka",
+        help: "A topic of Apache Kafka. Read as it is committed; written in transactions that hold our position too.",
+        source: Some(SourceAbility { bounded: false, follow: false, formats: &["json", "csv"] }),
+        sink: Some(SinkAbility {
+            kind: SinkKind::Transactional,
+            writes: Writes::KEYED,
+            delivery: Delivery::ExactlyOnce,
+            needs_columns: false,
+            endless_ok: true,
+            formats: &["json"],
+        }),
+        keyed: false,
+        arguments: kafka::ARGUMENTS,
+        example: "FROM kafka('orders', brokers => 'localhost:9092')",
+    },
+    Connector {
         name: "parquet",
         help: "Parquet files. As a source: one file, a pattern, or a folder; as a sink: a folder of files, which appear when they are full, when their time is up, or at the end.",
         source: Some(SourceAbility { bounded: true, follow: false, formats: &[] }),
@@ -194,7 +211,7 @@ pub fn connector(name: &str) -> Result<&'static Connector, ConnectorError> {
 pub struct SourceRequest<'a> {
     pub args: &'a Args,
     pub around: &'a Surroundings,
-    /// Go on when all is read.
+    /// Go on when all is read; of a source that never ends: read on for ever.
     pub follow: bool,
     /// What the records of a text are.
     pub format: &'a TextFormat,
@@ -225,6 +242,7 @@ pub fn open_source(name: &str, request: SourceRequest) -> Result<Box<dyn Source>
             let reading = file::Reading { format: request.format.clone(), packing: None, follow };
             Ok(Box::new(pull::PullSource::new(&arguments, around, reading)?))
         }
+        "kafka" => Ok(Box::new(kafka::KafkaSource::new(&arguments, around, !follow)?)),
         "sqlite" => {
             let SourceRequest { asked, columns, .. } = request;
             Ok(Box::new(sqlite::SqliteTable::new(&arguments, around, asked, columns.is_none())))
@@ -324,6 +342,7 @@ pub fn open_sink(name: &str, request: SinkRequest) -> Result<Sink, ConnectorErro
         "parquet" => Ok(Sink::Staged(parquet::sink(parquet::Parts::Parquet, &arguments, &request)?)),
         "arrow" => Ok(Sink::Staged(parquet::sink(parquet::Parts::Arrow, &arguments, &request)?)),
         "sqlite" => Ok(Sink::Outbox(Box::new(sqlite::SqliteSink::new(&arguments, &request)?))),
+        "kafka" => Ok(Sink::Outbox(Box::new(kafka::KafkaSink::new(&arguments, &request)?))),
         "stdout" => Ok(Sink::Outbox(Box::new(stdout::StdoutSink::new(&request.schema)))),
         _ => Err(ConnectorError::NotASink { name: name.to_owned() }),
     }
@@ -345,6 +364,7 @@ pub fn check_sink(name: &str, request: &SinkRequest) -> Result<(), ConnectorErro
         "file" => file::sink(&arguments, request).map(drop),
         "parquet" => parquet::sink(parquet::Parts::Parquet, &arguments, request).map(drop),
         "arrow" => parquet::sink(parquet::Parts::Arrow, &arguments, request).map(drop),
+        "kafka" => kafka::KafkaSink::new(&arguments, request).map(drop),
         "sqlite" => sqlite::SqliteSink::new(&arguments, request).map(drop),
         _ => Ok(()),
     }

@@ -41,17 +41,19 @@ pub struct Surroundings {
     pub folder: PathBuf,
     /// A folder of ours, for what is on its way to or from elsewhere.
     pub staging: PathBuf,
+    /// The pipeline itself; empty where nothing runs.
+    pub pipeline: String,
 }
 
 impl Surroundings {
     /// Of one pipeline. `data`: the folder of everything that is ours.
     pub fn of(folder: PathBuf, data: &Path, pipeline: &str) -> Self {
-        Self { folder, staging: data.join(STAGED).join(path_safe(pipeline)) }
+        Self { folder, staging: data.join(STAGED).join(path_safe(pipeline)), pipeline: pipeline.to_owned() }
     }
 
     /// A folder without a place for what is on its way.
     pub fn folder(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), staging: PathBuf::new() }
+        Self { folder: folder.into(), ..Self::default() }
     }
 
     pub fn path(&self, written: &str) -> PathBuf {
@@ -373,7 +375,7 @@ mod tests {
             };
             open_source(name, request).err().map(|error| error.to_string())
         };
-        assert_eq!(open("kafka"), Some("there is no connector `kafka`".to_owned()));
+        assert_eq!(open("pulsar"), Some("there is no connector `pulsar`".to_owned()));
         assert_eq!(open("parquet"), None);
         assert_eq!(open("http"), Some("`http` takes its rows from the server".to_owned()));
         assert_eq!(open("file"), None);

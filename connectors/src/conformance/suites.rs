@@ -295,7 +295,7 @@ fn what_came_in() {
 #[test]
 fn every_connector_is_complete_and_by_name() {
     let names: Vec<&str> = registry().iter().map(|connector| connector.name).collect();
-    assert_eq!(names, ["arrow", "file", "http", "http_get", "parquet", "sqlite", "stdout"]);
+    assert_eq!(names, ["arrow", "file", "http", "http_get", "kafka", "parquet", "sqlite", "stdout"]);
     for connector in registry() {
         assert!(connector.source.is_some() || connector.sink.is_some(), "{}", connector.name);
         assert!(connector.example.contains(&format!("{}(", connector.name)), "{}", connector.example);

@@ -40,6 +40,7 @@ pub use decode::{Decoded, Decoder, Unknown, record_column, validate};
 pub use error::{ExprError, TextSpan};
 pub use failures::RowFailure;
 pub use groups::{Aggregates, Groups};
+pub use instant::parse as instant_of;
 pub use json::{is_json, json_field};
 pub use keys::{Keys, fingerprints};
 pub use limits::bounded;

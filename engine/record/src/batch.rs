@@ -74,6 +74,35 @@ impl From<Micros> for Instants {
     }
 }
 
+/// The keys of the records of one poll. A record may have none, and a key may be empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keys {
+    bytes: Vec<u8>,
+    /// Row → start and end in `bytes`.
+    spans: Vec<Option<(u32, u32)>>,
+}
+
+impl Keys {
+    pub fn push(&mut self, key: Option<&[u8]>) {
+        let start = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(key.unwrap_or_default());
+        self.spans.push(key.map(|_| (start, self.bytes.len() as u32)));
+    }
+
+    pub fn get(&self, row: usize) -> Option<&[u8]> {
+        let (start, end) = (*self.spans.get(row)?)?;
+        Some(&self.bytes[start as usize..end as usize])
+    }
+}
+
+impl<'a> FromIterator<Option<&'a [u8]>> for Keys {
+    fn from_iter<I: IntoIterator<Item = Option<&'a [u8]>>>(keys: I) -> Self {
+        let mut all = Self::default();
+        keys.into_iter().for_each(|key| all.push(key));
+        all
+    }
+}
+
 /// The text of rows that never were bytes: those of a source with types (Parquet, tables), and those that a step made (`AGGREGATE`,
 /// `JOIN`). A dead letter asks for it, and nothing else.
 pub trait RowTexts: Send + Sync + std::fmt::Debug {
@@ -102,8 +131,8 @@ pub struct Origin {
     /// When the engine's process took these rows (`_ingested_at`); kept with the cursor or the log frame, so a replay sees the same.
     pub ingested_at: Instants,
     pub headers: Headers,
-    /// Row → the record's key, where the source has one (`_key`).
-    pub keys: Option<Vec<Arc<[u8]>>>,
+    /// The records' keys, where the source has such a thing (`_key`).
+    pub keys: Option<Keys>,
 }
 
 impl Origin {

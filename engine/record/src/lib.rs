@@ -13,7 +13,7 @@ pub mod names;
 pub mod place;
 pub mod time;
 
-pub use batch::{Batch, Headers, Instants, Origin};
+pub use batch::{Batch, Headers, Instants, Keys, Origin};
 pub use books::{Books, StepBooks};
 pub use change::Op;
 pub use fate::{DeadLetter, Fate, Reason, RowFailure};

@@ -344,9 +344,7 @@ fn metadata_column(name: &str, origin: &Origin) -> ArrayRef {
         "_ingested_at" => {
             Arc::new(TimestampMicrosecondArray::from_iter_values((0..rows).map(|row| origin.ingested_at.get(row))))
         }
-        "_key" => Arc::new(arrow::array::BinaryArray::from_iter(
-            (0..rows).map(|row| origin.keys.as_ref().map(|keys| &keys[row])),
-        )),
+        "_key" => Arc::new(arrow::array::BinaryArray::from_iter((0..rows).map(|row| origin.keys.as_ref()?.get(row)))),
         _ => Arc::new(StringViewArray::from_iter((0..rows).map(|_| Some(&*origin.partition.name)))),
     }
 }

@@ -22,7 +22,7 @@ use arrow::{
     ipc::{reader::StreamReader, writer::StreamWriter},
 };
 use syncline_record::{
-    Batch, Headers, Instants, Micros, Op, Origin, Partition,
+    Batch, Headers, Instants, Keys, Micros, Op, Origin, Partition,
     batch::{MARK, OP, ROW, RowTexts},
 };
 
@@ -111,7 +111,7 @@ fn hidden(batch: &Batch, metadata: &mut HashMap<String, String>) -> Vec<(&'stati
         columns.push((BYTE, Arc::new(bytes)));
     }
     if let Some(keys) = &origin.keys {
-        columns.push((KEY, Arc::new(BinaryArray::from_iter_values(rows.iter().map(|row| &keys[*row])))));
+        columns.push((KEY, Arc::new(rows.iter().map(|row| keys.get(*row)).collect::<BinaryArray>())));
     }
     match &origin.headers {
         Headers::Absent => {}
@@ -248,10 +248,10 @@ impl Frame {
         Ok(Headers::Each(texts.iter().map(|text| text.map(Arc::from)).collect()))
     }
 
-    fn keys(&self) -> Result<Option<Vec<Arc<[u8]>>>, String> {
+    fn keys(&self) -> Result<Option<Keys>, String> {
         let Some(keys) = self.rows.column_by_name(KEY) else { return Ok(None) };
         let keys = keys.as_binary_opt::<i32>().ok_or_else(|| strange(KEY))?;
-        Ok(Some((0..keys.len()).map(|row| Arc::from(keys.value(row))).collect()))
+        Ok(Some(keys.iter().collect()))
     }
 }
 

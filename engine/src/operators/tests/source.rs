@@ -56,7 +56,7 @@ fn metadata_are_columns_and_the_record_time_stays_that_of_the_source() {
     let mut decode = Decode::new(Wanted { metadata, event_time: Some(event_time), ..wanted(&["at:time"]) });
     let mut records = origin("in/orders", 7, &[format!(r#"{{"at":"{}"}}"#, clock_text(MIDNIGHT + 5 * SECOND))]);
     records.headers = Headers::Same(r#"{"X-Id":"1"}"#.into());
-    records.keys = Some(vec![b"k".as_slice().into()]);
+    records.keys = Some([Some(b"k".as_slice())].into_iter().collect());
     let mut out = Output::new(StepId::new("source"), false);
     decode.push(records, None, NOW, &mut out);
     let row = concat!(

@@ -1,0 +1,214 @@
+//! What a client of Kafka is told: whom to ask, who we are, and the settings on which exactly once depends, which nobody may change.
+
+use rdkafka::{
+    ClientConfig, ClientContext,
+    config::RDKafkaLogLevel,
+    consumer::ConsumerContext,
+    error::KafkaError,
+    producer::{DeliveryResult, NoCustomPartitioner, ProducerContext},
+};
+
+use crate::spec::{Argument, ArgumentKind, Arguments, ConnectorError, Surroundings};
+
+const fn optional(name: &'static str, kind: ArgumentKind, help: &'static str, example: &'static str) -> Argument {
+    Argument { name, kind, required: false, positional: false, help, example }
+}
+
+/// What `security` can be: Kafka's `security.protocol`, in lower case.
+const PROTOCOLS: &[&str] = &["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
+/// What `mechanism` can be: Kafka's `sasl.mechanism`, in lower case.
+const MECHANISMS: &[&str] = &["plain", "scram-sha-256", "scram-sha-512"];
+
+/// Whom to ask and who we are: the arguments that a source and a sink share.
+pub const ARGUMENTS: [Argument; 7] = [
+    Argument {
+        name: "brokers",
+        kind: ArgumentKind::Text,
+        required: true,
+        positional: false,
+        help: "Brokers to begin with, as Kafka's `bootstrap.servers`.",
+        example: "'localhost:9092'",
+    },
+    optional(
+        "security",
+        ArgumentKind::Choice(PROTOCOLS),
+        "How the brokers are spoken to, as Kafka's `security.protocol`: `plaintext`, if nothing is said; `ssl` with a `ca`; with a `user`, `sasl_ssl`.",
+        "'sasl_ssl'",
+    ),
+    optional(
+        "ca",
+        ArgumentKind::Text,
+        "A file of certificates (PEM) that are trusted, in place of the system's.",
+        "'ca.pem'",
+    ),
+    optional("user", ArgumentKind::Text, "Who we are.", "'syncline'"),
+    optional("password", ArgumentKind::Secret, "His password.", "secret('kafka/password')"),
+    optional(
+        "mechanism",
+        ArgumentKind::Choice(MECHANISMS),
+        "How the password is shown, as Kafka's `sasl.mechanism`: `scram-sha-512`, if not said.",
+        "'plain'",
+    ),
+    optional(
+        "settings",
+        ArgumentKind::Text,
+        "Settings of librdkafka, `name=value` with commas between. Those on which exactly once depends cannot be set.",
+        "'fetch.wait.max.ms=50, client.rack=eu-1'",
+    ),
+];
+
+/// What exactly once depends on, and what has an argument of its own.
+const OURS: &[&str] = &[
+    "acks",
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "enable.partition.eof",
+    "group.id",
+    "group.instance.id",
+    "isolation.level",
+    "max.in.flight",
+    "max.in.flight.requests.per.connection",
+    "message.send.max.retries",
+    "metadata.broker.list",
+    "partitioner",
+    "request.required.acks",
+    "retries",
+    "sasl.mechanism",
+    "sasl.mechanisms",
+    "sasl.password",
+    "sasl.username",
+    "security.protocol",
+    "ssl.ca.location",
+    "transaction.timeout.ms",
+    "transactional.id",
+];
+
+/// Settings of a client, without what only a reader or a writer has.
+#[derive(Clone)]
+pub struct Settings {
+    /// For messages; holds no secret.
+    pub brokers: String,
+    common: ClientConfig,
+    /// What the file says, and what wins over our defaults.
+    said: Vec<(String, String)>,
+}
+
+impl Settings {
+    pub fn new(arguments: &Arguments, around: &Surroundings) -> Result<Self, ConnectorError> {
+        let text = |name| Some(arguments.text(name)).filter(|text: &&str| !text.is_empty());
+        let (ca, user, password) = (text("ca"), text("user"), arguments.secret("password"));
+        let wrong = |argument, wanted: &str, found: &str| ConnectorError::WrongType {
+            connector: arguments.of_what().to_owned(),
+            argument,
+            wanted: wanted.to_owned(),
+            found: found.to_owned(),
+        };
+        let brokers = arguments.text("brokers").to_owned();
+        if user.is_some() != password.is_some() {
+            return Err(wrong("user", "given together with `password`", user.unwrap_or("…")));
+        }
+        let security = text("security").unwrap_or(match (user, ca) {
+            (Some(_), _) => "sasl_ssl",
+            (None, Some(_)) => "ssl",
+            (None, None) => "plaintext",
+        });
+        if security.starts_with("sasl") && user.is_none() {
+            return Err(wrong("security", "given together with `user` and `password`, when it is SASL", security));
+        }
+        let mut common = ClientConfig::new();
+        common
+            .set("bootstrap.servers", &brokers)
+            .set("client.id", "syncline")
+            .set("security.protocol", security)
+            // A broker that is gone is asked again soon: the default waits up to ten seconds.
+            .set("reconnect.backoff.max.ms", "2000")
+            .set_log_level(RDKafkaLogLevel::Warning);
+        if let (Some(user), Some(password)) = (user, password) {
+            let mechanism = text("mechanism").unwrap_or("scram-sha-512").to_uppercase();
+            common.set("sasl.mechanism", mechanism).set("sasl.username", user).set("sasl.password", password);
+        }
+        if let Some(ca) = ca {
+            common.set("ssl.ca.location", around.path(ca).to_string_lossy());
+        }
+        let mut said = vec![];
+        for setting in arguments.text("settings").split(',').map(str::trim).filter(|setting| !setting.is_empty()) {
+            let pair = setting.split_once('=').map(|(name, value)| (name.trim(), value.trim()));
+            let Some((name, value)) = pair else {
+                return Err(wrong("settings", "`name=value` with commas between", setting));
+            };
+            if OURS.contains(&name) {
+                return Err(wrong("settings", "without what exactly once depends on, and what is an argument", name));
+            }
+            said.push((name.to_owned(), value.to_owned()));
+        }
+        Ok(Self { brokers, common, said })
+    }
+
+    /// With `defaults` for what the file does not say.
+    pub fn with(&self, defaults: &[(&str, &str)]) -> ClientConfig {
+        let mut all = self.common.clone();
+        let said = self.said.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        for (name, value) in defaults.iter().copied().chain(said) {
+            all.set(name, value);
+        }
+        all
+    }
+}
+
+/// Hears what a client says beside its answers.
+pub struct Ears;
+
+impl ClientContext for Ears {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+                tracing::warn!(target: "kafka", facility, "{message}");
+            }
+            // A lost connection is told by whoever waits for its answer.
+            _ => tracing::debug!(target: "kafka", facility, "{message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "kafka", %error, "{reason}");
+    }
+}
+
+impl ConsumerContext for Ears {}
+
+/// Tells the producer's thread what became of the records: the first that was not taken.
+#[derive(Default)]
+pub struct Reports {
+    pub refused: std::sync::Mutex<Option<Refused>>,
+}
+
+/// A record that the broker did not take, by the place that the writer gave it.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    pub place: u64,
+    pub error: KafkaError,
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        Ears.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        Ears.error(error, reason);
+    }
+}
+
+impl ProducerContext<NoCustomPartitioner> for Reports {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, place: usize) {
+        if let Err((error, _)) = result {
+            let mut refused = self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            refused.get_or_insert_with(|| Refused { place: place as u64, error: error.clone() });
+        }
+    }
+}

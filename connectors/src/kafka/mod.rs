@@ -1,0 +1,62 @@
+//! Topics of Apache Kafka, by librdkafka.
+//!
+//! A source reads what is committed, from the offsets that are in the engine's own commit. A sink writes in transactions that hold its place
+//! in the outbox: so both are exactly once, whatever dies.
+
+mod client;
+mod headers;
+mod queue;
+mod sink;
+mod source;
+mod start;
+mod topic;
+mod trouble;
+
+pub(crate) use sink::KafkaSink;
+pub(crate) use source::KafkaSource;
+
+use client::ARGUMENTS as CLIENT;
+
+use crate::spec::{Argument, ArgumentKind};
+
+pub(crate) const ARGUMENTS: &[Argument] = &[
+    Argument {
+        name: "topic",
+        kind: ArgumentKind::Text,
+        required: true,
+        positional: true,
+        help: "The topic. A sink makes it when it is not there.",
+        example: "'orders'",
+    },
+    CLIENT[0],
+    CLIENT[1],
+    CLIENT[2],
+    CLIENT[3],
+    CLIENT[4],
+    CLIENT[5],
+    CLIENT[6],
+    Argument {
+        name: "start",
+        kind: ArgumentKind::Text,
+        required: false,
+        positional: false,
+        help: "Where a source begins when it has read nothing yet: 'earliest', if not said; 'latest', a timestamp, or offsets of partitions ('0:1200, 1:900').",
+        example: "'2026-11-20T00:00:00Z'",
+    },
+    Argument {
+        name: "partitions",
+        kind: ArgumentKind::Number,
+        required: false,
+        positional: false,
+        help: "How many partitions a sink makes its topic with, when it is not there; else as many as the cluster's default.",
+        example: "12",
+    },
+    Argument {
+        name: "replication",
+        kind: ArgumentKind::Number,
+        required: false,
+        positional: false,
+        help: "How many copies of each partition a sink makes its topic with; else as many as the cluster's default.",
+        example: "3",
+    },
+];

@@ -1,0 +1,465 @@
+//! Writes the rows of an outbox into a topic, in transactions that also hold our position: exactly once for who reads what is committed.
+//!
+//! The position is an offset of the consumer group `syncline.<pipeline>.<step>`, committed with `send_offsets_to_transaction`: it is the
+//! place in the outbox, and its metadata say of which outbox. The transactional id is the group's name, so a second writer fences
+//! the first. When it is not known whether a transaction was committed, its producer is never used again: a new one first
+//! ends what was open, and then asks how far the group is (`exactly-once.md`, W6).
+//!
+//! The key of a record is what `KEY` names, as key bytes; a delete is a record without a value. Keys are put on partitions as Java's clients do
+//! (murmur2); rows that have a lane go to the partition of its number.
+
+use std::{
+    collections::BTreeSet,
+    sync::PoisonError,
+    time::{Duration, Instant},
+};
+
+use arrow::{
+    array::{ArrayRef, AsArray, RecordBatch},
+    datatypes::{Field, UInt8Type, UInt32Type},
+};
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
+    producer::{BaseProducer, BaseRecord, Producer},
+};
+use serde::{Deserialize, Serialize};
+use syncline_engine::sink::{Applied, Delivered, OutboxRows, OutboxSink, SinkError, Standing, Stream, Write};
+use syncline_functions::Keys;
+use syncline_record::{
+    Op, Reason, StepBooks, StepId,
+    batch::{LANE, OP},
+};
+
+use super::{
+    client::{Ears, Reports, Settings},
+    topic::{self, Topic},
+    trouble::{PATIENCE, words},
+};
+use crate::{
+    SinkRequest,
+    rowtext::{RowText, which_are_rows},
+    spec::{Arguments, ConnectorError},
+};
+
+/// A transaction that hangs blocks every reader of what is committed, so it may not hang long.
+const TRANSACTION: Duration = Duration::from_secs(10);
+/// How long the end of a transaction is asked for again before its outcome counts as unknown.
+const ENDING: Duration = Duration::from_secs(30);
+
+/// What a client is told, where the file says nothing else.
+const WRITER: &[(&str, &str)] = &[
+    ("linger.ms", "5"),
+    ("batch.size", "262144"),
+    ("compression.type", "lz4"),
+    ("queue.buffering.max.kbytes", "65536"),
+    // What arrived is told by the flush; one by one only what did not.
+    ("delivery.report.only.error", "true"),
+];
+
+pub struct KafkaSink {
+    settings: Settings,
+    topic: Topic,
+    write: Write,
+    /// Columns of the key; empty: records have none.
+    key: Vec<String>,
+    text: RowText,
+    open: Option<Open>,
+    /// Places in the outbox of rows that the brokers refuse for their size.
+    refused: BTreeSet<u64>,
+}
+
+struct Open {
+    producer: BaseProducer<Reports>,
+    group: BaseConsumer<Ears>,
+    stream: Stream,
+    in_transaction: bool,
+    /// Rows below this are committed, or written in the open transaction.
+    next: u64,
+    partitions: u32,
+    /// The largest record that the topic takes.
+    most: usize,
+}
+
+/// What stands beside our position.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    log: String,
+    fence: u64,
+    books: StepBooks,
+}
+
+impl KafkaSink {
+    pub(crate) fn new(arguments: &Arguments, request: &SinkRequest) -> Result<Self, ConnectorError> {
+        let key = match &request.write {
+            Write::Upsert { key, .. } => key.clone(),
+            Write::Insert | Write::Replace { .. } => request.keys.clone(),
+        };
+        let names = request.schema.fields();
+        if let Some(column) = key.iter().find(|key| !names.iter().any(|field| field.name() == *key)) {
+            return Err(ConnectorError::NoSuchKey { column: column.clone() });
+        }
+        Ok(Self {
+            settings: Settings::new(arguments, request.around)?,
+            topic: Topic::new(arguments, matches!(request.write, Write::Upsert { .. })),
+            write: request.write.clone(),
+            key,
+            text: RowText::new(&request.schema),
+            open: None,
+            refused: BTreeSet::new(),
+        })
+    }
+
+    fn what(&self) -> String {
+        format!("topic {} at {}", self.topic.name, self.settings.brokers)
+    }
+
+    fn trouble(&self, doing: &str, error: &KafkaError) -> SinkError {
+        trouble(&format!("{}: cannot {doing}", self.what()), error)
+    }
+
+    fn group(&self, pipeline: &str, step: &StepId) -> String {
+        format!("syncline.{pipeline}.{step}")
+    }
+
+    /// A client that asks how far the group is.
+    fn asking(&self, group: &str) -> Result<BaseConsumer<Ears>, SinkError> {
+        let mut config = self.settings.with(&[("isolation.level", "read_committed"), ("enable.auto.commit", "false")]);
+        config.set("group.id", group);
+        config.create_with_context(Ears).map_err(|error| self.trouble("make a client", &error))
+    }
+
+    /// How far the group is, and of which outbox.
+    fn position(&self, group: &BaseConsumer<Ears>) -> Result<Option<(u64, Note)>, SinkError> {
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition(&self.topic.name, 0);
+        let found = group.committed_offsets(asked, PATIENCE);
+        let found = found.map_err(|error| self.trouble("ask how far it is", &error))?;
+        let Some(place) = found.find_partition(&self.topic.name, 0) else { return Ok(None) };
+        let Offset::Offset(next) = place.offset() else { return Ok(None) };
+        let note = serde_json::from_str::<Note>(place.metadata()).map_err(|error| {
+            SinkError::Foreign(format!(
+                "{}: the position of its consumer group is not ours ({error}); delete the group, or write to another topic",
+                self.what()
+            ))
+        })?;
+        Ok(Some((next as u64, note)))
+    }
+
+    fn check(&self, found: Option<&(u64, Note)>, stream: &Stream) -> Result<(), SinkError> {
+        let Some((_, note)) = found else { return Ok(()) };
+        if note.log != stream.log_id {
+            return Err(SinkError::Foreign(format!(
+                "{} holds rows of `{}` from another data folder (log {}, and this is {}). Give back that data folder; or let this one write \
+                 everything again: run with --fresh; or write to another topic",
+                self.what(),
+                stream.pipeline,
+                note.log,
+                stream.log_id
+            )));
+        }
+        if note.fence > stream.fence {
+            return Err(SinkError::Never(format!(
+                "{}: `{}` was started again elsewhere (start {}, and this is {}); that one writes now",
+                self.what(),
+                stream.pipeline,
+                note.fence,
+                stream.fence
+            )));
+        }
+        Ok(())
+    }
+
+    fn producer(&self, id: &str, most: usize) -> Result<BaseProducer<Reports>, SinkError> {
+        let mut config = self.settings.with(WRITER);
+        config
+            .set("transactional.id", id)
+            .set("transaction.timeout.ms", TRANSACTION.as_millis().to_string())
+            .set("partitioner", "murmur2_random")
+            .set("message.max.bytes", most.to_string());
+        let made: Result<BaseProducer<Reports>, _> = config.create_with_context(Reports::default());
+        let producer = made.map_err(|error| self.trouble("make a client", &error))?;
+        // Fences who wrote under this id before, and ends what he left open.
+        producer.init_transactions(PATIENCE).map_err(|error| self.trouble("begin to write", &error))?;
+        Ok(producer)
+    }
+
+    fn begin(&mut self) -> Result<(), SinkError> {
+        let what = self.what();
+        let Some(open) = &mut self.open else { return Err(SinkError::Reconnect(format!("{what} is not open"))) };
+        if !open.in_transaction {
+            let begun = open.producer.begin_transaction();
+            begun.map_err(|error| trouble(&format!("{what}: cannot begin a transaction"), &error))?;
+            open.in_transaction = true;
+        }
+        Ok(())
+    }
+
+    fn apply_all(&mut self, rows: &[OutboxRows]) -> Result<Applied, SinkError> {
+        self.begin()?;
+        let mut applied = Applied::default();
+        let Some(open) = &self.open else { return Ok(applied) };
+        let mut next = open.next;
+        for OutboxRows { base, rows } in rows {
+            let frame = Frame::new(self, rows)?;
+            let mut line = Vec::new();
+            for row in (0..rows.num_rows()).filter(|row| base + *row as u64 >= open.next) {
+                let place = base + row as u64;
+                line.clear();
+                match frame.record(self, open, row, place, &mut line)? {
+                    Ok(Some(record)) => self.send(open, record)?,
+                    Ok(None) => {}
+                    Err(reason) => applied.dead.push((place, reason)),
+                }
+            }
+            next = next.max(base + rows.num_rows() as u64);
+        }
+        self.flush()?;
+        if let Some(open) = &mut self.open {
+            open.next = next;
+        }
+        Ok(applied)
+    }
+
+    fn send(&self, open: &Open, mut record: BaseRecord<'_, [u8], [u8], usize>) -> Result<(), SinkError> {
+        let began = Instant::now();
+        loop {
+            record = match open.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((error, record)) => {
+                    let full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
+                    if !full || began.elapsed() > ENDING {
+                        return Err(self.trouble("write", &error));
+                    }
+                    record
+                }
+            };
+            open.producer.poll(Duration::from_millis(10));
+        }
+    }
+
+    /// Everything that was sent has arrived, or the transaction cannot be committed.
+    fn flush(&mut self) -> Result<(), SinkError> {
+        let Some(open) = &self.open else { return Ok(()) };
+        open.producer.flush(TRANSACTION).map_err(|error| self.trouble("write", &error))?;
+        let refused = open.producer.context().refused.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(refused) = refused else { return Ok(()) };
+        let error = self.trouble("write", &refused.error);
+        if refused.error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+            self.refused.insert(refused.place);
+            return Err(SinkError::Reconnect(error.to_string()));
+        }
+        Err(error)
+    }
+
+    fn commit_all(&mut self, delivered: &Delivered) -> Result<(), SinkError> {
+        self.begin()?;
+        let Some(open) = &self.open else { return Ok(()) };
+        let note = Note { log: open.stream.log_id.clone(), fence: open.stream.fence, books: delivered.books };
+        let mut position = TopicPartitionList::new();
+        {
+            let mut place = position.add_partition(&self.topic.name, 0);
+            place.set_metadata(serde_json::to_string(&note).unwrap_or_default());
+            let set = place.set_offset(Offset::Offset(delivered.next as i64));
+            set.map_err(|error| self.trouble("note how far it is", &error))?;
+        }
+        let metadata = open.group.group_metadata();
+        let metadata =
+            metadata.ok_or_else(|| SinkError::Reconnect(format!("{}: no group to note it in", self.what())))?;
+        retried(|| open.producer.send_offsets_to_transaction(&position, &metadata, PATIENCE))
+            .map_err(|error| self.trouble("note how far it is", &error))?;
+        retried(|| open.producer.commit_transaction(PATIENCE)).map_err(|error| self.trouble("commit", &error))?;
+        if let Some(open) = &mut self.open {
+            (open.in_transaction, open.next) = (false, delivered.next);
+        }
+        self.refused = self.refused.split_off(&delivered.next);
+        Ok(())
+    }
+}
+
+/// What Kafka says may simply be asked again.
+fn retried(mut ask: impl FnMut() -> Result<(), KafkaError>) -> Result<(), KafkaError> {
+    let began = Instant::now();
+    loop {
+        match ask() {
+            Err(KafkaError::Transaction(error)) if error.is_retriable() && began.elapsed() < ENDING => {}
+            answer => return answer,
+        }
+    }
+}
+
+impl OutboxSink for KafkaSink {
+    fn open(&mut self, stream: &Stream) -> Result<Option<Delivered>, SinkError> {
+        self.open = None;
+        let id = self.group(&stream.pipeline, &stream.step);
+        let group = self.asking(&id)?;
+        let found =
+            topic::found_or_made(&self.topic, &self.settings).map_err(|error| self.trouble("look at it", &error))?;
+        // Before anybody is fenced: another data folder's writer goes on undisturbed.
+        self.check(self.position(&group)?.as_ref(), stream)?;
+        let producer = self.producer(&id, found.most)?;
+        let position = self.position(&group)?;
+        self.check(position.as_ref(), stream)?;
+        let delivered = position.map(|(next, note)| Delivered { next, books: note.books }).unwrap_or_default();
+        self.open = Some(Open {
+            producer,
+            group,
+            stream: stream.clone(),
+            in_transaction: false,
+            next: delivered.next,
+            partitions: found.partitions,
+            most: found.most,
+        });
+        Ok(Some(delivered))
+    }
+
+    fn apply(&mut self, rows: &[OutboxRows]) -> Result<Applied, SinkError> {
+        let applied = self.apply_all(rows);
+        if applied.is_err() {
+            self.open = None;
+        }
+        applied
+    }
+
+    fn commit(&mut self, delivered: &Delivered) -> Result<(), SinkError> {
+        let committed = self.commit_all(delivered);
+        if committed.is_err() {
+            self.open = None;
+        }
+        committed
+    }
+
+    fn standing(&mut self, pipeline: &str, step: &StepId) -> Result<Standing, SinkError> {
+        let Some((_, note)) = self.position(&self.asking(&self.group(pipeline, step))?)? else {
+            return Ok(Standing::Nothing);
+        };
+        let (rows, target) = (note.books.fate(syncline_record::Fate::Passed), self.what());
+        Ok(match self.write {
+            _ if rows == 0 => Standing::Nothing,
+            Write::Insert => Standing::Repeats { rows, target },
+            Write::Upsert { .. } | Write::Replace { .. } => Standing::Stays { rows, target },
+        })
+    }
+
+    fn clear(&mut self, stream: &Stream) -> Result<(), SinkError> {
+        self.open = None;
+        topic::forget_group(&self.group(&stream.pipeline, &stream.step), &self.settings)
+            .map_err(|error| self.trouble("forget how far it is", &error))
+    }
+}
+
+/// Rows of one frame of the outbox, as records.
+struct Frame<'a> {
+    lines: crate::rowtext::Lines<'a>,
+    keys: Option<Keys>,
+    lanes: Option<&'a arrow::array::UInt32Array>,
+    ops: Option<&'a arrow::array::UInt8Array>,
+    rows: &'a RecordBatch,
+}
+
+type Record<'a> = BaseRecord<'a, [u8], [u8], usize>;
+
+impl<'a> Frame<'a> {
+    fn new(sink: &'a KafkaSink, rows: &'a RecordBatch) -> Result<Self, SinkError> {
+        let schema = rows.schema_ref();
+        let mut columns: Vec<ArrayRef> = vec![];
+        let mut fields: Vec<&Field> = vec![];
+        for name in &sink.key {
+            let Some((index, field)) = schema.column_with_name(name) else {
+                return Err(SinkError::Never(format!("the rows have no column {name}")));
+            };
+            columns.push(rows.column(index).clone());
+            fields.push(field);
+        }
+        Ok(Self {
+            lines: sink.text.of(rows),
+            keys: (!columns.is_empty()).then(|| Keys::of(&columns, &fields)),
+            lanes: rows.column_by_name(LANE).and_then(|lanes| lanes.as_primitive_opt::<UInt32Type>()),
+            ops: rows.column_by_name(OP).and_then(|ops| ops.as_primitive_opt::<UInt8Type>()),
+            rows,
+        })
+    }
+
+    /// The record of a row; none for a row that only says something about a group. `line` holds its value.
+    fn record<'b>(
+        &'b self,
+        sink: &'b KafkaSink,
+        open: &Open,
+        row: usize,
+        place: u64,
+        line: &'b mut Vec<u8>,
+    ) -> Result<Result<Option<Record<'b>>, Reason>, SinkError> {
+        if !which_are_rows(self.rows)(row) {
+            return Ok(Ok(None));
+        }
+        let upsert = matches!(sink.write, Write::Upsert { .. });
+        let key = self.keys.as_ref().and_then(|keys| keys.get(row));
+        if key.is_none() && upsert {
+            return Ok(Err(Reason::new("null-key", "the key is NULL")));
+        }
+        let delete = self.ops.is_some_and(|ops| ops.value(row) == Op::Delete as u8);
+        if delete && key.is_none() {
+            return Ok(Err(Reason::new("null-key", "a delete without a key names nothing")));
+        }
+        if !delete {
+            if let Err(failure) = self.lines.write(row, line) {
+                return Ok(Err(failure.reason));
+            }
+            // A record has no line end.
+            line.pop();
+        }
+        let size = line.len() + key.map_or(0, <[u8]>::len);
+        // The client adds a little of its own to what it compares.
+        if size + OVERHEAD > open.most || sink.refused.contains(&place) {
+            let detail = format!("{size} bytes, and the topic takes {} (`max.message.bytes`)", open.most);
+            return Ok(Err(Reason::new("too-large", detail)));
+        }
+        let mut record = BaseRecord::with_opaque_to(&sink.topic.name, place as usize);
+        if let Some(lanes) = self.lanes {
+            let lane = lanes.value(row);
+            if lane >= open.partitions {
+                return Err(SinkError::Never(format!(
+                    "{} has {} partitions, and the rows have more lanes; write `INTO {}`",
+                    sink.what(),
+                    open.partitions,
+                    open.partitions
+                )));
+            }
+            record = record.partition(lane as i32);
+        }
+        if let Some(key) = key {
+            record = record.key(key);
+        }
+        Ok(Ok(Some(if delete { record } else { record.payload(line.as_slice()) })))
+    }
+}
+
+/// Bytes that a record takes beside key and value: more than the format has for one without headers.
+const OVERHEAD: usize = 512;
+
+fn trouble(what: &str, error: &KafkaError) -> SinkError {
+    use RDKafkaErrorCode as Code;
+    let text = format!("{what}: {}", words(error));
+    let code = match error {
+        KafkaError::Transaction(error) => Some(error.code()),
+        error => error.rdkafka_error_code(),
+    };
+    match code {
+        Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch) => {
+            SinkError::Never(format!("{what}: another one with this id writes now"))
+        }
+        Some(
+            Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed
+            | Code::SaslAuthenticationFailed
+            | Code::Authentication
+            | Code::UnsupportedSASLMechanism
+            | Code::InvalidTopic,
+        ) => SinkError::Never(text),
+        _ if matches!(error, KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_)) => SinkError::Never(text),
+        _ => SinkError::Reconnect(text),
+    }
+}

@@ -1,0 +1,420 @@
+//! Reads a topic, each partition for itself and in order, from where the engine says.
+//!
+//! The client keeps no position and commits none that counts: what is read, and how far, is in the engine's commit. It reads what is
+//! committed (`isolation.level`), so offsets have gaps where transactions were ended or taken back. A copy of our position goes to Kafka's
+//! consumer group now and then, for those who look at lags there.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arrow::buffer::Buffer;
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use syncline_engine::source::{Cursors, MAX_RECORD, Polled, Rejected, Rows, Source, SourceError};
+use syncline_record::{
+    DeadLetter, Headers, Instants, Keys, Micros, Origin, Partition, Place, Reason, keys::content_hash,
+};
+
+use super::{
+    client::{Ears, Settings},
+    headers,
+    queue::{Queue, Record, Taken},
+    start::Start,
+    trouble::{PATIENCE, of_partition, of_start},
+};
+use crate::{
+    cursor_of,
+    spec::{Arguments, ConnectorError, Surroundings},
+};
+
+/// Rows per poll: what a batch of the engine is.
+const ROWS: usize = 1024;
+/// How often it looks for partitions that were added.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// How often the group hears our position.
+const TELL_GROUP: Duration = Duration::from_secs(5);
+
+/// What a client is told, where the file says nothing else.
+const READER: &[(&str, &str)] = &[
+    ("isolation.level", "read_committed"),
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    // What is gone is a stop with a name, never a jump.
+    ("auto.offset.reset", "error"),
+    ("enable.partition.eof", "true"),
+    // The default stalls a fast reader for a second.
+    ("fetch.queue.backoff.ms", "10"),
+    ("fetch.wait.max.ms", "100"),
+    // Of each partition; memory is bounded by it.
+    ("queued.max.messages.kbytes", "16384"),
+];
+
+/// Where to go on in a partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Cursor {
+    next: i64,
+    /// Of the cluster: another one has other records at the same offsets.
+    cluster: Option<String>,
+}
+
+pub struct KafkaSource {
+    settings: Settings,
+    topic: String,
+    group: String,
+    start: Start,
+    /// Reads up to where the partitions end when it is opened.
+    bounded: bool,
+    reading: Option<Reading>,
+}
+
+/// What is open.
+struct Reading {
+    // Before the client, which has to go last.
+    lanes: Vec<Lane>,
+    client: Arc<BaseConsumer<Ears>>,
+    cluster: Option<String>,
+    /// The lane that is asked next.
+    turn: usize,
+    looked: Instant,
+    told: Instant,
+}
+
+/// A partition.
+struct Lane {
+    partition: Partition,
+    queue: Queue<Ears>,
+    /// Offset of the next record.
+    next: i64,
+    /// Where a bounded source ends.
+    until: Option<i64>,
+}
+
+impl KafkaSource {
+    pub(crate) fn new(arguments: &Arguments, around: &Surroundings, bounded: bool) -> Result<Self, ConnectorError> {
+        Ok(Self {
+            settings: Settings::new(arguments, around)?,
+            topic: arguments.text("topic").to_owned(),
+            group: format!("syncline.{}", around.pipeline),
+            start: Start::new(arguments)?,
+            bounded,
+            reading: None,
+        })
+    }
+
+    fn what(&self) -> String {
+        format!("topic {} at {}", self.topic, self.settings.brokers)
+    }
+
+    fn connect(&self) -> Result<Arc<BaseConsumer<Ears>>, SourceError> {
+        let mut config = self.settings.with(READER);
+        config.set("group.id", &self.group);
+        let client = config.create_with_context(Ears);
+        client.map(Arc::new).map_err(|error| of_start(self.what(), &error))
+    }
+
+    fn numbers(&self, client: &BaseConsumer<Ears>) -> Result<BTreeSet<i32>, SourceError> {
+        let found = client.fetch_metadata(Some(&self.topic), PATIENCE);
+        let found = found.map_err(|error| of_start(self.what(), &error))?;
+        let topic = found.topics().iter().find(|topic| topic.name() == self.topic);
+        if let Some(error) = topic.and_then(|topic| topic.error()) {
+            return Err(of_start(self.what(), &rdkafka::error::KafkaError::MetadataFetch(error.into())));
+        }
+        let numbers: BTreeSet<i32> =
+            topic.into_iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
+        if numbers.is_empty() {
+            let detail = "is not there".to_owned();
+            return Err(SourceError::Unreadable { what: self.what(), detail });
+        }
+        Ok(numbers)
+    }
+
+    /// Where a partition goes on, and where it ends now.
+    fn place(
+        &self,
+        client: &BaseConsumer<Ears>,
+        cluster: Option<&str>,
+        number: i32,
+        cursor: Option<Cursor>,
+    ) -> Result<(i64, i64), SourceError> {
+        let what = || format!("partition {number} of {}", self.what());
+        let (oldest, end) =
+            client.fetch_watermarks(&self.topic, number, PATIENCE).map_err(|error| of_start(what(), &error))?;
+        let Some(cursor) = cursor else {
+            let next = self.start.offset(client, &self.topic, number, (oldest, end));
+            return next.map(|next| (next, end)).map_err(|error| of_start(what(), &error));
+        };
+        let changed = |detail: String| SourceError::Changed { what: what(), detail };
+        if let (Some(then), Some(now)) = (&cursor.cluster, cluster)
+            && then != now
+        {
+            let detail = format!(
+                "was read from cluster {then}, and this is cluster {now}; run with --fresh to read this one from its start"
+            );
+            return Err(changed(detail));
+        }
+        if cursor.next < oldest {
+            let gone = oldest - cursor.next;
+            return Err(changed(format!(
+                "records {} to {} ({gone} offsets) were deleted before they were read; make the topic's retention longer, and run with \
+                 --fresh to go on without them",
+                cursor.next,
+                oldest - 1
+            )));
+        }
+        if cursor.next > end {
+            return Err(changed(format!(
+                "ends at offset {end}, and {} comes next: the topic was made anew; run with --fresh to read it from its start",
+                cursor.next
+            )));
+        }
+        Ok((cursor.next, end))
+    }
+
+    /// Begins to read partitions that are not read yet.
+    fn assign(
+        &self,
+        client: &Arc<BaseConsumer<Ears>>,
+        places: &BTreeMap<i32, (i64, i64)>,
+    ) -> Result<Vec<Lane>, SourceError> {
+        let (mut lanes, mut list) = (vec![], TopicPartitionList::new());
+        for (number, (next, end)) in places {
+            let queue = Queue::of(client, &self.topic, *number).ok_or_else(|| {
+                let detail = "has no queue in the client".to_owned();
+                SourceError::Unreadable { what: format!("partition {number} of {}", self.what()), detail }
+            })?;
+            list.add_partition_offset(&self.topic, *number, Offset::Offset(*next))
+                .map_err(|error| of_start(self.what(), &error))?;
+            lanes.push(Lane {
+                partition: Partition::new(self.topic.clone(), *number as u32),
+                queue,
+                next: *next,
+                until: self.bounded.then_some(*end),
+            });
+        }
+        client.incremental_assign(&list).map_err(|error| of_start(self.what(), &error))?;
+        Ok(lanes)
+    }
+
+    /// Partitions that were added to the topic are read from their first record on.
+    fn look_again(&mut self) -> Result<(), SourceError> {
+        let Some(reading) = &self.reading else { return Ok(()) };
+        if self.bounded || reading.looked.elapsed() < LOOK_AGAIN {
+            return Ok(());
+        }
+        let client = reading.client.clone();
+        let numbers = self.numbers(&client);
+        if let Some(reading) = &mut self.reading {
+            reading.looked = Instant::now();
+        }
+        // A broker that does not answer now is no reason to stop.
+        let Ok(numbers) = numbers else { return Ok(()) };
+        let known: BTreeSet<i32> = self.reading.iter().flat_map(|reading| &reading.lanes).map(Lane::number).collect();
+        let mut places = BTreeMap::new();
+        for number in numbers.difference(&known) {
+            let ends = client.fetch_watermarks(&self.topic, *number, PATIENCE);
+            let (oldest, end) = ends.map_err(|error| of_start(self.what(), &error))?;
+            places.insert(*number, (oldest, end));
+        }
+        if places.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(topic = self.topic, partitions = ?places.keys().collect::<Vec<_>>(), "partitions were added");
+        let lanes = self.assign(&client, &places)?;
+        if let Some(reading) = &mut self.reading {
+            reading.lanes.extend(lanes);
+        }
+        Ok(())
+    }
+}
+
+impl Lane {
+    fn number(&self) -> i32 {
+        self.partition.number as i32
+    }
+
+    fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| self.next >= until)
+    }
+
+    /// What has come, as far as it goes.
+    fn take(&mut self, what: &str, cluster: Option<&str>, now: Micros) -> Result<Option<Rows>, SourceError> {
+        let (mut gathered, mut trouble) = (Gathered::default(), None);
+        let Self { partition, queue, next, until } = self;
+        queue.take(ROWS, |taken| match taken {
+            Taken::Record(record) => {
+                // What came twice after a reconnection, and what a bounded source does not read.
+                if record.offset() < *next || until.is_some_and(|until| record.offset() >= until) {
+                    return;
+                }
+                *next = record.offset() + 1;
+                gathered.add(partition, &record, now);
+            }
+            Taken::End(offset) => *next = offset.max(*next),
+            Taken::Trouble(code, text) => trouble = Some((code, text)),
+        });
+        // Behind the last record there may be nothing but the marks of transactions.
+        if let (Some((code, text)), true) = (trouble, gathered.is_empty()) {
+            return Err(of_partition(format!("partition {} of {what}", self.number()), code, &text));
+        }
+        let cursor = Cursor { next: self.next, cluster: cluster.map(str::to_owned) };
+        let cursor = serde_json::to_value(cursor).unwrap_or_default();
+        Ok((!gathered.is_empty()).then(|| gathered.rows(self.partition.clone(), now, cursor)))
+    }
+}
+
+impl Source for KafkaSource {
+    fn open(&mut self, cursors: &Cursors, _now: Micros) -> Result<(), SourceError> {
+        self.reading = None;
+        let client = self.connect()?;
+        let numbers = self.numbers(&client)?;
+        let cluster = client.client().fetch_cluster_id(PATIENCE).filter(|id| !id.is_empty());
+        let mut places = BTreeMap::new();
+        for number in numbers {
+            let name = Partition::new(self.topic.clone(), number as u32).to_string();
+            let cursor = cursors.get(&name).map(|cursor| cursor_of::<Cursor>(&name, cursor)).transpose()?;
+            places.insert(number, self.place(&client, cluster.as_deref(), number, cursor)?);
+        }
+        let lanes = self.assign(&client, &places)?;
+        let (looked, told) = (Instant::now(), Instant::now());
+        self.reading = Some(Reading { lanes, client, cluster, turn: 0, looked, told });
+        Ok(())
+    }
+
+    fn poll(&mut self, now: Micros) -> Result<Polled, SourceError> {
+        self.look_again()?;
+        let what = self.what();
+        let Some(reading) = &mut self.reading else {
+            return Err(SourceError::Unreadable { what, detail: "is not open".to_owned() });
+        };
+        // Events: what they say is logged, and a partition that cannot go on says so itself.
+        while let Some(Ok(_)) = reading.client.poll(Duration::ZERO) {}
+        if reading.lanes.iter().all(Lane::is_over) {
+            return Ok(Polled::Ended);
+        }
+        for _ in 0..reading.lanes.len() {
+            reading.turn = (reading.turn + 1) % reading.lanes.len();
+            let lane = &mut reading.lanes[reading.turn];
+            if lane.is_over() {
+                continue;
+            }
+            if let Some(rows) = lane.take(&what, reading.cluster.as_deref(), now)? {
+                return Ok(Polled::Rows(rows));
+            }
+        }
+        Ok(Polled::Idle)
+    }
+
+    fn bounded(&self) -> bool {
+        self.bounded
+    }
+
+    fn committed(&mut self, cursors: &Cursors) -> Result<(), SourceError> {
+        let Some(reading) = &mut self.reading else { return Ok(()) };
+        if reading.told.elapsed() < TELL_GROUP {
+            return Ok(());
+        }
+        reading.told = Instant::now();
+        let mut list = TopicPartitionList::new();
+        for lane in &reading.lanes {
+            let cursor = cursors.get(&lane.partition.to_string()).map(|cursor| cursor["next"].as_i64());
+            if let Some(Some(next)) = cursor {
+                // A copy for others: what cannot be told now is told the next time.
+                let _ = list.add_partition_offset(&self.topic, lane.number(), Offset::Offset(next));
+            }
+        }
+        if list.count() > 0 {
+            let _ = reading.client.commit(&list, CommitMode::Async);
+        }
+        Ok(())
+    }
+
+    fn progress(&self) -> syncline_engine::source::Progress {
+        syncline_engine::source::Progress::default()
+    }
+
+    fn partitions(&self) -> Vec<Partition> {
+        self.reading.iter().flat_map(|reading| &reading.lanes).map(|lane| lane.partition.clone()).collect()
+    }
+}
+
+/// Records of one poll of one partition.
+#[derive(Default)]
+struct Gathered {
+    bytes: Vec<u8>,
+    spans: Vec<(u32, u32)>,
+    offsets: Vec<u64>,
+    times: Vec<Micros>,
+    headers: Vec<Option<Arc<str>>>,
+    keys: Keys,
+    rejected: Vec<Rejected>,
+}
+
+impl Gathered {
+    fn is_empty(&self) -> bool {
+        self.offsets.is_empty() && self.rejected.is_empty()
+    }
+
+    fn add(&mut self, partition: &Partition, record: &Record, now: Micros) {
+        let offset = record.offset() as u64;
+        let time = record.time().map_or(now, |milliseconds| milliseconds * 1000);
+        let headers = headers::text(record);
+        let refused = match record.value() {
+            None => Some(Reason::new(
+                "no-value",
+                "the record has no value: it deletes what its key names, and this source reads values".to_owned(),
+            )),
+            Some(value) if value.len() > MAX_RECORD => {
+                Some(Reason::new("too-large", format!("{} bytes; the most is {MAX_RECORD}", value.len())))
+            }
+            Some(_) => None,
+        };
+        let value = record.value().unwrap_or_default();
+        if let Some(reason) = refused {
+            self.rejected.push(Rejected {
+                place: Place { partition: partition.clone(), offset, byte: None },
+                time,
+                bytes: value[..value.len().min(DeadLetter::KEPT)].to_vec(),
+                length: value.len() as u64,
+                hash: content_hash(value),
+                headers: headers.map(|text| text.to_string()),
+                reason,
+            });
+            return;
+        }
+        let start = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(value);
+        self.spans.push((start, self.bytes.len() as u32));
+        self.offsets.push(offset);
+        self.times.push(time);
+        self.headers.push(headers);
+        self.keys.push(record.key());
+    }
+
+    fn rows(self, partition: Partition, now: Micros, cursor: Value) -> Rows {
+        let headers = match self.headers.iter().any(Option::is_some) {
+            true => Headers::Each(self.headers),
+            false => Headers::Absent,
+        };
+        let origin = Origin {
+            partition,
+            payload: Buffer::from_vec(self.bytes),
+            spans: self.spans,
+            texts: None,
+            names: None,
+            offsets: self.offsets,
+            bytes: None,
+            times: self.times,
+            ingested_at: Instants::All(now),
+            headers,
+            keys: Some(self.keys),
+        };
+        Rows { origin, columns: None, rejected: self.rejected, cursor }
+    }
+}

@@ -1,0 +1,81 @@
+//! Where a topic is begun when nothing of it was read yet.
+
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::KafkaError,
+};
+use syncline_functions::instant_of;
+use syncline_record::Micros;
+
+use super::trouble::PATIENCE;
+use crate::spec::{Arguments, ConnectorError};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    Earliest,
+    Latest,
+    /// The first record of this time, or later.
+    Time(Micros),
+    /// Partition and offset; those that are not named begin at their first record.
+    Offsets(Vec<(i32, i64)>),
+}
+
+impl Start {
+    /// `earliest`, `latest`, a timestamp, or `partition:offset` with commas between.
+    pub fn new(arguments: &Arguments) -> Result<Self, ConnectorError> {
+        let text = arguments.text("start").trim();
+        match text.to_ascii_lowercase().as_str() {
+            "" | "earliest" => return Ok(Self::Earliest),
+            "latest" => return Ok(Self::Latest),
+            _ => {}
+        }
+        let pairs: Option<Vec<(i32, i64)>> = text
+            .split(',')
+            .map(|pair| {
+                let (partition, offset) = pair.split_once(':')?;
+                let (partition, offset) = (partition.trim().parse().ok()?, offset.trim().parse().ok()?);
+                (partition >= 0 && offset >= 0).then_some((partition, offset))
+            })
+            .collect();
+        if let Some(pairs) = pairs {
+            return Ok(Self::Offsets(pairs));
+        }
+        instant_of(text.as_bytes()).map(Self::Time).ok_or_else(|| ConnectorError::WrongType {
+            connector: arguments.of_what().to_owned(),
+            argument: "start",
+            wanted: "'earliest', 'latest', a timestamp ('2026-11-20T00:00:00Z'), or partitions with offsets ('0:1200, 1:900')".to_owned(),
+            found: text.to_owned(),
+        })
+    }
+
+    /// The offset in a partition that lies between `oldest` and `end`.
+    pub fn offset<C: ConsumerContext>(
+        &self,
+        client: &BaseConsumer<C>,
+        topic: &str,
+        number: i32,
+        (oldest, end): (i64, i64),
+    ) -> Result<i64, KafkaError> {
+        Ok(match self {
+            Self::Earliest => oldest,
+            Self::Latest => end,
+            Self::Offsets(pairs) => {
+                let said =
+                    pairs.iter().find(|(partition, _)| *partition == number).map_or(oldest, |(_, offset)| *offset);
+                said.clamp(oldest, end)
+            }
+            Self::Time(time) => {
+                let mut asked = TopicPartitionList::new();
+                // Kafka's times are milliseconds: the first that is not before ours.
+                let milliseconds = (*time + 999).div_euclid(1000);
+                asked.add_partition_offset(topic, number, Offset::Offset(milliseconds))?;
+                let found = client.offsets_for_times(asked, PATIENCE)?;
+                match found.find_partition(topic, number).map(|found| found.offset()) {
+                    Some(Offset::Offset(offset)) => offset.clamp(oldest, end),
+                    _ => end,
+                }
+            }
+        })
+    }
+}

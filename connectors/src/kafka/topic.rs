@@ -1,0 +1,125 @@
+//! The topic that a sink writes to: found, or made, and what it takes.
+
+use std::time::Duration;
+
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
+};
+
+use super::{
+    client::{Ears, Settings},
+    trouble::PATIENCE,
+};
+use crate::spec::Arguments;
+
+/// What a broker takes where it does not say: Kafka's default.
+const MOST: usize = 1_048_588;
+/// A topic that was just made is not known to every broker at once.
+const KNOWN_WITHIN: Duration = Duration::from_secs(10);
+
+/// As the file says it.
+pub struct Topic {
+    pub name: String,
+    /// For a topic that is not there; else as the cluster makes them.
+    partitions: Option<i32>,
+    replication: Option<i32>,
+    /// Only the newest record of a key counts.
+    compacted: bool,
+}
+
+/// What is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    pub partitions: u32,
+    /// `max.message.bytes`.
+    pub most: usize,
+}
+
+impl Topic {
+    pub fn new(arguments: &Arguments, compacted: bool) -> Self {
+        let number = |name| arguments.value(name).and_then(serde_json::Value::as_i64).map(|number| number as i32);
+        Self {
+            name: arguments.text("topic").to_owned(),
+            partitions: number("partitions"),
+            replication: number("replication"),
+            compacted,
+        }
+    }
+}
+
+pub fn found_or_made(topic: &Topic, settings: &Settings) -> Result<Found, KafkaError> {
+    let client: BaseConsumer<Ears> = settings.with(&[]).create_with_context(Ears)?;
+    let partitions = match partitions(&client, &topic.name)? {
+        0 => made(topic, settings, &client)?,
+        there => there,
+    };
+    Ok(Found { partitions, most: most(topic, settings).unwrap_or(MOST) })
+}
+
+/// How many partitions it has; 0: it is not there.
+fn partitions(client: &BaseConsumer<Ears>, name: &str) -> Result<u32, KafkaError> {
+    let found = client.fetch_metadata(Some(name), PATIENCE)?;
+    let topic = found.topics().iter().find(|topic| topic.name() == name);
+    match topic.and_then(|topic| topic.error()).map(RDKafkaErrorCode::from) {
+        None => Ok(topic.map_or(0, |topic| topic.partitions().len() as u32)),
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::LeaderNotAvailable) => Ok(0),
+        Some(code) => Err(KafkaError::MetadataFetch(code)),
+    }
+}
+
+fn made(topic: &Topic, settings: &Settings, client: &BaseConsumer<Ears>) -> Result<u32, KafkaError> {
+    let mut new = NewTopic::new(
+        &topic.name,
+        topic.partitions.unwrap_or(-1),
+        TopicReplication::Fixed(topic.replication.unwrap_or(-1)),
+    );
+    if topic.compacted {
+        new = new.set("cleanup.policy", "compact");
+    }
+    let results = asked(async { admin(settings)?.create_topics([&new], &options()).await })?;
+    match results.into_iter().next() {
+        Some(Err((_, code))) if code != RDKafkaErrorCode::TopicAlreadyExists => return Err(KafkaError::AdminOp(code)),
+        _ => tracing::info!(topic = topic.name, "the topic was made"),
+    }
+    let began = std::time::Instant::now();
+    loop {
+        match partitions(client, &topic.name)? {
+            0 if began.elapsed() < KNOWN_WITHIN => std::thread::sleep(Duration::from_millis(100)),
+            there => return Ok(there),
+        }
+    }
+}
+
+/// The largest record that it takes, where we may ask.
+fn most(topic: &Topic, settings: &Settings) -> Option<usize> {
+    let asked_for = ResourceSpecifier::Topic(&topic.name);
+    let said = asked(async { admin(settings)?.describe_configs([&asked_for], &options()).await }).ok()?;
+    said.into_iter().next()?.ok()?.get("max.message.bytes")?.value.as_ref()?.parse().ok()
+}
+
+/// Forgets the position of a group. That there is none is fine.
+pub fn forget_group(group: &str, settings: &Settings) -> Result<(), KafkaError> {
+    let results = asked(async { admin(settings)?.delete_groups(&[group], &options()).await })?;
+    match results.into_iter().next() {
+        Some(Err((_, code))) if code != RDKafkaErrorCode::GroupIdNotFound => Err(KafkaError::AdminOp(code)),
+        _ => Ok(()),
+    }
+}
+
+fn admin(settings: &Settings) -> Result<AdminClient<DefaultClientContext>, KafkaError> {
+    settings.with(&[]).create()
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE))
+}
+
+/// Waits for an answer. Sinks have threads of their own.
+fn asked<T>(question: impl Future<Output = Result<T, KafkaError>>) -> Result<T, KafkaError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
+    runtime.block_on(question)
+}
