@@ -9,7 +9,7 @@ use arrow::buffer::Buffer;
 use serde_json::Value;
 use syncline_engine::{
     log::{Frame, Log, LogError},
-    source::{Cursors, Polled, Progress, Rows, Source, SourceError},
+    source::{Cursors, Polled, Rows, Source, SourceError},
 };
 use syncline_record::{Headers, Instants, Micros, Origin, Partition};
 
@@ -285,10 +285,6 @@ impl Source for LogSource {
 
     fn bounded(&self) -> bool {
         self.bounded
-    }
-
-    fn progress(&self) -> Progress {
-        Progress::default()
     }
 
     fn committed(&mut self, cursors: &Cursors) -> Result<(), SourceError> {

@@ -12,7 +12,7 @@ use std::{collections::VecDeque, sync::Arc};
 use serde_json::json;
 use syncline_engine::{
     log::{Frame, Log, LogError},
-    source::{Cursors, Polled, Progress, Source, SourceError, Streamed},
+    source::{Cursors, Polled, Source, SourceError, Streamed},
     stream::{self, Carried, Content, Position, Readers},
 };
 use syncline_record::{Micros, Partition};
@@ -221,10 +221,6 @@ impl Source for StreamSource {
 
     fn bounded(&self) -> bool {
         self.wanted.bounded
-    }
-
-    fn progress(&self) -> Progress {
-        Progress::default()
     }
 
     fn committed(&mut self, cursors: &Cursors) -> Result<(), SourceError> {

@@ -121,7 +121,10 @@ pub trait Source: Send {
     /// True when it ends by itself.
     fn bounded(&self) -> bool;
 
-    fn progress(&self) -> Progress;
+    /// Zero of an unknown total, unless it can tell more.
+    fn progress(&self) -> Progress {
+        Progress::default()
+    }
 
     /// Called after each commit with the committed cursors, so that what is no longer needed can be let go.
     fn committed(&mut self, _cursors: &Cursors) -> Result<(), SourceError> {

@@ -11,7 +11,7 @@ use std::{
 
 use arrow::buffer::Buffer;
 use rusqlite::{Connection, Row};
-use syncline_engine::source::{Cursors, MAX_RECORD, Polled, Progress, Rejected, Rows, Source, SourceError};
+use syncline_engine::source::{Cursors, MAX_RECORD, Polled, Rejected, Rows, Source, SourceError};
 use syncline_record::{DeadLetter, Headers, Micros, Origin, Partition, Place, Reason, keys::content_hash};
 
 use super::{listed, place::TablePlace, quoted, token::Tokens};
@@ -134,10 +134,6 @@ impl Source for SqliteTable {
 
     fn bounded(&self) -> bool {
         true
-    }
-
-    fn progress(&self) -> Progress {
-        Progress::default()
     }
 
     fn partitions(&self) -> Vec<Partition> {

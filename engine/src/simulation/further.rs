@@ -30,7 +30,7 @@ use crate::{
         decode::Wanted,
         time_join::{self, Bound, Taken},
     },
-    source::{Cursors, Polled, Progress, Rows, Source, SourceError},
+    source::{Cursors, Polled, Rows, Source, SourceError},
     table::{Shelf, TableInput},
 };
 
@@ -268,10 +268,6 @@ impl Source for Names {
 
     fn bounded(&self) -> bool {
         true
-    }
-
-    fn progress(&self) -> Progress {
-        Progress::default()
     }
 
     fn partitions(&self) -> Vec<Partition> {

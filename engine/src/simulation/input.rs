@@ -10,7 +10,7 @@ use serde_json::Value;
 use syncline_record::{Headers, Micros, Origin, Partition, Place, Reason, keys::content_hash};
 
 use super::{dice::Dice, lock};
-use crate::source::{Cursors, Polled, Progress, Rejected, Rows, Source, SourceError};
+use crate::source::{Cursors, Polled, Rejected, Rows, Source, SourceError};
 
 /// Midnight before every record: 2026-11-20T00:00:00Z.
 pub const MIDNIGHT: Micros = 1_795_132_800_000_000;
@@ -185,10 +185,6 @@ impl Source for Reader {
 
     fn bounded(&self) -> bool {
         false
-    }
-
-    fn progress(&self) -> Progress {
-        Progress::default()
     }
 
     fn partitions(&self) -> Vec<Partition> {

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use arrow::buffer::Buffer;
 use syncline_connectors::Args;
 use syncline_dsl::plan::{CsvPlan, TestInput};
-use syncline_engine::source::{Cursors, Polled, Progress, Rows, Source, SourceError};
+use syncline_engine::source::{Cursors, Polled, Rows, Source, SourceError};
 use syncline_record::{Headers, Micros, Origin, Partition};
 
 use crate::{
@@ -63,10 +63,6 @@ impl Source for RowsSource {
 
     fn bounded(&self) -> bool {
         true
-    }
-
-    fn progress(&self) -> Progress {
-        Progress::default()
     }
 
     fn partitions(&self) -> Vec<Partition> {

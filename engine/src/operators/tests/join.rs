@@ -14,7 +14,7 @@ use crate::{
         harness::{NOW, by, given, given_wanted, origin, shown, wanted, when},
     },
     operators::{Decode, TableJoin, Union, present::put_column},
-    source::{Cursors, Polled, Progress, Rows, Source, SourceError},
+    source::{Cursors, Polled, Rows, Source, SourceError},
     table::{Shelf, TableInput},
 };
 
@@ -45,10 +45,6 @@ impl Source for Given {
 
     fn bounded(&self) -> bool {
         true
-    }
-
-    fn progress(&self) -> Progress {
-        Progress::default()
     }
 
     fn partitions(&self) -> Vec<Partition> {

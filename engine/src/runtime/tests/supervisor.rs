@@ -28,7 +28,7 @@ use crate::{
         world::World,
     },
     sink::{Applied, Delivered, OutboxRows, OutboxSink, SinkError, Stream},
-    source::{Cursors, Polled, Progress, Source, SourceError},
+    source::{Cursors, Polled, Source, SourceError},
 };
 
 fn world() -> World {
@@ -164,10 +164,6 @@ impl Source for Falling {
 
     fn bounded(&self) -> bool {
         true
-    }
-
-    fn progress(&self) -> Progress {
-        Progress::default()
     }
 
     fn partitions(&self) -> Vec<Partition> {
