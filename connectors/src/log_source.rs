@@ -8,7 +8,7 @@ use std::{collections::VecDeque, sync::Arc};
 use arrow::buffer::Buffer;
 use serde_json::Value;
 use syncline_engine::{
-    log::{Frame, Log, LogError},
+    log::{Frame, Log, LogError, Release},
     source::{Cursors, Polled, Rows, Source, SourceError},
 };
 use syncline_record::{Headers, Instants, Micros, Origin, Partition};
@@ -28,8 +28,7 @@ pub struct LogSource {
     bounded: bool,
     until: Option<u64>,
     readers: Option<Box<Readers>>,
-    /// Up to where nobody needed the topic at the last commit.
-    needless: u64,
+    released: Release,
     /// Offset of the next row.
     next: u64,
     /// Offset of the next frame that is not in `frames`.
@@ -68,7 +67,7 @@ impl LogSource {
             bounded: false,
             until: None,
             readers: None,
-            needless: 0,
+            released: Release::default(),
             next: 0,
             ahead: 0,
             frames: VecDeque::new(),
@@ -288,15 +287,16 @@ impl Source for LogSource {
     }
 
     fn committed(&mut self, cursors: &Cursors) -> Result<(), SourceError> {
-        match cursors.get(&self.partition.to_string()).and_then(Value::as_u64) {
-            Some(next) => {
-                let needed = self.readers.as_ref().map(|lowest| lowest().map_or(next, |needed| needed.min(next)));
-                // The positions of others may not be durable yet; with the flush of the next commit they are.
-                let below = needed.map_or(next, |needed| std::mem::replace(&mut self.needless, needed));
-                Ok(self.log.release(&self.topic, below)?)
+        let Some(next) = cursors.get(&self.partition.to_string()).and_then(Value::as_u64) else { return Ok(()) };
+        match &self.readers {
+            Some(lowest) => {
+                let needed = lowest().map_or(next, |needed| needed.min(next));
+                self.released.below(needed, &*self.log, &self.topic)?;
             }
-            None => Ok(()),
+            // The one position that counts was committed just now.
+            None => self.log.release(&self.topic, next)?,
         }
+        Ok(())
     }
 
     fn partitions(&self) -> Vec<Partition> {

@@ -11,7 +11,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use serde_json::json;
 use syncline_engine::{
-    log::{Frame, Log, LogError},
+    log::{Frame, Log, LogError, Release},
     source::{Cursors, Polled, Source, SourceError, Streamed},
     stream::{self, Carried, Content, Position, Readers},
 };
@@ -70,8 +70,7 @@ pub struct StreamSource {
     /// It was seen that the position is one of this stream.
     checked: bool,
     told: bool,
-    /// Up to where nobody needed the stream at the last commit.
-    needless: u64,
+    released: Release,
 }
 
 impl StreamSource {
@@ -87,7 +86,7 @@ impl StreamSource {
             frames: VecDeque::new(),
             checked: false,
             told: false,
-            needless: 0,
+            released: Release::default(),
         }
     }
 
@@ -231,9 +230,7 @@ impl Source for StreamSource {
         self.committed = Some(committed);
         // A position that cannot be read keeps everything: a log that is too long does no harm.
         let needed = (self.around.readers)(&id).map_or(0, |slowest| slowest.map_or(next, |slowest| slowest.next));
-        // The positions of others may not be durable yet; with the flush of the next commit they are.
-        let durable = std::mem::replace(&mut self.needless, needed.min(next));
-        Ok(self.log.release(&self.wanted.topic, durable)?)
+        Ok(self.released.below(needed.min(next), &*self.log, &self.wanted.topic)?)
     }
 
     fn partitions(&self) -> Vec<Partition> {

@@ -102,6 +102,22 @@ pub enum CommitError {
     Store(#[from] StoreError),
 }
 
+/// Lets go of a topic what nobody needs, one commit later. Positions of others that are read at a commit may not be durable yet: with the
+/// flush of the next one they are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Release {
+    /// What nobody needed at the last commit lies below.
+    needless: u64,
+}
+
+impl Release {
+    /// Called at each commit with the lowest offset that anybody still needs.
+    pub fn below(&mut self, needed: u64, log: &dyn Log, topic: &str) -> Result<(), LogError> {
+        let durable = std::mem::replace(&mut self.needless, needed);
+        log.release(topic, durable)
+    }
+}
+
 /// A set of topics. Shared by the threads of a process; a topic has one writing transaction at a time.
 pub trait Log: Send + Sync {
     /// Called once per owner before anything is written: cuts every topic of `ends` back to its end, and every other

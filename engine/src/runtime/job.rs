@@ -15,7 +15,7 @@ use crate::{
     checkpoint::{Checkpoint, ReadError, Run},
     fingerprints::Fingerprints,
     graph::{Edge, Graph, Node, Work},
-    log::{CommitError, Event, LogError, NewFrame},
+    log::{CommitError, Event, LogError, NewFrame, Release},
     operator::{Halt, LedgerEntry, Operator, Output, Side},
     outbox,
     segment::{SegmentError, Segments},
@@ -140,8 +140,8 @@ pub struct Job {
     pub(super) waits: BTreeMap<StepId, String>,
     /// The mark that each stream was given last, by topic.
     pub(super) marked: BTreeMap<String, Micros>,
-    /// Up to where nobody needed a stream at the last commit, by topic.
-    pub(super) needless: BTreeMap<String, u64>,
+    /// What is let go of each stream, by topic.
+    pub(super) released: BTreeMap<String, Release>,
     pub(super) ended: bool,
 }
 

@@ -161,7 +161,7 @@ impl Job {
             turn: 0,
             waits: BTreeMap::new(),
             marked: BTreeMap::new(),
-            needless: BTreeMap::new(),
+            released: BTreeMap::new(),
             ended: false,
         };
         told.into_iter().for_each(|out| job.table_told(out));

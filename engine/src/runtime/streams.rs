@@ -92,18 +92,16 @@ impl Job {
         })
     }
 
-    /// What every reader has committed is needed no more; and what nobody reads never was. Positions that are read now may not be
-    /// durable yet: they count after the next commit, whose flush makes them so.
+    /// What every reader has committed is needed no more; and what nobody reads never was.
     pub(super) fn let_streams_go(&mut self) -> Result<(), JobError> {
         for node in &self.spec.graph.nodes {
             let Work::Stream { topic, readers, .. } = &node.work else { continue };
-            let below = match readers(&self.checkpoint.log_id)? {
+            let log = &*self.ground.log;
+            let needed = match readers(&self.checkpoint.log_id)? {
                 Some(slowest) => slowest.next,
-                None => self.ground.log.end(topic)?,
+                None => log.end(topic)?,
             };
-            if let Some(durable) = self.needless.insert(topic.clone(), below) {
-                self.ground.log.release(topic, durable)?;
-            }
+            self.released.entry(topic.clone()).or_default().below(needed, log, topic)?;
         }
         Ok(())
     }
