@@ -7,6 +7,8 @@
 //! DataFusion keeps no position, syncs nothing and writes its files where readers see them grow. It runs once on one thread, as a
 //! pipeline does, and once on two, as it does by itself here.
 
+#[path = "../contest.rs"]
+mod contest;
 #[path = "../spine/measure.rs"]
 mod measure;
 mod plain;
@@ -17,11 +19,11 @@ mod trips;
 
 use std::path::{Path, PathBuf};
 
+use contest::Asked;
 use measure::{Cost, child};
 
 /// Enough for the start-up of every contestant not to matter.
 const ROWS: u64 = 5_000_000;
-const ROUNDS: usize = 3;
 /// The bound: CPU time of plain DataFusion, on as many threads as need the least of it.
 const TIMES: f64 = 1.5;
 
@@ -38,24 +40,20 @@ const CONTESTANTS: [(&str, &str); 3] = [
 ];
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let first = arguments.next();
-    // A contestant's own process: `parquet <contestant> <input> <output>`.
-    if let (Some(name), Some(input), Some(output)) = (&first, arguments.next(), arguments.next()) {
-        let (input, output) = (Path::new(&input), Path::new(&output));
-        match name.as_str() {
-            "make" => trips::write(input, output.to_string_lossy().parse().expect("a number of rows")),
-            "datafusion-1" => plain::run(input, output, 1),
-            "datafusion-2" => plain::run(input, output, 2),
-            "syncline" => product::run(input, output),
+    match contest::asked() {
+        Asked::Contestant { name, input, output } => match name.as_str() {
+            "make" => trips::write(&input, output.to_string_lossy().parse().expect("a number of rows")),
+            "datafusion-1" => plain::run(&input, &output, 1),
+            "datafusion-2" => plain::run(&input, &output, 2),
+            "syncline" => product::run(&input, &output),
             other => panic!("no contestant {other}"),
+        },
+        Asked::All { rows } => {
+            let folder = std::env::temp_dir().join(format!("syncline-parquet-{}", std::process::id()));
+            compare(&folder, rows.unwrap_or(ROWS));
+            std::fs::remove_dir_all(&folder).expect("the temporary folder goes away");
         }
-        return;
     }
-    let rows = first.and_then(|rows| rows.parse().ok()).unwrap_or(ROWS);
-    let folder = std::env::temp_dir().join(format!("syncline-parquet-{}", std::process::id()));
-    compare(&folder, rows);
-    std::fs::remove_dir_all(&folder).expect("the temporary folder goes away");
 }
 
 fn compare(folder: &Path, rows: u64) {
@@ -72,7 +70,7 @@ fn compare(folder: &Path, rows: u64) {
     let mut costs = vec![];
     for (name, title) in CONTESTANTS {
         let output = folder.join(format!("out-{name}"));
-        let (cost, digest) = best(name, &input, &output);
+        let (cost, digest) = contest::best(name, &input, &output, |output| trips::digest(&parts(output)));
         let cpu = cost.cpu.as_secs_f64();
         println!(
             "{title:<46} {cpu:>8.2} {:>12.3} {:>8.2} {:>9.0} {:>8.0}",
@@ -98,21 +96,6 @@ fn tell(costs: &[Cost]) {
     let verdict = if cpu <= TIMES { "holds" } else { "does NOT hold" };
     println!("{cpu:.2} times the CPU time of plain DataFusion (bound {TIMES}): {verdict}");
     println!("{:.2} times its wall time on one thread, {:.2} on two", wall(one), wall(two));
-}
-
-fn best(name: &str, input: &Path, output: &Path) -> (Cost, Vec<trips::Digest>) {
-    let mut best: Option<Cost> = None;
-    let mut digests = vec![];
-    for _ in 0..ROUNDS {
-        let _ = std::fs::remove_dir_all(output);
-        std::fs::create_dir_all(output).expect("an output folder");
-        let cost = child(&[name, &input.to_string_lossy(), &output.to_string_lossy()]);
-        if best.as_ref().is_none_or(|best| cost.cpu < best.cpu) {
-            best = Some(cost);
-        }
-        digests.push(trips::digest(&parts(output)));
-    }
-    (best.expect("at least one round"), digests)
 }
 
 /// The finished Parquet files of a folder.

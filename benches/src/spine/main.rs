@@ -6,6 +6,8 @@
 //! All outputs are compared.
 
 mod bare;
+#[path = "../contest.rs"]
+mod contest;
 mod measure;
 mod orders;
 mod plain;
@@ -13,30 +15,25 @@ mod product;
 #[path = "../random.rs"]
 mod random;
 
-use std::path::Path;
-
-use measure::{Cost, child};
+use contest::Asked;
 
 /// Enough for the start-up of every contestant not to matter.
 const ROWS: u64 = 2_000_000;
-const ROUNDS: usize = 3;
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let first = arguments.next();
-    // A contestant's own process: `spine <contestant> <input> <output>`.
-    if let (Some(name), Some(input), Some(output)) = (&first, arguments.next(), arguments.next()) {
-        let (input, output) = (Path::new(&input), Path::new(&output));
-        match name.as_str() {
-            "bare" => bare::run(input, output),
-            "datafusion" => plain::run(input, output),
-            "syncline" => product::run(input, output),
-            "idle" => product::idle(input),
+    match contest::asked() {
+        Asked::Contestant { name, input, output } => match name.as_str() {
+            "bare" => bare::run(&input, &output),
+            "datafusion" => plain::run(&input, &output),
+            "syncline" => product::run(&input, &output),
+            "idle" => product::idle(&input),
             other => panic!("no contestant {other}"),
-        }
-        return;
+        },
+        Asked::All { rows } => compare(rows.unwrap_or(ROWS)),
     }
-    let rows = first.and_then(|rows| rows.parse().ok()).unwrap_or(ROWS);
+}
+
+fn compare(rows: u64) {
     let folder = std::env::temp_dir().join(format!("syncline-spine-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a temporary folder");
     let input = folder.join("orders.ndjson");
@@ -50,18 +47,9 @@ fn main() {
         ("datafusion", "plain DataFusion, no state kept"),
         ("syncline", "syncline, exactly once, durable state"),
     ] {
-        let mut best: Option<Cost> = None;
-        for _ in 0..ROUNDS {
-            let output = folder.join(format!("out-{name}"));
-            let _ = std::fs::remove_dir_all(&output);
-            std::fs::create_dir_all(&output).expect("an output folder");
-            let cost = child(&[name, &input.to_string_lossy(), &output.to_string_lossy()]);
-            if best.as_ref().is_none_or(|best| cost.cpu < best.cpu) {
-                best = Some(cost);
-            }
-            digests.push((name, orders::digest(&output)));
-        }
-        let best = best.expect("at least one round");
+        let output = folder.join(format!("out-{name}"));
+        let (best, found) = contest::best(name, &input, &output, orders::digest);
+        digests.extend(found.into_iter().map(|digest| (name, digest)));
         let per_million = best.cpu.as_secs_f64() / (rows as f64 / 1e6);
         println!("{title:<44} {per_million:>12.3} {:>10.2} {:>9.0}", best.wall.as_secs_f64(), best.peak as f64 / 1e6);
     }
