@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use syncline_engine::{
     log::{CommitError, End, Ends, Event, Frame, Log, LogError, NewFrame},
     sink::{OutboxSink, Sink, StagedSink, Write},
-    source::{MAX_RECORD, Source},
+    source::{Cursors, MAX_RECORD, Source},
 };
 use syncline_record::Epoch;
 use tempfile::TempDir;
@@ -290,6 +290,28 @@ fn what_came_in() {
         Box::new(LogSource::bounded(inbox.clone(), "in/orders".into(), "in/orders".into(), Some(700)))
     });
     assert!(until.rows["in/orders"].iter().map(|row| row.offset).eq(0..700));
+}
+
+/// Positions of others that are read at a commit may not be durable yet: they count with the next one.
+#[test]
+fn what_others_read_too_goes_one_commit_after_they_have_come_past() {
+    let requests = (0..6).map(|n| (1_000, None, vec![format!("{{\"n\":{n}}}")]));
+    let inbox = Arc::new(Inbox::of(requests));
+    let others = Arc::new(Mutex::new(Some(2)));
+    let at = others.clone();
+    let mut source = LogSource::new(inbox.clone(), "in/orders".into(), "in/orders".into())
+        .among(Box::new(move || *at.lock().unwrap()));
+    source.open(&Cursors::new(), 0).unwrap();
+    let mut committed = |next: u64| {
+        source.committed(&Cursors::from([("in/orders".to_owned(), next.into())])).unwrap();
+        *inbox.released.lock().unwrap()
+    };
+    assert_eq!([committed(3), committed(4)], [0, 2]);
+    *others.lock().unwrap() = Some(6);
+    assert_eq!([committed(5), committed(5)], [2, 5]);
+    // The others read it no more.
+    *others.lock().unwrap() = None;
+    assert_eq!([committed(6), committed(6)], [5, 6]);
 }
 
 #[test]

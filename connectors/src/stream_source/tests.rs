@@ -216,6 +216,15 @@ fn nothing_is_released_that_another_reader_needs() {
     let cursor = (polled(&mut source), polled(&mut source)).1.1;
     assert_eq!((Position::within(&cursor, "a"), Position::within(&cursor, "b")), (3, 0));
     let cursors: Cursors = [("stream/numbers".to_owned(), cursor)].into();
-    source.committed(&cursors).unwrap();
-    assert_eq!(polled(&mut bench.source(Some(&["n"]), None)).0, "[1, 2] None");
+    // What a new reader finds after each commit of this one.
+    let mut committed = || {
+        source.committed(&cursors).unwrap();
+        polled(&mut bench.source(Some(&["n"]), None)).0
+    };
+    assert_eq!([committed(), committed(), committed()], ["[1, 2] None"; 3]);
+    // The other has come past the first frame: with the next commit that is durable.
+    *bench.slowest.lock().unwrap() = 2;
+    assert_eq!([committed(), committed()], ["[1, 2] None", "[3] None"]);
+    *bench.slowest.lock().unwrap() = 3;
+    assert_eq!([committed(), committed()], ["[3] None", "idle"]);
 }

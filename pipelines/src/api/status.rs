@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use syncline_engine::{
     checkpoint::{self, Checkpoint, ReadError, Run, RunState},
-    graph::is_parked,
+    graph::{is_parked, unqualified},
     intake::{self, Intake},
     log::Log,
     store::{StateStore, StoreError},
@@ -220,7 +220,8 @@ fn lag(checkpoint: &Checkpoint, log: &dyn Log) -> Result<Option<u64>, Failure> {
     for (partition, cursor) in checkpoint.cursors.iter().filter(|(partition, _)| !is_parked(partition)) {
         // A position in a stream says itself which topic it is one of.
         let of_stream = cursor.get("topic").and_then(Value::as_str).zip(cursor.get("next").and_then(Value::as_u64));
-        let of_path = cursor.as_u64().filter(|_| partition.starts_with(TOPICS)).map(|next| (partition.as_str(), next));
+        let path = Some(unqualified(partition)).filter(|name| name.starts_with(TOPICS));
+        let of_path = path.zip(cursor.as_u64());
         let Some((topic, next)) = of_path.or(of_stream) else { continue };
         let end = log.end(topic).map_err(log_failure)?;
         *lag.get_or_insert(0) += end.saturating_sub(next);
@@ -254,5 +255,41 @@ pub fn read_failure(error: ReadError) -> Failure {
             .help("use the version of syncline that wrote it, or a newer one"),
         ReadError::Damaged { .. } => Failure::environment("state-damaged", error.to_string())
             .help("nothing was changed; put a copy of the folder back, or start over with `syncline run FILE --fresh`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use syncline_engine::{
+        graph::{input_step, parked, qualified},
+        log::{NewFrame, memory::MemoryLog},
+    };
+
+    use super::*;
+
+    #[test]
+    fn lag_is_what_waits_in_the_topics_that_are_read_now() {
+        let log = MemoryLog::new();
+        for (topic, count) in [("in/a", 10), ("in/b", 20), ("in/gone", 40), ("pipeline/w/stream/s", 80)] {
+            log.publish(topic, vec![NewFrame { count, time: 0, body: vec![] }]).unwrap();
+        }
+        let of_stream = json!({"id": "1", "topic": "pipeline/w/stream/s", "next": 79});
+        let file = json!({"offset": 3});
+        // An edit took the last two out; what they had read is only kept.
+        let cursors = [
+            ("in/a".to_owned(), json!(7)),
+            (qualified(&input_step(1), "in/b"), json!(15)),
+            (qualified(&input_step(2), "stream/s"), of_stream.clone()),
+            (qualified(&input_step(3), "orders.ndjson"), file.clone()),
+            (qualified(&parked("http /gone"), "in/gone"), json!(1)),
+            (qualified(&parked("stream/s"), "stream/s"), of_stream),
+        ];
+        let told = |cursors: &[(String, Value)]| {
+            let checkpoint = Checkpoint { cursors: cursors.iter().cloned().collect(), ..Checkpoint::default() };
+            lag(&checkpoint, &log).unwrap()
+        };
+        assert_eq!(told(&cursors), Some(3 + 5 + 1));
+        assert_eq!(told(&cursors[3..]), None, "no topic is read");
     }
 }
