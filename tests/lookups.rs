@@ -187,3 +187,23 @@ fn a_schema_reads_back_what_the_sink_wrote_for_its_types() {
     desk.ok(&["run", "back.sync"]);
     assert_eq!(fs::read_to_string(desk.path("out.csv")).expect("what was read back"), things);
 }
+
+/// It came with U+FFFD in place of its bytes: another text, and nobody was told.
+#[test]
+fn a_row_whose_text_is_not_utf8_is_a_dead_letter() {
+    let desk = Desk::with(
+        "PIPELINE p AS FROM file('events.ndjson') |> LOOKUP sqlite('shop.db', 't') AS t USING (id) |> SELECT id, t.name |> INSERT INTO file('out.csv');",
+    );
+    let shop = Connection::open(desk.path("shop.db")).expect("a database");
+    let rows = "CREATE TABLE t (id, name); INSERT INTO t VALUES (1, 'ada'), (2, CAST(x'61ff' AS TEXT)), (3, x'61ff')";
+    shop.execute_batch(rows).expect("a table");
+    desk.append("events.ndjson", (1..4).map(|id| format!("{{\"id\": {id}}}")));
+    desk.ok(&["run", "orders.sync"]);
+    assert_eq!(fs::read_to_string(desk.path("out.csv")).expect("rows"), "id,name\n1,ada\n3,Yf8=\n");
+    let dead = desk.query("SELECT step, reason, detail FROM dead_letters");
+    let expected = "what was found: byte 17 is not UTF-8";
+    let told: Vec<_> =
+        dead.iter().map(|row| ["step", "reason", "detail"].map(|name| row[name].as_str().unwrap_or("?"))).collect();
+    assert_eq!(told, [["lookup", "not-utf8", expected]]);
+    assert!(desk.books("p").contains(&"lookup: 3 in · 2 passed · 1 dead".to_owned()), "{:?}", desk.books("p"));
+}

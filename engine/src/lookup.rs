@@ -15,14 +15,17 @@ use syncline_record::StepId;
 
 use crate::source::SourceError;
 
+/// A JSON object as it came: whether it is UTF-8 is seen when it is decoded.
+pub type Record = Vec<u8>;
+
 /// Whoever can be asked. Called by one thread: `open` at each start of the pipeline, then `find`.
 pub trait KeyedReader: Send {
     /// Connects, and says when what is to be asked is not there.
     fn open(&mut self) -> Result<(), SourceError>;
 
-    /// The records of each key, as JSON objects. One column for each part of the key; no part is NULL. A record too many does no harm:
-    /// who asks compares their keys, exactly.
-    fn find(&mut self, keys: &RecordBatch) -> Result<Vec<Vec<String>>, SourceError>;
+    /// The records of each key. One column for each part of the key; no part is NULL. A record too many does no harm: who asks compares
+    /// their keys, exactly.
+    fn find(&mut self, keys: &RecordBatch) -> Result<Vec<Vec<Record>>, SourceError>;
 }
 
 /// Answers that are kept at most. Each is a record or a few: with records of 1 kB, 100 MB.
@@ -32,7 +35,7 @@ const MOST_ANSWERS: usize = 100_000;
 const SWEEPS: u32 = 8;
 
 /// The records of one key.
-pub type Answer = Arc<[String]>;
+pub type Answer = Arc<[Record]>;
 
 /// Who is asked, and what is known already.
 pub struct Lookup {
@@ -153,10 +156,10 @@ mod tests {
             Ok(())
         }
 
-        fn find(&mut self, keys: &RecordBatch) -> Result<Vec<Vec<String>>, SourceError> {
+        fn find(&mut self, keys: &RecordBatch) -> Result<Vec<Vec<Record>>, SourceError> {
             self.0 += 1;
             let words = keys.column(0).as_string_view();
-            Ok(words.iter().map(|word| vec![format!("{} {}", word.unwrap_or("NULL"), self.0)]).collect())
+            Ok(words.iter().map(|word| vec![format!("{} {}", word.unwrap_or("NULL"), self.0).into_bytes()]).collect())
         }
     }
 
@@ -164,7 +167,8 @@ mod tests {
         let prints: Vec<u128> = words.iter().map(|word| word.as_bytes()[0] as u128).collect();
         let schema = Arc::new(Schema::new(vec![json_field("word")]));
         let keys = RecordBatch::try_new(schema, vec![Arc::new(StringViewArray::from(words.to_vec()))]).expect("words");
-        lookup.find(&prints, &keys).expect("an answer").iter().map(|answer| answer.join(",")).collect()
+        let text = |answer: &Answer| String::from_utf8(answer.join(&b',')).expect("words");
+        lookup.find(&prints, &keys).expect("an answer").iter().map(text).collect()
     }
 
     #[test]

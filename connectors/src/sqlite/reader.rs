@@ -6,7 +6,10 @@
 use arrow::array::RecordBatch;
 use rusqlite::{Connection, Statement};
 use serde_json::Value;
-use syncline_engine::{lookup::KeyedReader, source::SourceError};
+use syncline_engine::{
+    lookup::{KeyedReader, Record},
+    source::SourceError,
+};
 
 use super::{listed, place::TablePlace, quoted, token::Tokens, value::value};
 use crate::{
@@ -44,7 +47,7 @@ impl SqliteReader {
         }
     }
 
-    fn records(&self, statement: &mut Statement, keys: &RecordBatch, row: usize) -> rusqlite::Result<Vec<String>> {
+    fn records(&self, statement: &mut Statement, keys: &RecordBatch, row: usize) -> rusqlite::Result<Vec<Record>> {
         let schema = keys.schema();
         for (place, (column, field)) in keys.columns().iter().zip(schema.fields()).enumerate() {
             statement.raw_bind_parameter(place + 1, value(column, field, row))?;
@@ -61,7 +64,7 @@ impl SqliteReader {
                 self.tokens.put(name, row.get_ref(index)?, &mut record);
             }
             record.push(b'}');
-            found.push(String::from_utf8_lossy(&record).into_owned());
+            found.push(record);
         }
         Ok(found)
     }
@@ -75,7 +78,7 @@ impl KeyedReader for SqliteReader {
         Ok(())
     }
 
-    fn find(&mut self, keys: &RecordBatch) -> Result<Vec<Vec<String>>, SourceError> {
+    fn find(&mut self, keys: &RecordBatch) -> Result<Vec<Vec<Record>>, SourceError> {
         let closed = || SourceError::Unreadable { what: self.place.what(), detail: "it is not open".into() };
         let connection = self.connection.as_ref().ok_or_else(closed)?;
         let found = || {

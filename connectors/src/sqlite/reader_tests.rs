@@ -49,7 +49,25 @@ fn each_key_finds_its_records_and_those_that_only_look_alike() {
     let found = reader.find(&keys).unwrap();
     let first = r#"{"id":7,"code":"a","odd \" name":null,"limits":9.5,"photo":"AP8=","vip":true,"tags":[1.10, null]}"#;
     let second = r#"{"id":7,"code":"B","odd \" name":"it's","limits":"-Infinity","photo":null,"vip":2,"tags":"[1"}"#;
-    assert_eq!(found, [vec![first.to_owned()], vec![second.to_owned()], vec![]]);
+    assert_eq!(found, [vec![first.as_bytes().to_vec()], vec![second.as_bytes().to_vec()], vec![]]);
+}
+
+/// As with a table that is read whole: whoever decodes the record refuses it, and nothing is put in place of its bytes.
+#[test]
+fn a_text_that_is_not_utf8_is_handed_over_as_its_bytes() {
+    let folder = shop();
+    let shop = Connection::open(folder.path().join("shop.db")).unwrap();
+    shop.execute_batch(
+        "CREATE TABLE words (id INTEGER, word TEXT); INSERT INTO words VALUES (1, CAST(x'61ff22' AS TEXT));",
+    )
+    .unwrap();
+    let around = Surroundings::folder(folder.path());
+    let asked = Asked { columns: &["id".to_owned()], ..Asked::default() };
+    let mut reader = open_lookup("sqlite", &Args::texts(&["shop.db", "words"]), &around, asked).unwrap().unwrap();
+    reader.open().unwrap();
+    let ids: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    let found = reader.find(&keys(vec![Field::new("id", ids.data_type().clone(), true)], vec![ids])).unwrap();
+    assert_eq!(found, [[b"{\"id\":1,\"word\":\"a\xff\\\"\"}".to_vec()]]);
 }
 
 #[test]

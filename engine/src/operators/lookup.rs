@@ -134,7 +134,7 @@ fn origin(step: &StepId, answers: &[Answer]) -> Origin {
     let mut spans = vec![];
     for record in answers.iter().flat_map(|answer| answer.iter()) {
         let start = payload.len() as u32;
-        payload.extend_from_slice(record.as_bytes());
+        payload.extend_from_slice(record);
         spans.push((start, payload.len() as u32));
     }
     let count = spans.len();
