@@ -309,3 +309,48 @@ PIPELINE numbers AS FROM file('n.ndjson') |> SELECT CAST(UNNEST(tags) AS BIGINT)
     let dead = desk.query("SELECT detail FROM dead_letters");
     assert_eq!(dead[0]["detail"], r#"element of tags: `"x"` is not a BIGINT"#);
 }
+
+const VERSIONS: &str = r#"
+PIPELINE issues AS
+FROM file('issues.ndjson')
+|> EXTEND CAST(v AS BIGINT) AS version
+|> SHARD BY id INTO (
+     PRIMARY issues AS (
+       |> SELECT id, version, op
+       |> UPSERT INTO sqlite('t.db', 'issues') KEY (id) SEQUENCE BY version DELETE WHEN op = 'd'
+     ),
+     DERIVED labels AS (
+       |> SELECT id AS issue, version, UNNEST(labels) AS label
+       |> REPLACE INTO sqlite('t.db', 'labels') PER (issue) SEQUENCE BY version
+     )
+   );
+
+TEST ties FOR issues
+  GIVEN INPUT FROM 'issues.ndjson'
+  AFTER CRASH AT CHECKPOINT 2
+  EXPECT OUTPUT sqlite('t.db', 'issues') ROWS (2, 1, NULL), ('1', 1, NULL)
+  EXPECT OUTPUT sqlite('t.db', 'labels') ROWS (2, 1, 'a'), (2, 1, 'b'), ('1', 1, 'x');
+"#;
+
+/// What a delete took came back with a late copy of its own version, in the derived rows alone; and the number 1 and the text "1" shared
+/// one version.
+#[test]
+fn at_equal_versions_a_delete_wins_in_derived_rows_as_in_the_primary() {
+    let desk = Desk::with(VERSIONS);
+    let changes = [
+        r#"{"id": 1, "v": 5, "labels": ["a", "b"]}"#,
+        r#"{"id": 1, "v": 5, "labels": [], "op": "d"}"#,
+        r#"{"id": 1, "v": 5, "labels": ["a", "b"]}"#,
+        // Without labels, but no delete: the later one counts.
+        r#"{"id": 2, "v": 1, "labels": []}"#,
+        r#"{"id": 2, "v": 1, "labels": ["a", "b"]}"#,
+        r#"{"id": "1", "v": 1, "labels": ["x"]}"#,
+    ];
+    desk.write("issues.ndjson", changes.join("\n") + "\n");
+    desk.ok(&["test", "orders.sync"]);
+    desk.ok(&["run", "orders.sync"]);
+    let rows = |sql: &str| look::sqlite(&desk.path("t.db"), sql);
+    assert_eq!(rows("SELECT typeof(id), id FROM issues ORDER BY 1"), [["integer", "2"], ["text", "1"]]);
+    let labels = rows("SELECT typeof(issue), issue, label FROM labels ORDER BY label");
+    assert_eq!(labels, [["integer", "2", "a"], ["integer", "2", "b"], ["text", "1", "x"]]);
+}

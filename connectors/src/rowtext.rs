@@ -5,11 +5,11 @@
 
 use arrow::{
     array::{Array, AsArray, RecordBatch, StringViewArray},
-    datatypes::{Schema, UInt8Type},
+    datatypes::Schema,
 };
 use syncline_engine::operators::present::OUT;
 use syncline_functions::JsonWriter;
-use syncline_record::{Op, Reason, RowFailure, batch};
+use syncline_record::{Reason, RowFailure, batch::Operations};
 
 pub struct RowText {
     writer: JsonWriter,
@@ -61,8 +61,8 @@ fn on_one_line(text: &mut [u8]) {
 
 /// Which of a batch are rows: `Clear` says something about a group.
 pub fn which_are_rows(rows: &RecordBatch) -> impl Fn(usize) -> bool + '_ {
-    let ops = rows.column_by_name(batch::OP).and_then(|ops| ops.as_primitive_opt::<UInt8Type>());
-    move |row| ops.is_none_or(|ops| ops.value(row) != Op::Clear as u8)
+    let ops = Operations::of(rows);
+    move |row| !ops.is_clear(row)
 }
 
 #[cfg(test)]

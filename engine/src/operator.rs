@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::{array::BooleanArray, buffer::BooleanBuffer};
 use syncline_record::{
-    Batch, DeadLetter, Epoch, Fate, Generation, Micros, Op, Partition, Reason, RowFailure, StepBooks, StepId,
+    Batch, DeadLetter, Epoch, Fate, Generation, Micros, Partition, Reason, RowFailure, StepBooks, StepId,
 };
 
 #[cfg(test)]
@@ -301,7 +301,7 @@ impl Output {
 pub fn counted(batch: &Batch) -> u64 {
     match batch.ops() {
         None => batch.len() as u64,
-        Some(ops) => ops.values().iter().filter(|op| **op != Op::Clear as u8).count() as u64,
+        Some(_) => (0..batch.len()).filter(|row| !batch.operations().is_clear(*row)).count() as u64,
     }
 }
 
@@ -318,7 +318,7 @@ pub fn without(rows: usize, failures: &[RowFailure]) -> BooleanArray {
 pub fn of_rows(batch: &Batch, failures: Vec<RowFailure>) -> Vec<RowFailure> {
     match batch.ops() {
         None => failures,
-        Some(ops) => failures.into_iter().filter(|f| ops.value(f.row as usize) != Op::Clear as u8).collect(),
+        Some(_) => failures.into_iter().filter(|f| !batch.operations().is_clear(f.row as usize)).collect(),
     }
 }
 

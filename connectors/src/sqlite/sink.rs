@@ -2,7 +2,8 @@
 //!
 //! A row that the table refuses is dead, and the transaction goes on: SQLite takes back the statement, not the rest. Rows of an
 //! `UPSERT … SEQUENCE BY` go through a version guard: the newest version wins, at equal versions a delete wins, and a delete leaves
-//! its version behind for [`KEEP_TOMBSTONES`]. Rows of a `REPLACE` come input by input: the first of a newer input empties its group.
+//! its version behind for [`KEEP_TOMBSTONES`]. Rows of a `REPLACE` come input by input: the first of a newer input empties its group; which
+//! input is newer is decided alike, and which groups are one is for the table to say, as it is with keys.
 
 use std::{
     path::PathBuf,
@@ -11,17 +12,14 @@ use std::{
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch},
-    datatypes::{Field, UInt8Type, UInt64Type},
+    datatypes::{Field, UInt64Type},
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params, params_from_iter, types::ToSqlOutput};
 use syncline_engine::{
     operators::present::ORIGIN,
     sink::{Applied, Delivered, OutboxRows, OutboxSink, SEQUENCE, SinkError, Standing, Stream, Write},
 };
-use syncline_record::{
-    Op, Reason, StepId,
-    batch::{GROUP, OP},
-};
+use syncline_record::{Op, Reason, StepId, batch::Operations};
 
 use super::{
     affinity::Numeric,
@@ -334,17 +332,16 @@ impl<'a> Writer<'a> {
     }
 
     fn op(&self, row: usize) -> Op {
-        let ops = self.rows.column_by_name(OP).and_then(|ops| ops.as_primitive_opt::<UInt8Type>());
-        ops.and_then(|ops| Op::from_u8(ops.value(row))).unwrap_or(Op::Insert)
+        Operations::of(self.rows).get(row)
     }
 
     fn row(&self, row: usize) -> Row<'a> {
         match &self.sink.table.write {
-            Write::Insert if self.op(row) == Op::Clear => Ok(Outcome::Passed),
+            Write::Insert if !self.op(row).is_row() => Ok(Outcome::Passed),
             Write::Insert => self.write(row),
             Write::Upsert { .. } => self.upsert(row),
             // A clear is no row, and has no fate, whatever becomes of it.
-            Write::Replace { .. } if self.op(row) == Op::Clear => self.replace(row).map(|_| Outcome::Passed),
+            Write::Replace { .. } if !self.op(row).is_row() => self.replace(row).map(|_| Outcome::Passed),
             Write::Replace { .. } => self.replace(row),
         }
     }
@@ -383,7 +380,7 @@ impl<'a> Writer<'a> {
             return Ok(Outcome::Dead(Reason::new("null-key", format!("{}: the key is NULL", field.name()))));
         }
         let deletes = match self.op(row) {
-            Op::Clear => return Ok(Outcome::Passed),
+            op if !op.is_row() => return Ok(Outcome::Passed),
             op => op == Op::Delete,
         };
         let change = || match deletes {
@@ -407,11 +404,9 @@ impl<'a> Writer<'a> {
     }
 
     fn replace(&self, row: usize) -> Row<'a> {
-        let groups = self.rows.column_by_name(GROUP).and_then(|groups| groups.as_string_view_opt());
-        let group = groups.filter(|groups| groups.is_valid(row)).map(|groups| groups.value(row));
-        let Some(group) = group.filter(|_| self.key.iter().all(|(column, _)| column.is_valid(row))) else {
+        if self.key.iter().any(|(column, _)| column.is_null(row)) {
             return Ok(Outcome::Dead(Reason::new("null-key", "the key of the group is NULL")));
-        };
+        }
         let Some(place) = self.place(row) else {
             return Err(SinkError::Never(format!("the rows have no column {ORIGIN}")));
         };
@@ -420,20 +415,21 @@ impl<'a> Writer<'a> {
             (true, version) => version,
             (false, _) => None,
         };
-        let known = self.known(group.as_bytes())?;
+        let (op, group) = (self.op(row), self.key_of(row)?);
+        let (known, erased) = (self.known(&group)?, op == Op::Erase);
         let same_input = known.as_ref().is_some_and(|known| known.place == Some(place) && known.version == version);
         if !same_input {
             if let (Some(known), Some(version)) = (&known, &version)
-                && known.is_newer_than(version, true)
+                && known.is_newer_than(version, erased)
             {
                 return Ok(Outcome::Stale);
             }
             if let dead @ Outcome::Dead(_) = self.run(&self.delete_sql, row, &self.key)? {
                 return Ok(dead);
             }
-            self.keep_version(group.as_bytes(), version.as_deref(), Some(place), false)?;
+            self.keep_version(&group, version.as_deref(), Some(place), erased)?;
         }
-        if self.op(row) == Op::Clear { Ok(Outcome::Passed) } else { self.write(row) }
+        if op.is_row() { self.write(row) } else { Ok(Outcome::Passed) }
     }
 
     fn version(&self, row: usize) -> Option<Vec<u8>> {

@@ -332,6 +332,38 @@ fn replace_with_sequence_does_not_go_back() {
     assert_eq!(shop.query("SELECT * FROM orders"), ["1|'same'"]);
 }
 
+/// 1 and "1" had one version between them: the change of one was stale because of the other's.
+#[test]
+fn groups_are_one_where_the_table_takes_them_as_one() {
+    let write = || Write::Replace { per: vec!["issue".into()], sequenced: true };
+    let names = [Some("\"number\""), Some("\"text\"")];
+    let both = labels(&["1", "\"1\""], &[1, 2], &names, &[0; 2], &[Some("5"), Some("3")]);
+    let shop = Shop::new();
+    assert_eq!(shop.apply(write(), 0, &both), Applied::default());
+    assert_eq!(shop.query("SELECT issue, label FROM orders ORDER BY label"), ["1|'number'", "'1'|'text'"]);
+    let shop = Shop::new();
+    shop.sql("CREATE TABLE orders (issue INTEGER, label TEXT)");
+    assert_eq!(shop.apply(write(), 0, &both).stale, [1]);
+    assert_eq!(shop.query("SELECT issue, label FROM orders"), ["1|'number'"]);
+}
+
+#[test]
+fn at_equal_versions_a_delete_empties_the_group_for_good_and_an_input_without_rows_does_not() {
+    let shop = Shop::new();
+    let write = || Write::Replace { per: vec!["issue".into()], sequenced: true };
+    let change = |base: u64, op: u8, version: &'static str| {
+        shop.apply(write(), base, &labels(&["1"], &[base], &[Some("\"a\"")], &[op], &[Some(version)]))
+    };
+    let (insert, clear, erase) = (0, 3, 4);
+    assert_eq!([change(0, insert, "1"), change(1, erase, "1")], [Applied::default(), Applied::default()]);
+    assert_eq!(change(2, insert, "1").stale, [2]);
+    assert_eq!(change(3, clear, "1"), Applied::default());
+    assert_eq!(change(4, insert, "1").stale, [4]);
+    assert_eq!(shop.query("SELECT label FROM orders"), [""; 0]);
+    assert_eq!([change(5, clear, "2"), change(6, insert, "2")], [Applied::default(), Applied::default()]);
+    assert_eq!(shop.query("SELECT label FROM orders"), ["'a'"]);
+}
+
 #[test]
 fn a_row_that_the_table_refuses_is_dead_and_the_others_stay() {
     let shop = Shop::new();

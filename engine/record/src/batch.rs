@@ -178,13 +178,18 @@ impl Origin {
 #[derive(Clone, Copy)]
 pub struct Operations<'a>(Option<&'a UInt8Array>);
 
-impl Operations<'_> {
+impl<'a> Operations<'a> {
+    pub fn of(rows: &'a RecordBatch) -> Self {
+        Self(rows.column_by_name(OP).and_then(|ops| ops.as_primitive_opt::<UInt8Type>()))
+    }
+
     pub fn get(&self, row: usize) -> Op {
         self.0.map_or(Op::Insert, |ops| Op::from_u8(ops.value(row)).unwrap_or(Op::Insert))
     }
 
+    /// Whether it is no row, and only says something about its group.
     pub fn is_clear(&self, row: usize) -> bool {
-        self.0.is_some_and(|ops| ops.value(row) == Op::Clear as u8)
+        !self.get(row).is_row()
     }
 }
 

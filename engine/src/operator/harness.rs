@@ -2,12 +2,9 @@
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
-use arrow::{
-    buffer::Buffer,
-    datatypes::{DataType, Field, Schema, TimeUnit},
-};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use syncline_functions::{JsonWriter, Planner, Predicate, Projection, json_field};
-use syncline_record::{Batch, Fate, Generation, Headers, Micros, Op, Origin, Partition, StepBooks, StepId};
+use syncline_record::{Batch, Fate, Generation, Micros, Op, Origin, StepBooks, StepId};
 
 use super::{Halt, Operator, Output, Side};
 use crate::{
@@ -17,6 +14,7 @@ use crate::{
     },
     simulation::{
         input::MIDNIGHT,
+        lines,
         pipeline::{columns, predicate},
     },
 };
@@ -54,26 +52,7 @@ pub fn wanted(fields: &[&str]) -> Wanted {
 
 /// The records of one poll.
 pub fn origin(partition: &str, first: u64, records: &[String]) -> Origin {
-    let (mut payload, mut spans) = (vec![], vec![]);
-    for record in records {
-        let start = payload.len() as u32;
-        payload.extend_from_slice(record.as_bytes());
-        spans.push((start, payload.len() as u32));
-        payload.push(b'\n');
-    }
-    Origin {
-        texts: None,
-        names: None,
-        partition: Partition::new(partition, 0),
-        payload: Buffer::from_vec(payload),
-        offsets: (first..).take(spans.len()).collect(),
-        times: vec![MIDNIGHT; spans.len()],
-        spans,
-        bytes: None,
-        ingested_at: NOW.into(),
-        headers: Headers::Absent,
-        keys: None,
-    }
+    lines::origin(partition, first, records, MIDNIGHT, NOW)
 }
 
 type Make = Box<dyn Fn(&Schema) -> Box<dyn Operator>>;
@@ -270,6 +249,7 @@ pub fn shown(batch: &Batch) -> Vec<String> {
         let mut text = match batch.operations().get(row) {
             Op::Delete => vec![b'-'],
             Op::Clear => vec![b'~'],
+            Op::Erase => vec![b'~', b'-'],
             Op::Insert | Op::Update => vec![],
         };
         writer.write_row(&batch.rows, row, &mut text);

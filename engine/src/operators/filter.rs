@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, UInt8Array};
 use syncline_functions::Predicate;
-use syncline_record::{Batch, Fate, Op, batch::OP};
+use syncline_record::{Batch, Fate, batch::OP};
 
 use crate::operator::{Halt, Operator, Output, of_rows, without};
 
@@ -53,7 +53,7 @@ pub fn clear(batch: &Batch, filtered: &[usize]) -> Batch {
     let before = batch.operations();
     let mut ops: Vec<u8> = (0..batch.len()).map(|row| before.get(row) as u8).collect();
     for row in filtered {
-        ops[*row] = Op::Clear as u8;
+        ops[*row] = before.get(*row).cleared() as u8;
     }
     batch.with_rows(super::present::put_column(&batch.rows, OP, Arc::new(UInt8Array::from(ops)) as ArrayRef))
 }

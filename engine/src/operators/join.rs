@@ -187,7 +187,7 @@ impl TableJoin {
         }
         let before = batch.operations();
         let op = |(row, _): &Pair| match unmatched.binary_search(&(*row as usize)) {
-            Ok(_) => Op::Clear as u8,
+            Ok(_) => before.get(*row as usize).cleared() as u8,
             Err(_) => before.get(*row as usize) as u8,
         };
         put_column(&rows, OP, Arc::new(UInt8Array::from_iter_values(pairs.iter().map(op))) as ArrayRef)

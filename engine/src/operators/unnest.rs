@@ -138,7 +138,7 @@ impl Operator for Unnest {
             let count = places.iter().map(|range| range.length).max().unwrap_or(0);
             let nothing = vec![Range::default(); places.len()];
             if ops.is_clear(row) {
-                made.push(row, 0, Op::Clear, &nothing);
+                made.push(row, 0, ops.get(row).cleared(), &nothing);
                 continue;
             }
             (0..count).for_each(|ordinal| made.push(row, ordinal, ops.get(row), &places));
@@ -148,7 +148,7 @@ impl Operator for Unnest {
             }
             empty.push(row);
             if self.clears_groups {
-                made.push(row, 0, Op::Clear, &nothing);
+                made.push(row, 0, ops.get(row).cleared(), &nothing);
             }
         }
         out.stop(&batch, &empty, Fate::Filtered, "no-elements");

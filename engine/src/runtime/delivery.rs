@@ -6,9 +6,9 @@
 use std::{sync::Arc, time::Duration};
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{UInt8Type, UInt64Type};
+use arrow::datatypes::UInt64Type;
 use syncline_functions::JsonWriter;
-use syncline_record::{DeadLetter, Fate, Op, Partition, Place, Reason, StepId, batch::OP};
+use syncline_record::{DeadLetter, Fate, Partition, Place, Reason, StepId, batch::Operations};
 
 use super::{Ground, Turn};
 use crate::{
@@ -345,15 +345,11 @@ impl From<DeliveryError> for Failure {
 
 /// Rows that the books count.
 fn real_rows(rows: &RecordBatch) -> u64 {
-    match rows.column_by_name(OP).and_then(|ops| ops.as_primitive_opt::<UInt8Type>()) {
-        None => rows.num_rows() as u64,
-        Some(ops) => ops.values().iter().filter(|op| **op != Op::Clear as u8).count() as u64,
-    }
+    (0..rows.num_rows()).filter(|row| !is_clear(rows, *row)).count() as u64
 }
 
 fn is_clear(rows: &RecordBatch, row: usize) -> bool {
-    let ops = rows.column_by_name(OP).and_then(|ops| ops.as_primitive_opt::<UInt8Type>());
-    ops.is_some_and(|ops| ops.value(row) == Op::Clear as u8)
+    Operations::of(rows).is_clear(row)
 }
 
 fn origin(rows: &RecordBatch, row: usize) -> u64 {

@@ -174,7 +174,7 @@ pub struct Change {
 /// Takes a change into a table; false: it is stale.
 pub fn take(table: &mut Table, manner: Manner, change: Change) -> Result<bool, Reason> {
     let Some(key) = change.key else { return Err(Reason::new("null-key", "key is NULL")) };
-    let line = (!matches!(change.op, Op::Delete | Op::Clear)).then_some(change.line);
+    let line = (change.op.is_row() && change.op != Op::Delete).then_some(change.line);
     if change.forbidden && line.is_some() {
         return Err(Reason::new("constraint", "66 is forbidden"));
     }

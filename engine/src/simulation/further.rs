@@ -10,15 +10,15 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::{
     array::{Array, AsArray, RecordBatch},
-    buffer::Buffer,
     datatypes::{DataType, Decimal128Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType},
 };
 use syncline_functions::{Aggregates, Planner, Projection, json_field};
-use syncline_record::{Headers, Micros, Origin, Partition, StepId};
+use syncline_record::{Micros, StepId};
 
 use super::{
     dice::Dice,
     input::SECOND,
+    lines::Lines,
     pipeline::{calls, columns, into, operator, typed, wanted},
 };
 use crate::{
@@ -30,7 +30,6 @@ use crate::{
         decode::Wanted,
         time_join::{self, Bound, Taken},
     },
-    source::{Cursors, Polled, Rows, Source, SourceError},
     table::{Shelf, TableInput},
 };
 
@@ -135,7 +134,7 @@ fn of_names() -> Wanted {
 }
 
 /// The columns of a right side.
-fn called_right(schema: &Schema) -> SchemaRef {
+pub fn called_right(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| match field.name().starts_with("__") {
         true => field.clone(),
         false => Arc::new(field.as_ref().clone().with_name(format!("r.{}", field.name()))),
@@ -190,7 +189,8 @@ fn matched(left: bool) -> (TableInput, TableJoin) {
     let shelf = Arc::new(Shelf::new(Arc::new(Schema::new(vec![taken]))));
     let table = TableInput {
         step: StepId::new("match/table"),
-        source: Box::new(Names { given: false }),
+        // It never changes, and is read again and again.
+        source: Box::new(Lines::new("names", || Ok(NAMES.map(str::to_owned).to_vec()))),
         decode: Decode::new(of_names()),
         renamed: named,
         key,
@@ -227,50 +227,5 @@ fn text(column: &dyn Array, row: usize) -> String {
         DataType::Decimal128(_, 0) => column.as_primitive::<Decimal128Type>().value(row).to_string(),
         DataType::Timestamp(..) => column.as_primitive::<TimestampMicrosecondType>().value(row).to_string(),
         other => format!("a {other}"),
-    }
-}
-
-/// The table that rows are joined with. It never changes, and is read again and again.
-struct Names {
-    given: bool,
-}
-
-impl Source for Names {
-    fn open(&mut self, _: &Cursors, _: Micros) -> Result<(), SourceError> {
-        self.given = false;
-        Ok(())
-    }
-
-    fn poll(&mut self, now: Micros) -> Result<Polled, SourceError> {
-        if std::mem::replace(&mut self.given, true) {
-            return Ok(Polled::Ended);
-        }
-        let mut payload = vec![];
-        let spans = NAMES.map(|line| {
-            payload.extend_from_slice(line.as_bytes());
-            ((payload.len() - line.len()) as u32, payload.len() as u32)
-        });
-        let origin = Origin {
-            partition: Partition::new("names", 0),
-            payload: Buffer::from_vec(payload),
-            times: vec![now; spans.len()],
-            offsets: (1..=spans.len() as u64).collect(),
-            spans: spans.to_vec(),
-            texts: None,
-            names: None,
-            bytes: None,
-            ingested_at: now.into(),
-            headers: Headers::Absent,
-            keys: None,
-        };
-        Ok(Polled::Rows(Rows { origin, columns: None, rejected: vec![], cursor: serde_json::Value::Null }))
-    }
-
-    fn bounded(&self) -> bool {
-        true
-    }
-
-    fn partitions(&self) -> Vec<Partition> {
-        vec![]
     }
 }

@@ -7,18 +7,15 @@ use std::{
 
 use arrow::{
     array::{Array, AsArray, RecordBatch},
-    datatypes::{Schema, SchemaRef, UInt8Type, UInt64Type},
+    datatypes::{Schema, SchemaRef, UInt64Type},
     row::{RowConverter, SortField},
 };
 use syncline_engine::{
     operators::present::{ORIGIN, OUT},
     sink::{Applied, Delivered, OutboxRows, OutboxSink, SEQUENCE, SinkError, Stream, Write},
 };
-use syncline_functions::{Keys, token_of};
-use syncline_record::{
-    Op, Reason,
-    batch::{GROUP, OP},
-};
+use syncline_functions::{fingerprints, token_of};
+use syncline_record::{Op, Reason, batch::Operations};
 
 use crate::bind::SinkEdge;
 
@@ -32,8 +29,15 @@ pub struct Table {
     /// In the order in which they came; a key that was written again keeps its place.
     pub rows: Vec<(Vec<u8>, Row)>,
     versions: HashMap<Vec<u8>, Vec<u8>>,
-    newest: HashMap<Vec<u8>, (Option<Vec<u8>>, u64)>,
+    newest: HashMap<Vec<u8>, Newest>,
     progress: Option<Delivered>,
+}
+
+/// The input that a group has its rows of.
+struct Newest {
+    version: Option<Vec<u8>>,
+    erased: bool,
+    origin: u64,
 }
 
 impl Table {
@@ -96,7 +100,8 @@ impl OutboxSink for TableSink {
 struct View<'a> {
     rows: &'a RecordBatch,
     visible: Vec<usize>,
-    keys: Option<Keys>,
+    /// Of the row, or of its group: equal as JSON values are.
+    keys: Vec<Option<Vec<u8>>>,
     versions: Option<Vec<Option<Vec<u8>>>>,
 }
 
@@ -106,13 +111,17 @@ impl<'a> View<'a> {
         let index = |name: &str| all.index_of(name).map_err(|error| error.to_string());
         let visible = schema.fields().iter().map(|field| index(field.name())).collect::<Result<_, _>>()?;
         let keys = match write {
-            Write::Upsert { key, .. } => {
+            Write::Upsert { key, .. } | Write::Replace { per: key, .. } => {
                 let columns: Vec<usize> = key.iter().map(|name| index(name)).collect::<Result<_, _>>()?;
                 let fields: Vec<_> = columns.iter().map(|index| all.field(*index)).collect();
                 let arrays: Vec<_> = columns.iter().map(|index| rows.column(*index).clone()).collect();
-                Some(Keys::of(&arrays, &fields))
+                let mut prints = vec![];
+                let valid = fingerprints(&arrays, &fields, &mut prints);
+                let has_key = |row: usize| valid.as_ref().is_none_or(|valid| valid.is_valid(row));
+                let key = |(row, print): (usize, &u128)| has_key(row).then(|| print.to_le_bytes().to_vec());
+                prints.iter().enumerate().map(key).collect()
             }
-            _ => None,
+            Write::Insert => vec![],
         };
         let versions = match rows.column_by_name(SEQUENCE) {
             None => None,
@@ -129,8 +138,7 @@ impl<'a> View<'a> {
     }
 
     fn op(&self, row: usize) -> Op {
-        let ops = self.rows.column_by_name(OP).and_then(|ops| ops.as_primitive_opt::<UInt8Type>());
-        ops.and_then(|ops| Op::from_u8(ops.value(row))).unwrap_or(Op::Insert)
+        Operations::of(self.rows).get(row)
     }
 
     fn tokens(&self, row: usize) -> Row {
@@ -149,26 +157,29 @@ fn write(table: &mut Table, write: &Write, rows: &OutboxRows, applied: &mut Appl
     for row in 0..rows.rows.num_rows() {
         let offset = rows.base + row as u64;
         let version = view.versions.as_ref().map(|versions| versions[row].clone());
-        if version == Some(None) && view.op(row) != Op::Clear {
+        if version == Some(None) && view.op(row).is_row() {
             applied.dead.push((offset, Reason::new("null-sequence", "SEQUENCE BY is NULL")));
             continue;
         }
         let version = version.flatten();
         match write {
             // A message about a group of somebody else's, and no row.
-            Write::Insert | Write::Upsert { .. } if view.op(row) == Op::Clear => {}
+            Write::Insert | Write::Upsert { .. } if !view.op(row).is_row() => {}
             Write::Insert => table.rows.push((vec![], view.tokens(row))),
-            Write::Upsert { ignore_nulls, .. } => {
-                let Some(key) = view.keys.as_ref().and_then(|keys| keys.get(row)) else {
-                    applied.dead.push((offset, Reason::new("null-key", "the key is NULL")));
+            Write::Upsert { .. } | Write::Replace { .. } => {
+                let Some(key) = view.keys[row].as_deref() else {
+                    if view.op(row).is_row() {
+                        applied.dead.push((offset, Reason::new("null-key", "the key is NULL")));
+                    }
                     continue;
                 };
-                if !upsert(table, key, version, view.op(row), view.tokens(row), *ignore_nulls) {
-                    applied.stale.push(offset);
-                }
-            }
-            Write::Replace { .. } => {
-                if !replace(table, &view, row, version) {
+                let taken = match write {
+                    Write::Upsert { ignore_nulls, .. } => {
+                        upsert(table, key, version, view.op(row), view.tokens(row), *ignore_nulls)
+                    }
+                    _ => replace(table, &view, key, row, version),
+                };
+                if !taken {
                     applied.stale.push(offset);
                 }
             }
@@ -204,26 +215,22 @@ fn upsert(table: &mut Table, key: &[u8], version: Option<Vec<u8>>, op: Op, new: 
     true
 }
 
-/// The first row of a newer input empties its group.
-fn replace(table: &mut Table, view: &View<'_>, row: usize, version: Option<Vec<u8>>) -> bool {
-    let group = view.rows.column_by_name(GROUP).and_then(|column| column.as_string_view_opt());
-    let group = group.map(|group| group.value(row).as_bytes().to_vec()).unwrap_or_default();
+/// The first row of a newer input empties its group. At equal versions an input that is a delete is the newer one.
+fn replace(table: &mut Table, view: &View<'_>, group: &[u8], row: usize, version: Option<Vec<u8>>) -> bool {
     let origins = view.rows.column_by_name(ORIGIN).and_then(|column| column.as_primitive_opt::<UInt64Type>());
-    let origin = origins.map_or(0, |origins| origins.value(row));
-    if let Some((known, from)) = table.newest.get(&group)
-        && *from != origin
-        && known.is_some()
-        && *known > version
-    {
-        return view.op(row) == Op::Clear;
+    let (op, origin) = (view.op(row), origins.map_or(0, |origins| origins.value(row)));
+    let erased = op == Op::Erase;
+    let newest = table.newest.get(group);
+    if newest.is_none_or(|newest| newest.origin != origin) {
+        let is_newer = |known: &Newest| known.version.is_some() && (&known.version, known.erased) > (&version, erased);
+        if newest.is_some_and(is_newer) {
+            return !op.is_row();
+        }
+        table.rows.retain(|(known, _)| known != group);
+        table.newest.insert(group.to_vec(), Newest { version, erased, origin });
     }
-    let same = table.newest.get(&group).is_some_and(|(_, from)| *from == origin);
-    if !same {
-        table.rows.retain(|(known, _)| *known != group);
-        table.newest.insert(group.clone(), (version, origin));
-    }
-    if view.op(row) != Op::Clear {
-        table.rows.push((group, view.tokens(row)));
+    if op.is_row() {
+        table.rows.push((group.to_vec(), view.tokens(row)));
     }
     true
 }

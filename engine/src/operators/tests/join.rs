@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use arrow::{
     array::{ArrayRef, UInt8Array},
-    datatypes::{Schema, SchemaRef},
+    datatypes::Schema,
 };
-use syncline_record::{Batch, Op, Partition, StepId, batch::OP};
+use syncline_record::{Batch, Op, StepId, batch::OP};
 
 use crate::{
     operator::{
@@ -14,63 +14,32 @@ use crate::{
         harness::{NOW, by, given, given_wanted, origin, shown, wanted, when},
     },
     operators::{Decode, TableJoin, Union, present::put_column},
-    source::{Cursors, Polled, Rows, Source, SourceError},
+    simulation::{further::called_right, lines::Lines},
+    source::SourceError,
     table::{Shelf, TableInput},
 };
 
 /// A table that the test can change between two readings; `None` cannot be read.
-type Lines = Arc<Mutex<Option<Vec<String>>>>;
+type Given = Arc<Mutex<Option<Vec<String>>>>;
 
-struct Given {
-    lines: Lines,
-    read: bool,
+fn read(lines: &Given) -> Result<Vec<String>, SourceError> {
+    let unreadable = || SourceError::Unreadable { what: "repos".into(), detail: "is not there".into() };
+    lines.lock().unwrap().clone().ok_or_else(unreadable)
 }
 
-impl Source for Given {
-    fn open(&mut self, _: &Cursors, _: i64) -> Result<(), SourceError> {
-        self.read = false;
-        Ok(())
-    }
-
-    fn poll(&mut self, _: i64) -> Result<Polled, SourceError> {
-        if std::mem::replace(&mut self.read, true) {
-            return Ok(Polled::Ended);
-        }
-        let Some(lines) = self.lines.lock().unwrap().clone() else {
-            return Err(SourceError::Unreadable { what: "repos".into(), detail: "is not there".into() });
-        };
-        let origin = origin("repos", 1, &lines);
-        Ok(Polled::Rows(Rows { origin, columns: None, rejected: vec![], cursor: lines.len().into() }))
-    }
-
-    fn bounded(&self) -> bool {
-        true
-    }
-
-    fn partitions(&self) -> Vec<Partition> {
-        vec![]
-    }
-}
-
-fn lines(rows: &[&str]) -> Lines {
+fn lines(rows: &[&str]) -> Given {
     Arc::new(Mutex::new(Some(rows.iter().map(|row| row.to_string()).collect())))
 }
 
 /// A table of `id` and `name`, called `r`, and the shelf that it is put on.
-fn table(lines: &Lines) -> (TableInput, Arc<Shelf>) {
+fn table(lines: &Given) -> (TableInput, Arc<Shelf>) {
+    let from = lines.clone();
     let decode = Decode::new(wanted(&["id", "name"]));
-    let renamed: SchemaRef = Arc::new(Schema::new(
-        (decode.schema().fields().iter())
-            .map(|field| match field.name().starts_with("__") {
-                true => field.as_ref().clone(),
-                false => field.as_ref().clone().with_name(format!("r.{}", field.name())),
-            })
-            .collect::<Vec<_>>(),
-    ));
+    let renamed = called_right(&decode.schema());
     let shelf = Arc::new(Shelf::new(Arc::new(renamed.project(&[1]).unwrap())));
     let table = TableInput {
         step: StepId::new("join/table"),
-        source: Box::new(Given { lines: lines.clone(), read: false }),
+        source: Box::new(Lines::new("repos", move || read(&from))),
         decode,
         key: by(&["\"r.id\""], &renamed),
         renamed,
