@@ -15,7 +15,7 @@ use datafusion::{
     prelude::{SQLOptions, SessionConfig, SessionContext},
 };
 use futures::StreamExt;
-use syncline_functions::bounded;
+use syncline_functions::{as_in_pipelines, bounded};
 use tokio::time::Instant;
 
 use crate::{
@@ -43,13 +43,15 @@ impl Default for Limits {
 
 /// A session with all tables.
 pub fn session(reading: Reading, limits: &Limits) -> Result<SessionContext, QueryError> {
-    let config = SessionConfig::new()
+    let mut config = SessionConfig::new()
         .with_default_catalog_and_schema(CATALOG, PUBLIC)
         .with_create_default_catalog_and_schema(false)
         .with_information_schema(true)
         .with_target_partitions(limits.cores)
         // Batches that a reader of the data folder makes are of this size too.
         .with_batch_size(4096);
+    // As in a pipeline: 0.1 is a tenth.
+    config.options_mut().sql_parser.parse_float_as_decimal = true;
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.memory)))
         // A reader writes nothing, not even to spill.
@@ -99,7 +101,7 @@ pub async fn query(reading: Reading, sql: &str, limits: Limits) -> Result<Rows, 
     let context = session(reading, &limits)?;
     let rows = async {
         let plan = context.state().create_logical_plan(sql).await?;
-        Ok::<_, datafusion::error::DataFusionError>(plan)
+        as_in_pipelines(plan)
     };
     let plan = match in_time(until, &limits, rows).await? {
         Ok(plan) => plan,

@@ -9,7 +9,7 @@
 //! | `row_cast<T>` | another type | `T` (`casts`), or a failed row |
 //! | `zone<z>` | TIMESTAMP | the same instant, seen in the zone |
 //! | `json_cmp` | JSON, number | -1, 0 or 1: exact, or a failed row |
-//! | `quotient` | two `DECIMAL(38, 10)` | their quotient as one, or a failed row |
+//! | `quotient<T>` | two exact numbers | their quotient as the decimal `T`, or a failed row |
 //! | `json_norm` | JSON | JSON, equal bytes for equal values |
 //! | `json_get` | JSON, path | JSON: a member, or an element counted from 0 |
 //! | `json_tag` | text that is JSON | JSON: gives the tag back that `CASE` loses |
@@ -42,9 +42,7 @@ use crate::{
     failures, json_field, number,
     number::Exact,
     quotient::quotients,
-    shown, sql_type, token,
-    typer::NUMBER,
-    view,
+    shown, sql_type, token, view,
     write::token_of,
 };
 
@@ -59,7 +57,7 @@ pub enum Op {
     /// The argument is a TIMESTAMP in microseconds.
     Zone(String),
     Compare,
-    Quotient,
+    Quotient(DataType),
     Norm,
     Get,
     Tag,
@@ -95,7 +93,7 @@ impl JsonFunction {
             Op::RowCast(to) => format!("row_cast<{}>", sql_type(to)),
             Op::Zone(zone) => format!("zone<{zone}>"),
             Op::Compare => "json_cmp".to_owned(),
-            Op::Quotient => "quotient".to_owned(),
+            Op::Quotient(to) => format!("quotient<{}>", sql_type(to)),
             Op::Norm => "json_norm".to_owned(),
             Op::Get => "json_get".to_owned(),
             Op::Tag => "json_tag".to_owned(),
@@ -231,10 +229,9 @@ impl ScalarUDFImpl for JsonFunction {
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         Ok(match &self.op {
-            Op::Cast(to) | Op::Exact(to) | Op::TextCast(to) | Op::RowCast(to) => to.clone(),
+            Op::Cast(to) | Op::Exact(to) | Op::TextCast(to) | Op::RowCast(to) | Op::Quotient(to) => to.clone(),
             Op::Zone(zone) => DataType::Timestamp(TimeUnit::Microsecond, Some(zone.as_str().into())),
             Op::Compare => DataType::Int8,
-            Op::Quotient => NUMBER,
             Op::Not => DataType::Boolean,
             Op::Negate => arguments.first().cloned().unwrap_or(DataType::Null),
             _ => DataType::Utf8View,
@@ -276,7 +273,7 @@ impl ScalarUDFImpl for JsonFunction {
                 Arc::new(instants.with_timezone(zone.as_str()))
             }
             Op::Compare => self.compare(&as_views(&first), &call.args[1].to_array(rows)?)?,
-            Op::Quotient => Arc::new(quotients(&first, &call.args[1].to_array(rows)?)),
+            Op::Quotient(to) => Arc::new(quotients(&first, &call.args[1].to_array(rows)?, to)?),
             Op::Norm => Arc::new(norm(&as_views(&first))),
             Op::Get => Arc::new(get(&as_views(&first), &call.args[1..], rows)?),
             Op::Tag => first,

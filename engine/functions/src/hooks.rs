@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, FieldRef};
+use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::{
     common::{Column, DFSchema, Result, TableReference, plan_err},
     logical_expr::{
@@ -44,10 +44,15 @@ fn operator(op: &BinaryOperator) -> Option<Operator> {
     })
 }
 
+/// What an operator is made of was typed when it was asked for: once more at each level above would be a long chain's square.
+fn operand(typer: &Typer, expr: Expr) -> Result<Expr> {
+    if matches!(expr, Expr::BinaryExpr(_)) { Ok(expr) } else { typer.type_all(expr) }
+}
+
 impl ExprPlanner for JsonPlanner {
     fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
         let typer = Typer { schema };
-        let (left, right) = (typer.type_all(raw.left)?, typer.type_all(raw.right)?);
+        let (left, right) = (operand(&typer, raw.left)?, operand(&typer, raw.right)?);
         match operator(&raw.op) {
             Some(op) if typer.is_json(&left) || typer.is_json(&right) => {
                 let node = BinaryExpr::new(Box::new(left), op, Box::new(right));
@@ -92,7 +97,7 @@ impl ExprPlanner for JsonPlanner {
     }
 }
 
-/// The type names `JSON` and `TIMESTAMP` (microseconds, UTC).
+/// The type names `JSON`, `BYTES` and `TIMESTAMP` (microseconds, UTC).
 #[derive(Debug)]
 pub struct JsonTypes;
 
@@ -101,6 +106,7 @@ impl TypePlanner for JsonTypes {
         Ok(match sql_type {
             SqlType::JSON | SqlType::JSONB => Some(Arc::new(json_field(""))),
             SqlType::Timestamp(..) => Some(Arc::new(Field::new("", TIMESTAMP, true))),
+            SqlType::Bytes(_) => Some(Arc::new(Field::new("", DataType::Binary, true))),
             _ => None,
         })
     }

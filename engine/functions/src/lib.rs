@@ -15,6 +15,7 @@ pub mod survey;
 pub mod unnest;
 pub mod write;
 
+mod asked;
 mod audit;
 mod casts;
 mod convert;
@@ -36,6 +37,7 @@ mod token;
 mod typer;
 mod view;
 
+pub use asked::as_in_pipelines;
 pub use decode::{Decoded, Decoder, Unknown, record_column, validate};
 pub use error::{ExprError, TextSpan};
 pub use failures::RowFailure;

@@ -1,4 +1,4 @@
-//! Functions that make as much as a row asks for.
+//! Functions that make as much as a row asks for, or count from where a row says.
 //!
 //! `repeat('x', n)` takes the memory that `n` says, and a record that says a trillion would end the process, again after every restart. So
 //! what such a call would make is computed before it is made: what is too much is an error, and the guard finds the row that it belongs to.
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch},
     compute::{cast, kernels::length::length},
-    datatypes::{DataType, FieldRef, Float64Type, IntervalMonthDayNanoType, IntervalUnit, TimeUnit},
+    datatypes::{DataType, FieldRef, Float64Type, Int64Type, IntervalMonthDayNanoType, IntervalUnit, TimeUnit},
 };
 use datafusion::{
     common::{Result, exec_err},
@@ -24,7 +24,8 @@ const LONGEST_TEXT: f64 = (1 << 20) as f64;
 const MOST_ELEMENTS: f64 = 100_000.0;
 
 /// The functions that this is about.
-const NAMES: [&str; 7] = ["repeat", "lpad", "rpad", "array_repeat", "array_resize", "range", "generate_series"];
+const NAMES: [&str; 8] =
+    ["repeat", "lpad", "rpad", "array_repeat", "array_resize", "range", "generate_series", "array_position"];
 
 /// Microseconds of a day, and days of the shortest month: a step in time that is guessed shorter makes the guess of elements larger.
 const DAY: f64 = 86_400e6;
@@ -42,6 +43,9 @@ pub fn within(call: &ScalarFunctionExpr, operands: &RecordBatch) -> Result<()> {
 }
 
 fn check(name: &str, arguments: &[ArrayRef]) -> Result<()> {
+    if let ("array_position", [_, _, from]) = (name, arguments) {
+        return starts(from);
+    }
     let limit = match name {
         "repeat" | "lpad" | "rpad" => LONGEST_TEXT,
         "array_repeat" | "array_resize" | "range" | "generate_series" => MOST_ELEMENTS,
@@ -67,6 +71,15 @@ fn check(name: &str, arguments: &[ArrayRef]) -> Result<()> {
             let what = what.replace("{}", &format!("{size:.0}"));
             exec_err!("{what} cannot be made of a row; at most {limit:.0} can")
         }
+    }
+}
+
+/// DataFusion counts down from the number, and from the smallest there is no way down.
+fn starts(from: &ArrayRef) -> Result<()> {
+    let from = cast(from, &DataType::Int64)?;
+    match from.as_primitive::<Int64Type>().iter().flatten().find(|from| *from == i64::MIN) {
+        None => Ok(()),
+        Some(from) => exec_err!("no element has the number {from}"),
     }
 }
 

@@ -11,7 +11,7 @@
 //! | an integer or decimal, compared | `json_cmp`, exact |
 //! | another type, compared | a cast to that type |
 //! | `+ - * / %` | `DECIMAL(38, 10)`, where more digits fail the row; `DOUBLE` beside a double; `TIMESTAMP` beside an interval |
-//! | `/` between it and an exact number | the quotient as such a decimal |
+//! | `/` between it and an exact number | the quotient as such a decimal, rounded; so between decimals, with the digits that Arrow gives it |
 //! | `LIKE`, `~`, `\|\|` | text |
 //! | `AND`, `OR`, `NOT`, a condition | `BOOLEAN` |
 //! | a function | the first of text, decimal, double, bigint, timestamp, boolean that the function takes as such |
@@ -24,6 +24,8 @@
 mod calls;
 mod compared;
 mod zones;
+
+pub(crate) use calls::padded;
 
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::{
@@ -110,7 +112,8 @@ impl Typer<'_> {
     }
 
     pub fn is_json(&self, expr: &Expr) -> bool {
-        self.field(expr).is_some_and(|field| is_json(&field))
+        // No operator gives JSON, and its type is looked for at the bottom of what may be a long chain.
+        !matches!(expr, Expr::BinaryExpr(_)) && self.field(expr).is_some_and(|field| is_json(&field))
     }
 
     fn field(&self, expr: &Expr) -> Option<FieldRef> {
@@ -250,7 +253,7 @@ impl Typer<'_> {
         }
         if !(json_left || json_right) {
             let (left, right) = self.operands(left, op, right)?;
-            return Ok(binary(left, op, right));
+            return Ok(if op == Divide { self.quotient(left, right) } else { binary(left, op, right) });
         }
         let other = self.type_of(if json_left { &right } else { &left });
         let both = json_left && json_right;
@@ -284,7 +287,7 @@ impl Typer<'_> {
                     other => self.castable(other, op)?,
                 };
                 if op == Divide && (both || is_exact_number(&other)) {
-                    return Ok(call(Op::Quotient, true, vec![self.number(left)?, self.number(right)?]));
+                    return Ok(call(Op::Quotient(NUMBER), true, vec![self.number(left)?, self.number(right)?]));
                 }
                 Ok(binary(self.to(left, &to), op, self.to(right, &to)))
             }
@@ -297,6 +300,17 @@ impl Typer<'_> {
                 Ok(binary(self.to(left, &DataType::Int64), op, self.to(right, &DataType::Int64)))
             }
             op => mismatch(format!("{op} does not take JSON"), Some("JSON"), Some(&sql_type(&other))),
+        }
+    }
+
+    /// `left / right`, neither of them JSON: rounded where one of them is a decimal, and the other one or an integer.
+    pub(crate) fn quotient(&self, left: Expr, right: Expr) -> Expr {
+        let types = [self.type_of(&left), self.type_of(&right)];
+        let exact = types.iter().all(is_exact_number) && !types.iter().all(DataType::is_integer);
+        let divided = binary(left.clone(), Operator::Divide, right.clone());
+        match self.type_of(&divided) {
+            to @ DataType::Decimal128(..) if exact => call(Op::Quotient(to), true, vec![left, right]),
+            _ => divided,
         }
     }
 

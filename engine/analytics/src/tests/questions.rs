@@ -109,12 +109,39 @@ fn long() -> Reading {
     Reading { log, ..reading }
 }
 
+/// The same SQL meant something else here than in a pipeline.
+#[tokio::test]
+async fn casts_quotients_and_zones_are_those_of_pipelines() {
+    let reading = reading();
+    for (sql, answer) in [
+        ("CAST(v AS BIGINT)", "3"),
+        ("CAST(CAST(v AS DOUBLE) + 0.2 AS INT)", "3"),
+        ("TRY_CAST(v * 100 AS TINYINT)", ""),
+        ("v / 3", "0.83333"),
+        ("2.0 / 3", "0.66667"),
+        ("date_part('hour', TIMESTAMP '2026-03-29T02:30:00Z' AT TIME ZONE 'Europe/Berlin')", "4"),
+        (
+            "CAST(arrow_cast(1774751400000000, 'Timestamp(Microsecond, None)') AT TIME ZONE 'Europe/Berlin' AS DATE)",
+            "2026-03-29",
+        ),
+        ("lpad('x', -1) || 'y'", "y"),
+    ] {
+        let table = table(&reading, &format!("SELECT {sql} AS answer FROM (VALUES (2.5)) t(v)")).await;
+        let cells: Vec<&str> =
+            table.lines().filter_map(|line| line.strip_prefix('|')?.strip_suffix('|')).map(str::trim).collect();
+        assert_eq!(cells, ["answer", answer], "{sql}");
+    }
+    let said = refused("SELECT CAST(v AS TINYINT) FROM (VALUES (300.5)) t(v)").await.to_string();
+    assert!(said.contains("`300.5` is not a TINYINT"), "{said}");
+    let named = table(&reading, "SELECT CAST(2.5 AS INT), sum(v / 2) FROM (VALUES (3.0)) t(v)").await;
+    assert!(named.contains("| 1.50000 "), "{named}");
+}
+
 /// It ended the process, and with it the pipelines that run there.
 #[tokio::test]
 async fn a_function_makes_no_more_than_it_makes_in_a_pipeline() {
     for (sql, what) in [
         ("SELECT repeat('x', 2000000000 + v) FROM (VALUES (1), (2)) t(v)", "a text of 2000000001 characters"),
-        ("SELECT lpad('x', v) FROM (VALUES (5), (-1)) t(v)", "a text of -1 characters"),
         ("SELECT array_repeat(1, 1000000000000)", "a list of 1000000000000 elements"),
     ] {
         let said = refused(sql).await.to_string();

@@ -23,7 +23,7 @@ impl Typer<'_> {
             });
         }
         if !args.iter().any(|argument| self.is_json(argument)) {
-            return Ok(Expr::ScalarFunction(ScalarFunction { func, args }));
+            return Ok(padded(func, args));
         }
         match func.name() {
             "get_field" | "array_element" if self.is_json(&args[0]) => Ok(call(Op::Get, false, args)),
@@ -47,7 +47,7 @@ impl Typer<'_> {
             }
             _ => {
                 let args = self.fit(func.as_ref(), args)?;
-                Ok(Expr::ScalarFunction(ScalarFunction { func, args }))
+                Ok(padded(func, args))
             }
         }
     }
@@ -95,6 +95,16 @@ impl Typer<'_> {
         let types: Vec<String> = fields.iter().map(|field| sql_type_of(field)).collect();
         mismatch(format!("{} does not take ({})", func.name(), types.join(", ")), Some("JSON"), None)
     }
+}
+
+/// The call; a length below zero, to which `lpad` and `rpad` fill a text, is 0, as in PostgreSQL.
+pub(crate) fn padded(func: Arc<ScalarUDF>, mut args: Vec<Expr>) -> Expr {
+    if let ("lpad" | "rpad", Some(length)) = (func.name(), args.get_mut(1)) {
+        let given = std::mem::take(length);
+        let below = Box::new(given.clone().lt(lit(0i64)));
+        *length = Expr::Case(Case::new(None, vec![(below, Box::new(lit(0i64)))], Some(Box::new(given))));
+    }
+    Expr::ScalarFunction(ScalarFunction { func, args })
 }
 
 /// Choices of types for `count` JSON arguments: all alike first, then mixtures.

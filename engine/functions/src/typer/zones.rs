@@ -10,7 +10,7 @@ use super::*;
 
 impl Typer<'_> {
     /// `expr` AT TIME ZONE `zone`.
-    pub(super) fn at_zone(&self, expr: Expr, zone: &str, strict: bool) -> Result<Expr> {
+    pub(crate) fn at_zone(&self, expr: Expr, zone: &str, strict: bool) -> Result<Expr> {
         if zone.parse::<Tz>().is_err() {
             return plan_err!("there is no time zone {zone}; they are called as in 'Europe/Berlin', or '+02:00'");
         }
