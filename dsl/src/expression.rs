@@ -22,7 +22,7 @@ use syncline_functions::{ExprError, Planner, Typed};
 use syncline_syntax::{Span, ast::SqlExpr};
 
 use crate::{
-    message::{expressions as say, names as say_names, rows as say_rows},
+    message::{expressions as say, names as say_names, rows as say_rows, shorthand as say_shorthand},
     scope::{Found, Joined, Scope, same_name},
     walk::Walk,
 };
@@ -42,6 +42,10 @@ pub(crate) struct Reading {
 
 /// The quote that marks a name as one of a batch, until it is printed. No name of the file has it: it opens none in this dialect.
 pub(crate) const RESOLVED: char = '`';
+
+/// Levels of an expression with what its names stand for. The parser lets 48 of brackets and signs through; `IS NULL`, `::INT` and their like
+/// behind each other are levels too, and each level is one of every walk, without a look at the stack that is left.
+const MOST_LEVELS: usize = 64;
 
 impl Walk<'_> {
     /// Compiles an expression over the columns of `scope`. `None` when it does not: that has been said, or follows from
@@ -91,6 +95,7 @@ impl Walk<'_> {
             broken: false,
             parameters: Vec::new(),
             parts_left: shorthand::MOST_PARTS,
+            levels: Vec::new(),
             rows,
         };
         let _ = ast.visit(&mut resolver);
@@ -211,6 +216,8 @@ struct Resolver<'r, 'w> {
     parameters: Vec<(String, Expr)>,
     /// Parts that may still be put in place of names.
     parts_left: usize,
+    /// For each expression around the one at hand whether it is a level: operators in a row are none.
+    levels: Vec<bool>,
     /// Arrays that are taken apart, where that is possible.
     rows: Option<&'r mut Arrays>,
 }
@@ -218,7 +225,19 @@ struct Resolver<'r, 'w> {
 impl VisitorMut for Resolver<'_, '_> {
     type Break = ();
 
+    fn post_visit_expr(&mut self, _: &mut Expr) -> ControlFlow<()> {
+        self.levels.pop();
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        self.levels.push(!matches!(expr, Expr::BinaryOp { .. }));
+        if self.levels.iter().filter(|is_level| **is_level).count() > MOST_LEVELS {
+            return match self.broken {
+                true => ControlFlow::Break(()),
+                false => self.stop(say_shorthand::too_deep(self.whole, MOST_LEVELS)),
+            };
+        }
         if let Some(name) = rows::maybe_unnested(expr).filter(|_| self.rows.is_some()) {
             return self.stop(say_rows::unnest_maybe(self.walk.place_of(name.span, self.whole)));
         }

@@ -103,6 +103,8 @@ pub(crate) struct Joined {
     pub intake: usize,
     /// It has no schema: any field may be read.
     pub open: bool,
+    /// Its columns are not known, which has been said.
+    pub lost: bool,
 }
 
 impl Joined {

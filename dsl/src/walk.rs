@@ -179,6 +179,9 @@ impl<'a> Walk<'a> {
         if let Some(found) = same.next() {
             return Some(found.clone());
         }
+        if table.lost {
+            return None;
+        }
         let known: Vec<&str> = alike.iter().filter_map(|column| table.bare(column)).collect();
         self.say(say::no_such_joined(span, name, &table.alias, &known));
         None

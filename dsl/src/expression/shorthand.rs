@@ -76,6 +76,7 @@ impl Resolver<'_, '_> {
             broken: false,
             parameters,
             parts_left: self.parts_left,
+            levels: self.levels.clone(),
             rows: None,
         };
         let _ = VisitMut::visit(&mut ast, &mut inner);

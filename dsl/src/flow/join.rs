@@ -94,7 +94,7 @@ impl Walk<'_> {
         let intake = source.intake;
         let lost = table.lost;
         let Some(plan) = self.source_plan(source, Vec::new()) else { return Made::Lost };
-        let joined = Joined { alias: alias.text.clone(), intake, open: table.open.is_some() && !table.evolves };
+        let joined = Joined { alias: alias.text.clone(), intake, open: table.open.is_some() && !table.evolves, lost };
         scope.tables.push(joined.clone());
         let columns: Vec<ScopeColumn> = (table.columns.iter())
             .filter(|column| column.visible || endless.is_some())

@@ -33,6 +33,11 @@ pub(crate) fn not_here(span: Span, what: &str) -> Diagnostic {
         true => "not there yet",
         false => "an expression is computed from one record alone",
     };
+    if what == "SIMILAR TO" {
+        return Diagnostic::error(slug::NOT_YET, "SIMILAR TO is not read yet")
+            .at(span, "its patterns are a language of their own")
+            .help("LIKE has % and _; x ~ '^(a|b)+$' is a regular expression, from the first character to the last");
+    }
     Diagnostic::error(slug::NOT_YET, format!("{what} cannot be used here yet")).at(span, label)
 }
 

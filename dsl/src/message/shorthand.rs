@@ -42,3 +42,9 @@ pub(crate) fn too_large(used: Span, most: usize) -> Diagnostic {
         .at(used, format!("with what else is put in, more than {most} parts"))
         .help("|> EXTEND … AS name computes a part of it once")
 }
+
+pub(crate) fn too_deep(whole: Span, most: usize) -> Diagnostic {
+    Diagnostic::error(slug::TOO_DEEP, "this is nested too deeply")
+        .at(whole, format!("with what its names stand for, more than {most} levels"))
+        .help("|> EXTEND … AS name computes a part of it once")
+}

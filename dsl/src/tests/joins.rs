@@ -368,3 +368,23 @@ TEST u FOR p GIVEN INPUT file('c') ROWS '{}' EXPECT DEAD LETTERS 0;";
         [("file('b')".to_owned(), crate::plan::TestInput::Rows(vec!["{\"id\": 1}".into()]))]
     );
 }
+
+/// Each column that was read of it was told as well.
+#[test]
+fn a_table_whose_schema_is_wrong_is_told_once() {
+    for join in ["LOOKUP", "JOIN"] {
+        let source = format!(
+            "SCHEMA customer (id BIGINT NOT NULL, name TEXXT);
+             PIPELINE p AS FROM file('a') |> {join} sqlite('shop.db', 'customers') SCHEMA customer AS c ON c.id = customer
+             |> WHERE c.name = 'x' |> SELECT id, c.name, c.tier |> INSERT INTO file('o/');"
+        );
+        assert_eq!(places(&checked(&source), &source), [("type-mismatch", "TEXXT")]);
+    }
+}
+
+#[test]
+fn similar_to_is_refused_with_what_says_the_same() {
+    let source = "PIPELINE p AS FROM file('a') |> WHERE CAST(a AS STRING) SIMILAR TO '(a|b)+' |> INSERT INTO stdout();";
+    let said = said(&checked(source), source);
+    assert!(said.starts_with("error: SIMILAR TO is not read yet") && said.contains("x ~ '^(a|b)+$'"), "{said}");
+}

@@ -265,6 +265,21 @@ fn deep_nesting_is_answered_on_a_small_stack() {
     owed(format!("PIPELINE p AS FROM file('a') {} |> INSERT INTO stdout();", wrap("|> TEE (", ")", 20_000)));
     let twice = "FUNCTION f(a) AS a + a;".to_owned();
     owed(format!("{twice} PIPELINE p AS FROM file('a') |> WHERE {} > 1 |> INSERT INTO stdout();", wrap("f(", ")", 60)));
+    // Each stands for little, all together for a tree of thousands of levels.
+    for (declared, body, last, used) in [
+        ("FUNCTION f{}(a) AS ", "CAST(f{}(a) AS BIGINT)", "FUNCTION f280(a) AS a;", "f0(id)"),
+        ("LET v{} = ", "coalesce(v{}, 1)", "LET v280 = id;", "v0"),
+    ] {
+        let one =
+            |n: usize| format!("{declared}{};", body.replace("{}", &(n + 1).to_string())).replace("{}", &n.to_string());
+        let all: String = (0..280).map(one).collect();
+        let source = format!("{all}{last} PIPELINE p AS FROM file('a') |> WHERE {used} > 1 |> INSERT INTO stdout();");
+        assert_eq!(slugs(&checked(&source)), ["too-deep"]);
+        owed(source);
+    }
+    for again in [" IS NULL", "::INT", " AT TIME ZONE 'UTC'", " COLLATE b", "::INT IS NOT NULL"] {
+        owed(format!("PIPELINE p AS FROM file('a') |> EXTEND x{} AS y |> INSERT INTO stdout();", again.repeat(140)));
+    }
 }
 
 proptest! {

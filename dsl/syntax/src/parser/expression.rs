@@ -116,7 +116,7 @@ impl Parser<'_> {
         at > self.at && self.ends_operand(at - 1) && stops.iter().any(|stop| self.is_phrase(at, stop))
     }
 
-    fn is_field(&self, at: usize) -> bool {
+    pub(super) fn is_field(&self, at: usize) -> bool {
         at > 0 && self.kind(at - 1) == Some(Kind::Dot)
     }
 

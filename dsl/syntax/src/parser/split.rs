@@ -142,7 +142,8 @@ impl Parser<'_> {
             "DELETE",
         ];
         match self.kind(at) {
-            Some(Kind::Word) => !OPEN.iter().any(|word| self.is(at, word)),
+            // A field may be called like one of them.
+            Some(Kind::Word) => self.is_field(at) || !OPEN.iter().any(|word| self.is(at, word)),
             Some(Kind::Quoted | Kind::Text | Kind::Number | Kind::Close) => true,
             _ => false,
         }

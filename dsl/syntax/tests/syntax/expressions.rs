@@ -40,11 +40,15 @@ fn user_is_a_column_wherever_it_stands() {
 
 #[test]
 fn words_of_sql_are_fields_behind_a_dot() {
-    let text: Vec<String> = selected("a.end, a.case, a.select, a.interval, a.from, path, date, type, \"AS\"")
-        .iter()
-        .map(|expr| expr.ast.to_string())
-        .collect();
-    assert_eq!(text, ["a.end", "a.case", "a.select", "a.interval", "a.from", "path", "date", "type", "\"AS\""]);
+    let text: Vec<String> =
+        selected("a.end, a.case, a.select, a.interval, a.from, path, date, type, \"AS\", a.by AS by, a.in AS list")
+            .iter()
+            .map(|expr| expr.ast.to_string())
+            .collect();
+    assert_eq!(
+        text,
+        ["a.end", "a.case", "a.select", "a.interval", "a.from", "path", "date", "type", "\"AS\"", "a.by", "a.in"]
+    );
 }
 
 #[test]
