@@ -257,6 +257,39 @@ fn a_hang_up_reads_the_files_again_and_touches_only_what_changed() {
     look::same("changes", &out(&desk.path("out/changes")), &rows(0..9));
 }
 
+/// Its failure kept `/readyz` at 503 and the exit code at 1 for as long as the process lived.
+#[test]
+fn a_pipeline_that_was_given_up_and_is_in_no_file_any_more_is_forgotten() {
+    let desk = Desk::new();
+    desk.write("p/stays.sync", taken("stays"));
+    desk.write("p/in.ndjson", lines(0..5));
+    desk.write(
+        "p/fails.sync",
+        "PIPELINE fails AS FROM file('in.ndjson') |> EXPECT id < 3 AS small ON VIOLATION FAIL |> INSERT INTO stdout();",
+    );
+    let (mut running, mut client) = run(&desk, &[]);
+    running.until("it is given up", |_| obstacles(&mut client).starts_with("fails has failed"));
+    fs::remove_file(desk.path("p/fails.sync")).expect("remove it");
+    running.signal("HUP");
+    running.until("it is ready", |_| obstacles(&mut client).is_empty());
+    assert_eq!(status(&desk, "fails")["state"], "failed", "its last run was");
+    running.stop().expect(0);
+}
+
+/// The signal ended a process that had not said yet what to do with it.
+#[test]
+fn a_hang_up_while_a_process_starts_is_no_end() {
+    for _ in 0..5 {
+        let desk = Desk::new();
+        desk.write("p/a.sync", taken("a"));
+        let mut running = desk.start(&["run", "p", "--listen", "127.0.0.1:0"]);
+        running.until("it has a folder", |_| desk.path("p/.syncline").exists());
+        running.signal("HUP");
+        running.address();
+        running.stop().expect(0);
+    }
+}
+
 #[test]
 fn a_killed_process_goes_on_with_all_of_its_pipelines() {
     let desk = Desk::new();

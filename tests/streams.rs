@@ -490,6 +490,26 @@ fn a_writer_that_starts_over_writes_another_stream() {
     assert_eq!(lines(&desk, "out"), [r#"{"n":0}"#, r#"{"n":1}"#, r#"{"n":2}"#]);
 }
 
+/// Its folder stayed, and no word of it.
+#[test]
+fn a_stream_whose_writer_left_the_files_is_told_at_every_start() {
+    let desk = pair(3);
+    desk.ok(&["run", "orders.sync"]);
+    desk.write("orders.sync", PAIR.replace("PIPELINE writer", "PIPELINE other"));
+    let told = |said: &str| {
+        let line =
+            said.lines().find(|line| line.contains("no file declares the pipeline that wrote this stream any more"));
+        line.is_some_and(|line| line.contains("writer") && line.contains("numbers"))
+    };
+    for _ in 0..2 {
+        let said = desk.say(&["run", "orders.sync"]).err;
+        assert!(told(&said), "{said}");
+    }
+    desk.write("orders.sync", PAIR);
+    let said = desk.say(&["run", "orders.sync"]).err;
+    assert!(!told(&said), "{said}");
+}
+
 #[test]
 fn rows_wait_for_a_reader_that_does_not_run() {
     let desk = pair(1_000);

@@ -78,9 +78,14 @@ pub struct Position {
 }
 
 impl Position {
+    /// The position that a cursor holds.
+    pub fn of(cursor: &Value) -> Option<Self> {
+        Self::deserialize(cursor).ok()
+    }
+
     /// How far a cursor is in the stream of this id; nowhere, when it is one in another stream.
     pub fn within(cursor: &Value, id: &str) -> u64 {
-        Self::deserialize(cursor).ok().filter(|position| position.id == id).map_or(0, |position| position.next)
+        Self::of(cursor).filter(|position| position.id == id).map_or(0, |position| position.next)
     }
 }
 

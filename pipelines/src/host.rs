@@ -12,7 +12,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use syncline_engine::runtime::supervisor::Look;
 use tokio::{
     runtime::Runtime,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::Notify,
     task::JoinHandle,
 };
@@ -33,6 +33,26 @@ const IMPATIENT: i32 = 130;
 const SAME_WISH: Duration = Duration::from_millis(200);
 /// How often what was measured is folded into buckets: it takes memory until then, whether anybody asks for it or not.
 const FOLD: Duration = Duration::from_secs(5);
+
+/// A SIGHUP counts from the first moment: without this it would end a process that is about to start.
+pub struct Signals {
+    runtime: Runtime,
+    hangup: Option<Signal>,
+}
+
+impl Signals {
+    pub fn expect() -> Result<Signals, Failure> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::environment("no-threads", format!("no threads for the server: {error}")))?;
+        let entered = runtime.enter();
+        let hangup = signal(SignalKind::hangup()).ok();
+        drop(entered);
+        Ok(Signals { runtime, hangup })
+    }
+}
 
 pub struct Host {
     runtime: Runtime,
@@ -56,15 +76,16 @@ struct Paths {
 impl Host {
     /// Opens `doors` and the control socket of the data folder; tells `news` of signals. `declared`: the paths of the pipelines
     /// that will run.
-    pub fn start(world: &World, doors: Doors, declared: Inlets, news: Sender<News>) -> Result<Host, Failure> {
+    pub fn start(
+        world: &World,
+        doors: Doors,
+        declared: Inlets,
+        (signals, news): (Signals, Sender<News>),
+    ) -> Result<Host, Failure> {
         if let Some(address) = doors.ingest {
             may_open(address, &declared)?;
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::environment("no-threads", format!("no threads for the server: {error}")))?;
+        let Signals { runtime, hangup } = signals;
         // Pipelines of the folder that this process does not run can be looked at, too.
         // A pipeline that this process runs says by itself what is wrong with it.
         if let Err(failure) = crate::ask::settle(&world.ground) {
@@ -82,7 +103,7 @@ impl Host {
         let closing = Arc::new(Notify::new());
         let closed = closing.clone();
         let server = runtime.spawn(server.run(state.clone(), async move { closed.notified().await }));
-        runtime.spawn(follow_signals(news, state.clone()));
+        runtime.spawn(follow_signals(hangup, news, state.clone()));
         runtime.spawn(fold(handle));
         let paths = Mutex::new(Paths { declared, open: BTreeMap::new() });
         Ok(Host { runtime, state, address, ingest, paths, closing, server })
@@ -173,9 +194,9 @@ async fn fold(metrics: PrometheusHandle) {
 
 /// The first SIGTERM or SIGINT asks every pipeline to stop; a second one ends the process at once. SIGHUP reads the pipeline files
 /// again; where it says that the terminal is gone, it is a stop.
-async fn follow_signals(news: Sender<News>, state: Arc<ApiState>) {
-    let (Ok(mut term), Ok(mut int), Ok(mut hup)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
+async fn follow_signals(hangup: Option<Signal>, news: Sender<News>, state: Arc<ApiState>) {
+    let (Ok(mut term), Ok(mut int), Some(mut hup)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), hangup)
     else {
         return;
     };

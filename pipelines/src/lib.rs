@@ -7,6 +7,7 @@ pub mod command;
 pub mod control;
 pub mod host;
 pub mod inlets;
+pub mod kept;
 pub mod log_lines;
 pub mod origin;
 pub mod outcome;

@@ -82,6 +82,13 @@ fn told(world: &World, file: &Path) -> String {
     real.strip_prefix(beside(world)).unwrap_or(&real).to_string_lossy().into_owned()
 }
 
+/// Whether the file that a pipeline came from declares it still.
+pub fn is_declared(world: &World, pipeline: &str) -> bool {
+    let known = world.ground.store.get(&[b"f/", pipeline.as_bytes()].concat()).ok().flatten();
+    let from = known.and_then(|known| String::from_utf8(known).ok());
+    from.is_some_and(|from| declares(&beside(world).join(from), pipeline))
+}
+
 fn declares(file: &Path, pipeline: &str) -> bool {
     let read = SourceFile::read(file).map(|file| file.compile());
     read.is_ok_and(|checked| checked.plan.pipelines.iter().any(|plan| plan.pipeline == pipeline))

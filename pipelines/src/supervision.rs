@@ -75,6 +75,8 @@ struct Crew {
     failed: BTreeMap<String, Failure>,
     /// Pipelines that came to their end.
     ended: BTreeMap<String, Arc<Member>>,
+    /// Pipelines that run still, and are in no file any more.
+    taken_away: BTreeSet<String>,
     /// All that have been started.
     names: BTreeSet<String>,
     stopping: bool,
@@ -135,6 +137,7 @@ impl Supervision<'_> {
             let _ = news.send(News::Over { pipeline, outcome });
         });
         crew.failed.remove(&name);
+        crew.taken_away.remove(&name);
         crew.ended.remove(&name);
         crew.names.insert(name.clone());
         crew.running.insert(name.clone(), Running { member, stop, next: None });
@@ -159,8 +162,9 @@ impl Supervision<'_> {
         if next.is_none() {
             self.streams.over(pipeline);
         }
+        let taken_away = crew.taken_away.remove(pipeline);
         if let Err(failure) = &outcome
-            && (crew.names.len() > 1 || next.is_some())
+            && (crew.names.len() > 1 || next.is_some() || taken_away)
         {
             // The end of the process may be far away, so it is told now.
             let how = if crew.stopping { "stopped while it was failing" } else { "given up" };
@@ -180,12 +184,20 @@ impl Supervision<'_> {
             return self.begin(scope, crew, next, StartOptions::default(), tell);
         }
         match outcome {
+            // It was told, and is no failure of what is left.
+            Err(_) if taken_away => self.host.gone(pipeline),
             Err(failure) => drop(crew.failed.insert(pipeline.to_owned(), failure)),
             // A reload has taken it away.
             Ok(()) if over.stop.load(Ordering::SeqCst) && !crew.stopping => self.host.gone(pipeline),
             Ok(()) => drop(crew.ended.insert(pipeline.to_owned(), over.member)),
         }
         self.look_at_the_folder(crew);
+    }
+
+    /// A pipeline that was given up is in no file any more: its failure was told, and is no failure of what is left. False.
+    fn let_go(&self, pipeline: &str) -> bool {
+        self.host.gone(pipeline);
+        false
     }
 
     /// A store that failed to write answers nothing more until it is opened again: then no pipeline of this process can go on.
@@ -237,12 +249,16 @@ impl Supervision<'_> {
                 Some(_) => exchanged.push(name.clone()),
                 None => {
                     self.host.forget(&running.member);
+                    crew.taken_away.insert(name.clone());
                     stopped.push(name.clone());
                 }
             }
             running.stop.store(true, Ordering::SeqCst);
             self.host.stopping(name);
         }
+        crew.taken_away.retain(|name| crew.running.get(name).is_some_and(|running| running.next.is_none()));
+        let is_there = |name: &str| project.pipelines.iter().any(|member| member.name() == name);
+        crew.failed.retain(|name, _| is_there(name) || self.let_go(name));
         // Readers that are gone were told to stop, and none that is new has begun.
         self.streams.declare(project.streams.clone());
         for member in project.pipelines {

@@ -10,8 +10,9 @@ use syncline_record::StepId;
 use super::{Common, Format};
 use crate::{
     api::Doors,
-    host::Host,
+    host::{Host, Signals},
     inlets::inlets,
+    kept,
     log_lines::{self, LogFormat, LogLevel},
     origin,
     outcome::Outcome,
@@ -46,6 +47,9 @@ pub struct Arguments {
     /// With --fresh: write rows again into tables that an earlier run inserted them into; they are then there twice
     #[arg(long, requires = "fresh")]
     pub insert_again: bool,
+    /// With --fresh: start a reader of a stream over although the log has let rows go that it had read; its output of them is lost
+    #[arg(long, requires = "fresh")]
+    pub from_kept: bool,
     /// Only this pipeline (may be given more than once)
     #[arg(long = "pipeline", value_name = "NAME")]
     pub pipelines: Vec<String>,
@@ -75,6 +79,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
         once,
         fresh,
         insert_again,
+        from_kept,
         pipelines: only,
         drop_state,
         listen,
@@ -83,6 +88,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
         log_level,
     } = arguments;
     log_lines::start(log_format, log_level, common.output);
+    let signals = Signals::expect()?;
     let output = if log_lines::is_json() { Format::Json } else { common.output };
     let data = project::data_folder(common.data.as_deref(), &paths)?;
     let project = Project::read(&paths, &only, output)?;
@@ -90,10 +96,15 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     origin::check_steps(&world, &project.pipelines, &drop_state)?;
     let inlets = inlets(&project, &data)?;
     origin::admit(&world, &project.pipelines)?;
+    if fresh && !from_kept {
+        let plans: Vec<_> = project.pipelines.iter().map(|member| &member.plan).collect();
+        kept::refuse_loss(&world.ground, &plans)?;
+    }
     let endless = project.pipelines.iter().any(|member| member.plan.endless()) && !once;
     let listen = listen.or_else(|| endless.then(|| SocketAddr::from(LISTEN)));
     let (news, told) = mpsc::channel();
-    let host = Host::start(&world, Doors { listen, ingest }, inlets, news.clone())?;
+    let host = Host::start(&world, Doors { listen, ingest }, inlets, (signals, news.clone()))?;
+    kept::tell_orphans(&world, &project.pipelines.iter().map(|member| member.name().to_owned()).collect());
     // Before anyone is told where: a path whose pipeline is about to start takes records, and is no 404.
     project.pipelines.iter().for_each(|member| host.expect(member));
     if let Some(address) = host.address() {
