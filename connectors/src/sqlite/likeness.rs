@@ -5,6 +5,8 @@
 //! or an older change would get past the version of a newer one. A type's affinity is told by the rules of "Determination Of Column
 //! Affinity" in SQLite's own documentation.
 
+use std::ffi::CStr;
+
 use rusqlite::{
     Connection, OptionalExtension, params,
     types::{ToSqlOutput, ValueRef},
@@ -39,7 +41,8 @@ enum Collation {
 pub struct Likeness(Vec<(Affinity, Collation)>);
 
 impl Likeness {
-    pub fn of(connection: &Connection, table: &str, key: &[String]) -> rusqlite::Result<Self> {
+    /// Of keys that a unique index holds, which compares by collations of its own.
+    pub fn of_rows(connection: &Connection, table: &str, key: &[String]) -> rusqlite::Result<Self> {
         let declared = "SELECT type FROM pragma_table_info(?1) WHERE name = ?2 COLLATE NOCASE";
         let collated = "SELECT ix.coll FROM pragma_index_list(?1) il, pragma_index_xinfo(il.name) ix \
                         WHERE il.\"unique\" = 1 AND ix.key = 1 AND ix.name = ?2 COLLATE NOCASE AND ix.coll <> 'BINARY' LIMIT 1";
@@ -49,6 +52,20 @@ impl Likeness {
         };
         let of = |column| Ok((affinity(&text(declared, column)?), collation(&text(collated, column)?)));
         key.iter().map(of).collect::<rusqlite::Result<_>>().map(Self)
+    }
+
+    /// Of groups of rows: no index holds them, and columns compare as they are declared.
+    pub fn of_groups(connection: &Connection, table: &str, key: &[String]) -> rusqlite::Result<Self> {
+        let text = |text: Option<&CStr>| text.map(|text| text.to_string_lossy().into_owned()).unwrap_or_default();
+        let of = |column: &String| {
+            let (declared, collated, ..) = connection.column_metadata(None, table, column.as_str())?;
+            Ok((affinity(&text(declared)), collation(&text(collated))))
+        };
+        match key.iter().map(of).collect::<rusqlite::Result<_>>() {
+            Ok(columns) => Ok(Self(columns)),
+            // Of a view nothing more is known than its columns' types.
+            Err(_) => Self::of_rows(connection, table, key),
+        }
     }
 
     /// The bytes of a key: equal exactly where the table takes the keys as one.

@@ -228,7 +228,11 @@ impl OutboxSink for SqliteSink {
             created.map_err(|error| trouble(&self.path, "create the table of versions", error))?;
         }
         let numeric = self.table.ensure(&connection, &self.path)?;
-        let likeness = Likeness::of(&connection, &self.table.name, self.table.key());
+        let (name, key) = (&self.table.name, self.table.key());
+        let likeness = match self.table.write {
+            Write::Replace { .. } => Likeness::of_groups(&connection, name, key),
+            Write::Insert | Write::Upsert { .. } => Likeness::of_rows(&connection, name, key),
+        };
         let likeness = likeness.map_err(|error| trouble(&self.path, "look at the key", error))?;
         self.sweep(&connection)?;
         connection.execute_batch("COMMIT").map_err(|error| trouble(&self.path, "commit", error))?;

@@ -345,6 +345,11 @@ fn groups_are_one_where_the_table_takes_them_as_one() {
     shop.sql("CREATE TABLE orders (issue INTEGER, label TEXT)");
     assert_eq!(shop.apply(write(), 0, &both).stale, [1]);
     assert_eq!(shop.query("SELECT issue, label FROM orders"), ["1|'number'"]);
+    let shop = Shop::new();
+    shop.sql("CREATE TABLE orders (issue TEXT COLLATE NOCASE, label TEXT)");
+    let alike = labels(&["\"a\"", "\"A\""], &[1, 2], &names, &[0; 2], &[Some("5"), Some("3")]);
+    assert_eq!(shop.apply(write(), 0, &alike).stale, [1]);
+    assert_eq!(shop.query("SELECT issue FROM orders"), ["'a'"]);
 }
 
 #[test]
