@@ -46,7 +46,7 @@ fn a_delete_goes_on_is_absorbed_or_clears_its_group() {
         .fates(&format!("1 passed · 1 absorbed · {DEAD}"));
     given(&FIELDS, present(Deletes::Clear))
         .input(ROWS)
-        .output(&[r#"{"name":"ada","id":1}"#, r#"~{"name":"bob","id":2}"#])
+        .output(&[r#"{"name":"ada","id":1}"#, r#"~-{"name":"bob","id":2}"#])
         .fates(&format!("1 passed · 1 absorbed · {DEAD}"));
 }
 
