@@ -201,7 +201,7 @@ fn a_row_whose_text_is_not_utf8_is_a_dead_letter() {
     desk.ok(&["run", "orders.sync"]);
     assert_eq!(fs::read_to_string(desk.path("out.csv")).expect("rows"), "id,name\n1,ada\n3,Yf8=\n");
     let dead = desk.query("SELECT step, reason, detail FROM dead_letters");
-    let expected = "what was found: byte 17 is not UTF-8";
+    let expected = "what was found: byte 18 is not UTF-8";
     let told: Vec<_> =
         dead.iter().map(|row| ["step", "reason", "detail"].map(|name| row[name].as_str().unwrap_or("?"))).collect();
     assert_eq!(told, [["lookup", "not-utf8", expected]]);
