@@ -192,7 +192,10 @@ fn a_row_that_asks_for_a_terabyte_is_dead_and_the_others_go_on() {
     );
     desk.ok(&["run", "orders.sync"]);
     let rows = fs::read_to_string(desk.path("out.ndjson")).expect("rows");
-    assert_eq!(rows, "{\"id\":1,\"padded\":\"-x\",\"long\":\"xx\"}\n{\"id\":3,\"padded\":\"\",\"long\":\"\"}\n{\"id\":4,\"padded\":\"\",\"long\":\"\"}\n");
+    assert_eq!(
+        rows,
+        "{\"id\":1,\"padded\":\"-x\",\"long\":\"xx\"}\n{\"id\":3,\"padded\":\"\",\"long\":\"\"}\n{\"id\":4,\"padded\":\"\",\"long\":\"\"}\n"
+    );
     let dead = desk.query("SELECT record_offset AS line FROM dead_letters ORDER BY record_offset");
     assert_eq!(dead, [json!({"line": 2})]);
 }
