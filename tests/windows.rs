@@ -87,7 +87,7 @@ fn batch(partitions: &[Vec<Event>]) -> (Vec<String>, u64) {
     }
     let sql = "SELECT json_object('minute', strftime('%Y-%m-%dT%H:%M:%SZ', t / 60 * 60, 'unixepoch'), 'k', k,
                  'events', count(*), 'total', sum(n), 'least', min(n), 'kinds', count(DISTINCT n),
-                 'share', CAST(sum(n) FILTER (WHERE n > 50) * 10000 / count(*) AS INTEGER))
+                 'share', CAST(round(sum(n) FILTER (WHERE n > 50) * 10000.0 / count(*)) AS INTEGER))
                FROM e GROUP BY t / 60, k";
     let mut rows = table.prepare(sql).expect("SQL");
     let lines = rows.query_map([], |row| row.get::<_, String>(0)).expect("rows");
@@ -100,10 +100,10 @@ fn sorted(lines: impl Iterator<Item = String>) -> Vec<String> {
     lines
 }
 
-/// A row in one spelling; `share` in ten thousandths, cut, since the two divide to different digits.
+/// A row in one spelling; `share` in ten thousandths, to which both round it.
 fn plain(line: &str, scale: u64) -> String {
     let mut row: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-    let share = row["share"].as_f64().map(|share| (share * scale as f64 + 1e-6).floor() as i64);
+    let share = row["share"].as_f64().map(|share| (share * scale as f64).round() as i64);
     row["share"] = share.map_or(Value::Null, Value::from);
     row.to_string()
 }
