@@ -181,6 +181,9 @@ pub enum ConnectorError {
     FedByTheServer { name: String },
     #[error("`{name}` cannot {asked}; it can {}", can.join(", "))]
     CannotWrite { name: String, asked: &'static str, can: Vec<&'static str> },
+    /// The words of a write that a place cannot keep.
+    #[error("`{name}` cannot keep `{words}`: {because}")]
+    CannotKeepWords { name: String, words: &'static str, because: &'static str },
     #[error("`{connector}` has no argument `{argument}`; it has {}", has.join(", "))]
     NoSuchArgument { connector: String, argument: String, has: Vec<&'static str> },
     #[error("`{connector}` wants `{argument}`")]

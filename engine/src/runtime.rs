@@ -6,6 +6,7 @@ pub mod frontier;
 pub mod job;
 mod moves;
 pub mod restart;
+mod seen;
 mod sinks;
 pub mod start;
 mod streams;

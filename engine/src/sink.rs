@@ -176,6 +176,11 @@ pub trait OutboxSink: Send {
     /// Commits what was applied together with the new position and books.
     fn commit(&mut self, delivered: &Delivered) -> Result<(), SinkError>;
 
+    /// True of a place that forgets positions which rest for long: when it says that it knows of nothing, our own record counts.
+    fn forgets(&self) -> bool {
+        false
+    }
+
     /// What starting over would meet. Asked before anything is forgotten, and changes nothing.
     fn standing(&mut self, _pipeline: &str, _step: &StepId) -> Result<Standing, SinkError> {
         Ok(Standing::Nothing)

@@ -122,6 +122,16 @@ pub trait Source: Send {
     fn bounded(&self) -> bool;
 
     /// Zero of an unknown total, unless it can tell more.
+    /// Why nothing comes, where that is trouble and not the end of what there is.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
+    /// Records that are there and not read yet, as far as it knows without asking.
+    fn behind(&self) -> Option<u64> {
+        None
+    }
+
     fn progress(&self) -> Progress {
         Progress::default()
     }

@@ -1,10 +1,15 @@
 //! What a client of Kafka is told: whom to ask, who we are, and the settings on which exactly once depends, which nobody may change.
 
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
 use rdkafka::{
-    ClientConfig, ClientContext,
+    ClientConfig, ClientContext, Statistics,
     config::RDKafkaLogLevel,
     consumer::ConsumerContext,
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
     producer::{DeliveryResult, NoCustomPartitioner, ProducerContext},
 };
 
@@ -159,21 +164,63 @@ impl Settings {
 }
 
 /// Hears what a client says beside its answers.
-pub struct Ears;
+#[derive(Default)]
+pub struct Ears {
+    seen: Mutex<Seen>,
+}
+
+/// What a client knows of its brokers, as its statistics say it.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Of those that it knows, none is connected.
+    pub alone: bool,
+    /// Partition → where what is committed ends.
+    pub ends: BTreeMap<i32, i64>,
+}
+
+impl Ears {
+    pub fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a client logs: each try to reach a broker that is gone is a line of its own, several a second.
+fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        _ if facility == "FAIL" => tracing::debug!(target: "kafka", facility, "{message}"),
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            tracing::warn!(target: "kafka", facility, "{message}");
+        }
+        _ => tracing::debug!(target: "kafka", facility, "{message}"),
+    }
+}
+
+fn told(error: &KafkaError, reason: &str) {
+    match error.rdkafka_error_code() {
+        // Once for each time that the last of them goes.
+        Some(RDKafkaErrorCode::AllBrokersDown) => {
+            tracing::warn!(target: "kafka", "no broker can be reached; it is tried again until one can");
+        }
+        _ => tracing::debug!(target: "kafka", %error, "{reason}"),
+    }
+}
 
 impl ClientContext for Ears {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-                tracing::warn!(target: "kafka", facility, "{message}");
-            }
-            // A lost connection is told by whoever waits for its answer.
-            _ => tracing::debug!(target: "kafka", facility, "{message}"),
-        }
+        log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "kafka", %error, "{reason}");
+        told(&error, reason);
+    }
+
+    fn stats(&self, now: Statistics) {
+        let mut seen = self.seen();
+        seen.alone = !now.brokers.values().any(|broker| broker.state == "UP");
+        for topic in now.topics.values() {
+            let known = topic.partitions.iter().filter(|(number, partition)| **number >= 0 && partition.ls_offset >= 0);
+            seen.ends.extend(known.map(|(number, partition)| (*number, partition.ls_offset)));
+        }
     }
 }
 
@@ -182,7 +229,7 @@ impl ConsumerContext for Ears {}
 /// Tells the producer's thread what became of the records: the first that was not taken.
 #[derive(Default)]
 pub struct Reports {
-    pub refused: std::sync::Mutex<Option<Refused>>,
+    pub refused: Mutex<Option<Refused>>,
 }
 
 /// A record that the broker did not take, by the place that the writer gave it.
@@ -194,11 +241,11 @@ pub struct Refused {
 
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        Ears.log(level, facility, message);
+        log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        Ears.error(error, reason);
+        told(&error, reason);
     }
 }
 
@@ -207,7 +254,7 @@ impl ProducerContext<NoCustomPartitioner> for Reports {
 
     fn delivery(&self, result: &DeliveryResult<'_>, place: usize) {
         if let Err((error, _)) = result {
-            let mut refused = self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
             refused.get_or_insert_with(|| Refused { place: place as u64, error: error.clone() });
         }
     }

@@ -4,6 +4,8 @@
 //! in the outbox: so both are exactly once, whatever dies.
 
 mod client;
+#[cfg(test)]
+mod client_tests;
 mod headers;
 mod queue;
 mod sink;

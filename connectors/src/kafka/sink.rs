@@ -96,6 +96,17 @@ impl KafkaSink {
             Write::Upsert { key, .. } => key.clone(),
             Write::Insert | Write::Replace { .. } => request.keys.clone(),
         };
+        if let Write::Upsert { sequenced, ignore_nulls, .. } = request.write {
+            let refused = |words, because| ConnectorError::CannotKeepWords { name: "kafka".to_owned(), words, because };
+            if sequenced {
+                let because = "a topic knows no versions, and its last record of a key wins; let `DEDUP BY key WITHIN '1 day' KEEP LAST BY version` \
+                               drop the older ones before it";
+                return Err(refused("SEQUENCE BY", because));
+            }
+            if ignore_nulls {
+                return Err(refused("IGNORE NULLS", "a record replaces the one before it as a whole"));
+            }
+        }
         let names = request.schema.fields();
         if let Some(column) = key.iter().find(|key| !names.iter().any(|field| field.name() == *key)) {
             return Err(ConnectorError::NoSuchKey { column: column.clone() });
@@ -127,7 +138,7 @@ impl KafkaSink {
     fn asking(&self, group: &str) -> Result<BaseConsumer<Ears>, SinkError> {
         let mut config = self.settings.with(&[("isolation.level", "read_committed"), ("enable.auto.commit", "false")]);
         config.set("group.id", group);
-        config.create_with_context(Ears).map_err(|error| self.trouble("make a client", &error))
+        config.create_with_context(Ears::default()).map_err(|error| self.trouble("make a client", &error))
     }
 
     /// How far the group is, and of which outbox.
@@ -328,6 +339,11 @@ impl OutboxSink for KafkaSink {
             self.open = None;
         }
         committed
+    }
+
+    /// `offsets.retention.minutes`: a week, if nobody says otherwise.
+    fn forgets(&self) -> bool {
+        true
     }
 
     fn standing(&mut self, pipeline: &str, step: &StepId) -> Result<Standing, SinkError> {

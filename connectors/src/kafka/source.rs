@@ -52,6 +52,8 @@ const READER: &[(&str, &str)] = &[
     // The default stalls a fast reader for a second.
     ("fetch.queue.backoff.ms", "10"),
     ("fetch.wait.max.ms", "100"),
+    // How far the topic goes, and whether a broker is there.
+    ("statistics.interval.ms", "1000"),
     // Of each partition; memory is bounded by it.
     ("queued.max.messages.kbytes", "16384"),
 ];
@@ -115,7 +117,7 @@ impl KafkaSource {
     fn connect(&self) -> Result<Arc<BaseConsumer<Ears>>, SourceError> {
         let mut config = self.settings.with(READER);
         config.set("group.id", &self.group);
-        let client = config.create_with_context(Ears);
+        let client = config.create_with_context(Ears::default());
         client.map(Arc::new).map_err(|error| of_start(self.what(), &error))
     }
 
@@ -335,8 +337,16 @@ impl Source for KafkaSource {
         Ok(())
     }
 
-    fn progress(&self) -> syncline_engine::source::Progress {
-        syncline_engine::source::Progress::default()
+    fn trouble(&self) -> Option<String> {
+        let reading = self.reading.as_ref()?;
+        reading.client.context().seen().alone.then(|| format!("{}: no broker can be reached", self.what()))
+    }
+
+    fn behind(&self) -> Option<u64> {
+        let reading = self.reading.as_ref()?;
+        let seen = reading.client.context().seen();
+        let ends = reading.lanes.iter().filter_map(|lane| Some(seen.ends.get(&lane.number())? - lane.next));
+        Some(ends.map(|left| left.max(0) as u64).sum())
     }
 
     fn partitions(&self) -> Vec<Partition> {

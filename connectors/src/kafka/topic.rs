@@ -51,7 +51,7 @@ impl Topic {
 }
 
 pub fn found_or_made(topic: &Topic, settings: &Settings) -> Result<Found, KafkaError> {
-    let client: BaseConsumer<Ears> = settings.with(&[]).create_with_context(Ears)?;
+    let client: BaseConsumer<Ears> = settings.with(&[]).create_with_context(Ears::default())?;
     let partitions = match partitions(&client, &topic.name)? {
         0 => made(topic, settings, &client)?,
         there => there,

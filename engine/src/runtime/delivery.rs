@@ -62,7 +62,7 @@ pub struct Trouble {
 
 pub struct Delivery {
     ground: Ground,
-    stream: Stream,
+    pub(super) stream: Stream,
     topic: String,
     sink: Box<dyn OutboxSink>,
     fresh: bool,
@@ -189,7 +189,8 @@ impl Delivery {
         let said = self.sink.open(&self.stream)?;
         self.transactional = said.is_some();
         // A place that has not seen us before, or long ago, knows nothing of what went elsewhere.
-        let said = said.filter(|said| said.next >= self.since);
+        let forgot = |said: &Delivered| said.next == 0 && self.sink.forgets();
+        let said = said.filter(|said| said.next >= self.since && !forgot(said));
         let mut delivered = said.or(recorded).unwrap_or_default();
         delivered.next = delivered.next.max(self.since);
         self.record(&delivered)?;

@@ -20,7 +20,7 @@ use crate::{
     outbox,
     segment::{SegmentError, Segments},
     sink::SinkError,
-    source::{LeftOut, Polled, Progress, Rejected, Rows, SourceError},
+    source::{LeftOut, Polled, Rejected, Rows, SourceError},
     store::StoreError,
     witness::{Window, Witness},
 };
@@ -236,23 +236,6 @@ impl Job {
 
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
-    }
-
-    pub fn progress(&self) -> Progress {
-        let mut all = Progress { total: Some(0), ..Progress::default() };
-        for input in &self.spec.graph.inputs {
-            let one = input.source.progress();
-            all.done += one.done;
-            all.skipped += one.skipped;
-            all.total = all.total.zip(one.total).map(|(all, one)| all + one);
-        }
-        all
-    }
-
-    /// When the source last had nothing more to give, on the clock's `elapsed`.
-    pub fn caught_up(&self) -> Duration {
-        let inputs = (0..self.spec.graph.inputs.len()).filter(|input| !self.over.contains(input));
-        inputs.map(|input| self.frontier.caught_up(input)).min().unwrap_or_else(|| self.ground.clock.elapsed())
     }
 
     /// Outbox topics by step, for the sinks' own tasks.

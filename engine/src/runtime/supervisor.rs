@@ -82,7 +82,9 @@ pub struct Look {
     pub progress: Progress,
     pub rows: u64,
     pub epoch: u64,
-    /// Sinks that are being tried again, and why.
+    /// Records that the sources have not read yet, where they know how many there are.
+    pub records_left: Option<u64>,
+    /// Sources and sinks that are being tried again, and why.
     pub trouble: Vec<(StepId, String)>,
     /// Steps whose rows wait for a pipeline that reads them, and for which.
     pub waits: Vec<(StepId, String)>,

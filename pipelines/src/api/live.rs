@@ -31,7 +31,7 @@ pub enum Activity {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LivePipeline {
     pub state: Activity,
-    /// Step of a sink → why it is being tried again.
+    /// Step of a source or sink → why it is being tried again.
     pub trouble: BTreeMap<String, String>,
     /// Step that writes a stream → the reader that it waits for.
     #[serde(default)]
@@ -51,6 +51,9 @@ pub struct LivePipeline {
     pub source_caught_up: Micros,
     /// Bytes of the source that are not read yet, where it knows how many there are.
     pub source_bytes_left: Option<u64>,
+    /// Records of it that are not read yet, likewise.
+    #[serde(default)]
+    pub source_records_left: Option<u64>,
     /// Step of an outbox sink → when it last had everything.
     pub sinks_caught_up: BTreeMap<String, Micros>,
 }
@@ -92,6 +95,7 @@ impl Live {
         let ago = |behind: Duration| now - behind.as_micros() as Micros;
         known.source_caught_up = ago(look.source_behind);
         known.source_bytes_left = look.progress.total.map(|total| total.saturating_sub(look.progress.done));
+        known.source_records_left = look.records_left;
         known.sinks_caught_up =
             look.sinks_behind.iter().map(|(step, behind)| (step.to_string(), ago(*behind))).collect();
         known.epoch = look.epoch;

@@ -164,6 +164,9 @@ pub fn read(store: &dyn StateStore, log: &dyn Log, live: Option<&Live>) -> Resul
             pipeline.reason = known.reason.clone().or(pipeline.reason);
             (pipeline.trouble, pipeline.waits) = (known.trouble.clone(), known.waits.clone());
             (pipeline.restarts, pipeline.next_start) = (known.restarts, known.next_start);
+            if let Some(left) = known.source_records_left {
+                *pipeline.lag.get_or_insert(0) += left;
+            }
         }
         status.pipelines.push(pipeline);
     }

@@ -32,6 +32,8 @@ struct Told {
     refuses_commit: bool,
     bases: Vec<(u64, usize)>,
     opened: usize,
+    /// It forgets positions.
+    forgets: bool,
 }
 
 struct Puppet(Arc<Mutex<Told>>);
@@ -58,6 +60,10 @@ impl OutboxSink for Puppet {
             told.position = Some(delivered.clone());
         }
         Ok(())
+    }
+
+    fn forgets(&self) -> bool {
+        lock(&self.0).forgets
     }
 
     fn clear(&mut self, _: &Stream) -> Result<(), SinkError> {
@@ -108,6 +114,23 @@ fn a_sink_in_the_middle_of_a_frame_gets_the_rest_of_it() {
     assert_eq!((gaps, told.bases.iter().map(|(_, rows)| *rows as u64).sum::<u64>()), (0, end - 1));
     let record = &checkpoint::delivered(&*world.store, NAME).unwrap()[&StepId::new("people")];
     assert_eq!((record.next, record.books.rows_in, record.books.fate(Fate::Passed)), (end, end - 1, end - 1));
+}
+
+/// Kafka's groups do, after a week of rest: the rows would have gone out again.
+#[test]
+fn a_place_that_forgets_its_position_goes_on_where_our_record_says() {
+    let told = Told { position: Some(Delivered::default()), forgets: true, ..Told::default() };
+    let (world, mut delivery, told, end) = delivery("people", told);
+    while delivery.turn().unwrap() == Turn::Worked {}
+    let sent = |told: &Told| told.bases.iter().map(|(_, rows)| *rows as u64).sum::<u64>();
+    assert_eq!(sent(&lock(&told)), end);
+    lock(&told).position = Some(Delivered::default());
+    let topic = ledger::outbox_topic(NAME, &StepId::new("people"));
+    let mut again =
+        Delivery::new(world.ground(), delivery.stream.clone(), topic, Box::new(Puppet(told.clone())), false);
+    while again.turn().unwrap() == Turn::Worked {}
+    let told = lock(&told);
+    assert_eq!((sent(&told), told.opened), (end, 2));
 }
 
 /// An attempt that had no dead rows published nothing, and those of the attempt before it stayed.

@@ -63,6 +63,9 @@ pub enum Receipt {
     Duplicate,
 }
 
+/// A write to the store, and what goes back when it fails.
+type Keeping = (thread::JoinHandle<Result<(), StoreError>>, Option<Writing>);
+
 pub struct Writer {
     pub topic: String,
     pub log: Arc<dyn Log>,
@@ -71,7 +74,7 @@ pub struct Writer {
     pub state: Arc<Mutex<State>>,
     pub known: Option<Known>,
     /// What is being written beside the rounds.
-    pub keeping: Option<(thread::JoinHandle<Result<(), StoreError>>, Option<Writing>)>,
+    pub keeping: Option<Keeping>,
 }
 
 impl Writer {
