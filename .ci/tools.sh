@@ -236,3 +236,36 @@ need_registry() {
   rm -f "$part"/*.tar.gz
   mv -T "$part" "$SYNCLINE_REGISTRY" 2>/dev/null || rm -rf "$part"
 }
+
+# PostgreSQL's programs, for the tests of its sink, which start and end a server themselves. Where it is not installed they are taken out of
+# their packages, with the libraries beside them: installed, a server would be started as a service.
+need_postgres() {
+  local part=$cache/postgresql.part.$$ version
+  postgres_is_there && return
+  version=$(apt-cache depends postgresql 2>/dev/null | sed -n 's/.*Depends: postgresql-\([0-9][0-9]*\)$/\1/p' | head -n 1)
+  say "fetching PostgreSQL $version"
+  mkdir -p "$part"
+  (cd "$part" && apt-get download "postgresql-$version" "postgresql-client-$version" libpq5 && for package in ./*.deb; do
+    dpkg-deb -x "$package" . || exit
+  done) >/dev/null 2>&1 && rm -f "$part"/*.deb && mv -T "$part" "$cache/postgresql" 2>/dev/null
+  rm -rf "$part"
+  postgres_is_there && return
+  # Libraries of it are missing, which the package brings; that it makes a cluster of its own is told not to be.
+  if [ "$(id -u)" = 0 ] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+    mkdir -p /etc/postgresql-common
+    echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+  fi
+  debian postgresql && postgres_is_there ||
+    lack "PostgreSQL is missing" "install it (on Debian: apt-get install postgresql) and run this again"
+}
+postgres_is_there() {
+  local found libraries
+  libraries=$(ls -d "$cache"/postgresql/usr/lib/*-linux-gnu 2>/dev/null | head -n 1)
+  [ -z "$libraries" ] || export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+  for found in "${SYNCLINE_POSTGRES:-}" $(ls -d /usr/lib/postgresql/*/bin "$cache"/postgresql/usr/lib/postgresql/*/bin 2>/dev/null | sort -V -r); do
+    [ -x "$found/initdb" ] && "$found/postgres" --version >/dev/null 2>&1 && "$found/psql" --version >/dev/null 2>&1 || continue
+    export SYNCLINE_POSTGRES=$found
+    return 0
+  done
+  return 1
+}

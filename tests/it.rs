@@ -23,6 +23,8 @@ mod operations_metrics;
 mod owner;
 mod parquet;
 mod part;
+mod postgres;
+mod postgres_sink;
 mod pull;
 mod readme;
 mod rooms;

@@ -1,4 +1,4 @@
-//! Everything outside: files, Parquet, SQLite, standard output, and the reading half of what comes in over HTTP.
+//! Everything outside: files, Parquet, SQLite, PostgreSQL, standard output, and the reading half of what comes in over HTTP.
 //!
 //! Connectors speak formats and protocols and keep no truth. A source says how far it has read, a sink how far it has written; the
 //! engine stores both with its checkpoint, and hands them back. Nothing here retries: an error says what kind of trouble it is.
@@ -12,6 +12,7 @@ pub mod kafka;
 pub mod log_source;
 pub mod objects;
 pub mod parquet;
+pub mod postgres;
 pub mod pull;
 pub mod registry;
 pub mod spec;
@@ -24,6 +25,7 @@ pub mod webhook;
 pub mod records;
 mod rowtext;
 mod staged;
+mod version;
 mod written_once;
 
 use serde::de::DeserializeOwned;
@@ -31,7 +33,7 @@ use serde_json::Value;
 use syncline_engine::source::SourceError;
 
 pub use log_source::LogSource;
-pub use registry::{Asked, check_sink, columns_there, open_lookup, open_sink, open_source, registry};
+pub use registry::{Asked, check_sink, columns_there, look, open_lookup, open_sink, open_source, registry};
 pub use registry::{Connector, SinkAbility, SinkKind, SinkRequest, SourceAbility, SourceRequest, Writes};
 pub use spec::{Args, Argument, ArgumentKind, ConnectorError, Surroundings};
 pub use stream_source::StreamSource;

@@ -15,7 +15,7 @@ use syncline_functions::csv::Dialect;
 use syncline_record::StepId;
 
 use crate::{
-    file, http, ipc, kafka, objects, parquet, pull,
+    file, http, ipc, kafka, objects, parquet, postgres, pull,
     records::TextFormat,
     spec::{Args, Argument, Arguments, ConnectorError, Surroundings},
     sqlite, stdout,
@@ -162,6 +162,22 @@ const CONNECTORS: &[Connector] = &[
         keyed: false,
         arguments: parquet::ARGUMENTS,
         example: "INSERT INTO parquet('out/orders/')",
+    },
+    Connector {
+        name: "postgres",
+        help: "A table of a PostgreSQL database. The rows and how far we are commit together.",
+        source: None,
+        sink: Some(SinkAbility {
+            kind: SinkKind::Transactional,
+            writes: Writes::ALL,
+            delivery: Delivery::ExactlyOnce,
+            needs_columns: true,
+            endless_ok: true,
+            formats: &[],
+        }),
+        keyed: false,
+        arguments: postgres::ARGUMENTS,
+        example: "UPSERT INTO postgres(secret('shop/url'), 'orders') KEY (id)",
     },
     Connector {
         name: "sqlite",
@@ -341,6 +357,7 @@ pub fn open_sink(name: &str, request: SinkRequest) -> Result<Sink, ConnectorErro
         "file" => Ok(Sink::Staged(file::sink(&arguments, &request)?)),
         "parquet" => Ok(Sink::Staged(parquet::sink(parquet::Parts::Parquet, &arguments, &request)?)),
         "arrow" => Ok(Sink::Staged(parquet::sink(parquet::Parts::Arrow, &arguments, &request)?)),
+        "postgres" => Ok(Sink::Outbox(Box::new(postgres::PostgresSink::new(&arguments, &request)?))),
         "sqlite" => Ok(Sink::Outbox(Box::new(sqlite::SqliteSink::new(&arguments, &request)?))),
         "kafka" => Ok(Sink::Outbox(Box::new(kafka::KafkaSink::new(&arguments, &request)?))),
         "stdout" => Ok(Sink::Outbox(Box::new(stdout::StdoutSink::new(&request.schema)))),
@@ -357,6 +374,18 @@ pub fn columns_there(name: &str, args: &Args, around: &Surroundings) -> Option<V
     }
 }
 
+/// What a connection says of itself.
+pub type Told = Vec<(&'static str, String)>;
+
+/// Goes to a place with what a connection says, and tells who answers there; none where nobody would. In the server's words when it
+/// does not let us in.
+pub fn look(name: &str, args: &Args, around: &Surroundings) -> Option<Result<Told, String>> {
+    match name {
+        "postgres" => Some(postgres::look(args, around)),
+        _ => None,
+    }
+}
+
 /// Whether `open_sink` would give one; nothing outside is touched or asked.
 pub fn check_sink(name: &str, request: &SinkRequest) -> Result<(), ConnectorError> {
     let arguments = checked(name, request)?;
@@ -365,6 +394,7 @@ pub fn check_sink(name: &str, request: &SinkRequest) -> Result<(), ConnectorErro
         "parquet" => parquet::sink(parquet::Parts::Parquet, &arguments, request).map(drop),
         "arrow" => parquet::sink(parquet::Parts::Arrow, &arguments, request).map(drop),
         "kafka" => kafka::KafkaSink::new(&arguments, request).map(drop),
+        "postgres" => postgres::PostgresSink::new(&arguments, request).map(drop),
         "sqlite" => sqlite::SqliteSink::new(&arguments, request).map(drop),
         _ => Ok(()),
     }

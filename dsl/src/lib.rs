@@ -43,6 +43,7 @@ pub use digest::{Fingerprints, step_digest};
 pub use explain::{SLUGS, explain, slug};
 
 use catalog::Catalog;
+use names::ConnectionFacts;
 use pipeline::Compiled;
 use plan::{FieldPlan, FilePlan, Place, Plan, TestPlan};
 use walk::World;
@@ -101,7 +102,8 @@ pub fn compile(source: &str, catalog: &Catalog, samples: &Samples) -> Checked {
     let pipelines = pipelines.into_iter().flatten().collect();
     said.sort_by_key(Diagnostic::span);
     said.dedup();
-    Checked { plan: FilePlan { pipelines, tests }, diagnostics: said, typed }
+    let connections = world.names.connections.iter().filter_map(ConnectionFacts::plan).collect();
+    Checked { plan: FilePlan { pipelines, tests, connections }, diagnostics: said, typed }
 }
 
 /// One for all: making a planner costs milliseconds, and it keeps nothing of what it is asked.

@@ -10,7 +10,7 @@ use crate::{
     duration,
     expression::way_back,
     message::{names as say, shorthand as say_shorthand, values as say_values},
-    plan::{EventTime, FieldPlan, Value},
+    plan::{EventTime, FieldPlan, Place, Value},
     scope::same_name,
     types, values,
 };
@@ -22,6 +22,13 @@ pub(crate) struct ConnectionFacts<'a> {
     /// `None` when this version has no such connector, or the connection does not compile.
     pub connector: Option<&'a ConnectorFacts>,
     pub options: Vec<(String, Value)>,
+}
+
+impl ConnectionFacts<'_> {
+    pub fn plan(&self) -> Option<(String, Place)> {
+        let (connector, name) = (self.connector?.name.clone(), self.name.text.clone());
+        Some((name.clone(), Place { connector, positional: Vec::new(), named: self.options.clone(), text: name }))
+    }
 }
 
 /// A `SCHEMA`.

@@ -21,6 +21,9 @@ pub const PLAN_FORMAT: u32 = 1;
 pub struct FilePlan {
     pub pipelines: Vec<Plan>,
     pub tests: Vec<TestPlan>,
+    /// Connections by name: a place without the argument that an object of it fills.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub connections: Vec<(String, Place)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::{log_lines, outcome::Outcome, secrets};
 
 pub mod check;
+pub mod connection;
 pub mod dead_letters;
 pub mod discover;
 pub mod explain;
@@ -66,6 +67,7 @@ pub enum Command {
     Status(status::Arguments),
     DeadLetters(dead_letters::Arguments),
     Discover(discover::Arguments),
+    Connection(connection::Arguments),
     Query(query::Arguments),
     Secret(secret::Arguments),
     Explain(explain::Arguments),
@@ -82,6 +84,7 @@ pub fn run(line: CommandLine) -> ExitCode {
         Command::Status(arguments) => status::run(arguments, &common),
         Command::DeadLetters(arguments) => dead_letters::run(arguments, &common),
         Command::Discover(arguments) => discover::run(arguments, &common),
+        Command::Connection(arguments) => connection::run(arguments, &common),
         Command::Query(arguments) => query::run(arguments, &common),
         Command::Secret(arguments) => secret::run(arguments, &common),
         Command::Explain(arguments) => explain::run(arguments, &common),

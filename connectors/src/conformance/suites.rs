@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use arrow::{array::AsArray, datatypes::Int64Type};
@@ -25,6 +28,7 @@ use super::{
 };
 use crate::{
     LogSource, ingest,
+    postgres::tests::server::shared,
     records::TextFormat,
     registry::{Asked, SinkRequest, SourceRequest, open_sink, open_source, registry},
     spec::{Args, Surroundings},
@@ -112,6 +116,25 @@ fn a_sqlite_table() {
                 let mut statement = connection.prepare("SELECT id FROM rows ORDER BY rowid").unwrap();
                 statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
             }),
+        }
+    });
+}
+
+#[test]
+fn a_postgres_table() {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let database = Arc::new(shared().database());
+    sink::transactional(&|| -> Outside<dyn OutboxSink> {
+        let schema = format!("s{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        database.sql(&format!("CREATE SCHEMA {schema}"));
+        let (url, table, database) = (database.url(), format!("{schema}.rows"), database.clone());
+        let sql = format!("SELECT id FROM {table} ORDER BY ctid");
+        Outside {
+            make: Box::new(move || match open("postgres", &[&url, &table], Path::new("."), true) {
+                Sink::Outbox(sink) => sink,
+                _ => panic!("postgres is transactional"),
+            }),
+            seen: Box::new(move || database.sql(&sql).iter().map(|id| id.parse().unwrap()).collect()),
         }
     });
 }
@@ -317,7 +340,7 @@ fn what_others_read_too_goes_one_commit_after_they_have_come_past() {
 #[test]
 fn every_connector_is_complete_and_by_name() {
     let names: Vec<&str> = registry().iter().map(|connector| connector.name).collect();
-    assert_eq!(names, ["arrow", "file", "http", "http_get", "kafka", "parquet", "sqlite", "stdout"]);
+    assert_eq!(names, ["arrow", "file", "http", "http_get", "kafka", "parquet", "postgres", "sqlite", "stdout"]);
     for connector in registry() {
         assert!(connector.source.is_some() || connector.sink.is_some(), "{}", connector.name);
         assert!(connector.example.contains(&format!("{}(", connector.name)), "{}", connector.example);

@@ -14,10 +14,8 @@ use rusqlite::{
 use syncline_functions::is_json;
 use syncline_record::Reason;
 
-use super::{
-    value::{EXACT_DIGITS, borrowed, value},
-    version::Decimal,
-};
+use super::value::{EXACT_DIGITS, borrowed, value};
+use crate::version::Decimal;
 
 /// Those columns that compare as numbers and get values that may be none, by their place, with their declared types.
 #[derive(Debug, Default)]

@@ -12,10 +12,8 @@ use rusqlite::{
     types::{ToSqlOutput, ValueRef},
 };
 
-use super::{
-    value::borrowed,
-    version::{Decimal, key_part, number_part},
-};
+use super::value::borrowed;
+use crate::version::{Decimal, bytes_part, number_part, text_part};
 
 /// What a column does to a value that it is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,4 +118,17 @@ fn collation(name: &str) -> Collation {
         "RTRIM" => Collation::Rtrim,
         _ => Collation::Binary,
     }
+}
+
+/// A part of a key as the bytes of its value: equal exactly where a column without a type takes them as equal.
+fn key_part(value: ValueRef, out: &mut Vec<u8>) {
+    let start = out.len();
+    match value {
+        ValueRef::Null => out.push(0),
+        ValueRef::Integer(number) => number_part(&number.to_string(), out),
+        ValueRef::Real(number) => number_part(&format!("{number:e}"), out),
+        ValueRef::Text(text) => text_part(text, out),
+        ValueRef::Blob(bytes) => bytes_part(bytes, out),
+    }
+    debug_assert!(out.len() > start);
 }

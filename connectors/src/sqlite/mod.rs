@@ -22,7 +22,6 @@ mod table;
 mod token;
 mod trouble;
 mod value;
-mod version;
 mod whole;
 #[cfg(test)]
 mod whole_tests;

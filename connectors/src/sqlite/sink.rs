@@ -28,11 +28,11 @@ use super::{
     table::Table,
     trouble::{of_row, trouble},
     value::value,
-    version::{Known, version},
 };
 use crate::{
     SinkRequest,
     spec::{Arguments, ConnectorError},
+    version::{Known, version},
 };
 
 /// How long SQLite itself waits for another writer before it says that it is busy.

@@ -9,7 +9,7 @@ use arrow::{
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use syncline_functions::{is_json, token_of};
 
-use super::version::Decimal;
+use crate::version::{Decimal, string};
 
 /// Digits of a decimal that a float gives back as they were. SQLite keeps what has a fraction as one, in a column that compares as
 /// a number.
@@ -79,14 +79,6 @@ fn of_token(token: &str) -> ToSqlOutput<'_> {
         Some(b'f') => integer(0),
         Some(b'-' | b'0'..=b'9') => number(token),
         _ => text(token),
-    }
-}
-
-/// What a string token says. One that is no text (half of a surrogate pair) stays a token.
-pub fn string(token: &str) -> Cow<'_, str> {
-    match token.get(1..token.len().saturating_sub(1)) {
-        Some(body) if !body.contains('\\') => Cow::Borrowed(body),
-        _ => serde_json::from_str::<String>(token).map_or(Cow::Borrowed(token), Cow::Owned),
     }
 }
 

@@ -42,7 +42,7 @@ pub use decode::{Decoded, Decoder, Unknown, record_column, validate};
 pub use error::{ExprError, TextSpan};
 pub use failures::RowFailure;
 pub use groups::{Aggregates, Groups};
-pub use instant::parse as instant_of;
+pub use instant::{parse as instant_of, write_date, write_instant};
 pub use json::{is_json, json_field};
 pub use keys::{Keys, fingerprints};
 pub use limits::bounded;

@@ -165,6 +165,13 @@ fn written<'a>((plan, folder): Member<'a>, secrets: &Secrets<'_>) -> Vec<Written
     found
 }
 
+/// A database has no path: its address without who asks, and how, stands for one.
+fn address(url: &str) -> PathBuf {
+    let place = url.split(['?', '#']).next().unwrap_or_default();
+    let place = place.split_once("://").map_or(place, |(_, place)| place);
+    PathBuf::from(format!("postgres://{}", place.rsplit_once('@').map_or(place, |(_, place)| place)))
+}
+
 fn written_by<'a>(
     plan: &'a Plan,
     folder: &Path,
@@ -173,6 +180,11 @@ fn written_by<'a>(
     secrets: &Secrets<'_>,
 ) -> Option<Written<'a>> {
     let place = &sink.place;
+    if place.connector == "postgres" {
+        let file = address(&text(place, 0, "url", secrets)?);
+        let thing = Thing::Table(text(place, 1, "table", secrets)?.to_lowercase());
+        return Some(Written { pipeline: &plan.pipeline, step: &step.id, place, file, thing, write: &sink.write });
+    }
     let path = first_text(place, secrets)?;
     let there = folder.join(&path);
     let parts =

@@ -4,6 +4,8 @@
 //! database holds. A finite number is `0.d₁d₂… × 10^e` with `d₁ ≠ 0`: sign, exponent, digits, an end that is below every digit; for
 //! negative numbers all but the sign is inverted.
 
+use std::borrow::Cow;
+
 use arrow::{
     array::{Array, ArrayRef, AsArray},
     datatypes::{
@@ -11,10 +13,7 @@ use arrow::{
         TimestampSecondType,
     },
 };
-use rusqlite::types::ValueRef;
 use syncline_functions::{is_json, token_of};
-
-use super::value::string;
 
 /// A decimal number of any length, without leading or trailing zeros.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +47,23 @@ impl Decimal {
 
     pub fn digits(&self) -> usize {
         self.digits.len()
+    }
+
+    /// Digits after the point; fewer than none where the number ends in zeros before it.
+    pub fn places(&self) -> i64 {
+        if self.digits.is_empty() { i64::MIN } else { self.digits.len() as i64 - self.exponent }
+    }
+
+    /// The number, where it is a whole one of up to 38 digits.
+    pub fn whole(&self) -> Option<i128> {
+        let zeros = u32::try_from(self.exponent - self.digits.len() as i64);
+        let zeros = if self.digits.is_empty() { 0 } else { zeros.ok()? };
+        let digits = self
+            .digits
+            .iter()
+            .try_fold(0i128, |sum, digit| sum.checked_mul(10)?.checked_add(i128::from(digit - b'0')))?;
+        let whole = digits.checked_mul(10i128.checked_pow(zeros)?)?;
+        Some(if self.negative { -whole } else { whole })
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
@@ -135,19 +151,15 @@ fn of_token(token: &str, data_type: &DataType, json: bool, out: &mut Vec<u8>) ->
     Some(())
 }
 
-/// A part of a key as the bytes of its value: equal exactly where a column without a type takes them as equal.
-pub fn key_part(value: ValueRef, out: &mut Vec<u8>) {
-    let start = out.len();
-    match value {
-        ValueRef::Null => out.push(0),
-        ValueRef::Integer(number) => number_part(&number.to_string(), out),
-        ValueRef::Real(number) => number_part(&format!("{number:e}"), out),
-        ValueRef::Text(text) => sized(TEXT, text, out),
-        ValueRef::Blob(bytes) => sized(BYTES, bytes, out),
+/// What a string token says. One that is no text (half of a surrogate pair) stays a token.
+pub fn string(token: &str) -> Cow<'_, str> {
+    match token.get(1..token.len().saturating_sub(1)) {
+        Some(body) if !body.contains('\\') => Cow::Borrowed(body),
+        _ => serde_json::from_str::<String>(token).map_or(Cow::Borrowed(token), Cow::Owned),
     }
-    debug_assert!(out.len() > start);
 }
 
+/// A part of a key that is a number, as the bytes of its value: equal exactly where the numbers are.
 pub fn number_part(text: &str, out: &mut Vec<u8>) {
     match Decimal::parse(text) {
         Some(number) => {
@@ -156,6 +168,14 @@ pub fn number_part(text: &str, out: &mut Vec<u8>) {
         }
         None => sized(NUMBER, text.as_bytes(), out),
     }
+}
+
+pub fn text_part(text: &[u8], out: &mut Vec<u8>) {
+    sized(TEXT, text, out);
+}
+
+pub fn bytes_part(bytes: &[u8], out: &mut Vec<u8>) {
+    sized(BYTES, bytes, out);
 }
 
 fn sized(kind: u8, bytes: &[u8], out: &mut Vec<u8>) {

@@ -1,0 +1,140 @@
+//! A connection, as a thread that waits for each answer uses it.
+//!
+//! Every call has an end: a server that does not answer counts as gone, and a transaction that we left behind does not hold its locks
+//! for ever. The connection ends with the session, and the server takes back what was not committed.
+
+use std::{future::Future, pin::pin, time::Duration};
+
+use bytes::Bytes;
+use futures_util::SinkExt;
+use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::{Client, NoTls, Row, Statement, types::ToSql};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::{address::Address, trouble::Fault};
+use crate::{
+    registry::{Told, connector},
+    spec::{Args, Arguments, Surroundings},
+};
+
+/// A batch that takes longer meets a lock, or a trigger without an end.
+const LONGEST_STATEMENT: Duration = Duration::from_secs(30);
+/// A lock that is held longer is looked at as trouble, which `status` shows, and tried again.
+const LONGEST_LOCK: Duration = Duration::from_secs(5);
+/// The server's own limits come first, so that its reason is told.
+const DEADLINE: Duration = Duration::from_secs(40);
+/// An open transaction of ours in which nothing happens for so long is one whose process is gone without a word.
+const IDLE: Duration = Duration::from_secs(60);
+
+pub struct Session {
+    // Before the runtime: the connection is told that it ends.
+    client: Client,
+    runtime: Runtime,
+}
+
+impl Session {
+    pub fn open(address: &Address) -> Result<Self, Fault> {
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(Fault::Here)?;
+        let config = address.config.clone();
+        let tls = address.trust.client().map_err(Fault::Trust)?;
+        let connected = async {
+            match tls {
+                None => {
+                    let (client, connection) = config.connect(NoTls).await?;
+                    // Its end shows at the next call.
+                    tokio::spawn(async move { _ = connection.await });
+                    Ok(client)
+                }
+                Some(tls) => {
+                    let (client, connection) = config.connect(MakeRustlsConnect::new(tls)).await?;
+                    tokio::spawn(async move { _ = connection.await });
+                    Ok(client)
+                }
+            }
+        };
+        let client = within(&runtime, connected)?;
+        let session = Self { client, runtime };
+        session.run(&settings())?;
+        Ok(session)
+    }
+
+    /// Statements without an answer.
+    pub fn run(&self, sql: &str) -> Result<(), Fault> {
+        within(&self.runtime, self.client.batch_execute(sql))
+    }
+
+    pub fn query(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Fault> {
+        within(&self.runtime, self.client.query(sql, values))
+    }
+
+    pub fn query_opt(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Option<Row>, Fault> {
+        Ok(self.query(sql, values)?.into_iter().next())
+    }
+
+    pub fn execute(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64, Fault> {
+        within(&self.runtime, self.client.execute(sql, values))
+    }
+
+    /// A statement that comes often.
+    pub fn prepare(&self, sql: &str) -> Result<Statement, Fault> {
+        within(&self.runtime, self.client.prepare(sql))
+    }
+
+    pub fn execute_prepared(&self, statement: &Statement, values: &[&(dyn ToSql + Sync)]) -> Result<u64, Fault> {
+        within(&self.runtime, self.client.execute(statement, values))
+    }
+
+    /// `COPY … FROM STDIN` of these bytes.
+    pub fn copy(&self, statement: &Statement, bytes: Bytes) -> Result<u64, Fault> {
+        within(&self.runtime, async {
+            let mut copying = pin!(self.client.copy_in::<_, Bytes>(statement).await?);
+            // When it fails, the reason comes with the end.
+            let _ = copying.send(bytes).await;
+            copying.as_mut().finish().await
+        })
+    }
+}
+
+fn within<T>(runtime: &Runtime, call: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Fault> {
+    let answered = runtime.block_on(async { tokio::time::timeout(DEADLINE, call).await });
+    Ok(answered.map_err(|_| Fault::Silent)??)
+}
+
+/// Texts have one meaning, whatever the server's own settings are, and a commit is on a disk when it returns: the outbox forgets its
+/// rows then.
+fn settings() -> String {
+    format!(
+        "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET statement_timeout = {}; SET lock_timeout = {}; \
+         SET idle_in_transaction_session_timeout = {}; SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; \
+         SET tcp_keepalives_count = 3; \
+         SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
+        LONGEST_STATEMENT.as_millis(),
+        LONGEST_LOCK.as_millis(),
+        IDLE.as_millis()
+    )
+}
+
+/// A look at a database: who answers, as whom, and whether it would take rows.
+pub fn look(args: &Args, around: &Surroundings) -> Result<Told, String> {
+    let connector = connector("postgres").map_err(|error| error.to_string())?;
+    let mut args = args.clone();
+    // A connection leaves the table to those who use it.
+    args.named.entry("table".to_owned()).or_insert_with(|| "".into());
+    let arguments = Arguments::checked(connector, &args).map_err(|error| error.to_string())?;
+    let address = Address::of(&arguments, around).map_err(|error| error.to_string())?;
+    let failed = |fault: Fault| super::trouble::trouble(&address.name, "connect", &fault).to_string();
+    let session = Session::open(&address).map_err(failed)?;
+    let sql = "SELECT current_setting('server_version'), current_user::text, coalesce(current_schema()::text, 'none'), \
+               pg_is_in_recovery(), coalesce((SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()), 'none')";
+    let row = session.query_opt(sql, &[]).map_err(failed)?.ok_or("it answers nothing")?;
+    let text = |index: usize| row.get::<_, String>(index);
+    let takes = if row.get::<_, bool>(3) { "no: it follows another server" } else { "yes" };
+    Ok(vec![
+        ("place", address.name.clone()),
+        ("version", text(0)),
+        ("user", text(1)),
+        ("schema", text(2)),
+        ("takes rows", takes.to_owned()),
+        ("tls", text(4)),
+    ])
+}
