@@ -6,12 +6,14 @@ use std::{
 };
 
 use rdkafka::{
-    ClientConfig, ClientContext, Statistics,
+    ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
     consumer::ConsumerContext,
-    error::{KafkaError, RDKafkaErrorCode},
+    error::KafkaError,
     producer::{DeliveryResult, NoCustomPartitioner, ProducerContext},
 };
+
+use serde_json::Value;
 
 use crate::spec::{Argument, ArgumentKind, Arguments, ConnectorError, Surroundings};
 
@@ -195,14 +197,9 @@ fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
+/// Whoever waits for an answer says so; a source says what keeps it.
 fn told(error: &KafkaError, reason: &str) {
-    match error.rdkafka_error_code() {
-        // Once for each time that the last of them goes.
-        Some(RDKafkaErrorCode::AllBrokersDown) => {
-            tracing::warn!(target: "kafka", "no broker can be reached; it is tried again until one can");
-        }
-        _ => tracing::debug!(target: "kafka", %error, "{reason}"),
-    }
+    tracing::debug!(target: "kafka", %error, "{reason}");
 }
 
 impl ClientContext for Ears {
@@ -214,12 +211,20 @@ impl ClientContext for Ears {
         told(&error, reason);
     }
 
-    fn stats(&self, now: Statistics) {
+    // `STATISTICS.md` of librdkafka. Only a few of its many figures are read.
+    fn stats_raw(&self, text: &[u8]) {
+        let Ok(now) = serde_json::from_slice::<Value>(text) else { return };
+        let members = |of: &Value| of.as_object().cloned().unwrap_or_default();
         let mut seen = self.seen();
-        seen.alone = !now.brokers.values().any(|broker| broker.state == "UP");
-        for topic in now.topics.values() {
-            let known = topic.partitions.iter().filter(|(number, partition)| **number >= 0 && partition.ls_offset >= 0);
-            seen.ends.extend(known.map(|(number, partition)| (*number, partition.ls_offset)));
+        seen.alone = !members(&now["brokers"]).iter().any(|(_, broker)| broker["state"] == "UP");
+        for (_, topic) in members(&now["topics"]) {
+            for (_, partition) in members(&topic["partitions"]) {
+                let known = partition["partition"].as_i64().zip(partition["ls_offset"].as_i64());
+                // Partition -1 is nobody's; an end of -1 is not known yet.
+                if let Some((number, end)) = known.filter(|(number, end)| *number >= 0 && *end >= 0) {
+                    seen.ends.insert(number as i32, end);
+                }
+            }
         }
     }
 }
