@@ -381,6 +381,7 @@ pub type Told = Vec<(&'static str, String)>;
 /// does not let us in.
 pub fn look(name: &str, args: &Args, around: &Surroundings) -> Option<Result<Told, String>> {
     match name {
+        "kafka" => Some(kafka::look(args, around)),
         "postgres" => Some(postgres::look(args, around)),
         _ => None,
     }

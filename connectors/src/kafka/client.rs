@@ -154,6 +154,11 @@ impl Settings {
         Ok(Self { brokers, common, said })
     }
 
+    /// Kafka's `security.protocol`.
+    pub fn security(&self) -> &str {
+        self.common.get("security.protocol").unwrap_or_default()
+    }
+
     /// With `defaults` for what the file does not say.
     pub fn with(&self, defaults: &[(&str, &str)]) -> ClientConfig {
         let mut all = self.common.clone();

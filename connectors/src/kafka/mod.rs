@@ -7,6 +7,7 @@ mod client;
 #[cfg(test)]
 mod client_tests;
 mod headers;
+mod look;
 mod queue;
 mod sink;
 mod source;
@@ -14,6 +15,7 @@ mod start;
 mod topic;
 mod trouble;
 
+pub(crate) use look::look;
 pub(crate) use sink::KafkaSink;
 pub(crate) use source::KafkaSource;
 
