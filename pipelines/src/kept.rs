@@ -69,8 +69,11 @@ pub fn tell_orphans(world: &World, members: &BTreeSet<String>) {
         else {
             continue;
         };
+        if members.contains(pipeline) || origin::is_declared(world, pipeline) {
+            continue;
+        }
         let bytes = world.ground.log.bytes(&topic, 0).unwrap_or_default();
-        if bytes > 0 && !members.contains(pipeline) && !origin::is_declared(world, pipeline) {
+        if bytes > 0 {
             tracing::warn!(
                 pipeline,
                 stream = name,

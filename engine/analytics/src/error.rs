@@ -68,6 +68,7 @@ pub fn explained(error: DataFusionError, limits: &Limits, names: &Names) -> Quer
         }
         DataFusionError::SQL(detail, _) => QueryError::Wrong { detail: format!("this is not SQL: {detail}") },
         DataFusionError::NotImplemented(detail) => QueryError::Wrong { detail: detail.clone() },
+        DataFusionError::Execution(detail) => QueryError::Failed { detail: detail.clone() },
         DataFusionError::External(detail) => QueryError::Failed { detail: detail.to_string() },
         DataFusionError::ArrowError(detail, _) => QueryError::Failed { detail: detail.to_string() },
         other => QueryError::Failed { detail: other.strip_backtrace() },
