@@ -1,7 +1,7 @@
 //! The rows of each group are those of its newest input.
 //!
 //! Rows come input by input: the first of a newer input empties its group. With `SEQUENCE BY`, an input that is older than the group's
-//! is stale.
+//! is stale; of equal ones the later counts, but a delete stays.
 
 use syncline_engine::{
     operators::present::ORIGIN,
@@ -31,7 +31,7 @@ pub fn apply(
         let fate = replace.line(line, &mut applied.dead)?;
         // A clear is no row, and has no fate, whatever becomes of it.
         match fate {
-            _ if line.op == Op::Clear => {}
+            _ if !line.op.is_row() => {}
             Some(Refused::Stale) => applied.stale.push(line.offset),
             Some(Refused::Dead(reason)) => applied.dead.push((line.offset, reason)),
             None => replace.waiting.push(line),
@@ -70,18 +70,18 @@ impl<'a> Replace<'a> {
         if self.sequenced && version.is_none() {
             return Ok(Some(Refused::Dead(null_sequence())));
         }
-        let known = self.book.known(&line.key);
+        let (known, erased) = (self.book.known(&line.key), line.op == Op::Erase);
         let same_input = known.is_some_and(|known| known.place == Some(place) && known.version == version);
         if !same_input {
             if let (Some(known), Some(version)) = (known, &version)
-                && known.is_newer_than(version, true)
+                && known.is_newer_than(version, erased)
             {
                 return Ok(Some(Refused::Stale));
             }
             if let Some(reason) = self.empty(line, dead)? {
                 return Ok(Some(Refused::Dead(reason)));
             }
-            self.book.keep(&line.key, Known { version, place: Some(place), deleted: false });
+            self.book.keep(&line.key, Known { version, place: Some(place), deleted: erased });
         }
         Ok(line.refused.clone().map(Refused::Dead))
     }

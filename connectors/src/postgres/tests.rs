@@ -318,6 +318,23 @@ fn replace_with_sequence_does_not_go_back() {
 }
 
 #[test]
+fn at_equal_versions_a_delete_empties_the_group_for_good_and_an_input_without_rows_does_not() {
+    let shop = Shop::new();
+    let write = || Write::Replace { per: vec!["issue".into()], sequenced: true };
+    let change = |base: u64, op: u8, version: &'static str| {
+        shop.apply(write(), base, &labels(&[1], &[base], &[Some("a")], &[op], &[Some(version)]))
+    };
+    let (insert, clear, erase) = (0, 3, 4);
+    assert_eq!([change(0, insert, "1"), change(1, erase, "1")], [Applied::default(), Applied::default()]);
+    assert_eq!(change(2, insert, "1").stale, [2]);
+    assert_eq!(change(3, clear, "1"), Applied::default());
+    assert_eq!(change(4, insert, "1").stale, [4]);
+    assert_eq!(shop.0.sql("SELECT label FROM orders"), [""; 0]);
+    assert_eq!([change(5, clear, "2"), change(6, insert, "2")], [Applied::default(), Applied::default()]);
+    assert_eq!(shop.0.sql("SELECT label FROM orders"), ["a"]);
+}
+
+#[test]
 fn a_replaced_writer_and_another_folder_are_refused_and_a_fresh_start_is_not() {
     let shop = Shop::new();
     let batch = rows(vec![ints("id", &[Some(1)])]);

@@ -50,7 +50,7 @@ pub fn apply(
 /// Rows that are all new.
 pub fn insert(writer: &Writer, lines: &[Line], applied: &mut Applied) -> Result<(), SinkError> {
     let mut new = vec![];
-    for line in lines.iter().filter(|line| line.op != Op::Clear) {
+    for line in lines.iter().filter(|line| line.op.is_row()) {
         match &line.refused {
             Some(reason) => applied.dead.push((line.offset, reason.clone())),
             None => new.push(line),
@@ -93,7 +93,7 @@ impl<'a> Upsert<'a> {
             applied.dead.push((line.offset, Reason::new("null-key", format!("{column}: the key is NULL"))));
             return Ok(());
         }
-        if line.op == Op::Clear {
+        if !line.op.is_row() {
             return Ok(());
         }
         if let (true, Some(reason)) = (line.refused_key, &line.refused) {

@@ -73,7 +73,7 @@ pub fn lines(
                 version: sequence.and_then(|(column, field)| version(column, field, row)),
                 place: hidden.place(row),
             };
-            let only_key = op == Op::Clear || (op == Op::Delete && matches!(write, Write::Upsert { .. }));
+            let only_key = !op.is_row() || (op == Op::Delete && matches!(write, Write::Upsert { .. }));
             line.fill(&columns, fields, row, table, only_key);
             line
         })
