@@ -33,6 +33,7 @@ mod streams;
 mod surface;
 mod taxi;
 mod time;
+mod topics;
 mod trouble;
 mod web;
 mod webhooks;

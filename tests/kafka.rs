@@ -16,7 +16,9 @@ use std::{path::PathBuf, process::Command, sync::OnceLock, thread::JoinHandle, t
 
 pub use broker::{Broker, Cluster};
 pub use bus::{Bus, FENCED, Isolation, Topic};
+pub use network::{Network, Weather};
 pub use record::Record;
+pub use security::{Guarded, PASSWORD, USER};
 
 /// Kafka's jars, and what a new data folder holds.
 fn home() -> PathBuf {

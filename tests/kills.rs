@@ -69,7 +69,7 @@ const SIGNAL: Duration = Duration::from_micros(15);
 
 /// When a process is killed.
 #[derive(Debug)]
-enum Moment {
+pub enum Moment {
     /// So many milliseconds after its start, whatever it does then.
     After(u64),
     /// When it is in this window for the n-th time.
@@ -77,7 +77,7 @@ enum Moment {
 }
 
 impl Moment {
-    fn choose(chance: &mut Chance, kill: usize) -> Moment {
+    pub fn choose(chance: &mut Chance, kill: usize) -> Moment {
         match AIMS[kill % AIMS.len()] {
             None => Moment::After(chance.between(LIFE.0, LIFE.1)),
             Some(window) => Moment::Within { window, nth: chance.between(1, FIRST_WINDOWS + 1) },
@@ -85,7 +85,7 @@ impl Moment {
     }
 
     /// False when the process ended before its moment came.
-    fn wait(&self, desk: &Desk, running: &mut Running) -> bool {
+    pub fn wait(&self, desk: &Desk, running: &mut Running) -> bool {
         match *self {
             Moment::After(milliseconds) => {
                 thread::sleep(Duration::from_millis(milliseconds));

@@ -24,8 +24,8 @@ const PAUSE: Duration = Duration::from_millis(30);
 const BROKER_WITHIN: i32 = 20_000;
 
 /// Answers that say: ask again. Unknown topic, leader not available, not leader, request timed out, coordinator loading, not
-/// available, not this one, the last transaction still ending.
-const AGAIN: [i16; 8] = [3, 5, 6, 7, 14, 15, 16, 51];
+/// available, not this one, too few copies (before and after it was written), the last transaction still ending.
+const AGAIN: [i16; 10] = [3, 5, 6, 7, 14, 15, 16, 19, 20, 51];
 /// The answer to a batch that the broker has: an earlier acknowledgement was lost.
 const WRITTEN: i16 = 46;
 /// The answer to a producer whose place another one took.

@@ -1,0 +1,561 @@
+//! From Kafka to Kafka: what others write is read once, and what is written others read once, whatever dies.
+//!
+//! Records are produced and consumed by what is not Syncline (`kafka.rs`); what must come out is computed by `orders.py`, or written out.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::{
+    chance::{Chance, soak},
+    desk::{Desk, PATIENCE, Running, python, python_reads},
+    kafka::{self, Broker, Bus, Cluster, Guarded, Isolation, Network, PASSWORD, Record, Topic, USER, Weather},
+    kills::Moment,
+    look,
+};
+
+/// The job of `orders.py`, from one topic to another. Checkpoints come often, so that a process has seen some before it is killed.
+fn job(bus: &Bus, from: &Topic, to: &str) -> String {
+    format!(
+        "CONNECTION bus TO kafka WITH (brokers = '{}');
+PIPELINE orders WITH (checkpoint_every = '20 milliseconds', restart_delay = '100 milliseconds', max_restarts = 1000) AS
+FROM bus.{}
+|> WHERE status = 'paid' AND amount >= 10
+|> DEDUP BY id WITHIN '1 day'
+|> SELECT CAST(id AS STRING) AS id, lower(customer) AS customer, CAST(CAST(amount AS DECIMAL(12, 2)) * 100 AS BIGINT) AS cents, substr(created_at, 1, 10) AS day
+|> INSERT INTO bus.{to} KEY (customer);
+",
+        bus.brokers(),
+        from.name
+    )
+}
+
+/// Goes on until it is stopped; tests beside each other listen at addresses of their own.
+const RUN: [&str; 4] = ["run", "orders.sync", "--listen", "127.0.0.1:0"];
+
+/// Orders as records keyed by customer, each customer in one partition; those of a customer are in order.
+fn orders(count: usize, seed: u64, partitions: i32) -> Vec<Record> {
+    let text = python("orders.py", &["make", &count.to_string(), &seed.to_string()]);
+    let time = now();
+    let record = |line: &str| {
+        let order: Value = serde_json::from_str(line).expect("an order");
+        let key = order["customer"].as_str().expect("a customer");
+        let partition = key.bytes().map(i32::from).sum::<i32>() % partitions;
+        Record::new(key, line).partition(partition).time(time)
+    };
+    text.lines().map(record).collect()
+}
+
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock after 1970");
+    since.as_millis() as i64
+}
+
+/// What must come out of these, as a multiset.
+fn expected(input: &[Record]) -> Vec<String> {
+    let lines: String = input.iter().map(|record| record.text() + "\n").collect();
+    python_reads("orders.py", &["expect"], lines.as_bytes()).lines().map(str::to_owned).collect()
+}
+
+/// What a reader of committed records has now, as a multiset.
+fn found(topic: &Topic) -> Vec<String> {
+    rows(&topic.read(Isolation::Committed))
+}
+
+fn rows(records: &[Record]) -> Vec<String> {
+    let row = |record: &Record| {
+        let text = record.text();
+        let row: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let field = |name: &str| row[name].as_str().map_or(row[name].to_string(), str::to_owned);
+        assert_eq!(record.key_text(), field("customer"), "the key of a record is what KEY names");
+        ["id", "customer", "cents", "day"].map(field).join("|")
+    };
+    let mut rows: Vec<String> = records.iter().map(row).collect();
+    rows.sort();
+    rows
+}
+
+/// Rows of one key come out in the order in which its records came in; a repeat of an earlier one changes nothing.
+fn expect_order(input: &[Record], output: &[Record]) {
+    let by_key = |records: &[Record]| {
+        let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for record in records {
+            let value: Value = serde_json::from_str(&record.text()).expect("JSON");
+            let ids = keys.entry(record.key_text().to_lowercase()).or_default();
+            let id = value["id"].as_str().expect("an id").to_owned();
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        keys
+    };
+    let came = by_key(input);
+    for (key, ids) in by_key(output) {
+        let mut rest = came[&key].iter();
+        assert!(ids.iter().all(|id| rest.any(|came| came == id)), "{key}: {ids:?} of {:?}", came[&key]);
+    }
+}
+
+/// Runs until all that must come out is there, and what is there is nothing else.
+fn until_all_is_there(topic: &Topic, expected: &[String], within: Duration) {
+    let started = Instant::now();
+    let count = || topic.ends(Isolation::Committed).iter().sum::<i64>() as usize;
+    // Ends count the marks of transactions too: they only say that it is worth a look.
+    while (count() < expected.len() || found(topic).len() < expected.len()) && started.elapsed() < within {
+        thread::sleep(Duration::from_millis(200));
+    }
+    look::same("the topic", &found(topic), expected);
+}
+
+#[test]
+fn what_kcat_and_the_console_producer_write_is_what_the_console_consumer_reads() {
+    let bus = kafka::shared();
+    let (from, to) = (bus.topic("from", 3), bus.topic("to", 4));
+    let input = orders(3_000, 7, 3);
+    let lines = |records: &[Record]| -> String {
+        records.iter().map(|record| format!("{}={}\n", record.key_text(), record.text())).collect()
+    };
+    let (first, second) = input.split_at(1_500);
+    // The same partitioner, so that each key stays in its partition.
+    from.kcat(&["-X", "topic.partitioner=murmur2_random"], &lines(first));
+    from.console_produce(&[], &lines(second));
+    let desk = Desk::with(&job(&bus, &from, &to.name));
+    desk.ok(&["run", "orders.sync", "--once"]);
+    let output = to.console_read(Isolation::Committed);
+    look::same("what the console consumer reads", &rows(&output), &expected(&input));
+    expect_order(&input, &output);
+    // A second run finds nothing new, and writes nothing.
+    desk.ok(&["run", "orders.sync", "--once"]);
+    look::same("the topic", &found(&to), &expected(&input));
+    desk.books("orders");
+}
+
+/// Feeds a topic until it is told to stop; what it has written by then. When it has no new records left it writes all of them again.
+fn feed_until(over: Arc<AtomicBool>, topic: Topic, records: Vec<Record>) -> JoinHandle<Vec<Record>> {
+    thread::spawn(move || {
+        let mut written = vec![];
+        for records in records.chunks(40).cycle().take_while(|_| !over.load(Ordering::Relaxed)) {
+            topic.produce(records);
+            written.extend_from_slice(records);
+            thread::sleep(Duration::from_millis(20));
+        }
+        written
+    })
+}
+
+/// Half of the kills are aimed at the windows of a commit, half come when records are on their way to the topic.
+fn wait_for_moment(chance: &mut Chance, kill: usize, desk: &Desk, running: &mut Running, to: &Topic) -> bool {
+    if kill.is_multiple_of(2) {
+        return Moment::choose(chance, kill / 2).wait(desk, running);
+    }
+    let written = || to.ends(Isolation::Uncommitted).iter().sum::<i64>();
+    let before = written();
+    running.until("it writes", |_| written() > before);
+    thread::sleep(Duration::from_millis(chance.below(100)));
+    !running.ended()
+}
+
+#[test]
+fn soak_from_topic_to_topic_everything_comes_once_whenever_the_process_is_killed() {
+    let (mut chance, seed) = Chance::told("topics");
+    let (count, kills) = if soak() { (1_000_000, 500) } else { (40_000, 30) };
+    let bus = kafka::shared();
+    let (from, to) = (bus.topic("from", 3), bus.topic("to", 4));
+    let desk = Desk::with(&job(&bus, &from, &to.name));
+    let over = Arc::new(AtomicBool::new(false));
+    let feed = feed_until(over.clone(), from.clone(), orders(count, seed, 3));
+    for kill in 0..kills {
+        let mut running = desk.start(&RUN);
+        let alive = wait_for_moment(&mut chance, kill, &desk, &mut running, &to);
+        assert!(alive && running.kill(), "a process that reads a topic runs until it is killed");
+    }
+    over.store(true, Ordering::Relaxed);
+    let input = feed.join().expect("every record is acknowledged");
+    desk.ok(&["run", "orders.sync", "--once"]);
+    let (output, expected) = (to.read(Isolation::Committed), expected(&input));
+    eprintln!("topics: {kills} kills, {} records in, {} out", input.len(), output.len());
+    look::same("the topic", &rows(&output), &expected);
+    expect_order(&input, &output);
+    let aborted = to.read(Isolation::Uncommitted).len() - output.len();
+    eprintln!("topics: {aborted} records of transactions that were cut off");
+    assert_eq!(
+        desk.value("SELECT sum(rows_in) AS n FROM runs"),
+        Value::from(input.len()),
+        "every record was taken once"
+    );
+    desk.books("orders");
+}
+
+#[test]
+fn a_broker_may_be_killed_stopped_and_started_while_rows_are_on_their_way() {
+    let (mut chance, seed) = Chance::told("brokers");
+    let mut broker = Broker::start();
+    let bus = broker.bus.clone();
+    let (from, to) = (bus.topic("from", 2), bus.topic("to", 2));
+    let input = orders(10_000, seed, 2);
+    let desk = Desk::with(&job(&bus, &from, &to.name));
+    let running = desk.start(&RUN);
+    let (feed, records) = (from.clone(), input.clone());
+    let feeding = thread::spawn(move || {
+        for records in records.chunks(250) {
+            feed.produce(records);
+            thread::sleep(Duration::from_millis(100));
+        }
+    });
+    for fault in 0..3 {
+        thread::sleep(Duration::from_millis(chance.between(500, 2_000)));
+        if fault == 1 {
+            broker.pause();
+            thread::sleep(Duration::from_secs(5));
+            broker.go_on();
+        } else {
+            broker.kill();
+            thread::sleep(Duration::from_millis(chance.between(0, 3_000)));
+            broker.restart();
+        }
+    }
+    feeding.join().expect("every record is acknowledged at last");
+    until_all_is_there(&to, &expected(&input), PATIENCE);
+    expect_order(&input, &to.read(Isolation::Committed));
+    running.stop().expect(0);
+    desk.books("orders");
+}
+
+#[test]
+fn in_bad_weather_rows_come_late_and_once() {
+    let network = Network::start();
+    let (from, to) = (network.broker.bus.topic("from", 2), network.broker.bus.topic("to", 2));
+    let input = orders(4_000, 7, 2);
+    let desk = Desk::with(&job(&network.bus, &from, &to.name));
+    let running = desk.start(&RUN);
+    let weathers =
+        [Weather::Slow(Duration::from_millis(200)), Weather::Cut, Weather::Silent, Weather::Narrow(50), Weather::Fair];
+    for (weather, records) in weathers.into_iter().zip(input.chunks(800)) {
+        network.is(weather);
+        from.produce(records);
+        thread::sleep(Duration::from_secs(4));
+    }
+    until_all_is_there(&to, &expected(&input), PATIENCE * 2);
+    running.stop().expect(0);
+    desk.books("orders");
+}
+
+#[test]
+fn a_record_keeps_its_key_headers_time_and_place_and_a_bad_one_its_bytes() {
+    let bus = kafka::shared();
+    let (from, to) = (bus.topic("from", 2), bus.topic("to", 1));
+    let time = 1_795_000_000_000;
+    from.produce(&[
+        Record::new("a", r#"{"n":1}"#).time(time).header("kind", "x"),
+        Record::new("b", "no JSON").time(time).partition(1),
+        Record { partition: 1, key: Some(b"gone".to_vec()), time, ..Record::default() },
+        Record { partition: 1, value: Some(br#"{"n":2}"#.to_vec()), time: time + 1, ..Record::default() },
+    ]);
+    let mut writer = bus.transactions(&from.name, PATIENCE);
+    writer.produce(&from, &[Record::new("c", r#"{"n":"aborted"}"#).time(time)]).expect("taken");
+    writer.abort().expect("aborted");
+    let desk = Desk::with(&format!(
+        "CONNECTION bus TO kafka WITH (brokers = '{}');
+PIPELINE orders AS
+FROM bus.{}
+|> SELECT n, CAST(_key AS STRING) AS k, _topic AS topic, _partition AS part, _offset AS at, _timestamp AS t, _headers['kind'] AS kind
+|> INSERT INTO bus.{};
+",
+        bus.brokers(),
+        from.name,
+        to.name
+    ));
+    desk.ok(&["run", "orders.sync", "--once"]);
+    let mut found: Vec<String> = to.read(Isolation::Committed).iter().map(Record::text).collect();
+    found.sort();
+    let name = &from.name;
+    let expected = [
+        format!(r#"{{"n":1,"k":"a","topic":"{name}","part":0,"at":0,"t":"2026-11-18T11:06:40Z","kind":"x"}}"#),
+        format!(r#"{{"n":2,"k":null,"topic":"{name}","part":1,"at":2,"t":"2026-11-18T11:06:40.001Z","kind":null}}"#),
+    ];
+    assert_eq!(found, expected);
+    let dead = desk.query("SELECT record_offset, reason FROM dead_letters ORDER BY record_offset");
+    assert_eq!(dead.len(), 2, "{dead:?}");
+}
+
+/// Java's partitioner is the one that other writers and readers of a topic rely on.
+#[test]
+fn keys_are_put_where_java_puts_them_and_deletes_have_no_value() {
+    let bus = kafka::shared();
+    let (theirs, from) = (bus.topic("theirs", 5), bus.topic("from", 1));
+    let keys: Vec<String> = (0..200).map(|number| format!("key-{number}-é")).collect();
+    theirs.console_produce(&[], &keys.iter().map(|key| format!("{key}=x\n")).collect::<String>());
+    let line = |key: &String, op: &str| Record::new("", &format!(r#"{{"id":"{key}","op":"{op}"}}"#)).time(now());
+    from.produce(&keys.iter().map(|key| line(key, "put")).collect::<Vec<_>>());
+    from.produce(&[line(&keys[0], "delete")]);
+    let ours = format!("ours_{}", from.name);
+    let desk = Desk::with(&format!(
+        "CONNECTION bus TO kafka WITH (brokers = '{}');
+PIPELINE orders AS
+FROM bus.{}
+|> SELECT CAST(id AS STRING) AS id, op
+|> UPSERT INTO kafka('{ours}', brokers => '{}', partitions => 5) KEY (id) DELETE WHEN op = 'delete';
+",
+        bus.brokers(),
+        from.name,
+        bus.brokers()
+    ));
+    desk.ok(&["run", "orders.sync", "--once"]);
+    let ours = bus.existing(&ours);
+    assert_eq!((ours.partitions(), &*ours.settings()["cleanup.policy"]), (5, "compact"));
+    let places = |topic: &Topic| {
+        let place = |record: &Record| (record.key_text(), record.partition);
+        topic.read(Isolation::Committed).iter().map(place).collect::<BTreeMap<_, _>>()
+    };
+    assert_eq!(places(&ours), places(&theirs));
+    let deletes: Vec<Record> =
+        ours.read(Isolation::Committed).into_iter().filter(|record| record.value.is_none()).collect();
+    assert_eq!(deletes.iter().map(Record::key_text).collect::<Vec<_>>(), [keys[0].clone()]);
+}
+
+#[test]
+fn a_guarded_broker_is_entered_by_name_and_a_wrong_password_is_told() {
+    let guarded = Guarded::start();
+    let bus = &guarded.broker.bus;
+    let topic = bus.topic("from", 1);
+    topic.produce(&[Record::new("a", r#"{"n":1}"#)]);
+    let run = |door: &str, rest: &str, password: &str| {
+        let desk = Desk::with(&format!(
+            "PIPELINE orders AS FROM kafka('{}', brokers => '{door}', {rest}) |> SELECT n |> INSERT INTO stdout();",
+            topic.name
+        ));
+        fs::copy(guarded.authority(), desk.path("ca.pem")).expect("the authority");
+        let mut command: Command = desk.command(&["run", "orders.sync", "--once"]);
+        command.env("BUS_PASSWORD", password);
+        Running::start(command, format!("run {rest}")).end(PATIENCE)
+    };
+    let named = |more: &str| format!("ca => 'ca.pem', user => '{USER}', password => env('BUS_PASSWORD'){more}");
+    assert_eq!(run(&guarded.tls, "ca => 'ca.pem'", "").expect(0).out(), "{\"n\":1}\n");
+    for more in ["", ", mechanism => 'plain'"] {
+        assert_eq!(run(&guarded.named_tls, &named(more), PASSWORD).expect(0).out(), "{\"n\":1}\n");
+        let said = run(&guarded.named_tls, &named(more), "of-another").expect(3);
+        assert!(said.err.contains("uthentication"), "{}", said.err);
+        assert!(!said.err.contains("of-another"), "{}", said.err);
+    }
+    let open = format!("security => 'sasl_plaintext', {}", named(""));
+    assert_eq!(run(&guarded.named, &open, PASSWORD).expect(0).out(), "{\"n\":1}\n");
+}
+
+#[test]
+fn what_was_deleted_before_it_was_read_and_a_topic_made_anew_are_stops_with_a_name() {
+    let bus = kafka::shared();
+    let topic = bus.topic("from", 1);
+    let record = |n: i32| Record::new("a", &format!(r#"{{"n":{n}}}"#));
+    topic.produce(&[record(1), record(2)]);
+    let desk = Desk::with(&format!(
+        "PIPELINE orders AS FROM kafka('{}', brokers => '{}') |> SELECT n |> INSERT INTO stdout();",
+        topic.name,
+        bus.brokers()
+    ));
+    assert_eq!(desk.ok(&["run", "orders.sync", "--once"]), "{\"n\":1}\n{\"n\":2}\n");
+    topic.produce(&[record(3), record(4)]);
+    topic.forget_before(0, 3);
+    let said = desk.say(&["run", "orders.sync", "--once"]).expect(3);
+    assert!(said.err.contains("were deleted before they were read"), "{}", said.err);
+    topic.delete();
+    let said = desk.say(&["run", "orders.sync", "--once"]).expect(3);
+    assert!(said.err.contains("is not there"), "{}", said.err);
+}
+
+/// Longer than its transactions may last: the broker has aborted what it had open, and it may not know.
+#[test]
+fn a_process_that_stood_still_goes_on_where_it_was() {
+    let bus = kafka::shared();
+    let (from, to) = (bus.topic("from", 3), bus.topic("to", 4));
+    let desk = Desk::with(&job(&bus, &from, &to.name));
+    let over = Arc::new(AtomicBool::new(false));
+    let feed = feed_until(over.clone(), from.clone(), orders(40_000, 11, 3));
+    let mut running = desk.start(&RUN);
+    running.until("it writes", |_| to.ends(Isolation::Committed).iter().sum::<i64>() > 0);
+    for _ in 0..2 {
+        running.signal("STOP");
+        thread::sleep(Duration::from_secs(13));
+        running.signal("CONT");
+        thread::sleep(Duration::from_secs(2));
+    }
+    over.store(true, Ordering::Relaxed);
+    let input = feed.join().expect("every record is acknowledged");
+    until_all_is_there(&to, &expected(&input), PATIENCE);
+    running.stop().expect(0);
+    desk.books("orders");
+}
+
+#[test]
+fn asked_to_stop_under_load_it_ends_soon_and_what_it_wrote_counts() {
+    let bus = kafka::shared();
+    let (from, to) = (bus.topic("from", 3), bus.topic("to", 4));
+    let desk = Desk::with(&job(&bus, &from, &to.name));
+    let over = Arc::new(AtomicBool::new(false));
+    let feed = feed_until(over.clone(), from.clone(), orders(40_000, 13, 3));
+    for _ in 0..3 {
+        let mut running = desk.start(&RUN);
+        let before = to.ends(Isolation::Committed).iter().sum::<i64>();
+        running.until("it writes", |_| to.ends(Isolation::Committed).iter().sum::<i64>() > before);
+        let asked = Instant::now();
+        running.stop().expect(0);
+        assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    }
+    over.store(true, Ordering::Relaxed);
+    let input = feed.join().expect("every record is acknowledged");
+    desk.ok(&["run", "orders.sync", "--once"]);
+    look::same("the topic", &found(&to), &expected(&input));
+    desk.books("orders");
+}
+
+#[test]
+fn an_open_transaction_of_a_producer_holds_nothing_up_and_comes_when_it_is_committed() {
+    let bus = kafka::shared();
+    let (from, to) = (bus.topic("from", 1), bus.topic("to", 1));
+    let record = |n: i32| Record::new("a", &format!(r#"{{"n":{n}}}"#));
+    let mut writer = bus.transactions(&from.name, PATIENCE);
+    from.produce(&[record(1)]);
+    writer.produce(&from, &[record(2)]).expect("taken");
+    from.produce(&[record(3)]);
+    let desk = Desk::with(&format!(
+        "CONNECTION bus TO kafka WITH (brokers = '{}');
+PIPELINE orders AS FROM bus.{} |> SELECT n |> INSERT INTO bus.{};",
+        bus.brokers(),
+        from.name,
+        to.name
+    ));
+    let after = |expected: &[&str]| {
+        desk.ok(&["run", "orders.sync", "--once"]);
+        let values: Vec<String> = to.read(Isolation::Committed).iter().map(Record::text).collect();
+        assert_eq!(values, expected);
+    };
+    after(&[r#"{"n":1}"#]);
+    writer.commit().expect("committed");
+    after(&[r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":3}"#]);
+    writer.produce(&from, &[record(4)]).expect("taken");
+    writer.abort().expect("aborted");
+    after(&[r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":3}"#]);
+}
+
+#[test]
+fn a_row_that_the_topic_does_not_take_is_a_dead_letter_and_the_others_go_on() {
+    let bus = kafka::shared();
+    let from = bus.topic("from", 1);
+    let to = bus.topic_with("to", 1, &[("max.message.bytes", "2000")]);
+    let record = |n: usize| Record::new("a", &format!(r#"{{"n":{n},"text":"{}"}}"#, noise(n)));
+    from.produce(&[record(10), record(3_000), record(1_700), record(20)]);
+    let desk = Desk::with(&format!(
+        "CONNECTION bus TO kafka WITH (brokers = '{}');
+PIPELINE orders AS FROM bus.{} |> SELECT n, text |> INSERT INTO bus.{};",
+        bus.brokers(),
+        from.name,
+        to.name
+    ));
+    desk.ok(&["run", "orders.sync", "--once"]);
+    let written = to.read(Isolation::Committed).len();
+    let dead = desk.query("SELECT record_offset, reason FROM dead_letters ORDER BY record_offset");
+    assert_eq!(written + dead.len(), 4, "{dead:?}");
+    assert!(!dead.is_empty() && dead[0]["record_offset"] == 1, "{dead:?}");
+    desk.books("orders");
+}
+
+/// Text that no packing makes shorter.
+fn noise(length: usize) -> String {
+    let mut chance = Chance::of(length as u64);
+    (0..length).map(|_| char::from(b'a' + chance.below(26) as u8)).collect()
+}
+
+#[test]
+fn another_data_folder_does_not_write_into_what_this_one_writes() {
+    let bus = kafka::shared();
+    let (from, to) = (bus.topic("from", 3), bus.topic("to", 4));
+    let input = orders(500, 17, 3);
+    from.produce(&input);
+    let pipeline = job(&bus, &from, &to.name);
+    let (desk, other) = (Desk::with(&pipeline), Desk::with(&pipeline));
+    desk.ok(&["run", "orders.sync", "--once"]);
+    let said = other.say(&["run", "orders.sync", "--once"]).expect(3);
+    assert!(said.err.contains("from another data folder"), "{}", said.err);
+    look::same("the topic", &found(&to), &expected(&input));
+    desk.ok(&["run", "orders.sync", "--once"]);
+}
+
+#[test]
+fn when_the_leader_of_three_brokers_is_killed_the_others_carry_the_rows() {
+    let mut cluster = Cluster::start();
+    let bus = cluster.bus.clone();
+    let (from, to) = (bus.topic("from", 3), bus.topic("to", 3));
+    let desk = Desk::with(&job(&bus, &from, &to.name));
+    let over = Arc::new(AtomicBool::new(false));
+    let feed = feed_until(over.clone(), from.clone(), orders(40_000, 19, 3));
+    let mut running = desk.start(&RUN);
+    running.until("it writes", |_| to.ends(Isolation::Committed).iter().sum::<i64>() > 0);
+    for partition in 0..2 {
+        let gone = cluster.kill_leader(&to, partition);
+        thread::sleep(Duration::from_secs(5));
+        cluster.restart(gone);
+    }
+    over.store(true, Ordering::Relaxed);
+    let input = feed.join().expect("every record is acknowledged");
+    until_all_is_there(&to, &expected(&input), PATIENCE * 2);
+    running.stop().expect(0);
+    desk.books("orders");
+}
+
+#[test]
+fn a_lane_is_a_partition_and_a_topic_with_fewer_is_refused() {
+    let bus = kafka::shared();
+    let from = bus.topic("from", 2);
+    let input = orders(400, 29, 2);
+    from.produce(&input);
+    let pipeline = |to: &Topic| {
+        format!(
+            "CONNECTION bus TO kafka WITH (brokers = '{}');
+PIPELINE orders AS FROM bus.{}
+|> SELECT CAST(id AS STRING) AS id, CAST(region AS STRING) AS region
+|> SHARD BY region INTO 4
+|> INSERT INTO bus.{} KEY (id);",
+            bus.brokers(),
+            from.name,
+            to.name
+        )
+    };
+    let to = bus.topic("to", 4);
+    Desk::with(&pipeline(&to)).ok(&["run", "orders.sync", "--once"]);
+    let mut lanes: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+    let output = to.read(Isolation::Committed);
+    for record in &output {
+        let row: Value = serde_json::from_str(&record.text()).expect("JSON");
+        let lanes = lanes.entry(row["region"].as_str().expect("a region").to_owned()).or_default();
+        if !lanes.contains(&record.partition) {
+            lanes.push(record.partition);
+        }
+    }
+    assert_eq!((output.len(), lanes.len()), (400, 4));
+    assert!(lanes.values().all(|partitions| partitions.len() == 1), "{lanes:?}");
+    let narrow = bus.topic("narrow", 2);
+    let said = Desk::with(&pipeline(&narrow)).say(&["run", "orders.sync", "--once"]).expect(3);
+    assert!(said.err.contains("has 2 partitions"), "{}", said.err);
+    assert_eq!(narrow.read(Isolation::Committed), []);
+}
+
+#[test]
+fn a_topic_that_goes_away_under_a_running_pipeline_is_told() {
+    let bus = kafka::shared();
+    let (from, to) = (bus.topic("from", 1), bus.topic("to", 1));
+    let desk = Desk::with(&job(&bus, &from, &to.name));
+    let mut running = desk.start(&RUN);
+    from.produce(&orders(50, 31, 1));
+    running.until("it writes", |_| to.ends(Isolation::Committed).iter().sum::<i64>() > 0);
+    from.delete();
+    running.until("it says so", |running| running.err().contains("is not there"));
+}
