@@ -25,7 +25,10 @@ const BROKER_WITHIN: i32 = 20_000;
 
 /// Answers that say: ask again. Unknown topic, leader not available, not leader, request timed out, coordinator loading, not
 /// available, not this one, too few copies (before and after it was written), the last transaction still ending.
-const AGAIN: [i16; 10] = [3, 5, 6, 7, 14, 15, 16, 19, 20, 51];
+const AGAIN: [i16; 11] = [UNREACHABLE, 3, 5, 6, 7, 14, 15, 16, 19, 20, 51];
+/// None of Kafka's: nobody answered.
+const UNREACHABLE: i16 = i16::MIN;
+const NO_LEADER: i16 = 5;
 /// The answer to a batch that the broker has: an earlier acknowledgement was lost.
 const WRITTEN: i16 = 46;
 /// The answer to a producer whose place another one took.
@@ -145,7 +148,7 @@ impl Bus {
     /// Asks any broker that answers.
     fn any(&self, api: Api, body: Body) -> Result<Answer, i16> {
         let answer = self.brokers.split(',').find_map(|broker| ask(broker, api, body.clone()).ok());
-        answer.ok_or(AGAIN[0])
+        answer.ok_or(UNREACHABLE)
     }
 
     /// Address of the coordinator of a group (0) or of transactions (1).
@@ -226,7 +229,7 @@ fn checked(errors: impl IntoIterator<Item = i16>) -> Result<(), i16> {
 }
 
 fn ask_or_again(broker: &str, api: Api, body: Body) -> Result<Answer, i16> {
-    ask(broker, api, body).map_err(|_| AGAIN[0])
+    ask(broker, api, body).map_err(|_| UNREACHABLE)
 }
 
 #[derive(Clone, Debug)]
@@ -244,13 +247,13 @@ impl Topic {
         self.bus.retry(&format!("leaders of {}", self.name), || {
             let (_, found) = self.bus.try_metadata(Some(&self.name))?;
             let led = found.iter().flat_map(|topic| topic.leaders.values()).filter(|leader| leader.is_some()).count();
-            if led == partitions as usize { Ok(()) } else { Err(AGAIN[1]) }
+            if led == partitions as usize { Ok(()) } else { Err(NO_LEADER) }
         });
     }
 
     pub fn leader(&self, partition: i32) -> Result<String, i16> {
         let (_, found) = self.bus.try_metadata(Some(&self.name))?;
-        found.into_iter().find_map(|topic| topic.leaders.get(&partition).cloned().flatten()).ok_or(AGAIN[1])
+        found.into_iter().find_map(|topic| topic.leaders.get(&partition).cloned().flatten()).ok_or(NO_LEADER)
     }
 
     /// Writes records with all that they have but their offset, once; returns when every copy is acknowledged, and waits for a broker
