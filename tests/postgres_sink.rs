@@ -82,7 +82,7 @@ fn soak_a_table_has_each_row_once_whenever_the_engine_is_killed() {
         let grown = grow(&desk, &mut from, size.orders * 2 / (size.kills * 3));
         assert!(grown > 0, "the orders were read after {fell} kills: {ended} processes ended before their moment");
         let running = desk.start(&["run", "orders.sync"]);
-        thread::sleep(Duration::from_millis(chance.between(30, 900)));
+        thread::sleep(Duration::from_millis(chance.between(30, 400)));
         if running.kill() {
             fell += 1;
         } else {

@@ -143,7 +143,7 @@ fn windows_of_a_batch_and_of_a_killed_run_are_those_of_sqlite() {
         (0..3).for_each(|index| desk.write(&format!("in/{index}.ndjson"), ""));
         for part in 0..4 {
             write(&desk, &partitions, part * 100, part * 100 + 100);
-            let running = desk.start(&["run", "orders.sync"]);
+            let running = desk.start(&["run", "orders.sync", "--listen", "127.0.0.1:0"]);
             thread::sleep(Duration::from_millis(chance.between(300, 900)));
             assert!(running.kill(), "it runs until it is killed");
         }

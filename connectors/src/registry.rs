@@ -141,7 +141,7 @@ const CONNECTORS: &[Connector] = &[
     Connector {
         name: "kafka",
         help: "A topic of Apache Kafka. Read as it is committed; written in transactions that hold our position too.",
-        source: Some(SourceAbility { bounded: false, follow: false, formats: &["json", "csv"] }),
+        source: Some(SourceAbility { bounded: false, follow: false, formats: &["json"] }),
         sink: Some(SinkAbility {
             kind: SinkKind::Transactional,
             writes: Writes::KEYED,

@@ -155,7 +155,7 @@ impl Edges for RealEdges<'_> {
             };
             return Ok(Box::new(source.among(Box::new(readers))));
         }
-        let follow = plan.endless && !self.once;
+        let follow = (plan.follow || plan.endless) && !self.once;
         let format = formats::text(plan);
         let fields = Fields::of(plan);
         let columns = (!sees_all(plan)).then_some(&fields.named[..]);

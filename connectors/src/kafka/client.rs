@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeMap,
+    ops::{Deref, DerefMut},
     sync::{Mutex, MutexGuard, PoisonError},
+    thread,
 };
 
 use rdkafka::{
@@ -89,6 +91,7 @@ const OURS: &[&str] = &[
     "sasl.username",
     "security.protocol",
     "ssl.ca.location",
+    "statistics.interval.ms",
     "transaction.timeout.ms",
     "transactional.id",
 ];
@@ -167,6 +170,37 @@ impl Settings {
             all.set(name, value);
         }
         all
+    }
+}
+
+/// A client, let go by a thread of its own: closing one waits for brokers, for ever where there are none (rust-rdkafka #509).
+pub struct Held<T: Send + 'static>(Option<T>);
+
+impl<T: Send> Held<T> {
+    pub fn new(client: T) -> Self {
+        Self(Some(client))
+    }
+}
+
+impl<T: Send> Deref for Held<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl<T: Send> DerefMut for Held<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.as_mut().expect("it is there until it is dropped")
+    }
+}
+
+impl<T: Send> Drop for Held<T> {
+    fn drop(&mut self) {
+        let client = self.0.take();
+        // Nobody waits for it: a process that ends takes it along.
+        let _ = thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(client));
     }
 }
 

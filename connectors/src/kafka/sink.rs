@@ -1,6 +1,6 @@
 //! Writes the rows of an outbox into a topic, in transactions that also hold our position: exactly once for who reads what is committed.
 //!
-//! The position is an offset of the consumer group `syncline.<pipeline>.<step>`, committed with `send_offsets_to_transaction`: it is the
+//! The position is an offset of the consumer group `syncline.<pipeline>.<step>.<topic>`, committed with `send_offsets_to_transaction`: it is the
 //! place in the outbox, and its metadata say of which outbox. The transactional id is the group's name, so a second writer fences
 //! the first. When it is not known whether a transaction was committed, its producer is never used again: a new one first
 //! ends what was open, and then asks how far the group is (`exactly-once.md`, W6).
@@ -33,7 +33,7 @@ use syncline_record::{
 };
 
 use super::{
-    client::{Ears, Reports, Settings},
+    client::{Ears, Held, Reports, Settings},
     topic::{self, Topic},
     trouble::{PATIENCE, words},
 };
@@ -71,8 +71,8 @@ pub struct KafkaSink {
 }
 
 struct Open {
-    producer: BaseProducer<Reports>,
-    group: BaseConsumer<Ears>,
+    producer: Held<BaseProducer<Reports>>,
+    group: Held<BaseConsumer<Ears>>,
     stream: Stream,
     in_transaction: bool,
     /// Rows below this are committed, or written in the open transaction.
@@ -130,15 +130,19 @@ impl KafkaSink {
         trouble(&format!("{}: cannot {doing}", self.what()), error)
     }
 
+    /// With the topic: two projects may have pipelines and steps of the same names, and write elsewhere.
     fn group(&self, pipeline: &str, step: &StepId) -> String {
-        format!("syncline.{pipeline}.{step}")
+        format!("syncline.{pipeline}.{step}.{}", self.topic.name)
     }
 
     /// A client that asks how far the group is.
-    fn asking(&self, group: &str) -> Result<BaseConsumer<Ears>, SinkError> {
+    fn asking(&self, group: &str) -> Result<Held<BaseConsumer<Ears>>, SinkError> {
         let mut config = self.settings.with(&[("isolation.level", "read_committed"), ("enable.auto.commit", "false")]);
         config.set("group.id", group);
-        config.create_with_context(Ears::default()).map_err(|error| self.trouble("make a client", &error))
+        config
+            .create_with_context(Ears::default())
+            .map(Held::new)
+            .map_err(|error| self.trouble("make a client", &error))
     }
 
     /// How far the group is, and of which outbox.
@@ -182,7 +186,7 @@ impl KafkaSink {
         Ok(())
     }
 
-    fn producer(&self, id: &str, most: usize) -> Result<BaseProducer<Reports>, SinkError> {
+    fn producer(&self, id: &str, most: usize) -> Result<Held<BaseProducer<Reports>>, SinkError> {
         let mut config = self.settings.with(WRITER);
         config
             .set("transactional.id", id)
@@ -190,7 +194,7 @@ impl KafkaSink {
             .set("partitioner", "murmur2_random")
             .set("message.max.bytes", most.to_string());
         let made: Result<BaseProducer<Reports>, _> = config.create_with_context(Reports::default());
-        let producer = made.map_err(|error| self.trouble("make a client", &error))?;
+        let producer = made.map(Held::new).map_err(|error| self.trouble("make a client", &error))?;
         // Fences who wrote under this id before, and ends what he left open.
         producer.init_transactions(PATIENCE).map_err(|error| self.trouble("begin to write", &error))?;
         Ok(producer)
@@ -347,9 +351,8 @@ impl OutboxSink for KafkaSink {
     }
 
     fn standing(&mut self, pipeline: &str, step: &StepId) -> Result<Standing, SinkError> {
-        let Some((_, note)) = self.position(&self.asking(&self.group(pipeline, step))?)? else {
-            return Ok(Standing::Nothing);
-        };
+        let group = self.asking(&self.group(pipeline, step))?;
+        let Some((_, note)) = self.position(&group)? else { return Ok(Standing::Nothing) };
         let (rows, target) = (note.books.fate(syncline_record::Fate::Passed), self.what());
         Ok(match self.write {
             _ if rows == 0 => Standing::Nothing,

@@ -23,7 +23,7 @@ use syncline_record::{
 };
 
 use super::{
-    client::{Ears, Settings},
+    client::{Ears, Held, Settings},
     headers,
     queue::{Queue, Record, Taken},
     start::Start,
@@ -73,7 +73,7 @@ pub struct KafkaSource {
     start: Start,
     /// Reads up to where the partitions end when it is opened.
     bounded: bool,
-    reading: Option<Reading>,
+    reading: Option<Held<Reading>>,
 }
 
 /// What is open.
@@ -96,6 +96,18 @@ struct Lane {
     next: i64,
     /// Where a bounded source ends.
     until: Option<i64>,
+    /// The engine knows where we are. A partition that gives nothing would else begin anew with the next start: `latest` would pass over
+    /// what came in between.
+    noted: bool,
+    /// What the client said after records that went out first. It says it once.
+    trouble: Option<SourceError>,
+}
+
+/// Where a partition goes on, and where it ended when that was asked.
+struct Begin {
+    next: i64,
+    end: i64,
+    noted: bool,
 }
 
 impl KafkaSource {
@@ -144,12 +156,13 @@ impl KafkaSource {
         cluster: Option<&str>,
         number: i32,
         cursor: Option<Cursor>,
+        start: &Start,
     ) -> Result<(i64, i64), SourceError> {
         let what = || format!("partition {number} of {}", self.what());
         let (oldest, end) =
             client.fetch_watermarks(&self.topic, number, PATIENCE).map_err(|error| of_start(what(), &error))?;
         let Some(cursor) = cursor else {
-            let next = self.start.offset(client, &self.topic, number, (oldest, end));
+            let next = start.offset(client, &self.topic, number, (oldest, end));
             return next.map(|next| (next, end)).map_err(|error| of_start(what(), &error));
         };
         let changed = |detail: String| SourceError::Changed { what: what(), detail };
@@ -183,10 +196,10 @@ impl KafkaSource {
     fn assign(
         &self,
         client: &Arc<BaseConsumer<Ears>>,
-        places: &BTreeMap<i32, (i64, i64)>,
+        places: &BTreeMap<i32, Begin>,
     ) -> Result<Vec<Lane>, SourceError> {
         let (mut lanes, mut list) = (vec![], TopicPartitionList::new());
-        for (number, (next, end)) in places {
+        for (number, Begin { next, end, noted }) in places {
             let queue = Queue::of(client, &self.topic, *number).ok_or_else(|| {
                 let detail = "has no queue in the client".to_owned();
                 SourceError::Unreadable { what: format!("partition {number} of {}", self.what()), detail }
@@ -198,6 +211,8 @@ impl KafkaSource {
                 queue,
                 next: *next,
                 until: self.bounded.then_some(*end),
+                noted: *noted,
+                trouble: None,
             });
         }
         client.incremental_assign(&list).map_err(|error| of_start(self.what(), &error))?;
@@ -207,7 +222,7 @@ impl KafkaSource {
     /// Partitions that were added to the topic are read from their first record on.
     fn look_again(&mut self) -> Result<(), SourceError> {
         let Some(reading) = &self.reading else { return Ok(()) };
-        if self.bounded || reading.looked.elapsed() < LOOK_AGAIN {
+        if self.bounded || reading.looked.elapsed() < LOOK_AGAIN || reading.client.context().seen().alone {
             return Ok(());
         }
         let client = reading.client.clone();
@@ -220,9 +235,8 @@ impl KafkaSource {
         let known: BTreeSet<i32> = self.reading.iter().flat_map(|reading| &reading.lanes).map(Lane::number).collect();
         let mut places = BTreeMap::new();
         for number in numbers.difference(&known) {
-            let ends = client.fetch_watermarks(&self.topic, *number, PATIENCE);
-            let (oldest, end) = ends.map_err(|error| of_start(self.what(), &error))?;
-            places.insert(*number, (oldest, end));
+            let Ok((oldest, end)) = client.fetch_watermarks(&self.topic, *number, PATIENCE) else { continue };
+            places.insert(*number, Begin { next: oldest, end, noted: false });
         }
         if places.is_empty() {
             return Ok(());
@@ -247,8 +261,11 @@ impl Lane {
 
     /// What has come, as far as it goes.
     fn take(&mut self, what: &str, cluster: Option<&str>, now: Micros) -> Result<Option<Rows>, SourceError> {
-        let (mut gathered, mut trouble) = (Gathered::default(), None);
-        let Self { partition, queue, next, until } = self;
+        if let Some(trouble) = self.trouble.take() {
+            return Err(trouble);
+        }
+        let mut gathered = Gathered::default();
+        let Self { partition, queue, next, until, trouble, .. } = self;
         queue.take(ROWS, |taken| match taken {
             Taken::Record(record) => {
                 // What came twice after a reconnection, and what a bounded source does not read.
@@ -259,15 +276,21 @@ impl Lane {
                 gathered.add(partition, &record, now);
             }
             Taken::End(offset) => *next = offset.max(*next),
-            Taken::Trouble(code, text) => trouble = Some((code, text)),
+            Taken::Trouble(code, text) => {
+                let what = format!("partition {} of {what}", partition.number);
+                *trouble = Some(of_partition(what, code, &text));
+            }
         });
-        // Behind the last record there may be nothing but the marks of transactions.
-        if let (Some((code, text)), true) = (trouble, gathered.is_empty()) {
-            return Err(of_partition(format!("partition {} of {what}", self.number()), code, &text));
+        match gathered.is_empty() {
+            false => Ok(Some(self.rows(gathered, cluster, now))),
+            true => self.trouble.take().map_or(Ok(None), Err),
         }
+    }
+
+    fn rows(&mut self, gathered: Gathered, cluster: Option<&str>, now: Micros) -> Rows {
+        self.noted = true;
         let cursor = Cursor { next: self.next, cluster: cluster.map(str::to_owned) };
-        let cursor = serde_json::to_value(cursor).unwrap_or_default();
-        Ok((!gathered.is_empty()).then(|| gathered.rows(self.partition.clone(), now, cursor)))
+        gathered.rows(self.partition.clone(), now, serde_json::to_value(cursor).unwrap_or_default())
     }
 }
 
@@ -277,15 +300,21 @@ impl Source for KafkaSource {
         let client = self.connect()?;
         let numbers = self.numbers(&client)?;
         let cluster = client.client().fetch_cluster_id(PATIENCE).filter(|id| !id.is_empty());
+        let name = |number: i32| Partition::new(self.topic.clone(), number as u32).to_string();
+        let begun = numbers.iter().any(|number| cursors.contains_key(&name(*number)));
         let mut places = BTreeMap::new();
         for number in numbers {
-            let name = Partition::new(self.topic.clone(), number as u32).to_string();
+            let name = name(number);
             let cursor = cursors.get(&name).map(|cursor| cursor_of::<Cursor>(&name, cursor)).transpose()?;
-            places.insert(number, self.place(&client, cluster.as_deref(), number, cursor)?);
+            let noted = cursor.is_some();
+            // Where others were read already, one that is not known was added since.
+            let start = if begun { &Start::Earliest } else { &self.start };
+            let (next, end) = self.place(&client, cluster.as_deref(), number, cursor, start)?;
+            places.insert(number, Begin { next, end, noted });
         }
         let lanes = self.assign(&client, &places)?;
         let (looked, told) = (Instant::now(), Instant::now());
-        self.reading = Some(Reading { lanes, client, cluster, turn: 0, looked, told });
+        self.reading = Some(Held::new(Reading { lanes, client, cluster, turn: 0, looked, told }));
         Ok(())
     }
 
@@ -295,8 +324,12 @@ impl Source for KafkaSource {
         let Some(reading) = &mut self.reading else {
             return Err(SourceError::Unreadable { what, detail: "is not open".to_owned() });
         };
+        let reading: &mut Reading = reading;
         // Events: what they say is logged, and a partition that cannot go on says so itself.
         while let Some(Ok(_)) = reading.client.poll(Duration::ZERO) {}
+        if let Some(lane) = reading.lanes.iter_mut().find(|lane| !lane.noted) {
+            return Ok(Polled::Rows(lane.rows(Gathered::default(), reading.cluster.as_deref(), now)));
+        }
         if reading.lanes.iter().all(Lane::is_over) {
             return Ok(Polled::Ended);
         }
