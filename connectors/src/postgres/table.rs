@@ -29,7 +29,7 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// Those of them that name a row (`UPSERT`) or a group (`REPLACE`).
     pub key: Vec<usize>,
-    /// Rows of two keys never meet: it does not count which comes first.
+    /// Rows of two keys, or groups, never meet: it does not count which comes first.
     pub apart: bool,
 }
 
@@ -88,8 +88,11 @@ const UNIQUE: &str = "SELECT ARRAY(SELECT a.attname::text FROM unnest((i.indkey:
       JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k ORDER BY 1) \
     FROM pg_index i WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL";
 
-/// One unique index, nothing that excludes, refers to its own rows or acts on them, and no parts with such things of their own.
-const APART: &str = "SELECT (SELECT count(*) FROM pg_index WHERE indrelid = $1 AND indisunique) <= 1 \
+/// No unique index without the whole key ($2), nothing that excludes, refers to its own rows or acts on them, and no parts with such things
+/// of their own.
+const APART: &str = "SELECT NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = $1 AND i.indisunique AND NOT $2::text[] <@ \
+        ARRAY(SELECT a.attname::text FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) AS k \
+          JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k)) \
       AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal) \
       AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = $1 AND (contype = 'x' OR confrelid = $1)) \
       AND NOT EXISTS (SELECT FROM pg_rewrite WHERE ev_class = $1) AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = $1)";
@@ -164,7 +167,8 @@ impl Wanted {
         if self.keeps_versions() {
             spelling?;
         }
-        let alone = session.query_opt(APART, &[&found.oid]).map_err(unseen)?.is_some_and(|row| row.get(0));
+        let names: Vec<&str> = key.iter().map(|index| columns[*index].name.as_str()).collect();
+        let alone = session.query_opt(APART, &[&found.oid, &names]).map_err(unseen)?.is_some_and(|row| row.get(0));
         let apart = apart && alone;
         Ok(Table { schema: found.schema, name: found.name, columns, key, apart })
     }

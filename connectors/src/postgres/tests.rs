@@ -373,3 +373,19 @@ fn the_next_start_is_told_what_became_of_a_commit() {
     }
     assert_eq!(shop.0.sql("SELECT id FROM orders"), ["1"]);
 }
+
+/// One input after the other, whether groups can meet or not, and in either way the same is left.
+#[test]
+fn many_inputs_of_many_groups_leave_what_they_would_leave_one_by_one() {
+    let groups = [1, 1, 2, 1, 3, 2, 2, 3];
+    let origins = [1, 1, 2, 3, 4, 5, 5, 6];
+    let names = ["a", "b", "c", "d", "e", "bad", "g", ""].map(Some);
+    let batch = labels(&groups, &origins, &names, &[0, 0, 0, 0, 0, 0, 0, 3], &[None; 8]);
+    for more in ["", ", UNIQUE (issue, label)", ", UNIQUE (label)"] {
+        let shop = Shop::with(&format!("CREATE TABLE orders (issue bigint, label text CHECK (label <> 'bad'){more})"));
+        let write = Write::Replace { per: vec!["issue".into()], sequenced: false };
+        let applied = shop.apply(write, 0, &batch);
+        assert_eq!(applied.dead.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), [5], "{more}");
+        assert_eq!(shop.0.sql("SELECT * FROM orders ORDER BY 1, 2"), ["1|d", "2|g"], "{more}");
+    }
+}
