@@ -575,3 +575,38 @@ fn a_position_that_kafka_forgot_repeats_nothing() {
     desk.ok(&["run", "orders.sync", "--once"]);
     look::same("the topic", &found(&to), &expected(&input));
 }
+
+#[test]
+fn a_source_begins_where_it_is_told_to_and_reads_partitions_that_are_added_from_their_first_record() {
+    let bus = kafka::shared();
+    let topic = bus.topic("from", 2);
+    let time = 1_795_000_000_000;
+    let record =
+        |n: i64, partition: i32| Record::new("a", &format!(r#"{{"n":{n}}}"#)).partition(partition).time(time + n);
+    topic.produce(&[record(1, 0), record(2, 0), record(3, 0), record(4, 1), record(5, 1)]);
+    let desk_of = |start: &str| {
+        Desk::with(&format!(
+            "PIPELINE orders AS FROM kafka('{}', brokers => '{}'{start}) |> SELECT n |> INSERT INTO stdout();",
+            topic.name,
+            bus.brokers()
+        ))
+    };
+    let read = |desk: &Desk| {
+        let out = desk.ok(&["run", "orders.sync", "--once"]);
+        let number = |line: &str| line.trim_start_matches("{\"n\":").trim_end_matches('}').parse().expect("a number");
+        let mut numbers: Vec<i64> = out.lines().map(number).collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    let desks =
+        ["", ", start => 'latest'", ", start => '0:2, 1:1'", ", start => '2026-11-18T11:06:40.003Z'"].map(desk_of);
+    let first: [&[i64]; 4] = [&[1, 2, 3, 4, 5], &[], &[3, 5], &[3, 4, 5]];
+    for (desk, expected) in desks.iter().zip(first) {
+        assert_eq!(read(desk), expected);
+    }
+    topic.grow(3);
+    topic.produce(&[record(6, 0), record(7, 2)]);
+    for desk in &desks {
+        assert_eq!(read(desk), [6, 7]);
+    }
+}
