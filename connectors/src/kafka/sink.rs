@@ -45,8 +45,10 @@ use crate::{
 
 /// A transaction that hangs blocks every reader of what is committed, so it may not hang long.
 const TRANSACTION: Duration = Duration::from_secs(10);
-/// How long the end of a transaction is asked for again before its outcome counts as unknown.
-const ENDING: Duration = Duration::from_secs(30);
+/// How long the end of a transaction is asked for before its outcome counts as unknown, and how long at once: a process that
+/// is told to stop waits for no longer.
+const ENDING: Duration = Duration::from_secs(6);
+const ASKED: Duration = Duration::from_secs(3);
 
 /// What a client is told, where the file says nothing else.
 const WRITER: &[(&str, &str)] = &[
@@ -282,9 +284,9 @@ impl KafkaSink {
         let metadata = open.group.group_metadata();
         let metadata =
             metadata.ok_or_else(|| SinkError::Reconnect(format!("{}: no group to note it in", self.what())))?;
-        retried(|| open.producer.send_offsets_to_transaction(&position, &metadata, PATIENCE))
+        retried(|| open.producer.send_offsets_to_transaction(&position, &metadata, ASKED))
             .map_err(|error| self.trouble("note how far it is", &error))?;
-        retried(|| open.producer.commit_transaction(PATIENCE)).map_err(|error| self.trouble("commit", &error))?;
+        retried(|| open.producer.commit_transaction(ASKED)).map_err(|error| self.trouble("commit", &error))?;
         if let Some(open) = &mut self.open {
             (open.in_transaction, open.next) = (false, delivered.next);
         }

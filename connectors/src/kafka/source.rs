@@ -12,8 +12,9 @@ use std::{
 
 use arrow::buffer::Buffer;
 use rdkafka::{
-    Offset, TopicPartitionList,
+    Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer},
+    error::KafkaError,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -138,7 +139,7 @@ impl KafkaSource {
         let found = found.map_err(|error| of_start(self.what(), &error))?;
         let topic = found.topics().iter().find(|topic| topic.name() == self.topic);
         if let Some(error) = topic.and_then(|topic| topic.error()) {
-            return Err(of_start(self.what(), &rdkafka::error::KafkaError::MetadataFetch(error.into())));
+            return Err(of_start(self.what(), &KafkaError::MetadataFetch(error.into())));
         }
         let numbers: BTreeSet<i32> =
             topic.into_iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
@@ -230,9 +231,16 @@ impl KafkaSource {
         if let Some(reading) = &mut self.reading {
             reading.looked = Instant::now();
         }
-        // A broker that does not answer now is no reason to stop.
-        let Ok(numbers) = numbers else { return Ok(()) };
+        let numbers = match numbers {
+            // A broker that does not answer now is no reason to stop.
+            Err(SourceError::Again { .. }) => return Ok(()),
+            numbers => numbers?,
+        };
         let known: BTreeSet<i32> = self.reading.iter().flat_map(|reading| &reading.lanes).map(Lane::number).collect();
+        if let Some(gone) = known.difference(&numbers).next() {
+            let what = format!("partition {gone} of {}", self.what());
+            return Err(SourceError::Changed { what, detail: "is not there any more".to_owned() });
+        }
         let mut places = BTreeMap::new();
         for number in numbers.difference(&known) {
             let Ok((oldest, end)) = client.fetch_watermarks(&self.topic, *number, PATIENCE) else { continue };
@@ -325,8 +333,21 @@ impl Source for KafkaSource {
             return Err(SourceError::Unreadable { what, detail: "is not open".to_owned() });
         };
         let reading: &mut Reading = reading;
-        // Events: what they say is logged, and a partition that cannot go on says so itself.
-        while let Some(Ok(_)) = reading.client.poll(Duration::ZERO) {}
+        match reading.client.poll(Duration::ZERO) {
+            // Records come from their partitions' own queues. A client that lost sight of a partition makes it anew, with another queue:
+            // to go on would pass over this record.
+            Some(Ok(record)) => {
+                let place = (record.partition(), record.offset());
+                let detail = format!("record {} of partition {} came among the events", place.1, place.0);
+                return Err(SourceError::Again { what, detail });
+            }
+            // Brokers that do not answer may answer soon; whoever refuses us, or has no such topic, does not change by itself.
+            Some(Err(KafkaError::PartitionEOF(_))) | None => {}
+            Some(Err(error)) => match of_start(what.clone(), &error) {
+                SourceError::Again { .. } => {}
+                refused => return Err(refused),
+            },
+        }
         if let Some(lane) = reading.lanes.iter_mut().find(|lane| !lane.noted) {
             return Ok(Polled::Rows(lane.rows(Gathered::default(), reading.cluster.as_deref(), now)));
         }
