@@ -33,7 +33,9 @@ use serde_json::Value;
 use syncline_engine::source::SourceError;
 
 pub use log_source::LogSource;
-pub use registry::{Asked, check_sink, columns_there, look, open_lookup, open_sink, open_source, registry};
+pub use registry::{
+    Asked, check_sink, columns_there, look, open_changelog, open_lookup, open_sink, open_source, registry,
+};
 pub use registry::{Connector, SinkAbility, SinkKind, SinkRequest, SourceAbility, SourceRequest, Writes};
 pub use spec::{Args, Argument, ArgumentKind, ConnectorError, Surroundings};
 pub use stream_source::StreamSource;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use syncline_engine::{
+    changelog::Changelog,
     lookup::KeyedReader,
     sink::{Delivery, Sink, Write},
     source::{Source, SourceError},
@@ -31,6 +32,8 @@ pub struct Connector {
     pub sink: Option<SinkAbility>,
     /// Has tables that are asked for the rows of a key (`open_lookup`), or read whole for a join (`open_source`).
     pub keyed: bool,
+    /// Keeps changelogs of pipelines (`open_changelog`).
+    pub changelog: bool,
     pub arguments: &'static [Argument],
     pub example: &'static str,
 }
@@ -101,6 +104,7 @@ const CONNECTORS: &[Connector] = &[
         source: Some(SourceAbility { bounded: true, follow: false, formats: &[] }),
         sink: Some(TYPED_PARTS),
         keyed: false,
+        changelog: false,
         arguments: parquet::ARGUMENTS,
         example: "FROM arrow('in/*.arrow')",
     },
@@ -117,6 +121,7 @@ const CONNECTORS: &[Connector] = &[
             formats: &["json", "csv"],
         }),
         keyed: false,
+        changelog: false,
         arguments: file::ARGUMENTS,
         example: "FROM file('events/*.ndjson')",
     },
@@ -126,6 +131,7 @@ const CONNECTORS: &[Connector] = &[
         source: Some(SourceAbility { bounded: false, follow: false, formats: &["json"] }),
         sink: None,
         keyed: false,
+        changelog: false,
         arguments: http::ARGUMENTS,
         example: "FROM http('/orders')",
     },
@@ -135,6 +141,7 @@ const CONNECTORS: &[Connector] = &[
         source: Some(SourceAbility { bounded: true, follow: false, formats: &["json", "csv"] }),
         sink: None,
         keyed: false,
+        changelog: false,
         arguments: pull::ARGUMENTS,
         example: "FROM http_get('https://example.com/prices.csv')",
     },
@@ -151,6 +158,7 @@ const CONNECTORS: &[Connector] = &[
             formats: &["json"],
         }),
         keyed: false,
+        changelog: true,
         arguments: kafka::ARGUMENTS,
         example: "FROM kafka('orders', brokers => 'localhost:9092')",
     },
@@ -160,6 +168,7 @@ const CONNECTORS: &[Connector] = &[
         source: Some(SourceAbility { bounded: true, follow: false, formats: &[] }),
         sink: Some(TYPED_PARTS),
         keyed: false,
+        changelog: false,
         arguments: parquet::ARGUMENTS,
         example: "INSERT INTO parquet('out/orders/')",
     },
@@ -176,6 +185,7 @@ const CONNECTORS: &[Connector] = &[
             formats: &[],
         }),
         keyed: false,
+        changelog: false,
         arguments: postgres::ARGUMENTS,
         example: "UPSERT INTO postgres(secret('shop/url'), 'orders') KEY (id)",
     },
@@ -192,6 +202,7 @@ const CONNECTORS: &[Connector] = &[
             formats: &[],
         }),
         keyed: true,
+        changelog: false,
         arguments: sqlite::ARGUMENTS,
         example: "UPSERT INTO sqlite('shop.db', 'orders') KEY (id)",
     },
@@ -208,6 +219,7 @@ const CONNECTORS: &[Connector] = &[
             formats: &["json"],
         }),
         keyed: false,
+        changelog: false,
         arguments: &[],
         example: "INSERT INTO stdout()",
     },
@@ -371,6 +383,20 @@ pub fn columns_there(name: &str, args: &Args, around: &Surroundings) -> Option<V
     match name {
         "sqlite" => sqlite::columns(&around.path(arguments.text("path")), arguments.text("table")),
         _ => None,
+    }
+}
+
+/// The changelog of a task, of which a pipeline has `tasks`; nothing outside is touched.
+pub fn open_changelog(
+    name: &str,
+    args: &Args,
+    around: &Surroundings,
+    (task, tasks): (u32, u32),
+) -> Result<Box<dyn Changelog>, ConnectorError> {
+    let arguments = Arguments::checked(connector(name)?, args)?;
+    match name {
+        "kafka" => Ok(Box::new(kafka::KafkaChangelog::new(&arguments, around, task, tasks)?)),
+        _ => Err(ConnectorError::NotASink { name: name.to_owned() }),
     }
 }
 

@@ -16,6 +16,8 @@ pub struct ConnectorFacts {
     pub sink: Option<SinkFacts>,
     /// Has tables that are asked for the rows of a key (`LOOKUP`), or read whole (`JOIN`).
     pub keyed: bool,
+    /// A pipeline can keep its state there (`changelog`); what is read there can be read from any machine.
+    pub changelog: bool,
     pub arguments: Vec<ArgumentFacts>,
 }
 

@@ -12,9 +12,9 @@ use syncline_syntax::{Diagnostic, Span};
 
 use crate::{
     catalog::Catalog,
-    message::{aggregate as say_aggregate, sinks as say_sinks, steps as say_steps},
+    message::{aggregate as say_aggregate, places as say_places, sinks as say_sinks, steps as say_steps},
     pipeline::DELIVERIES,
-    plan::{Keep, Plan, SinkPlan, SourcePlan, Step, StepKind, WritePlan},
+    plan::{Keep, Place, Plan, SinkPlan, SourcePlan, Step, StepKind, WritePlan},
     streams::StreamFacts,
     walk::Walk,
 };
@@ -110,6 +110,19 @@ impl<'a> Newest<'a> {
             }
         }
     }
+}
+
+/// What is kept can move to another machine; so must what is read.
+pub(crate) fn changelog(plan: &Plan, walk: &mut Walk) {
+    let option = walk.pipeline.options.iter().find(|option| option.name.text.eq_ignore_ascii_case("changelog"));
+    let (Some(option), Some(_)) = (option, &plan.options.changelog) else { return };
+    let catalog: &Catalog = walk.world.catalog;
+    let moves = |place: &Place| catalog.connector(&place.connector).is_some_and(|connector| connector.changelog);
+    let mut here: Vec<String> =
+        plan.sources().iter().filter(|source| !moves(&source.place)).map(|source| source.place.text.clone()).collect();
+    here.extend(sinks(plan).iter().filter_map(|(_, sink)| Some(format!("stream {}", sink.place.stream()?.0))));
+    let span = option.value.span;
+    here.iter().for_each(|place| walk.say(say_places::changelog_and_local(span, place)));
 }
 
 /// The promise asked for holds only as far as the weakest sink keeps it.

@@ -23,6 +23,7 @@ macro_rules! pages {
 }
 
 pages! {
+    CHANGELOG = "changelog";
     COLUMN_STILL_USED = "column-still-used";
     COLUMNS_UNKNOWN = "columns-unknown";
     DELIVERY_NOT_POSSIBLE = "delivery-not-possible";

@@ -10,6 +10,7 @@ use crate::{
     group, hidden,
     message::{pipelines as say, values as say_values},
     path::ReadPath,
+    place,
     plan::{Options, PLAN_FORMAT, Place, Plan, RestartWhen, SourcePlan, Step, StepKind, Value},
     scope::Scope,
     source::{Source, undeclared},
@@ -99,6 +100,7 @@ fn finished(mut walk: Walk, source: Source, first: Step, mut flow: Vec<Step>) ->
         check::keep_last(plan, &mut walk);
         check::whole_inputs(plan, &mut walk);
         check::delivery(plan, &mut walk);
+        check::changelog(plan, &mut walk);
     }
     let Intake { fields, paths, .. } = walk.intakes.swap_remove(0);
     let plan = plan.filter(|_| !walk.broken);
@@ -152,17 +154,50 @@ fn triggers(walk: &mut Walk) {
 /// The promises that a pipeline can ask for, weakest first.
 pub(crate) const DELIVERIES: [&str; 3] = ["at least once", "effectively once", "exactly once"];
 
-const OPTIONS: [&str; 8] =
-    ["checkpoint_every", "delivery", "future", "idle_after", "ledger", "max_restarts", "restart", "restart_delay"];
+const OPTIONS: [&str; 9] = [
+    "changelog",
+    "checkpoint_every",
+    "delivery",
+    "future",
+    "idle_after",
+    "ledger",
+    "max_restarts",
+    "restart",
+    "restart_delay",
+];
 
 fn options(walk: &mut Walk) -> Options {
     let mut options = Options::default();
     for option in &walk.pipeline.options {
-        if let Err(wrong) = set_option(option, &mut options) {
+        if option.name.text.eq_ignore_ascii_case("changelog") {
+            options.changelog = changelog(option, walk);
+        } else if let Err(wrong) = set_option(option, &mut options) {
             walk.say(wrong);
         }
     }
     options
+}
+
+/// The place of its changelog in the connection that the option names.
+fn changelog(option: &ast::Opt, walk: &mut Walk) -> Option<Place> {
+    let span = option.value.span;
+    let connection = match values::value(&option.value) {
+        Ok(Value::Text(name)) => ast::Ident { text: name, span, quoted: false },
+        Ok(Value::Env { .. } | Value::Secret { .. }) => {
+            walk.say(say::read_when_compiled(span, "changelog"));
+            return None;
+        }
+        Ok(_) => {
+            walk.say(say_values::wrong_kind(span, "changelog", "text"));
+            return None;
+        }
+        Err(wrong) => {
+            walk.say(wrong);
+            return None;
+        }
+    };
+    let object = format!("syncline.{}.changelog", walk.pipeline.name.text);
+    place::of_changelog(&connection, object, walk)
 }
 
 fn set_option(option: &ast::Opt, options: &mut Options) -> Result<(), Diagnostic> {

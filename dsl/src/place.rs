@@ -8,9 +8,10 @@ use syncline_syntax::{Diagnostic, Span, ast};
 use crate::{
     catalog::{Catalog, ConnectorFacts},
     message::places as say,
-    names::Names,
+    names::{ConnectionFacts, Names},
     plan::{Place, Value},
     values::{self, Given},
+    walk::Walk,
 };
 
 /// Whether a place is read or written.
@@ -88,21 +89,57 @@ pub(crate) fn of_object<'a>(
         said.push(say::cannot_be_used(name.span, connector, uses, catalog));
         return None;
     }
+    let object: Vec<&str> = object.iter().map(|part| part.text.as_str()).collect();
+    let given = filled(connection, connector, object.join("."), name.span, said)?;
+    Some(Resolved { connector, place: place(connector, given, name.span, source) })
+}
+
+/// The options of a connection, and an object of it in the first argument that they leave open.
+fn filled(
+    connection: &ConnectionFacts<'_>,
+    connector: &ConnectorFacts,
+    object: String,
+    span: Span,
+    said: &mut Vec<Diagnostic>,
+) -> Option<Given> {
     let mut given = Given { positional: Vec::new(), named: connection.options.clone() };
     let open = connector.arguments.iter().find(|facts| given.get(connector, &facts.name).is_none() && facts.required);
     let Some(open) = open else {
-        said.push(say::no_place_for_object(name.span, connector));
+        said.push(say::no_place_for_object(span, connector));
         return None;
     };
-    let object: Vec<&str> = object.iter().map(|part| part.text.as_str()).collect();
-    given.named.push((open.name.clone(), Value::Text(object.join("."))));
+    given.named.push((open.name.clone(), Value::Text(object)));
     for facts in connector.arguments.iter().filter(|facts| facts.required) {
         if given.get(connector, &facts.name).is_none() {
-            said.push(say::connection_lacks(name.span, connection.name, &facts.name));
+            said.push(say::connection_lacks(span, connection.name, &facts.name));
             return None;
         }
     }
-    Some(Resolved { connector, place: place(connector, given, name.span, source) })
+    Some(given)
+}
+
+/// The changelog `object` in the connection that an option names.
+pub(crate) fn of_changelog(name: &ast::Ident, object: String, walk: &mut Walk<'_>) -> Option<Place> {
+    let mut said = Vec::new();
+    let catalog = walk.world.catalog;
+    let found = match walk.world.names.connection(&name.text) {
+        None => {
+            said.push(say::no_such_connection(name, false, &walk.world.names, Use::Sink, catalog));
+            None
+        }
+        // What is wrong with the connection has been said where it is declared.
+        Some(connection) => connection.connector.and_then(|connector| {
+            if !connector.changelog {
+                said.push(say::keeps_no_changelog(name, connector, catalog));
+                return None;
+            }
+            let given = filled(connection, connector, object.clone(), name.span, &mut said)?;
+            let text = format!("{}.{object}", connection.name.text);
+            Some(Place { text, ..place(connector, given, name.span, walk.world.source) })
+        }),
+    };
+    said.into_iter().for_each(|one| walk.say(one));
+    found
 }
 
 fn place(connector: &ConnectorFacts, given: Given, span: Span, source: &str) -> Place {

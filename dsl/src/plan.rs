@@ -42,6 +42,9 @@ pub struct Options {
     pub checkpoint_every: u64,
     /// The word the user asked for (`delivery`), if any: `exactly once`, `effectively once`, `at least once`.
     pub delivery: Option<String>,
+    /// Where all that it keeps is written down (`changelog`); its object is `syncline.<pipeline>.changelog`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changelog: Option<Place>,
     /// `ledger = 'all'`: passed rows are kept in the ledger too.
     pub ledger_all: bool,
     #[serde(default)]
@@ -103,6 +106,7 @@ impl Default for Options {
         Self {
             checkpoint_every: CHECKPOINT_EVERY,
             delivery: None,
+            changelog: None,
             ledger_all: false,
             restart: Restart::default(),
             waits: Waits::default(),

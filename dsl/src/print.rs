@@ -28,6 +28,9 @@ impl Display for Plan {
         if let Some(delivery) = &self.options.delivery {
             write!(f, " · {delivery}")?;
         }
+        if let Some(changelog) = &self.options.changelog {
+            write!(f, " · changelog {}", changelog.text)?;
+        }
         if self.options.ledger_all {
             write!(f, " · ledger of all rows")?;
         }

@@ -8,6 +8,7 @@
 //! | `h/<pipeline> NUL epoch` | [`EpochNote`]: one line of history, the last [`KEPT_EPOCHS`] of them |
 //! | `k/<pipeline> NUL step` | [`Delivered`]: how far an outbox sink is |
 //! | `s/<pipeline> NUL step NUL …` | segments (`segment`) |
+//! | `g/<pipeline>` | how far this folder is a copy of the pipeline's changelog, if it has one (`replica`) |
 //! | `o/<pipeline>` | the id that the pipeline's outputs are signed with; it outlives a new beginning |
 
 use std::collections::BTreeMap;
@@ -213,6 +214,22 @@ pub fn checkpoint_key(pipeline: &str) -> Vec<u8> {
     [b"c/", pipeline.as_bytes()].concat()
 }
 
+/// How far a folder is a copy of the pipeline's changelog.
+pub fn place_key(pipeline: &str) -> Vec<u8> {
+    [b"g/", pipeline.as_bytes()].concat()
+}
+
+/// All that is a pipeline's own in a store, but how far it is a copy: whole keys, and beginnings of keys.
+pub fn keys_of(pipeline: &str) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let keys = vec![checkpoint_key(pipeline), fingerprints_key(pipeline), owner_key(pipeline)];
+    let prefixes = [run_prefix, epoch_prefix, delivered_prefix, partition_prefix, state_prefix];
+    (keys, prefixes.map(|prefix| prefix(pipeline)).to_vec())
+}
+
+fn owner_key(pipeline: &str) -> Vec<u8> {
+    [b"o/", pipeline.as_bytes()].concat()
+}
+
 pub fn fingerprints_key(pipeline: &str) -> Vec<u8> {
     [b"m/", pipeline.as_bytes()].concat()
 }
@@ -370,7 +387,7 @@ pub fn cursors_of(store: &dyn StateStore, pipeline: &str, partition: &str) -> Re
 
 /// The id that this data folder signs the outputs of a pipeline with; made at the first start.
 pub fn owner_id(store: &dyn StateStore, pipeline: &str, rng: &dyn Rng) -> Result<String, StoreError> {
-    let key = [b"o/", pipeline.as_bytes()].concat();
+    let key = owner_key(pipeline);
     if let Some(id) = store.get(&key)?.and_then(|id| String::from_utf8(id).ok()).filter(|id| !id.is_empty()) {
         return Ok(id);
     }

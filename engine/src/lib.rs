@@ -3,6 +3,7 @@
 //! Knows no language, no vendor and no Kafka, only [`log::Log`]. Takes time and randomness from [`clock`] alone; touches files
 //! only in [`store`] and [`log::embedded`].
 
+pub mod changelog;
 pub mod checkpoint;
 pub mod clock;
 pub mod fingerprints;
@@ -17,6 +18,7 @@ pub mod operator;
 pub mod operators;
 pub mod outbox;
 pub mod pace;
+pub mod replica;
 pub mod runtime;
 pub mod segment;
 #[doc(hidden)]

@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::{Deserialize, Serialize};
 use syncline_record::{Epoch, Micros, Partition};
 
-use crate::store::StoreError;
+use crate::{changelog::ChangelogError, store::StoreError};
 
 pub mod conformance;
 pub mod embedded;
@@ -56,6 +56,21 @@ pub struct End {
     pub length: u64,
 }
 
+/// In place of a file: where the record lies in the files is for the log to find.
+const ANYWHERE: u64 = u64::MAX;
+
+impl End {
+    /// The end after the record before `offset`, wherever its bytes are: what a copy of a topic has in common with the topic.
+    pub fn at(offset: u64) -> Self {
+        if offset == 0 { Self::default() } else { Self { offset, file: ANYWHERE, length: 0 } }
+    }
+
+    /// It names no file.
+    pub fn is_anywhere(&self) -> bool {
+        self.file == ANYWHERE
+    }
+}
+
 /// Ends per topic.
 pub type Ends = BTreeMap<String, End>;
 
@@ -80,6 +95,9 @@ pub enum LogError {
     Short { topic: String, expected: u64, found: u64 },
     #[error("{operation}: no space left on the device that holds {path}")]
     Full { operation: &'static str, path: PathBuf },
+    /// The topics are copies of a changelog.
+    #[error(transparent)]
+    Changelog(#[from] ChangelogError),
     #[error("{operation} {path}: {detail}")]
     Io { operation: &'static str, path: PathBuf, detail: String },
     /// Only the simulation: the process died here.
@@ -121,7 +139,8 @@ impl Release {
 /// A set of topics. Shared by the threads of a process; a topic has one writing transaction at a time.
 pub trait Log: Send + Sync {
     /// Called once per owner before anything is written: cuts every topic of `ends` back to its end, and every other
-    /// topic that starts with one of `prefixes` to nothing. A topic that is shorter than its end is `Short`.
+    /// topic that starts with one of `prefixes` to nothing. A topic that is shorter than its end is `Short`. An end may be one that
+    /// names no file ([`End::at`]), here and in `commit`.
     fn recover(&self, prefixes: &[&str], ends: &Ends) -> Result<(), LogError>;
 
     /// Adds a frame to the open transaction; returns the offset of its first record. Not durable, not visible.
@@ -147,6 +166,10 @@ pub trait Log: Send + Sync {
 
     /// Allows files that hold only records below `below` to be deleted.
     fn release(&self, topic: &str, below: u64) -> Result<(), LogError>;
+
+    /// Empties a topic; its next record gets the number `offset`. For a topic whose records are brought from elsewhere, without those
+    /// that were let go of there.
+    fn begin(&self, topic: &str, offset: u64) -> Result<(), LogError>;
 
     /// Topics that start with `prefix`.
     fn topics(&self, prefix: &str) -> Result<Vec<String>, LogError>;

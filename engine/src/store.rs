@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 
+use crate::{changelog::ChangelogError, log::LogError};
+
 #[cfg(test)]
 pub(crate) mod child;
 pub mod conformance;
@@ -23,11 +25,23 @@ pub enum StoreError {
     Damaged { folder: PathBuf, detail: String },
     #[error("{operation}: no space left on the device that holds {folder}")]
     Full { operation: &'static str, folder: PathBuf },
+    /// The store is a copy of a changelog.
+    #[error(transparent)]
+    Changelog(#[from] ChangelogError),
+    /// The store is a copy that stands beside topics.
+    #[error(transparent)]
+    Log(Box<LogError>),
     #[error("{operation} in {folder}: {detail}")]
     Io { operation: &'static str, folder: PathBuf, detail: String },
     /// Only the simulation: the process died here.
     #[error("crashed")]
     Crashed,
+}
+
+impl From<LogError> for StoreError {
+    fn from(error: LogError) -> Self {
+        Self::Log(Box::new(error))
+    }
 }
 
 /// Puts and removals that become visible together, or not at all. A key that is both removed and put is there afterwards; of two

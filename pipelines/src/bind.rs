@@ -19,11 +19,12 @@ use std::{
 
 use arrow::datatypes::Field;
 use syncline_connectors::{
-    Asked, ConnectorError, LogSource, SinkRequest, SourceRequest, StreamSource, Surroundings, open_lookup, open_sink,
-    open_source, stream_source, typed::Pruning,
+    Asked, ConnectorError, LogSource, SinkRequest, SourceRequest, StreamSource, Surroundings, open_changelog,
+    open_lookup, open_sink, open_source, stream_source, typed::Pruning,
 };
-use syncline_dsl::plan::{Plan, SourcePlan};
+use syncline_dsl::plan::{Place, Plan, SourcePlan};
 use syncline_engine::{
+    changelog::Changelog,
     checkpoint::{self, ReadError},
     fingerprints::Fingerprints,
     graph::{Graph, Input, input_step},
@@ -82,12 +83,12 @@ pub trait Edges {
         self.source(plan)
     }
 
-    fn sink(
-        &self,
-        connector: &str,
-        place: &syncline_dsl::plan::Place,
-        request: SinkEdge<'_>,
-    ) -> Result<Sink, BindError>;
+    fn sink(&self, connector: &str, place: &Place, request: SinkEdge<'_>) -> Result<Sink, BindError>;
+
+    /// Where all that the pipeline keeps is written down; none where it is kept here and nowhere else.
+    fn changelog(&self, _place: &Place) -> Result<Option<Box<dyn Changelog>>, BindError> {
+        Ok(None)
+    }
 }
 
 /// What is known of a sink when it is made; the connector's arguments come from its place.
@@ -179,7 +180,7 @@ impl Edges for RealEdges<'_> {
             .map_err(|error| BindError::Connector { place: place.text.clone(), error })
     }
 
-    fn sink(&self, connector: &str, place: &syncline_dsl::plan::Place, edge: SinkEdge<'_>) -> Result<Sink, BindError> {
+    fn sink(&self, connector: &str, place: &Place, edge: SinkEdge<'_>) -> Result<Sink, BindError> {
         if let Some((name, writer)) = place.stream() {
             return Ok(Sink::Stream { topic: stream_topic(writer, name), readers: self.streams.readers(writer, name) });
         }
@@ -188,6 +189,12 @@ impl Edges for RealEdges<'_> {
         let request =
             SinkRequest { args: &args, around: &self.around, pipeline, step, write, schema, keys, endless, csv };
         open_sink(connector, request).map_err(|error| BindError::Connector { place: place.text.clone(), error })
+    }
+
+    fn changelog(&self, place: &Place) -> Result<Option<Box<dyn Changelog>>, BindError> {
+        let args = arguments(place, self.secrets)?;
+        let changelog = open_changelog(&place.connector, &args, &self.around, (0, 1));
+        changelog.map(Some).map_err(|error| BindError::Connector { place: place.text.clone(), error })
     }
 }
 
@@ -263,7 +270,8 @@ pub fn bind(
         graph: Graph { inputs, nodes, tables, lookups },
         witness,
     };
-    Ok(Pipeline { job, sinks })
+    let changelog = plan.options.changelog.as_ref().map(|place| edges.changelog(place)).transpose()?.flatten();
+    Ok(Pipeline { job, sinks, changelog })
 }
 
 fn fingerprints(plan: &Plan) -> Fingerprints {

@@ -168,6 +168,7 @@ pub fn catalog() -> Catalog {
             formats: words(sink.formats),
         }),
         keyed: connector.keyed,
+        changelog: connector.changelog,
         arguments: arguments(connector.arguments),
     });
     Catalog { connectors: connectors.collect() }

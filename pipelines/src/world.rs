@@ -6,6 +6,7 @@ use std::{
 };
 
 use syncline_engine::{
+    changelog::ChangelogError,
     clock::{Clock, Rng, SeededRng, SystemClock},
     folder::DataFolder,
     log::LogError,
@@ -67,15 +68,38 @@ pub fn store_failure(error: StoreError) -> Failure {
             "make room (a data folder wants 16 MB free beside what it holds) and run the same command again: it goes on from \
              the last checkpoint, nothing committed is lost",
         ),
+        StoreError::Changelog(error) => changelog_failure(error),
+        StoreError::Log(error) => log_failure(*error),
         StoreError::Io { .. } | StoreError::Crashed => Failure::environment("store-failed", title).help(
             "check the folder's disk and permissions, then run the same command again: nothing committed is lost",
         ),
     }
 }
 
+fn changelog_failure(error: ChangelogError) -> Failure {
+    let title = error.to_string();
+    match error {
+        ChangelogError::Fenced { .. } => Failure::environment("lost-ownership", title)
+            .help("another process works on this pipeline now; stop that one first if it is to run here"),
+        ChangelogError::Foreign { .. } => Failure::environment("not-our-changelog", title)
+            .help("nothing was written or removed; run it with the folder and the changelog that belong together")
+            .help("or throw away what only this folder has, and begin anew: syncline run FILE --fresh"),
+        ChangelogError::Damaged { .. } => Failure::environment("changelog-damaged", title)
+            .help("nothing was changed; bring the topic back, or start over with `syncline run FILE --fresh`"),
+        ChangelogError::Refused { .. } => {
+            Failure::environment("changelog-refused", title).help("allow it there, then run the same command again")
+        }
+        ChangelogError::Unknown { .. } | ChangelogError::Unreachable { .. } => {
+            Failure::environment("changelog-failed", title)
+                .help("run the same command again when Kafka answers: nothing committed is lost")
+        }
+    }
+}
+
 pub fn log_failure(error: LogError) -> Failure {
     let title = error.to_string();
     match error {
+        LogError::Changelog(error) => changelog_failure(error),
         LogError::Damaged { .. } | LogError::Short { .. } => Failure::environment("log-damaged", title)
             .help("nothing was changed; put a copy of the folder back, or start over with `syncline run FILE --fresh`"),
         LogError::Full { .. } => Failure::environment("disk-full", title).help(

@@ -274,6 +274,10 @@ impl Log for Inbox {
         self.end(topic)
     }
 
+    fn begin(&self, _topic: &str, _offset: u64) -> Result<(), LogError> {
+        Ok(())
+    }
+
     fn topics(&self, _prefix: &str) -> Result<Vec<String>, LogError> {
         Ok(vec![])
     }

@@ -226,7 +226,7 @@ impl Ears {
 }
 
 /// What a client logs: each try to reach a broker that is gone is a line of its own, several a second.
-fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
         _ if facility == "FAIL" => tracing::debug!(target: "kafka", facility, "{message}"),
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
@@ -237,7 +237,7 @@ fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
 }
 
 /// Whoever waits for an answer says so; a source says what keeps it.
-fn told(error: &KafkaError, reason: &str) {
+pub fn told(error: &KafkaError, reason: &str) {
     tracing::debug!(target: "kafka", %error, "{reason}");
 }
 

@@ -3,6 +3,7 @@
 //! A source reads what is committed, from the offsets that are in the engine's own commit. A sink writes in transactions that hold its place
 //! in the outbox: so both are exactly once, whatever dies.
 
+mod changelog;
 mod client;
 #[cfg(test)]
 mod client_tests;
@@ -15,6 +16,7 @@ mod start;
 mod topic;
 mod trouble;
 
+pub(crate) use changelog::KafkaChangelog;
 pub(crate) use look::look;
 pub(crate) use sink::KafkaSink;
 pub(crate) use source::KafkaSource;

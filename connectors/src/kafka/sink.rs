@@ -284,25 +284,15 @@ impl KafkaSink {
         let metadata = open.group.group_metadata();
         let metadata =
             metadata.ok_or_else(|| SinkError::Reconnect(format!("{}: no group to note it in", self.what())))?;
-        retried(|| open.producer.send_offsets_to_transaction(&position, &metadata, ASKED))
+        topic::retried(ENDING, || open.producer.send_offsets_to_transaction(&position, &metadata, ASKED))
             .map_err(|error| self.trouble("note how far it is", &error))?;
-        retried(|| open.producer.commit_transaction(ASKED)).map_err(|error| self.trouble("commit", &error))?;
+        topic::retried(ENDING, || open.producer.commit_transaction(ASKED))
+            .map_err(|error| self.trouble("commit", &error))?;
         if let Some(open) = &mut self.open {
             (open.in_transaction, open.next) = (false, delivered.next);
         }
         self.refused = self.refused.split_off(&delivered.next);
         Ok(())
-    }
-}
-
-/// What Kafka says may simply be asked again.
-fn retried(mut ask: impl FnMut() -> Result<(), KafkaError>) -> Result<(), KafkaError> {
-    let began = Instant::now();
-    loop {
-        match ask() {
-            Err(KafkaError::Transaction(error)) if error.is_retriable() && began.elapsed() < ENDING => {}
-            answer => return answer,
-        }
     }
 }
 

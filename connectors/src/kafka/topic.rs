@@ -24,11 +24,14 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(10);
 pub struct Topic {
     pub name: String,
     /// For a topic that is not there; else as the cluster makes them.
-    partitions: Option<i32>,
-    replication: Option<i32>,
-    /// Only the newest record of a key counts.
-    compacted: bool,
+    pub partitions: Option<i32>,
+    pub replication: Option<i32>,
+    /// What it is made with.
+    pub config: &'static [(&'static str, &'static str)],
 }
+
+/// Only the newest record of a key counts.
+const COMPACTED: &[(&str, &str)] = &[("cleanup.policy", "compact")];
 
 /// What is there.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +48,18 @@ impl Topic {
             name: arguments.text("topic").to_owned(),
             partitions: number("partitions"),
             replication: number("replication"),
-            compacted,
+            config: if compacted { COMPACTED } else { &[] },
+        }
+    }
+}
+
+/// What Kafka says may simply be asked again, for so long.
+pub fn retried(long: Duration, mut ask: impl FnMut() -> Result<(), KafkaError>) -> Result<(), KafkaError> {
+    let began = std::time::Instant::now();
+    loop {
+        match ask() {
+            Err(KafkaError::Transaction(error)) if error.is_retriable() && began.elapsed() < long => {}
+            answer => return answer,
         }
     }
 }
@@ -76,8 +90,8 @@ fn made(topic: &Topic, settings: &Settings, client: &BaseConsumer<Ears>) -> Resu
         topic.partitions.unwrap_or(-1),
         TopicReplication::Fixed(topic.replication.unwrap_or(-1)),
     );
-    if topic.compacted {
-        new = new.set("cleanup.policy", "compact");
+    for (name, value) in topic.config {
+        new = new.set(name, value);
     }
     let results = asked(async { admin(settings)?.create_topics([&new], &options()).await })?;
     match results.into_iter().next() {

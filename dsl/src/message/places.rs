@@ -66,6 +66,21 @@ pub(crate) fn no_such_connection(name: &Ident, alone: bool, names: &Names, uses:
     }
 }
 
+pub(crate) fn keeps_no_changelog(name: &Ident, connector: &ConnectorFacts, catalog: &Catalog) -> Diagnostic {
+    let able = catalog.connectors.iter().filter(|able| able.changelog).map(|able| able.name.as_str());
+    let able: Vec<&str> = able.collect();
+    let said = Diagnostic::error(slug::CHANGELOG, format!("{} keeps no changelogs", connector.name))
+        .at(name.span, format!("a CONNECTION TO {}", connector.name));
+    if able.is_empty() { said } else { said.help(format!("name a connection to {}", listed(able))) }
+}
+
+/// `reads`: the place that only this machine has.
+pub(crate) fn changelog_and_local(option: Span, reads: &str) -> Diagnostic {
+    Diagnostic::error(slug::CHANGELOG, format!("another machine could not go on: it has no {reads}"))
+        .at(option, "what the pipeline keeps would move, and what it reads would not")
+        .help("read from Kafka, or leave `changelog` out: what it keeps then stays in the data folder")
+}
+
 pub(crate) fn no_object(span: Span, connection: &str) -> Diagnostic {
     Diagnostic::error(slug::MISSING_ARGUMENT, format!("{connection} is a connection, and rows need a place in it"))
         .at(span, "no object")

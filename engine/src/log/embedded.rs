@@ -118,6 +118,10 @@ impl Log for EmbeddedLog {
         self.topic(topic).release(below)
     }
 
+    fn begin(&self, topic: &str, offset: u64) -> Result<(), LogError> {
+        self.topic(topic).begin(offset)
+    }
+
     fn topics(&self, prefix: &str) -> Result<Vec<String>, LogError> {
         let mut topics = Vec::new();
         for entry in fs::read_dir(&self.root).map_err(failed("list", &self.root))? {

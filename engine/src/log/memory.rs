@@ -226,6 +226,11 @@ impl Log for MemoryLog {
         Ok(())
     }
 
+    fn begin(&self, topic: &str, offset: u64) -> Result<(), LogError> {
+        self.call()?.topics.insert(topic.to_owned(), Topic::beginning(topic, offset));
+        Ok(())
+    }
+
     fn topics(&self, prefix: &str) -> Result<Vec<String>, LogError> {
         let state = self.call()?;
         let written = |(name, topic): (&String, &Topic)| {

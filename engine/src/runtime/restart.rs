@@ -12,8 +12,15 @@ use super::{
     start::StartError,
     supervisor::{Ending, RunError},
 };
-use crate::{checkpoint::ReadError, log::CommitError, log::LogError, segment::SegmentError, source::SourceError};
-use crate::{sink::SinkError, store::StoreError};
+use crate::{
+    changelog::ChangelogError,
+    checkpoint::ReadError,
+    log::{CommitError, LogError},
+    segment::SegmentError,
+    sink::SinkError,
+    source::SourceError,
+    store::StoreError,
+};
 
 /// The longest pause, unless the pipeline asks for a longer first one: what is mended is noticed within a minute.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -155,6 +162,8 @@ impl RunError {
 fn store(error: &StoreError) -> bool {
     match error {
         StoreError::Full { .. } | StoreError::Io { .. } => true,
+        StoreError::Changelog(error) => changelog(error),
+        StoreError::Log(error) => log(error),
         StoreError::InUse { .. } | StoreError::Format { .. } | StoreError::Damaged { .. } | StoreError::Crashed => {
             false
         }
@@ -164,7 +173,15 @@ fn store(error: &StoreError) -> bool {
 fn log(error: &LogError) -> bool {
     match error {
         LogError::Full { .. } | LogError::Io { .. } => true,
+        LogError::Changelog(error) => changelog(error),
         LogError::Damaged { .. } | LogError::Gone { .. } | LogError::Short { .. } | LogError::Crashed => false,
+    }
+}
+
+fn changelog(error: &ChangelogError) -> bool {
+    match error {
+        ChangelogError::Unknown { .. } | ChangelogError::Unreachable { .. } | ChangelogError::Refused { .. } => true,
+        ChangelogError::Fenced { .. } | ChangelogError::Foreign { .. } | ChangelogError::Damaged { .. } => false,
     }
 }
 

@@ -327,8 +327,13 @@ fn restore(
     for node in &mut spec.graph.nodes {
         let (Work::Operator(operator), Some(digest)) = (&mut node.work, node.state) else { continue };
         let mut segments = Segments::new(&spec.pipeline, &node.id, digest);
-        if checkpoint.states.contains_key(&node.id) {
+        if let Some(note) = checkpoint.states.get(&node.id) {
             segments.restore(&*ground.store, &mut |generation, body| operator.restore(generation, body))?;
+            let found = segments.bytes();
+            if found != note.stored {
+                let detail = format!("its segments have {found} bytes, and the checkpoint says {}", note.stored);
+                return Err(SegmentError::Damaged { step: node.id.clone(), generation: 0, sequence: 0, detail }.into());
+            }
         } else {
             // Old segments, if there are any, go away with this start; new ones must not take their numbers.
             segments.skip(&*ground.store)?;

@@ -28,11 +28,14 @@ use super::{
     start::{self, StartError, StartOptions},
 };
 use crate::{
+    changelog::{Changelog, ChangelogError},
     checkpoint::{self, RunState},
-    log::CommitError,
+    log::{CommitError, LogError},
     metrics,
+    replica::{self, Replica, Scope},
     sink::OutboxSink,
     source::Progress,
+    store::StoreError,
     witness::Told,
 };
 
@@ -54,6 +57,8 @@ pub struct Pipeline {
     pub job: JobSpec,
     /// Outbox sinks by step.
     pub sinks: Vec<(StepId, Box<dyn OutboxSink>)>,
+    /// Where all that it keeps is written down; the folder has a copy then.
+    pub changelog: Option<Box<dyn Changelog>>,
 }
 
 /// Makes the pipeline anew for each start.
@@ -129,7 +134,8 @@ pub fn run(
     watch: &mut dyn FnMut(&Look),
 ) -> Result<Ending, RunError> {
     let mut restarts = Restarts::new(restart);
-    let mut task = Task { ground, options: options.clone(), again: false, name: String::new(), open: None, words };
+    let (name, stands) = (String::new(), ground.clone());
+    let mut task = Task { ground, stands, options: options.clone(), again: false, name, open: None, words };
     loop {
         let began = ground.clock.elapsed();
         let total = restarts.total;
@@ -181,6 +187,8 @@ fn shown(length: Duration) -> String {
 /// What is kept from one life of the pipeline's task to the next.
 struct Task<'a> {
     ground: &'a Ground,
+    /// What the job stands on: the same, or a copy in it that follows a changelog.
+    stands: Ground,
     options: StartOptions,
     /// This process has started it before.
     again: bool,
@@ -227,9 +235,10 @@ impl Task<'_> {
         stop: &Arc<AtomicBool>,
         watch: &mut dyn FnMut(&Look),
     ) -> Result<Ending, RunError> {
-        let ground = self.ground;
         let mut pipeline = build().map_err(RunError::Build)?;
         self.name = pipeline.job.pipeline.clone();
+        self.stands = stand(self.ground, &self.name, pipeline.changelog.take(), self.options.fresh)?;
+        let ground = &self.stands.clone();
         if self.again {
             pipeline.job.witness = Box::new(Told(pipeline.job.witness));
         }
@@ -273,14 +282,49 @@ impl Task<'_> {
             Err(error) => (RunState::Failed, Some((self.words)(&error.to_string()))),
         };
         // The outcome is a note about the run; what failed first is what the caller needs to hear.
-        if let Err(error) = close_run(self.ground, &self.name, run, state, reason, self.ground.clock.now()) {
+        if let Err(error) = close_run(&self.stands, &self.name, run, state, reason, self.ground.clock.now()) {
             tracing::error!(pipeline = self.name, run, "the end of the run could not be written: {error}");
         }
     }
 }
 
+/// The ground of a job: with a changelog, a copy of it that is brought up first.
+fn stand(
+    ground: &Ground,
+    pipeline: &str,
+    changelog: Option<Box<dyn Changelog>>,
+    anew: bool,
+) -> Result<Ground, StartError> {
+    let scope = Scope::of(pipeline);
+    let Some(changelog) = changelog else {
+        replica::leave(ground, &scope, anew)?;
+        return Ok(ground.clone());
+    };
+    let replica = Replica::open(ground, scope, changelog, anew)?;
+    Ok(Ground { store: replica.clone(), log: replica, ..ground.clone() })
+}
+
 fn starts_again(result: &Result<Ending, RunError>) -> bool {
-    matches!(result, Err(RunError::Job(JobError::Lost { .. } | JobError::Commit(CommitError::Unknown { .. }))))
+    use ChangelogError::Unknown;
+    match result {
+        Err(RunError::Job(error)) => matches!(
+            error,
+            JobError::Lost { .. }
+                | JobError::Commit(
+                    CommitError::Unknown { .. }
+                        | CommitError::Store(StoreError::Changelog(Unknown { .. }))
+                        | CommitError::Log(LogError::Changelog(Unknown { .. }))
+                )
+                | JobError::Store(StoreError::Changelog(Unknown { .. }))
+                | JobError::Log(LogError::Changelog(Unknown { .. }))
+        ),
+        Err(RunError::Delivery(error)) => matches!(
+            error,
+            DeliveryError::Store(StoreError::Changelog(Unknown { .. }))
+                | DeliveryError::Log(LogError::Changelog(Unknown { .. }))
+        ),
+        _ => false,
+    }
 }
 
 /// What a panic said.

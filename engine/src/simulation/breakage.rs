@@ -156,7 +156,9 @@ impl Log for BrokenLog {
         let Some(late) = &self.late else { return self.log.prepare(topics) };
         let late = lock(late);
         let count = |topic: &String| late.get(topic).into_iter().flatten().map(|frame| frame.count as u64).sum::<u64>();
-        let end = |topic: &String| Ok(End { offset: self.log.end(topic)? + count(topic), file: 0, length: 0 });
+        let end = |topic: &String| -> Result<End, LogError> {
+            Ok(End { offset: self.log.end(topic)? + count(topic), file: 0, length: 0 })
+        };
         topics.iter().map(|topic| Ok((topic.clone(), end(topic)?))).collect()
     }
 
@@ -189,6 +191,10 @@ impl Log for BrokenLog {
 
     fn release(&self, topic: &str, below: u64) -> Result<(), LogError> {
         self.log.release(topic, below)
+    }
+
+    fn begin(&self, topic: &str, offset: u64) -> Result<(), LogError> {
+        self.log.begin(topic, offset)
     }
 
     fn topics(&self, prefix: &str) -> Result<Vec<String>, LogError> {

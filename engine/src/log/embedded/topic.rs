@@ -135,6 +135,11 @@ impl Topic {
     /// Shows what was prepared.
     pub fn show(&self, end: End) -> Result<(), LogError> {
         let durable = self.writer()?.durable;
+        let end = match end.is_anywhere() {
+            true if end.offset == durable.offset => durable,
+            true => self.find(&self.view().files.clone(), end.offset)?,
+            false => end,
+        };
         if end.offset > durable.offset {
             return Err(LogError::Short { topic: self.name.clone(), expected: end.offset, found: durable.offset });
         }
@@ -234,8 +239,39 @@ impl Topic {
     pub fn recover(&self, end: End) -> Result<(), LogError> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let files = self.list()?;
+        let end = if end.is_anywhere() { self.find(&files, end.offset)? } else { end };
         *self.view() = View { loaded: false, files, visible: End::default() };
         self.cut(&mut writer, end, end)
+    }
+
+    /// Where the record before `offset` ends.
+    fn find(&self, files: &[Arc<Segment>], offset: u64) -> Result<End, LogError> {
+        let short = |found| LogError::Short { topic: self.name.clone(), expected: offset, found };
+        let file = files.iter().rev().find(|file| file.base < offset).ok_or_else(|| short(0))?;
+        let mut walk = Walk::new(file, file.base, 0, file.length(), SCAN_CHUNK);
+        while walk.offset < offset {
+            match walk.header()? {
+                Step::Frame(..) => {}
+                // What follows the last whole frame was never answered for.
+                Step::End | Step::Broken(_) => return Err(short(walk.offset)),
+            }
+        }
+        if walk.offset > offset {
+            let broken = Broken { offset, detail: "the checkpoint ends inside a frame" };
+            return Err(broken.in_topic(&self.name));
+        }
+        Ok(End { offset, file: file.base, length: walk.position })
+    }
+
+    /// Empties the topic; the next record is number `offset`.
+    pub fn begin(&self, offset: u64) -> Result<(), LogError> {
+        self.wipe()?;
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = End { offset, file: offset, length: 0 };
+        *writer = Writer::default();
+        writer.start_at(start, None);
+        *self.view() = View { loaded: true, files: vec![], visible: start };
+        Ok(())
     }
 
     /// Cuts back to `end`; the writer goes on from there. Readers see up to `visible`.

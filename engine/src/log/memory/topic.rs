@@ -46,6 +46,11 @@ impl Topic {
         }
     }
 
+    /// Nothing below `offset` was ever here.
+    pub fn beginning(name: &str, offset: u64) -> Self {
+        Topic { oldest: offset, visible: offset, prepared: offset, ..Self::new(name) }
+    }
+
     pub fn visible(&self) -> u64 {
         if self.unrecovered { self.oldest } else { self.visible }
     }

@@ -41,7 +41,7 @@ fn world() -> World {
 
 fn pipeline(world: &World) -> Pipeline {
     let sinks = OUTBOXES.iter().map(|step| (StepId::new(step), world.sink(step))).collect();
-    Pipeline { job: world.spec(), sinks }
+    Pipeline { job: world.spec(), sinks, changelog: None }
 }
 
 fn run_all(world: &World) -> Result<Ending, RunError> {

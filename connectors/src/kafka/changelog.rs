@@ -1,0 +1,294 @@
+//! A changelog in a partition of a compacted topic: the state of one task, written in transactions.
+//!
+//! The transactional id is the task's, not the process's: whoever opens the changelog fences the one who wrote before, whether or not a
+//! consumer group has heard of it yet. When it is not known whether a transaction was committed, its producer is never used again: the
+//! next one's `init_transactions` waits until that is decided (`exactly-once.md`, W6).
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientContext, Message, Offset, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
+    producer::{BaseProducer, BaseRecord, DeliveryResult, NoCustomPartitioner, Producer, ProducerContext},
+};
+use syncline_engine::changelog::{Changelog, ChangelogError, Record, Span, Take};
+
+use super::{
+    client::{Ears, Held, Settings, log, told},
+    queue::{Queue, Taken},
+    topic::{self, Topic},
+    trouble::{PATIENCE, of_partition, words},
+};
+use crate::spec::{Arguments, ConnectorError, Surroundings};
+
+/// A transaction that hangs blocks who would take over, so it may not hang long.
+const TRANSACTION: Duration = Duration::from_secs(10);
+/// How long the end of a transaction is asked for before its outcome counts as unknown, and how long at once.
+const ENDING: Duration = Duration::from_secs(6);
+const ASKED: Duration = Duration::from_secs(3);
+/// Nothing comes for so long: then it is said that no broker answers.
+const SILENCE: Duration = Duration::from_secs(20);
+/// Records that are taken at once while it is read.
+const AT_ONCE: usize = 512;
+
+/// Compaction keeps the last record of each key. A removed key may vanish after a day, which is what copies count with; what is not
+/// compacted yet is read by every restore, so files are small and cleaned soon.
+const CONFIG: &[(&str, &str)] = &[
+    ("cleanup.policy", "compact"),
+    ("delete.retention.ms", "86400000"),
+    ("segment.bytes", "67108864"),
+    ("min.cleanable.dirty.ratio", "0.3"),
+    ("max.compaction.lag.ms", "3600000"),
+];
+
+const WRITER: &[(&str, &str)] = &[
+    ("linger.ms", "0"),
+    ("batch.size", "1000000"),
+    ("compression.type", "lz4"),
+    ("queue.buffering.max.kbytes", "262144"),
+];
+
+const READER: &[(&str, &str)] = &[
+    ("isolation.level", "read_committed"),
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "error"),
+    ("enable.partition.eof", "true"),
+    ("fetch.queue.backoff.ms", "10"),
+    ("fetch.wait.max.ms", "50"),
+    ("fetch.message.max.bytes", "8388608"),
+    ("queued.max.messages.kbytes", "65536"),
+];
+
+pub struct KafkaChangelog {
+    settings: Settings,
+    topic: Topic,
+    partition: i32,
+    /// For messages, and the transactional id.
+    name: String,
+    writer: Option<Held<BaseProducer<Places>>>,
+}
+
+/// Where the records of a transaction were put.
+#[derive(Default)]
+struct Places {
+    last: AtomicI64,
+    refused: Mutex<Option<KafkaError>>,
+}
+
+impl ClientContext for Places {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        told(&error, reason);
+    }
+}
+
+impl ProducerContext<NoCustomPartitioner> for Places {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        match result {
+            Ok(record) => drop(self.last.fetch_max(record.offset(), Ordering::Relaxed)),
+            Err((error, _)) => {
+                let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+                refused.get_or_insert_with(|| error.clone());
+            }
+        }
+    }
+}
+
+impl KafkaChangelog {
+    /// Of a task: the partition of its number of a topic that has one for each.
+    pub(crate) fn new(
+        arguments: &Arguments,
+        around: &Surroundings,
+        task: u32,
+        tasks: u32,
+    ) -> Result<Self, ConnectorError> {
+        let settings = Settings::new(arguments, around)?;
+        let topic = Topic { partitions: Some(tasks as i32), config: CONFIG, ..Topic::new(arguments, true) };
+        let name = format!("{}.{task}", topic.name);
+        Ok(Self { settings, topic, partition: task as i32, name, writer: None })
+    }
+
+    fn error(&self, what: &str, error: &KafkaError) -> ChangelogError {
+        use RDKafkaErrorCode as Code;
+        let (name, detail) = (self.name.clone(), format!("{what}: {}", words(error)));
+        let code = match error {
+            KafkaError::Transaction(error) => Some(error.code()),
+            error => error.rdkafka_error_code(),
+        };
+        match code {
+            Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch) => ChangelogError::Fenced { name },
+            Some(
+                Code::TopicAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+                | Code::GroupAuthorizationFailed
+                | Code::TransactionalIdAuthorizationFailed
+                | Code::SaslAuthenticationFailed
+                | Code::Authentication
+                | Code::UnsupportedSASLMechanism
+                | Code::InvalidTopic
+                | Code::MessageSizeTooLarge,
+            ) => ChangelogError::Refused { name, detail },
+            _ if matches!(error, KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_)) => {
+                ChangelogError::Refused { name, detail }
+            }
+            _ => ChangelogError::Unreachable { name, detail },
+        }
+    }
+
+    fn client(&self, isolation: &str) -> Result<BaseConsumer<Ears>, ChangelogError> {
+        let mut config = self.settings.with(READER);
+        // Nobody is a member of it: the client wants one to be named.
+        config.set("group.id", &self.name).set("isolation.level", isolation);
+        config.create_with_context(Ears::default()).map_err(|error| self.error("make a client", &error))
+    }
+
+    fn producer(&self) -> Result<Held<BaseProducer<Places>>, ChangelogError> {
+        let mut config = self.settings.with(WRITER);
+        config.set("transactional.id", &self.name).set("transaction.timeout.ms", TRANSACTION.as_millis().to_string());
+        let made: Result<BaseProducer<Places>, _> = config.create_with_context(Places::default());
+        let producer = made.map(Held::new).map_err(|error| self.error("make a client", &error))?;
+        producer.init_transactions(PATIENCE).map_err(|error| self.error("begin to write", &error))?;
+        Ok(producer)
+    }
+
+    fn send(&self, producer: &BaseProducer<Places>, (key, value): &Record) -> Result<(), ChangelogError> {
+        let began = Instant::now();
+        let mut record: BaseRecord<'_, [u8], [u8], ()> =
+            BaseRecord::to(&self.topic.name).partition(self.partition).key(key.as_slice());
+        if let Some(value) = value {
+            record = record.payload(value.as_slice());
+        }
+        loop {
+            record = match producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((error, record)) => {
+                    let full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
+                    if !full || began.elapsed() > TRANSACTION {
+                        return Err(self.error("write", &error));
+                    }
+                    record
+                }
+            };
+            producer.poll(Duration::from_millis(10));
+        }
+    }
+
+    fn write_all(&self, producer: &BaseProducer<Places>, records: &[Record]) -> Result<u64, ChangelogError> {
+        producer.begin_transaction().map_err(|error| self.error("begin a transaction", &error))?;
+        records.iter().try_for_each(|record| self.send(producer, record))?;
+        producer.flush(TRANSACTION).map_err(|error| self.error("write", &error))?;
+        let places = producer.context();
+        if let Some(error) = places.refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(self.error("write", &error));
+        }
+        let next = places.last.load(Ordering::Relaxed) + 1;
+        topic::retried(ENDING, || producer.commit_transaction(ASKED)).map_err(|error| {
+            match self.error("commit", &error) {
+                ChangelogError::Unreachable { name, detail } => ChangelogError::Unknown { name, detail },
+                error => error,
+            }
+        })?;
+        Ok(next as u64)
+    }
+}
+
+impl Changelog for KafkaChangelog {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn open(&mut self) -> Result<Span, ChangelogError> {
+        self.writer = None;
+        let found = topic::found_or_made(&self.topic, &self.settings);
+        let found = found.map_err(|error| self.error("look at its topic", &error))?;
+        if self.partition as u32 >= found.partitions {
+            let detail = format!("its topic has {} partitions; another number of tasks wrote it", found.partitions);
+            return Err(ChangelogError::Foreign { name: self.name.clone(), detail });
+        }
+        self.writer = Some(self.producer()?);
+        // What is committed may be shown to readers of it a little later than it is there; the end is asked for as it is.
+        let client = self.client("read_uncommitted")?;
+        let ends = client.fetch_watermarks(&self.topic.name, self.partition, PATIENCE);
+        let (oldest, end) = ends.map_err(|error| self.error("look where it ends", &error))?;
+        Ok(Span { oldest: oldest as u64, end: end as u64 })
+    }
+
+    fn read(&mut self, from: u64, end: u64, take: &mut Take<'_>) -> Result<(), ChangelogError> {
+        if from >= end {
+            return Ok(());
+        }
+        let client = Arc::new(self.client("read_committed")?);
+        let mut queue =
+            Queue::of(&client, &self.topic.name, self.partition).ok_or_else(|| ChangelogError::Refused {
+                name: self.name.clone(),
+                detail: "the partition has no queue in the client".to_owned(),
+            })?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.topic.name, self.partition, Offset::Offset(from as i64))
+            .and_then(|()| client.incremental_assign(&list))
+            .map_err(|error| self.error("read", &error))?;
+        let (mut next, mut came) = (from, Instant::now());
+        while next < end {
+            // Events; records come by the queue.
+            client.poll(Duration::ZERO);
+            let mut taken = Ok(());
+            let some = queue.take(AT_ONCE, |what| {
+                if taken.is_err() {
+                    return;
+                }
+                taken = match what {
+                    Taken::Record(record) if record.offset() as u64 >= end => {
+                        next = end;
+                        Ok(())
+                    }
+                    Taken::Record(record) => {
+                        next = record.offset() as u64 + 1;
+                        take(record.offset() as u64, record.key().unwrap_or_default(), record.value())
+                    }
+                    Taken::End(offset) => {
+                        next = next.max(offset as u64);
+                        Ok(())
+                    }
+                    Taken::Trouble(code, text) => Err(ChangelogError::Unreachable {
+                        name: self.name.clone(),
+                        detail: of_partition("read".to_owned(), code, &text).to_string(),
+                    }),
+                };
+            });
+            taken?;
+            if some {
+                came = Instant::now();
+            } else if came.elapsed() > SILENCE {
+                let detail = format!("nothing came for {} s", SILENCE.as_secs());
+                return Err(ChangelogError::Unreachable { name: self.name.clone(), detail });
+            } else {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, records: &[Record]) -> Result<u64, ChangelogError> {
+        let Some(producer) = self.writer.take() else {
+            let detail = "it is not open".to_owned();
+            return Err(ChangelogError::Unreachable { name: self.name.clone(), detail });
+        };
+        let next = self.write_all(&producer, records)?;
+        self.writer = Some(producer);
+        Ok(next)
+    }
+}

@@ -1,0 +1,97 @@
+//! The changelog of the simulation: kept apart from the machines that write it, compacted when told, and with the answers that brokers can
+//! give.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Changelog, ChangelogError, Record, Span, Take};
+
+/// What the brokers hold.
+#[derive(Default)]
+struct Kept {
+    records: Vec<(u64, Record)>,
+    next: u64,
+    /// Grows with every open: only the newest may write.
+    fence: u64,
+    /// The next write's outcome is not told: whether it is written.
+    unknown: Option<bool>,
+}
+
+/// A cluster with one changelog. Clones are the same one.
+#[derive(Clone, Default)]
+pub struct MemoryChangelogs(Arc<Mutex<Kept>>);
+
+impl MemoryChangelogs {
+    /// One more process that writes it.
+    pub fn writer(&self) -> MemoryChangelog {
+        MemoryChangelog { kept: self.clone(), fence: 0 }
+    }
+
+    /// Nobody hears of the next write; it happened or it did not.
+    pub fn lose_answer(&self, written: bool) {
+        self.kept().unknown = Some(written);
+    }
+
+    /// Keeps the last record of each key, and of removed keys nothing.
+    pub fn compact(&self) {
+        let mut kept = self.kept();
+        let records = std::mem::take(&mut kept.records);
+        let mut seen = std::collections::HashSet::new();
+        let mut last: Vec<(u64, Record)> =
+            records.into_iter().rev().filter(|(_, (key, _))| seen.insert(key.clone())).collect();
+        last.retain(|(_, (_, value))| value.is_some());
+        last.reverse();
+        kept.records = last;
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub struct MemoryChangelog {
+    kept: MemoryChangelogs,
+    fence: u64,
+}
+
+const NAME: &str = "in memory";
+
+impl Changelog for MemoryChangelog {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn open(&mut self) -> Result<Span, ChangelogError> {
+        let mut kept = self.kept.kept();
+        kept.fence += 1;
+        self.fence = kept.fence;
+        let oldest = kept.records.first().map_or(kept.next, |(offset, _)| *offset);
+        Ok(Span { oldest, end: kept.next })
+    }
+
+    fn read(&mut self, from: u64, end: u64, take: &mut Take<'_>) -> Result<(), ChangelogError> {
+        let records = self.kept.kept().records.clone();
+        let mut asked = records.iter().filter(|(offset, _)| (from..end).contains(offset));
+        asked.try_for_each(|(offset, (key, value))| take(*offset, key, value.as_deref()))
+    }
+
+    fn write(&mut self, records: &[Record]) -> Result<u64, ChangelogError> {
+        let mut kept = self.kept.kept();
+        if self.fence != kept.fence {
+            return Err(ChangelogError::Fenced { name: NAME.to_owned() });
+        }
+        let unknown = kept.unknown.take();
+        if unknown != Some(false) {
+            for record in records {
+                let offset = kept.next;
+                kept.records.push((offset, record.clone()));
+                kept.next += 1;
+            }
+            // As with Kafka, the end of a transaction is a record of its own.
+            kept.next += 1;
+        }
+        match unknown {
+            None => Ok(kept.next),
+            Some(_) => Err(ChangelogError::Unknown { name: NAME.to_owned(), detail: "no answer came".to_owned() }),
+        }
+    }
+}

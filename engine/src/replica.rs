@@ -1,0 +1,323 @@
+//! The store and the topics of one task, of which a changelog is the truth and this machine's folder a copy.
+//!
+//! What is applied waits in memory, where readers find it. A flush writes it to the changelog, all of it or nothing: **that is the commit**.
+//! Then the copy follows, in one batch with the place up to which it is one. So a copy is never ahead of the changelog, and one that lags
+//! behind, is torn or is not there is brought up by reading (`restore`).
+//!
+//! Frames of topics go the same way. Those of a transaction go with the checkpoint that names them; one that is published is written before
+//! it is shown. The ends that a checkpoint names are numbers of records ([`End::at`]): where the bytes lie differs from machine to machine.
+//!
+//! | first byte of a key | what follows | value |
+//! |---|---|---|
+//! | `k` | a key of the store | its value |
+//! | `l` | length of a topic's name (2 bytes), the name, number of a frame's first record (8), number of the part (2) | kind, count, time, how many parts, a part of the body |
+//! | `t` | a topic's name | number of the oldest record that is not let go of (8) |
+//! | `i` | nothing; the first record | the changelog's id: another one under the same name has another |
+//!
+//! All numbers are big-endian.
+
+mod frames;
+mod restore;
+mod topics;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+use syncline_record::Micros;
+
+use crate::{
+    changelog::{Changelog, ChangelogError, Record},
+    checkpoint,
+    clock::Clock,
+    log::Log,
+    runtime::Ground,
+    store::{Changes, StateStore, StoreError},
+};
+
+use self::topics::{EMPTIED, Topics};
+
+const PAIR: u8 = b'k';
+const FRAME: u8 = b'l';
+const OLDEST: u8 = b't';
+const IDENTITY: u8 = b'i';
+
+/// What of a folder is the task's.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// Where the place of the copy is noted.
+    place: Vec<u8>,
+    /// What names the ends of the topics: frames go with it.
+    checkpoint: Vec<u8>,
+    keys: Vec<Vec<u8>>,
+    prefixes: Vec<Vec<u8>>,
+    /// What the names of its topics begin with.
+    topics: String,
+}
+
+impl Scope {
+    pub fn of(pipeline: &str) -> Self {
+        let (keys, prefixes) = checkpoint::keys_of(pipeline);
+        Self {
+            place: checkpoint::place_key(pipeline),
+            checkpoint: checkpoint::checkpoint_key(pipeline),
+            keys,
+            prefixes,
+            topics: format!("pipeline/{pipeline}/"),
+        }
+    }
+}
+
+/// How far the copy is one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Place {
+    /// Of the changelog.
+    id: String,
+    /// The copy has everything before this record.
+    next: u64,
+    time: Micros,
+    /// It is being made: it is none yet.
+    unfinished: bool,
+    /// By topic: number of the oldest record that is not let go of.
+    oldest: BTreeMap<String, u64>,
+}
+
+impl Place {
+    fn moved(&mut self, topic: String, oldest: u64) {
+        if oldest == EMPTIED {
+            self.oldest.remove(&topic)
+        } else {
+            self.oldest.insert(topic, oldest)
+        };
+    }
+}
+
+/// What is committed together.
+#[derive(Default)]
+struct Batch {
+    /// How old topics are: read before what is new in them.
+    heads: Vec<Record>,
+    pairs: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    frames: Vec<Record>,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.heads.is_empty() && self.pairs.is_empty() && self.frames.is_empty()
+    }
+
+    /// Removals first: a key that is both removed and put is there afterwards.
+    fn add(&mut self, changes: Changes) {
+        self.pairs.extend(changes.removals.into_iter().map(|key| (key, None)));
+        self.pairs.extend(changes.puts.into_iter().map(|(key, value)| (key, Some(value))));
+    }
+
+    fn records(&self) -> Vec<Record> {
+        let pairs = self.pairs.iter().map(|(key, value)| ([&[PAIR], key.as_slice()].concat(), value.clone()));
+        self.heads.iter().cloned().chain(pairs).chain(self.frames.iter().cloned()).collect()
+    }
+
+    fn changes(&self) -> Changes {
+        let mut changes = Changes::default();
+        for (key, value) in &self.pairs {
+            match value {
+                Some(value) => changes.put(key.as_slice(), value.as_slice()),
+                None => changes.remove(key.as_slice()),
+            }
+        }
+        changes
+    }
+}
+
+#[derive(Default)]
+struct State {
+    /// Applied, and not written.
+    pending: Batch,
+    /// Being written; the copy does not have it yet.
+    writing: Option<Arc<Batch>>,
+    place: Place,
+    topics: Topics,
+    /// Why nothing goes on: drop it, and open another.
+    failed: Option<StoreError>,
+}
+
+impl State {
+    /// What readers see of a key before they look into the copy.
+    fn newer(&self, key: &[u8]) -> Option<&Option<Vec<u8>>> {
+        let writing = self.writing.as_deref().and_then(|batch| batch.pairs.get(key));
+        self.pending.pairs.get(key).or(writing)
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+}
+
+/// For a task without a changelog: what its folder has may not be a copy of one, or the two would part. `anew`: it may be thrown away.
+pub fn leave(ground: &Ground, scope: &Scope, anew: bool) -> Result<(), StoreError> {
+    if ground.store.get(&scope.place)?.is_none() {
+        return Ok(());
+    }
+    if !anew {
+        let detail = "what is kept here is a copy of one, and the pipeline names none".to_owned();
+        return Err(ChangelogError::Foreign { name: "of another start".to_owned(), detail }.into());
+    }
+    restore::throw_away(ground, scope, &Place::default())?;
+    let mut changes = Changes::default();
+    changes.remove(scope.place.clone());
+    ground.store.apply(changes)?;
+    ground.store.flush()
+}
+
+pub struct Replica {
+    store: Arc<dyn StateStore>,
+    log: Arc<dyn Log>,
+    clock: Arc<dyn Clock>,
+    scope: Scope,
+    state: Mutex<State>,
+    /// Locked for a whole transaction. Whoever needs the state too takes it second.
+    changelog: Mutex<Box<dyn Changelog>>,
+    /// Locked while something is published: numbers are given in the order in which they are written.
+    publishing: Mutex<()>,
+}
+
+impl Replica {
+    /// The ground of a task that stands on its changelog: brings the copy in `ground` up to it first. `anew`: what the folder has and the
+    /// changelog has not may be thrown away.
+    pub fn open(
+        ground: &Ground,
+        scope: Scope,
+        changelog: Box<dyn Changelog>,
+        anew: bool,
+    ) -> Result<Arc<Replica>, StoreError> {
+        let (changelog, place) = restore::bring_up(ground, &scope, changelog, anew)?;
+        let topics = Topics::found(ground.log.topics(&scope.topics)?);
+        Ok(Arc::new(Replica {
+            store: ground.store.clone(),
+            log: ground.log.clone(),
+            clock: ground.clock.clone(),
+            scope,
+            state: Mutex::new(State { place, topics, ..State::default() }),
+            changelog: Mutex::new(changelog),
+            publishing: Mutex::default(),
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Frames that were prepared go with the next flush. The checkpoint does it; who has none calls this.
+    fn seal(state: &mut State) {
+        let frames = state.topics.take_prepared();
+        state.pending.frames.extend(frames);
+    }
+
+    fn fail(&self, error: StoreError) -> StoreError {
+        self.state().failed.get_or_insert(error).clone()
+    }
+}
+
+impl StateStore for Replica {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let state = self.state();
+        state.check()?;
+        match state.newer(key) {
+            Some(value) => Ok(value.clone()),
+            None => self.store.get(key),
+        }
+    }
+
+    fn scan(&self, prefix: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+        // Locked to the end: no batch may reach the copy meanwhile.
+        let state = self.state();
+        state.check()?;
+        let mut newer: BTreeMap<&[u8], Option<&[u8]>> = BTreeMap::new();
+        for batch in state.writing.as_deref().into_iter().chain([&state.pending]) {
+            let below = batch.pairs.range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded));
+            let below = below.take_while(|(key, _)| key.starts_with(prefix));
+            newer.extend(below.map(|(key, value)| (key.as_slice(), value.as_deref())));
+        }
+        let mut newer = newer.into_iter().peekable();
+        let mut goes_on = true;
+        self.store.scan(prefix, &mut |key, value| {
+            while let Some((before, value)) = newer.next_if(|(newer, _)| *newer < key) {
+                goes_on = value.is_none_or(|value| each(before, value));
+                if !goes_on {
+                    return false;
+                }
+            }
+            goes_on = match newer.next_if(|(newer, _)| *newer == key) {
+                Some((_, value)) => value.is_none_or(|value| each(key, value)),
+                // How far the copy is one is nothing that it holds.
+                None => *key == self.scope.place || each(key, value),
+            };
+            goes_on
+        })?;
+        for (key, value) in newer {
+            goes_on = goes_on && value.is_none_or(|value| each(key, value));
+        }
+        Ok(())
+    }
+
+    fn apply(&self, changes: Changes) -> Result<(), StoreError> {
+        let mut state = self.state();
+        state.check()?;
+        if changes.puts.iter().any(|(key, _)| *key == self.scope.checkpoint) {
+            Self::seal(&mut state);
+        }
+        state.pending.add(changes);
+        Ok(())
+    }
+
+    /// One transaction of the changelog, with everything that was applied before, by whomever.
+    fn flush(&self) -> Result<(), StoreError> {
+        let mut changelog = self.changelog.lock().unwrap_or_else(PoisonError::into_inner);
+        let batch = {
+            let mut state = self.state();
+            state.check()?;
+            let oldest = state.topics.take_moved();
+            for (topic, oldest) in oldest {
+                let key = [&[OLDEST], topic.as_bytes()].concat();
+                state.pending.heads.push((key, Some(oldest.to_be_bytes().to_vec())));
+                state.place.moved(topic, oldest);
+            }
+            if state.pending.is_empty() {
+                return Ok(());
+            }
+            let batch = Arc::new(std::mem::take(&mut state.pending));
+            state.writing = Some(batch.clone());
+            batch
+        };
+        let next = changelog.write(&batch.records()).map_err(|error| self.fail(error.into()))?;
+        let mut state = self.state();
+        (state.place.next, state.place.time) = (next, self.clock.now());
+        let mut changes = batch.changes();
+        checkpoint::put(&mut changes, self.scope.place.clone(), &state.place);
+        // A copy that lags behind is one all the same, so it needs no flush.
+        if let Err(error) = self.store.apply(changes) {
+            return Err(state.failed.get_or_insert(error).clone());
+        }
+        state.writing = None;
+        Ok(())
+    }
+
+    fn wipe(&self, prefix: &[u8]) -> Result<(), StoreError> {
+        let mut changes = Changes::default();
+        self.scan(prefix, &mut |key, _| {
+            changes.remove(key);
+            true
+        })?;
+        self.apply(changes)
+    }
+
+    fn size_on_disk(&self) -> u64 {
+        self.store.size_on_disk()
+    }
+}

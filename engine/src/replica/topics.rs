@@ -1,0 +1,270 @@
+//! The topics of a replica: written here first, where only their owner sees them, and shown when the changelog has them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    path::PathBuf,
+    sync::PoisonError,
+};
+
+use syncline_record::Epoch;
+
+use super::{
+    Replica,
+    frames::{self, Kind, parts_of},
+};
+use crate::{
+    changelog::Record,
+    log::{CommitError, End, Ends, Event, Frame, Log, LogError, NewFrame},
+    store::{StateStore, StoreError},
+};
+
+/// In place of a number: nothing that was written before holds, and the next record is number 0.
+pub const EMPTIED: u64 = u64::MAX;
+
+/// Bytes of a topic that are gone through at once.
+const WALK: usize = 4 << 20;
+
+/// A frame that the changelog has.
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    base: u64,
+    next: u64,
+    parts: u16,
+}
+
+/// What is known of the topics beside what lies in them.
+#[derive(Default)]
+pub struct Topics {
+    /// What an earlier process left here; nobody has said yet where the committed ones end.
+    unrecovered: BTreeSet<String>,
+    /// Who writes where; the two do not mix.
+    kinds: BTreeMap<String, Kind>,
+    appended: BTreeMap<String, Vec<(u64, NewFrame)>>,
+    /// Waits for the checkpoint that names it.
+    prepared: Vec<Record>,
+    /// Of what was prepared, where its bytes end here.
+    ends: Ends,
+    /// Frames that were written by this process and are not let go of, by topic.
+    live: BTreeMap<String, VecDeque<Live>>,
+    /// Number of the oldest record that is not let go of, where the changelog has not heard of it.
+    moved: BTreeMap<String, u64>,
+}
+
+impl Topics {
+    pub fn found(topics: Vec<String>) -> Self {
+        Self { unrecovered: topics.into_iter().collect(), ..Self::default() }
+    }
+
+    pub fn take_prepared(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.prepared)
+    }
+
+    pub fn take_moved(&mut self) -> BTreeMap<String, u64> {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// Nobody knows any more what of this topic is in the changelog: what it has holds no longer.
+    fn empty(&mut self, topic: String) {
+        self.live.remove(&topic);
+        self.moved.insert(topic, EMPTIED);
+    }
+}
+
+fn failed(error: StoreError) -> LogError {
+    match error {
+        StoreError::Changelog(error) => LogError::Changelog(error),
+        error => LogError::Io { operation: "write", path: PathBuf::from("the changelog"), detail: error.to_string() },
+    }
+}
+
+impl Replica {
+    fn must_be(&self, topic: &str, kind: Kind, operation: &'static str) -> Result<(), LogError> {
+        let mut state = self.state();
+        state.check().map_err(failed)?;
+        let found = *state.topics.kinds.entry(topic.to_owned()).or_insert(kind);
+        let detail = match found {
+            found if found == kind => return Ok(()),
+            Kind::Transaction => "a transaction writes here",
+            Kind::Publication => "records are published here; a transaction would hide them",
+        };
+        Err(LogError::Io { operation, path: PathBuf::from(topic), detail: detail.to_owned() })
+    }
+
+    fn must_be_recovered(&self, topic: &str) -> Result<(), LogError> {
+        if !self.state().topics.unrecovered.contains(topic) {
+            return Ok(());
+        }
+        let detail = "it holds records of an earlier run; `recover` comes first".to_owned();
+        Err(LogError::Io { operation: "append to", path: PathBuf::from(topic), detail })
+    }
+
+    /// Number of the oldest record that is not let go of, as far as the changelog has heard of it.
+    fn written_oldest(&self, topic: &str) -> u64 {
+        self.state().place.oldest.get(topic).copied().unwrap_or_default()
+    }
+
+    /// Frames before `below` from the oldest one on, which an earlier process wrote.
+    fn walk(&self, topic: &str, from: u64, below: u64) -> Result<Vec<Live>, LogError> {
+        let (mut found, mut next) = (vec![], from);
+        while next < below {
+            let frames = self.log.read(topic, next, WALK)?;
+            let Some(last) = frames.last() else { break };
+            next = last.next();
+            let whole = frames.iter().filter(|frame| frame.base >= from && frame.next() <= below);
+            found.extend(whole.map(|frame| Live {
+                base: frame.base,
+                next: frame.next(),
+                parts: parts_of(frame.body.len()),
+            }));
+        }
+        Ok(found)
+    }
+}
+
+impl Log for Replica {
+    fn recover(&self, prefixes: &[&str], ends: &Ends) -> Result<(), LogError> {
+        let mut state = self.state();
+        state.check().map_err(failed)?;
+        let oldest = state.place.oldest.clone();
+        let topics = &mut state.topics;
+        (topics.appended, topics.ends) = Default::default();
+        topics.prepared.clear();
+        topics
+            .unrecovered
+            .retain(|topic| !ends.contains_key(topic) && !prefixes.iter().any(|prefix| topic.starts_with(prefix)));
+        let mut gone = self.log.topics("")?;
+        gone.retain(|topic| prefixes.iter().any(|prefix| topic.starts_with(prefix)));
+        let (mut rest, mut begun) = (Ends::new(), vec![]);
+        for (topic, end) in ends {
+            let at = End::at(end.offset);
+            if end.offset == 0 {
+                gone.push(topic.clone());
+            } else {
+                gone.retain(|gone| gone != topic);
+                topics.kinds.insert(topic.clone(), Kind::Transaction);
+                topics.live.remove(topic);
+            }
+            match self.log.recover(&[], &Ends::from([(topic.clone(), at)])) {
+                // All its records were let go of before this folder was made.
+                Err(LogError::Short { .. }) if oldest.get(topic) == Some(&end.offset) => {
+                    begun.push((topic, end.offset));
+                }
+                recovered => {
+                    recovered?;
+                    rest.insert(topic.clone(), at);
+                }
+            }
+        }
+        self.log.recover(prefixes, &rest)?;
+        for topic in gone {
+            state.topics.kinds.remove(&topic);
+            state.topics.empty(topic);
+        }
+        begun.into_iter().try_for_each(|(topic, offset)| self.log.begin(topic, offset))
+    }
+
+    fn append(&self, topic: &str, frame: NewFrame) -> Result<u64, LogError> {
+        self.must_be(topic, Kind::Transaction, "append to")?;
+        self.must_be_recovered(topic)?;
+        let base = self.log.append(topic, frame.clone())?;
+        self.state().topics.appended.entry(topic.to_owned()).or_default().push((base, frame));
+        Ok(base)
+    }
+
+    /// Durable with the flush of the checkpoint that names the ends.
+    fn prepare(&self, topics: &[String]) -> Result<Ends, LogError> {
+        self.state().check().map_err(failed)?;
+        topics.iter().try_for_each(|topic| self.must_be_recovered(topic))?;
+        let ends = self.log.prepare(topics)?;
+        let mut state = self.state();
+        for (topic, end) in &ends {
+            for (base, frame) in state.topics.appended.remove(topic).unwrap_or_default() {
+                state.topics.prepared.extend(frames::records(topic, base, Kind::Transaction, &frame));
+                let live = Live { base, next: base + u64::from(frame.count), parts: parts_of(frame.body.len()) };
+                state.topics.live.entry(topic.clone()).or_default().push_back(live);
+            }
+            state.topics.ends.insert(topic.clone(), *end);
+        }
+        Ok(ends.into_iter().map(|(topic, end)| (topic, End::at(end.offset))).collect())
+    }
+
+    fn commit(&self, epoch: Epoch, ends: &Ends) -> Result<(), CommitError> {
+        let state = self.state();
+        state.check()?;
+        let here = |(topic, end): (&String, &End)| {
+            let here = state.topics.ends.get(topic).filter(|here| here.offset == end.offset);
+            (topic.clone(), here.copied().unwrap_or(End::at(end.offset)))
+        };
+        let ends = ends.iter().map(here).collect();
+        self.log.commit(epoch, &ends)
+    }
+
+    fn publish(&self, topic: &str, frames: Vec<NewFrame>) -> Result<u64, LogError> {
+        if frames.is_empty() || frames.iter().any(|frame| frame.count == 0) {
+            return self.log.publish(topic, frames);
+        }
+        self.must_be(topic, Kind::Publication, "publish to")?;
+        let _one_by_one = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = self.log.end(topic)?;
+        {
+            let mut state = self.state();
+            let mut base = first;
+            for frame in &frames {
+                state.pending.frames.extend(frames::records(topic, base, Kind::Publication, frame));
+                let live = Live { base, next: base + u64::from(frame.count), parts: parts_of(frame.body.len()) };
+                state.topics.live.entry(topic.to_owned()).or_default().push_back(live);
+                base = live.next;
+            }
+        }
+        self.flush().map_err(failed)?;
+        let shown = self.log.publish(topic, frames);
+        // The changelog has it and the copy has not.
+        shown.map_err(|error| failed(self.fail(StoreError::from(error))))
+    }
+
+    fn read(&self, topic: &str, from: u64, max_bytes: usize) -> Result<Vec<Frame>, LogError> {
+        self.log.read(topic, from, max_bytes)
+    }
+
+    fn end(&self, topic: &str) -> Result<u64, LogError> {
+        self.log.end(topic)
+    }
+
+    fn bytes(&self, topic: &str, from: u64) -> Result<u64, LogError> {
+        self.log.bytes(topic, from)
+    }
+
+    fn release(&self, topic: &str, below: u64) -> Result<(), LogError> {
+        // What the changelog has not heard of cannot be told from the copy any more when its files are gone.
+        let written = self.written_oldest(topic);
+        let mut state = self.state();
+        let oldest = state.topics.moved.get(topic).copied().unwrap_or(written);
+        if below > oldest && oldest != EMPTIED {
+            let own = state.topics.live.get(topic).and_then(|live| live.front()).map_or(u64::MAX, |live| live.base);
+            let mut dead = if own > oldest { self.walk(topic, oldest, below.min(own))? } else { vec![] };
+            let live = state.topics.live.entry(topic.to_owned()).or_default();
+            while let Some(frame) = live.pop_front_if(|frame| frame.next <= below) {
+                dead.push(frame);
+            }
+            if let Some(last) = dead.last() {
+                state.topics.moved.insert(topic.to_owned(), last.next);
+            }
+            let removals = dead.iter().flat_map(|frame| frames::removals(topic, frame.base, frame.parts));
+            state.pending.frames.extend(removals);
+        }
+        drop(state);
+        self.log.release(topic, written.min(below))
+    }
+
+    fn begin(&self, topic: &str, offset: u64) -> Result<(), LogError> {
+        self.log.begin(topic, offset)
+    }
+
+    fn topics(&self, prefix: &str) -> Result<Vec<String>, LogError> {
+        self.log.topics(prefix)
+    }
+
+    fn events(&self) -> Vec<Event> {
+        self.log.events()
+    }
+}
