@@ -386,18 +386,24 @@ pub fn columns_there(name: &str, args: &Args, around: &Surroundings) -> Option<V
     }
 }
 
-/// The changelog of a task, of which a pipeline has `tasks`; nothing outside is touched.
-pub fn open_changelog(
+/// The changelog of a task; nothing outside is touched.
+pub fn open_changelog(name: &str, args: &Args, around: &Surroundings) -> Result<Box<dyn Changelog>, ConnectorError> {
+    let arguments = Arguments::checked(connector(name)?, args)?;
+    match name {
+        "kafka" => Ok(Box::new(kafka::KafkaChangelog::new(&arguments, around)?)),
+        _ => Err(ConnectorError::NotASink { name: name.to_owned() }),
+    }
+}
+
+/// This process's part in the group of those that run the tasks of a changelog. `worker`: its name there, over its restarts.
+pub fn open_members(
     name: &str,
     args: &Args,
     around: &Surroundings,
-    (task, tasks): (u32, u32),
-) -> Result<Box<dyn Changelog>, ConnectorError> {
+    worker: &str,
+) -> Result<Arc<kafka::Members>, ConnectorError> {
     let arguments = Arguments::checked(connector(name)?, args)?;
-    match name {
-        "kafka" => Ok(Box::new(kafka::KafkaChangelog::new(&arguments, around, task, tasks)?)),
-        _ => Err(ConnectorError::NotASink { name: name.to_owned() }),
-    }
+    Ok(Arc::new(kafka::Members::join(&arguments, around, worker)?))
 }
 
 /// What a connection says of itself.

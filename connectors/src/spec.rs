@@ -43,12 +43,38 @@ pub struct Surroundings {
     pub staging: PathBuf,
     /// The pipeline itself; empty where nothing runs.
     pub pipeline: String,
+    /// Which of its tasks.
+    pub task: Task,
+}
+
+/// One of several tasks that share the partitions of what a pipeline reads: each has those whose number, divided by `of`, leaves its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Task {
+    pub number: u32,
+    pub of: u32,
+}
+
+impl Default for Task {
+    fn default() -> Self {
+        Self { number: 0, of: 1 }
+    }
+}
+
+impl Task {
+    pub fn has(self, partition: u32) -> bool {
+        partition % self.of.max(1) == self.number
+    }
 }
 
 impl Surroundings {
     /// Of one pipeline. `data`: the folder of everything that is ours.
     pub fn of(folder: PathBuf, data: &Path, pipeline: &str) -> Self {
-        Self { folder, staging: data.join(STAGED).join(path_safe(pipeline)), pipeline: pipeline.to_owned() }
+        Self {
+            folder,
+            staging: data.join(STAGED).join(path_safe(pipeline)),
+            pipeline: pipeline.to_owned(),
+            task: Task::default(),
+        }
     }
 
     /// A folder without a place for what is on its way.

@@ -12,7 +12,10 @@ use syncline_syntax::{Diagnostic, Span};
 
 use crate::{
     catalog::Catalog,
-    message::{aggregate as say_aggregate, places as say_places, sinks as say_sinks, steps as say_steps},
+    message::{
+        aggregate as say_aggregate, pipelines as say_pipelines, places as say_places, sinks as say_sinks,
+        steps as say_steps,
+    },
     pipeline::DELIVERIES,
     plan::{Keep, Place, Plan, SinkPlan, SourcePlan, Step, StepKind, WritePlan},
     streams::StreamFacts,
@@ -114,14 +117,25 @@ impl<'a> Newest<'a> {
 
 /// What is kept can move to another machine; so must what is read.
 pub(crate) fn changelog(plan: &Plan, walk: &mut Walk) {
-    let option = walk.pipeline.options.iter().find(|option| option.name.text.eq_ignore_ascii_case("changelog"));
-    let (Some(option), Some(_)) = (option, &plan.options.changelog) else { return };
+    let pipeline = walk.pipeline;
+    let option = |name: &str| pipeline.options.iter().find(|option| option.name.text.eq_ignore_ascii_case(name));
+    let Some(said) = option("changelog") else {
+        for name in ["tasks", "standby"] {
+            option(name)
+                .into_iter()
+                .for_each(|said| walk.say(say_pipelines::tasks_without_changelog(said.name.span, name)));
+        }
+        return;
+    };
+    if plan.options.changelog.is_none() {
+        return;
+    }
     let catalog: &Catalog = walk.world.catalog;
     let moves = |place: &Place| catalog.connector(&place.connector).is_some_and(|connector| connector.changelog);
     let mut here: Vec<String> =
         plan.sources().iter().filter(|source| !moves(&source.place)).map(|source| source.place.text.clone()).collect();
     here.extend(sinks(plan).iter().filter_map(|(_, sink)| Some(format!("stream {}", sink.place.stream()?.0))));
-    let span = option.value.span;
+    let span = said.value.span;
     here.iter().for_each(|place| walk.say(say_places::changelog_and_local(span, place)));
 }
 

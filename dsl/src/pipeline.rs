@@ -154,7 +154,10 @@ fn triggers(walk: &mut Walk) {
 /// The promises that a pipeline can ask for, weakest first.
 pub(crate) const DELIVERIES: [&str; 3] = ["at least once", "effectively once", "exactly once"];
 
-const OPTIONS: [&str; 9] = [
+/// Each is a thread with clients of its own.
+const MOST_TASKS: u32 = 64;
+
+const OPTIONS: [&str; 11] = [
     "changelog",
     "checkpoint_every",
     "delivery",
@@ -164,6 +167,8 @@ const OPTIONS: [&str; 9] = [
     "max_restarts",
     "restart",
     "restart_delay",
+    "standby",
+    "tasks",
 ];
 
 fn options(walk: &mut Walk) -> Options {
@@ -208,9 +213,16 @@ fn set_option(option: &ast::Opt, options: &mut Options) -> Result<(), Diagnostic
     let span = option.value.span;
     let text = match values::value(&option.value)? {
         Value::Text(text) => text,
-        Value::Number(text) if name == "max_restarts" => text,
+        Value::Number(text) if ["max_restarts", "tasks"].contains(&name.as_str()) => text,
+        Value::Boolean(standby) if name == "standby" => {
+            options.standby = standby;
+            return Ok(());
+        }
         Value::Env { .. } | Value::Secret { .. } => return Err(say::read_when_compiled(span, &name)),
-        _ if name == "max_restarts" => return Err(say_values::wrong_kind(span, &name, "count")),
+        _ if ["max_restarts", "tasks"].contains(&name.as_str()) => {
+            return Err(say_values::wrong_kind(span, &name, "count"));
+        }
+        _ if name == "standby" => return Err(say_values::wrong_kind(span, &name, "boolean")),
         _ => return Err(say_values::wrong_kind(span, &name, "text")),
     };
     let length = || match duration::microseconds(&text) {
@@ -230,6 +242,11 @@ fn set_option(option: &ast::Opt, options: &mut Options) -> Result<(), Diagnostic
         "max_restarts" => match text.parse() {
             Ok(most) => options.restart.most = Some(most),
             Err(_) => return Err(say_values::wrong_kind(span, &name, "count")),
+        },
+        "standby" => return Err(say_values::wrong_kind(span, &name, "boolean")),
+        "tasks" => match text.parse() {
+            Ok(tasks) if (1..=MOST_TASKS).contains(&tasks) => options.tasks = tasks,
+            _ => return Err(say::how_many_tasks(span, MOST_TASKS)),
         },
         "delivery" => match DELIVERIES.iter().find(|word| word.eq_ignore_ascii_case(&text)) {
             Some(word) => options.delivery = Some((*word).to_owned()),

@@ -45,12 +45,26 @@ pub struct Options {
     /// Where all that it keeps is written down (`changelog`); its object is `syncline.<pipeline>.changelog`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changelog: Option<Place>,
+    /// How many tasks share the partitions of what is read (`tasks`); processes share the tasks.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub tasks: u32,
+    /// Processes that work on other tasks keep copies of this one (`standby`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub standby: bool,
     /// `ledger = 'all'`: passed rows are kept in the ledger too.
     pub ledger_all: bool,
     #[serde(default)]
     pub restart: Restart,
     #[serde(default, skip_serializing_if = "Waits::is_default")]
     pub waits: Waits,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(tasks: &u32) -> bool {
+    *tasks == 1
 }
 
 /// How long a partition that gives nothing holds windows back (`idle_after`), and how far ahead of the clock a time may be (`future`).
@@ -107,6 +121,8 @@ impl Default for Options {
             checkpoint_every: CHECKPOINT_EVERY,
             delivery: None,
             changelog: None,
+            tasks: 1,
+            standby: false,
             ledger_all: false,
             restart: Restart::default(),
             waits: Waits::default(),

@@ -31,6 +31,12 @@ impl Display for Plan {
         if let Some(changelog) = &self.options.changelog {
             write!(f, " · changelog {}", changelog.text)?;
         }
+        if self.options.tasks > 1 {
+            write!(f, " · {} tasks", self.options.tasks)?;
+        }
+        if self.options.standby {
+            write!(f, " · copies stand by")?;
+        }
         if self.options.ledger_all {
             write!(f, " · ledger of all rows")?;
         }

@@ -49,6 +49,9 @@ pub trait Changelog: Send {
     /// Fences whoever wrote before, waits until what he left open is decided, and says what is there. Called before everything else.
     fn open(&mut self) -> Result<Span, ChangelogError>;
 
+    /// What is there and decided, for a copy that follows: fences nobody.
+    fn look(&mut self) -> Result<Span, ChangelogError>;
+
     /// Gives every record from `from` to `end`, in order, until `take` fails; offsets have gaps.
     fn read(&mut self, from: u64, end: u64, take: &mut Take<'_>) -> Result<(), ChangelogError>;
 

@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod operator;
 pub mod operators;
 pub mod outbox;
+pub mod ownership;
 pub mod pace;
 pub mod replica;
 pub mod runtime;

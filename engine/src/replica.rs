@@ -37,6 +37,7 @@ use crate::{
     checkpoint,
     clock::Clock,
     log::Log,
+    ownership::Ownership,
     runtime::Ground,
     store::{Changes, StateStore, StoreError},
 };
@@ -175,6 +176,11 @@ pub fn leave(ground: &Ground, scope: &Scope, anew: bool) -> Result<(), StoreErro
     ground.store.flush()
 }
 
+/// Brings the copy of a task that another process works on up to its changelog, as far as that is decided. Nobody is fenced.
+pub fn follow(ground: &Ground, scope: &Scope, changelog: &mut dyn Changelog) -> Result<(), StoreError> {
+    restore::follow(ground, scope, changelog)
+}
+
 pub struct Replica {
     store: Arc<dyn StateStore>,
     log: Arc<dyn Log>,
@@ -183,6 +189,7 @@ pub struct Replica {
     state: Mutex<State>,
     /// Locked for a whole transaction. Whoever needs the state too takes it second.
     changelog: Mutex<Box<dyn Changelog>>,
+    ownership: Option<Arc<dyn Ownership>>,
     /// Locked while something is published: numbers are given in the order in which they are written.
     publishing: Mutex<()>,
 }
@@ -194,6 +201,7 @@ impl Replica {
         ground: &Ground,
         scope: Scope,
         changelog: Box<dyn Changelog>,
+        ownership: Option<Arc<dyn Ownership>>,
         anew: bool,
     ) -> Result<Arc<Replica>, StoreError> {
         let (changelog, place) = restore::bring_up(ground, &scope, changelog, anew)?;
@@ -205,6 +213,7 @@ impl Replica {
             scope,
             state: Mutex::new(State { place, topics, ..State::default() }),
             changelog: Mutex::new(changelog),
+            ownership,
             publishing: Mutex::default(),
         }))
     }

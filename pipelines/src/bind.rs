@@ -193,7 +193,7 @@ impl Edges for RealEdges<'_> {
 
     fn changelog(&self, place: &Place) -> Result<Option<Box<dyn Changelog>>, BindError> {
         let args = arguments(place, self.secrets)?;
-        let changelog = open_changelog(&place.connector, &args, &self.around, (0, 1));
+        let changelog = open_changelog(&place.connector, &args, &self.around);
         changelog.map(Some).map_err(|error| BindError::Connector { place: place.text.clone(), error })
     }
 }

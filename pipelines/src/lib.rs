@@ -5,6 +5,7 @@ pub mod ask;
 pub mod bind;
 pub mod command;
 pub mod control;
+pub mod groups;
 pub mod host;
 pub mod inlets;
 pub mod kept;

@@ -10,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+use syncline_connectors::Task;
 use syncline_dsl::plan::{Place, Plan, Value};
 use syncline_syntax::{Span, ast};
 
@@ -27,13 +28,31 @@ const EXTENSION: &str = "sync";
 /// Folders below a folder that are looked into; more is a cycle or a mistake.
 const DEEPEST: usize = 16;
 
-/// A pipeline and the file that declares it.
+/// A pipeline and the file that declares it; of a pipeline with several tasks, one of them.
 pub struct Member {
     pub plan: Plan,
     pub file: Arc<SourceFile>,
+    pub task: Task,
 }
 
 impl Member {
+    fn whole(plan: Plan, file: &Arc<SourceFile>) -> Arc<Self> {
+        Arc::new(Self { plan, file: file.clone(), task: Task::default() })
+    }
+
+    /// Each task is run, kept and shown as a pipeline by itself, `name.0` and so on.
+    fn tasks(self: Arc<Self>) -> Vec<Arc<Self>> {
+        let of = self.plan.options.tasks;
+        if of <= 1 {
+            return vec![self];
+        }
+        let task = |number: u32| {
+            let plan = Plan { pipeline: format!("{}.{number}", self.plan.pipeline), ..self.plan.clone() };
+            Arc::new(Self { plan, file: self.file.clone(), task: Task { number, of } })
+        };
+        (0..of).map(task).collect()
+    }
+
     pub fn name(&self) -> &str {
         &self.plan.pipeline
     }
@@ -82,8 +101,7 @@ impl Project {
                 wrong.push(file.name());
             }
             declared.push(file.clone());
-            members
-                .extend(checked.plan.pipelines.into_iter().map(|plan| Arc::new(Member { plan, file: file.clone() })));
+            members.extend(checked.plan.pipelines.into_iter().map(|plan| Member::whole(plan, &file)));
         }
         if mistakes > 0 {
             let what = if mistakes == 1 { "an error".to_owned() } else { format!("{mistakes} errors") };
@@ -93,7 +111,8 @@ impl Project {
         names_once(&declared)?;
         let shown = listed(&paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>());
         let streams = Declared::of(members.iter().map(|member| &member.plan));
-        Ok(Project { pipelines: chosen(members, only, &shown)?, streams })
+        let chosen = chosen(members, only, &shown)?;
+        Ok(Project { pipelines: chosen.into_iter().flat_map(Member::tasks).collect(), streams })
     }
 }
 

@@ -22,6 +22,7 @@ use syncline_functions::Planner;
 
 use crate::{
     command::Format,
+    groups::Groups,
     host::Host,
     inlets::inlets,
     origin,
@@ -57,6 +58,8 @@ pub struct Supervision<'a> {
     pub output: Format,
     /// Progress bars are shown.
     pub bars: bool,
+    /// This process's part in the groups that share tasks, by the changelog.
+    pub groups: Groups,
 }
 
 /// A pipeline whose thread runs.

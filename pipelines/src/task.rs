@@ -12,7 +12,7 @@ use syncline_engine::{
     runtime::{
         restart::{Restart, When},
         start::StartOptions,
-        supervisor::{self, Ending, Look},
+        supervisor::{self, Ending, Look, RunError, Terms},
     },
 };
 use syncline_record::Fate;
@@ -46,8 +46,10 @@ impl Task<'_> {
         let (plan, ground) = (&member.plan, &all.world.ground);
         let folder = all.world.folder.path();
         let find = |path: &str| secrets::text(folder, path);
+        let around =
+            Surroundings { task: member.task, ..Surroundings::of(member.file.folder(), folder, &plan.pipeline) };
         let edges = RealEdges {
-            around: Surroundings::of(member.file.folder(), folder, &plan.pipeline),
+            around: around.clone(),
             secrets: &find,
             log: ground.log.clone(),
             store: ground.store.clone(),
@@ -68,9 +70,19 @@ impl Task<'_> {
             bar.show(look);
             all.host.look(&plan.pipeline, look);
         };
-        let restart = restart(plan, all.once);
-        let words = |text: &str| secrets::hidden(text).into_owned();
-        let result = supervisor::run(ground, &mut build, &self.options, restart, words, &self.stop, &mut watch);
+        let worker = all.world.folder.worker();
+        // Who takes what is there and ends does not wait until others let him.
+        let changelog = plan.options.changelog.as_ref().filter(|_| !all.once);
+        let ownership = changelog.map(|place| all.groups.task(place, member.task, worker, &around, &find)).transpose();
+        let result = match ownership {
+            Err(error) => Err(RunError::Build(error.to_string())),
+            Ok(ownership) => {
+                let words = |text: &str| secrets::hidden(text).into_owned();
+                let (restart, follow) = (restart(plan, all.once), plan.options.standby);
+                let terms = Terms { restart, words, ownership, follow };
+                supervisor::run(ground, &mut build, &self.options, &terms, &self.stop, &mut watch)
+            }
+        };
         let skipped = bar.finish();
         let (activity, reason) = match &result {
             Ok(Ending::Ended) => (Activity::Ended, None),

@@ -108,18 +108,18 @@ impl ProducerContext<NoCustomPartitioner> for Places {
     }
 }
 
+/// The topic of a pipeline's changelogs: a partition for each task.
+pub fn topic_of(arguments: &Arguments, around: &Surroundings) -> Topic {
+    Topic { partitions: Some(around.task.of as i32), config: CONFIG, ..Topic::new(arguments, true) }
+}
+
 impl KafkaChangelog {
     /// Of a task: the partition of its number of a topic that has one for each.
-    pub(crate) fn new(
-        arguments: &Arguments,
-        around: &Surroundings,
-        task: u32,
-        tasks: u32,
-    ) -> Result<Self, ConnectorError> {
+    pub(crate) fn new(arguments: &Arguments, around: &Surroundings) -> Result<Self, ConnectorError> {
         let settings = Settings::new(arguments, around)?;
-        let topic = Topic { partitions: Some(tasks as i32), config: CONFIG, ..Topic::new(arguments, true) };
-        let name = format!("{}.{task}", topic.name);
-        Ok(Self { settings, topic, partition: task as i32, name, writer: None })
+        let topic = topic_of(arguments, around);
+        let name = format!("{}.{}", topic.name, around.task.number);
+        Ok(Self { settings, topic, partition: around.task.number as i32, name, writer: None })
     }
 
     fn error(&self, what: &str, error: &KafkaError) -> ChangelogError {
@@ -154,6 +154,12 @@ impl KafkaChangelog {
         // Nobody is a member of it: the client wants one to be named.
         config.set("group.id", &self.name).set("isolation.level", isolation);
         config.create_with_context(Ears::default()).map_err(|error| self.error("make a client", &error))
+    }
+
+    fn span(&self, isolation: &str) -> Result<Span, ChangelogError> {
+        let ends = self.client(isolation)?.fetch_watermarks(&self.topic.name, self.partition, PATIENCE);
+        let (oldest, end) = ends.map_err(|error| self.error("look where it ends", &error))?;
+        Ok(Span { oldest: oldest as u64, end: end as u64 })
     }
 
     fn producer(&self) -> Result<Held<BaseProducer<Places>>, ChangelogError> {
@@ -221,10 +227,11 @@ impl Changelog for KafkaChangelog {
         }
         self.writer = Some(self.producer()?);
         // What is committed may be shown to readers of it a little later than it is there; the end is asked for as it is.
-        let client = self.client("read_uncommitted")?;
-        let ends = client.fetch_watermarks(&self.topic.name, self.partition, PATIENCE);
-        let (oldest, end) = ends.map_err(|error| self.error("look where it ends", &error))?;
-        Ok(Span { oldest: oldest as u64, end: end as u64 })
+        self.span("read_uncommitted")
+    }
+
+    fn look(&mut self) -> Result<Span, ChangelogError> {
+        self.span("read_committed")
     }
 
     fn read(&mut self, from: u64, end: u64, take: &mut Take<'_>) -> Result<(), ChangelogError> {

@@ -9,6 +9,7 @@ mod client;
 mod client_tests;
 mod headers;
 mod look;
+mod members;
 mod queue;
 mod sink;
 mod source;
@@ -18,6 +19,7 @@ mod trouble;
 
 pub(crate) use changelog::KafkaChangelog;
 pub(crate) use look::look;
+pub use members::Members;
 pub(crate) use sink::KafkaSink;
 pub(crate) use source::KafkaSource;
 

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     cursor_of,
-    spec::{Arguments, ConnectorError, Surroundings},
+    spec::{Arguments, ConnectorError, Surroundings, Task},
 };
 
 /// Rows per poll: what a batch of the engine is.
@@ -72,6 +72,8 @@ pub struct KafkaSource {
     topic: String,
     group: String,
     start: Start,
+    /// Which partitions are ours.
+    task: Task,
     /// Reads up to where the partitions end when it is opened.
     bounded: bool,
     reading: Option<Held<Reading>>,
@@ -118,6 +120,7 @@ impl KafkaSource {
             topic: arguments.text("topic").to_owned(),
             group: format!("syncline.{}", around.pipeline),
             start: Start::new(arguments)?,
+            task: around.task,
             bounded,
             reading: None,
         })
@@ -147,7 +150,7 @@ impl KafkaSource {
             let detail = "is not there".to_owned();
             return Err(SourceError::Unreadable { what: self.what(), detail });
         }
-        Ok(numbers)
+        Ok(numbers.into_iter().filter(|number| self.task.has(*number as u32)).collect())
     }
 
     /// Where a partition goes on, and where it ends now.

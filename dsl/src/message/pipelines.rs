@@ -46,6 +46,18 @@ pub(crate) fn no_such_option(name: &Ident, known: &[&str]) -> Diagnostic {
         .help(format!("options: {}", listed(known.iter().copied())))
 }
 
+pub(crate) fn how_many_tasks(span: Span, most: u32) -> Diagnostic {
+    Diagnostic::error(slug::OPTION_VALUE, format!("a pipeline has 1 to {most} tasks"))
+        .at(span, "not a number of tasks")
+        .help("as many as the topic has partitions, or fewer: each takes its share of them")
+}
+
+pub(crate) fn tasks_without_changelog(span: Span, name: &str) -> Diagnostic {
+    Diagnostic::error(slug::CHANGELOG, format!("{name} has a meaning only with a changelog"))
+        .at(span, "what one process knows, another could not go on with")
+        .help("say where it is kept: WITH (changelog = 'bus', …)")
+}
+
 pub(crate) fn read_when_compiled(span: Span, name: &str) -> Diagnostic {
     Diagnostic::error(slug::OPTION_VALUE, format!("{name} is part of what the file means"))
         .at(span, "known only when it runs")

@@ -249,7 +249,7 @@ error: a pipeline has no option checkpoint_evry
 1 │ PIPELINE p WITH (checkpoint_evry = '1 s') AS FROM file('a') |> INSERT INTO stdout();
   │                  ━━━━━━━━━━━━━━━ checkpoint_every?
   ╰╴
-help: options: changelog, checkpoint_every, delivery, future, idle_after, ledger, max_restarts, restart, restart_delay
+help: options: changelog, checkpoint_every, delivery, future, idle_after, ledger, max_restarts, restart, restart_delay, standby, tasks
 help: write checkpoint_every
   ╭╴
 1 │ PIPELINE p WITH (checkpoint_every = '1 s') AS FROM file('a') |> INSERT INTO stdout();

@@ -16,6 +16,13 @@ struct Kept {
     unknown: Option<bool>,
 }
 
+impl Kept {
+    fn span(&self) -> Span {
+        let oldest = self.records.first().map_or(self.next, |(offset, _)| *offset);
+        Span { oldest, end: self.next }
+    }
+}
+
 /// A cluster with one changelog. Clones are the same one.
 #[derive(Clone, Default)]
 pub struct MemoryChangelogs(Arc<Mutex<Kept>>);
@@ -64,8 +71,11 @@ impl Changelog for MemoryChangelog {
         let mut kept = self.kept.kept();
         kept.fence += 1;
         self.fence = kept.fence;
-        let oldest = kept.records.first().map_or(kept.next, |(offset, _)| *offset);
-        Ok(Span { oldest, end: kept.next })
+        Ok(kept.span())
+    }
+
+    fn look(&mut self) -> Result<Span, ChangelogError> {
+        Ok(self.kept.kept().span())
     }
 
     fn read(&mut self, from: u64, end: u64, take: &mut Take<'_>) -> Result<(), ChangelogError> {

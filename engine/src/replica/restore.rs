@@ -41,28 +41,57 @@ pub fn bring_up(
             id
         }
     };
-    let place = match checkpoint::read::<Place>(&*ground.store, &scope.place) {
-        Ok(place) => place,
-        // It says nothing: then there is no copy.
-        Err(ReadError::Damaged { .. } | ReadError::Newer { .. }) => Some(Place::default()),
-        Err(ReadError::Store(error)) => return Err(error),
-    };
+    let place = read_place(ground, scope)?;
     let here = ground.store.get(&scope.checkpoint)?.is_some();
     if let (Some(detail), false) = (stranger(place.as_ref(), here, &id, span), anew) {
         return Err(ChangelogError::Foreign { name: changelog.name().to_owned(), detail }.into());
     }
+    let place = copy(ground, scope, &mut *changelog, span, place, id)?;
+    Ok((changelog, place))
+}
+
+/// The same for a copy that stands by: what is not decided yet is left for later, and nobody is fenced.
+pub fn follow(ground: &Ground, scope: &Scope, changelog: &mut dyn Changelog) -> Result<(), StoreError> {
+    let span = changelog.look()?;
+    let Some(id) = identity(changelog, span)? else { return Ok(()) };
+    let place = read_place(ground, scope)?;
+    let here = ground.store.get(&scope.checkpoint)?.is_some();
+    if let Some(detail) = stranger(place.as_ref(), here, &id, span) {
+        return Err(ChangelogError::Foreign { name: changelog.name().to_owned(), detail }.into());
+    }
+    copy(ground, scope, changelog, span, place, id).map(drop)
+}
+
+fn read_place(ground: &Ground, scope: &Scope) -> Result<Option<Place>, StoreError> {
+    match checkpoint::read::<Place>(&*ground.store, &scope.place) {
+        Ok(place) => Ok(place),
+        // It says nothing: then there is no copy.
+        Err(ReadError::Damaged { .. } | ReadError::Newer { .. }) => Ok(Some(Place::default())),
+        Err(ReadError::Store(error)) => Err(error),
+    }
+}
+
+/// Reads on from where the copy is, or makes it anew.
+fn copy(
+    ground: &Ground,
+    scope: &Scope,
+    changelog: &mut dyn Changelog,
+    span: Span,
+    place: Option<Place>,
+    id: String,
+) -> Result<Place, StoreError> {
     let now = ground.clock.now();
     if let Some(place) = place.filter(|place| goes_on(place, &id, span, now)) {
-        match Restoring::new(ground, scope, place, false).read(&mut *changelog, span) {
-            Ok(place) => return Ok((changelog, place)),
+        match Restoring::new(ground, scope, place, false).read(changelog, span) {
+            Ok(place) => return Ok(place),
             Err(Stop::Doubt(why)) => tracing::warn!(changelog = changelog.name(), "the copy here is made anew: {why}"),
             Err(Stop::Store(error)) => return Err(error),
         }
     }
     let place = Place { id, next: span.oldest, unfinished: true, ..Place::default() };
     throw_away(ground, scope, &place)?;
-    match Restoring::new(ground, scope, place, true).read(&mut *changelog, span) {
-        Ok(place) => Ok((changelog, place)),
+    match Restoring::new(ground, scope, place, true).read(changelog, span) {
+        Ok(place) => Ok(place),
         Err(Stop::Store(error)) => Err(error),
         Err(Stop::Doubt(detail)) => {
             Err(ChangelogError::Damaged { name: changelog.name().to_owned(), offset: span.oldest, detail }.into())
@@ -182,7 +211,8 @@ impl<'a> Restoring<'a> {
             return Err(stop);
         }
         read.map_err(StoreError::from)?;
-        if from < span.end {
+        // One that stands by reads a little now and then.
+        if self.whole || span.end > from + 1000 {
             tracing::info!(changelog = changelog.name(), from, to = span.end, whole = self.whole, "restored");
         }
         self.finish(span.end)
@@ -300,6 +330,9 @@ impl<'a> Restoring<'a> {
     }
 
     fn finish(mut self, end: u64) -> Result<Place, Stop> {
+        if !self.whole && self.place.next == end {
+            return Ok(self.place);
+        }
         self.ground.log.prepare(&self.next.keys().cloned().collect::<Vec<_>>())?;
         self.apply()?;
         self.place.next = end;

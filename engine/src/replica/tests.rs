@@ -41,7 +41,7 @@ fn ground(store: &Arc<MemoryStore>, log: &Arc<MemoryLog>) -> Ground {
 
 fn opened(changelogs: &MemoryChangelogs, store: Arc<MemoryStore>, log: Arc<MemoryLog>) -> Result<World, StoreError> {
     let changelog = Box::new(changelogs.writer());
-    let replica = Replica::open(&ground(&store, &log), scope(), changelog, false)?;
+    let replica = Replica::open(&ground(&store, &log), scope(), changelog, None, false)?;
     Ok(World { store, log, changelogs: changelogs.clone(), replica })
 }
 

@@ -6,7 +6,7 @@ use std::{
     sync::PoisonError,
 };
 
-use syncline_record::Epoch;
+use syncline_record::{Epoch, Partition};
 
 use super::{
     Replica,
@@ -15,6 +15,7 @@ use super::{
 use crate::{
     changelog::Record,
     log::{CommitError, End, Ends, Event, Frame, Log, LogError, NewFrame},
+    ownership::Parting,
     store::{StateStore, StoreError},
 };
 
@@ -265,6 +266,11 @@ impl Log for Replica {
     }
 
     fn events(&self) -> Vec<Event> {
-        self.log.events()
+        let task = || Partition::new(self.scope.topics.trim_end_matches('/'), 0);
+        match self.ownership.as_ref().and_then(|ownership| ownership.parting()) {
+            None => self.log.events(),
+            Some(Parting::Asked) => vec![Event::Revoked(task())],
+            Some(Parting::Gone) => vec![Event::Lost(task())],
+        }
     }
 }

@@ -29,9 +29,10 @@ use super::{
 };
 use crate::{
     changelog::{Changelog, ChangelogError},
-    checkpoint::{self, RunState},
+    checkpoint::{self, ReadError, RunState},
     log::{CommitError, LogError},
     metrics,
+    ownership::Ownership,
     replica::{self, Replica, Scope},
     sink::OutboxSink,
     source::Progress,
@@ -48,6 +49,9 @@ const DRAIN: Duration = Duration::from_secs(8);
 
 /// Starts at once after lost partitions or unknown commits, before such trouble is a failure like others.
 const AT_ONCE: u32 = 5;
+
+/// How often one that stands by looks around.
+const STANDBY: Duration = Duration::from_millis(500);
 
 /// A job that has committed this many epochs since it last started again is well: what was before is not counted.
 const WELL: u64 = 10;
@@ -101,6 +105,8 @@ pub struct Look {
     pub restarts: u64,
     /// No task runs: the next start is waited for.
     pub pause: Option<Pause>,
+    /// Another process works on it; this one would take over.
+    pub standby: bool,
 }
 
 /// The time between two lives of a task.
@@ -123,19 +129,29 @@ pub enum Ending {
 /// What is said of a failure, without what nobody may read. The store and the watcher get this, and nothing else.
 pub type Words = fn(&str) -> String;
 
+/// How a pipeline is kept running, and by whom.
+pub struct Terms {
+    pub restart: Restart,
+    pub words: Words,
+    /// Where other processes could run it too.
+    pub ownership: Option<Arc<dyn Ownership>>,
+    /// While another one does, the copy here follows it.
+    pub follow: bool,
+}
+
 /// Runs until the end. `stop` may be set by anyone; `watch` is called at the start, about every 100 ms, at each pause and at the end.
 pub fn run(
     ground: &Ground,
     build: &mut Build<'_>,
     options: &StartOptions,
-    restart: Restart,
-    words: Words,
+    terms: &Terms,
     stop: &Arc<AtomicBool>,
     watch: &mut dyn FnMut(&Look),
 ) -> Result<Ending, RunError> {
-    let mut restarts = Restarts::new(restart);
+    let words = terms.words;
+    let mut restarts = Restarts::new(terms.restart);
     let (name, stands) = (String::new(), ground.clone());
-    let mut task = Task { ground, stands, options: options.clone(), again: false, name, open: None, words };
+    let mut task = Task { ground, stands, options: options.clone(), again: false, name, open: None, terms };
     loop {
         let began = ground.clock.elapsed();
         let total = restarts.total;
@@ -195,7 +211,7 @@ struct Task<'a> {
     name: String,
     /// The run that this process began and has not closed.
     open: Option<u64>,
-    words: Words,
+    terms: &'a Terms,
 }
 
 impl Task<'_> {
@@ -208,9 +224,20 @@ impl Task<'_> {
     ) -> Result<Ending, RunError> {
         let (mut tries, mut epoch_before) = (0, 0);
         loop {
+            if !self.is_ours(build, stop, watch)? {
+                return Ok(Ending::Stopped);
+            }
             let attempt = || self.attempt(build, stop, watch);
             let result = catch_unwind(AssertUnwindSafe(attempt))
                 .unwrap_or_else(|panic| Err(RunError::Panicked { detail: said(&*panic) }));
+            if let Some(ownership) = &self.terms.ownership {
+                ownership.let_go();
+                if parted(&result) && !stop.load(Ordering::Relaxed) {
+                    tracing::info!(pipeline = self.name, "another process works on it now");
+                    self.open = None;
+                    continue;
+                }
+            }
             if !starts_again(&result) {
                 return result;
             }
@@ -229,6 +256,36 @@ impl Task<'_> {
         }
     }
 
+    /// Waits until the task is this process's; false when it was told to stop first.
+    fn is_ours(
+        &mut self,
+        build: &mut Build<'_>,
+        stop: &AtomicBool,
+        watch: &mut dyn FnMut(&Look),
+    ) -> Result<bool, RunError> {
+        let Some(ownership) = &self.terms.ownership else { return Ok(true) };
+        let mut copy = None;
+        while !ownership.wait(STANDBY) {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            let mut trouble: Vec<_> =
+                ownership.trouble().map(|why| (StepId::new("changelog"), why)).into_iter().collect();
+            if self.terms.follow {
+                if copy.is_none() {
+                    let Pipeline { job, changelog, .. } = build().map_err(RunError::Build)?;
+                    copy = changelog.map(|changelog| (Scope::of(&job.pipeline), changelog));
+                }
+                if let Some((scope, changelog)) = &mut copy {
+                    let followed = replica::follow(self.ground, scope, &mut **changelog);
+                    trouble.extend(followed.err().map(|error| (StepId::new("changelog"), error.to_string())));
+                }
+            }
+            watch(&Look { standby: true, trouble, ..Look::default() });
+        }
+        Ok(true)
+    }
+
     fn attempt(
         &mut self,
         build: &mut Build<'_>,
@@ -237,7 +294,8 @@ impl Task<'_> {
     ) -> Result<Ending, RunError> {
         let mut pipeline = build().map_err(RunError::Build)?;
         self.name = pipeline.job.pipeline.clone();
-        self.stands = stand(self.ground, &self.name, pipeline.changelog.take(), self.options.fresh)?;
+        let ownership = self.terms.ownership.clone();
+        self.stands = stand(self.ground, &self.name, pipeline.changelog.take(), ownership, self.options.fresh)?;
         let ground = &self.stands.clone();
         if self.again {
             pipeline.job.witness = Box::new(Told(pipeline.job.witness));
@@ -279,7 +337,7 @@ impl Task<'_> {
         let (state, reason) = match result {
             Ok(Ending::Ended) => (RunState::Ended, None),
             Ok(Ending::Stopped) => (RunState::Stopped, None),
-            Err(error) => (RunState::Failed, Some((self.words)(&error.to_string()))),
+            Err(error) => (RunState::Failed, Some((self.terms.words)(&error.to_string()))),
         };
         // The outcome is a note about the run; what failed first is what the caller needs to hear.
         if let Err(error) = close_run(&self.stands, &self.name, run, state, reason, self.ground.clock.now()) {
@@ -293,6 +351,7 @@ fn stand(
     ground: &Ground,
     pipeline: &str,
     changelog: Option<Box<dyn Changelog>>,
+    ownership: Option<Arc<dyn Ownership>>,
     anew: bool,
 ) -> Result<Ground, StartError> {
     let scope = Scope::of(pipeline);
@@ -300,30 +359,47 @@ fn stand(
         replica::leave(ground, &scope, anew)?;
         return Ok(ground.clone());
     };
-    let replica = Replica::open(ground, scope, changelog, anew)?;
+    let replica = Replica::open(ground, scope, changelog, ownership, anew)?;
     Ok(Ground { store: replica.clone(), log: replica, ..ground.clone() })
 }
 
+/// What the changelog said, if it was that.
+fn of_changelog(error: &RunError) -> Option<&ChangelogError> {
+    match error {
+        RunError::Start(
+            StartError::Store(StoreError::Changelog(error)) | StartError::Log(LogError::Changelog(error)),
+        )
+        | RunError::Job(
+            JobError::Store(StoreError::Changelog(error))
+            | JobError::Log(LogError::Changelog(error))
+            | JobError::Read(ReadError::Store(StoreError::Changelog(error)))
+            | JobError::Commit(
+                CommitError::Store(StoreError::Changelog(error)) | CommitError::Log(LogError::Changelog(error)),
+            ),
+        )
+        | RunError::Delivery(
+            DeliveryError::Store(StoreError::Changelog(error))
+            | DeliveryError::Log(LogError::Changelog(error))
+            | DeliveryError::Read(ReadError::Store(StoreError::Changelog(error))),
+        ) => Some(error),
+        _ => None,
+    }
+}
+
 fn starts_again(result: &Result<Ending, RunError>) -> bool {
-    use ChangelogError::Unknown;
     match result {
-        Err(RunError::Job(error)) => matches!(
-            error,
-            JobError::Lost { .. }
-                | JobError::Commit(
-                    CommitError::Unknown { .. }
-                        | CommitError::Store(StoreError::Changelog(Unknown { .. }))
-                        | CommitError::Log(LogError::Changelog(Unknown { .. }))
-                )
-                | JobError::Store(StoreError::Changelog(Unknown { .. }))
-                | JobError::Log(LogError::Changelog(Unknown { .. }))
-        ),
-        Err(RunError::Delivery(error)) => matches!(
-            error,
-            DeliveryError::Store(StoreError::Changelog(Unknown { .. }))
-                | DeliveryError::Log(LogError::Changelog(Unknown { .. }))
-        ),
-        _ => false,
+        Err(RunError::Job(JobError::Lost { .. } | JobError::Commit(CommitError::Unknown { .. }))) => true,
+        Err(error) => matches!(of_changelog(error), Some(ChangelogError::Unknown { .. })),
+        Ok(_) => false,
+    }
+}
+
+/// Another process has the task, or is about to.
+fn parted(result: &Result<Ending, RunError>) -> bool {
+    match result {
+        Err(RunError::Job(JobError::Lost { .. })) => true,
+        Err(error) => matches!(of_changelog(error), Some(ChangelogError::Fenced { .. })),
+        Ok(_) => false,
     }
 }
 

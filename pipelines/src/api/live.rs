@@ -20,6 +20,8 @@ pub enum Activity {
     Restarting,
     /// Its input was at its end; it looks again after a pause (`restart = 'always'`).
     Resting,
+    /// Another process works on it; this one would take over.
+    Standby,
     /// Told to stop; sinks may still be getting what is committed.
     Stopping,
     Stopped,
@@ -86,7 +88,12 @@ impl Live {
             known.trouble.clear();
             return;
         }
-        if [Activity::Starting, Activity::Restarting, Activity::Resting].contains(&known.state) {
+        if look.standby {
+            known.state = Activity::Standby;
+            (known.reason, known.next_start) = (None, None);
+        } else if [Activity::Starting, Activity::Restarting, Activity::Resting, Activity::Standby]
+            .contains(&known.state)
+        {
             known.state = Activity::Running;
             (known.reason, known.next_start) = (None, None);
         }
@@ -148,7 +155,7 @@ impl LivePipeline {
     fn obstacles(&self, name: &str) -> Vec<String> {
         let why = || self.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         match self.state {
-            Activity::Running | Activity::Ended | Activity::Resting => {
+            Activity::Running | Activity::Ended | Activity::Resting | Activity::Standby => {
                 self.trouble.iter().map(|(step, why)| format!("{name}: {step} is being tried again: {why}")).collect()
             }
             Activity::Restarting => vec![format!("{name} failed and will be started again{}", why())],

@@ -44,7 +44,7 @@ pub struct Status {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PipelineStatus {
     pub pipeline: String,
-    /// `running`, `restarting`, `resting`, `stopped`, `ended`, `failed`, `starting`, `stopping`; `interrupted`: its process died.
+    /// `running`, `restarting`, `resting`, `standby`, `stopped`, `ended`, `failed`, `starting`, `stopping`; `interrupted`: its process died.
     pub state: String,
     pub run: u64,
     pub attempt: u64,
@@ -244,6 +244,7 @@ pub fn word(activity: Activity) -> &'static str {
         Activity::Running => "running",
         Activity::Restarting => "restarting",
         Activity::Resting => "resting",
+        Activity::Standby => "standby",
         Activity::Stopping => "stopping",
         Activity::Stopped => "stopped",
         Activity::Ended => "ended",

@@ -10,6 +10,7 @@ use syncline_record::StepId;
 use super::{Common, Format};
 use crate::{
     api::Doors,
+    groups::Groups,
     host::{Host, Signals},
     inlets::inlets,
     kept,
@@ -116,7 +117,8 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     let bars = output == Format::Table;
     let streams = Streams::new(world.ground.store.clone(), project.streams.clone());
     let planner = Planner::new();
-    let all = Supervision { world: &world, host: &host, planner, streams, once, paths, only, output, bars };
+    let groups = Groups::default();
+    let all = Supervision { world: &world, host: &host, planner, streams, once, paths, only, output, bars, groups };
     let options = StartOptions { fresh, drop_state: drop_state.iter().map(StepId::new).collect(), insert_again };
     let outcome = all.run(project, options, (news, told));
     host.stop();

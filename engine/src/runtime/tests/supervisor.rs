@@ -20,7 +20,7 @@ use crate::{
         job::JobError,
         restart::{Restart, When},
         start::StartOptions,
-        supervisor::{Ending, Look, Pause, Pipeline, RunError, run},
+        supervisor::{Ending, Look, Pause, Pipeline, RunError, Terms, run},
     },
     simulation::{
         Outcome, lock, oracle,
@@ -44,14 +44,17 @@ fn pipeline(world: &World) -> Pipeline {
     Pipeline { job: world.spec(), sinks, changelog: None }
 }
 
+fn terms(restart: Restart) -> Terms {
+    Terms { restart, words: str::to_owned, ownership: None, follow: false }
+}
+
 fn run_all(world: &World) -> Result<Ending, RunError> {
     let stop = Arc::new(AtomicBool::new(false));
     run(
         &world.ground(),
         &mut || Ok(pipeline(world)),
         &StartOptions::default(),
-        Restart::NEVER,
-        str::to_owned,
+        &terms(Restart::NEVER),
         &stop,
         &mut |_| {},
     )
@@ -115,8 +118,7 @@ fn a_sink_that_falls_over_ends_the_run_and_is_named() {
         pipeline.sinks[1].1 = Box::new(Clumsy);
         Ok(pipeline)
     };
-    let result =
-        run(&world.ground(), &mut build, &StartOptions::default(), Restart::NEVER, str::to_owned, &stop, &mut |_| {});
+    let result = run(&world.ground(), &mut build, &StartOptions::default(), &terms(Restart::NEVER), &stop, &mut |_| {});
     let Err(RunError::Delivery(DeliveryError::Fallen { step })) = result else { panic!("{result:?}") };
     assert_eq!(step, StepId::new("people"));
     let run = checkpoint::last_run(&*world.store, NAME).unwrap().unwrap();
@@ -190,7 +192,7 @@ fn run_spoiled(
     };
     let mut watch = |look: &Look| pauses.extend(look.pause.clone());
     let stop = Arc::new(AtomicBool::new(false));
-    let result = run(&ground, &mut build, &StartOptions::default(), restart, str::to_owned, &stop, &mut watch);
+    let result = run(&ground, &mut build, &StartOptions::default(), &terms(restart), &stop, &mut watch);
     (result, pauses)
 }
 
@@ -246,7 +248,7 @@ fn what_always_starts_again_is_another_run_and_a_stop_ends_the_pause() {
     };
     let ground = Hasty::of(&world);
     let mut build = || Ok(pipeline(&world));
-    let result = run(&ground, &mut build, &StartOptions::default(), always, str::to_owned, &stop, &mut watch);
+    let result = run(&ground, &mut build, &StartOptions::default(), &terms(always), &stop, &mut watch);
     assert_eq!(result.unwrap(), Ending::Ended);
     oracle::judge(&world, 1, &mut Outcome::default()).unwrap();
     let run = checkpoint::last_run(&*world.store, NAME).unwrap().unwrap();

@@ -79,8 +79,18 @@ pub const FIGURES: &[Figure] = &[
 ];
 
 /// All states, so that each has its line.
-const STATES: [&str; 9] =
-    ["starting", "running", "restarting", "resting", "stopping", "stopped", "ended", "failed", "interrupted"];
+const STATES: [&str; 10] = [
+    "starting",
+    "running",
+    "restarting",
+    "resting",
+    "standby",
+    "stopping",
+    "stopped",
+    "ended",
+    "failed",
+    "interrupted",
+];
 
 /// What was shown so far.
 #[derive(Default)]
@@ -210,7 +220,9 @@ fn of_step(pipeline: &PipelineStatus, step: &StepStatus, live: Option<&LivePipel
 
 /// It has all of its input, or nobody wants it to read on.
 fn is_done(pipeline: &PipelineStatus) -> bool {
-    [Activity::Ended, Activity::Resting, Activity::Stopped].map(word).contains(&pipeline.state.as_str())
+    [Activity::Ended, Activity::Resting, Activity::Standby, Activity::Stopped]
+        .map(word)
+        .contains(&pipeline.state.as_str())
 }
 
 fn seconds(micros: Micros) -> f64 {
