@@ -6,6 +6,7 @@ mod answers;
 mod bad_lines;
 mod cells;
 mod chance;
+mod changelog;
 mod compared;
 mod desk;
 mod edits;

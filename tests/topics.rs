@@ -41,10 +41,10 @@ FROM bus.{}
 }
 
 /// Goes on until it is stopped; tests beside each other listen at addresses of their own.
-const RUN: [&str; 4] = ["run", "orders.sync", "--listen", "127.0.0.1:0"];
+pub const RUN: [&str; 4] = ["run", "orders.sync", "--listen", "127.0.0.1:0"];
 
 /// Orders as records keyed by customer, each customer in one partition; those of a customer are in order.
-fn orders(count: usize, seed: u64, partitions: i32) -> Vec<Record> {
+pub fn orders(count: usize, seed: u64, partitions: i32) -> Vec<Record> {
     let text = python("orders.py", &["make", &count.to_string(), &seed.to_string()]);
     let time = now();
     let record = |line: &str| {
@@ -62,17 +62,17 @@ fn now() -> i64 {
 }
 
 /// What must come out of these, as a multiset.
-fn expected(input: &[Record]) -> Vec<String> {
+pub fn expected(input: &[Record]) -> Vec<String> {
     let lines: String = input.iter().map(|record| record.text() + "\n").collect();
     python_reads("orders.py", &["expect"], lines.as_bytes()).lines().map(str::to_owned).collect()
 }
 
 /// What a reader of committed records has now, as a multiset.
-fn found(topic: &Topic) -> Vec<String> {
+pub fn found(topic: &Topic) -> Vec<String> {
     rows(&topic.read(Isolation::Committed))
 }
 
-fn rows(records: &[Record]) -> Vec<String> {
+pub fn rows(records: &[Record]) -> Vec<String> {
     let row = |record: &Record| {
         let text = record.text();
         let row: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
@@ -86,7 +86,7 @@ fn rows(records: &[Record]) -> Vec<String> {
 }
 
 /// Rows of one key come out in the order in which its records came in; a repeat of an earlier one changes nothing.
-fn expect_order(input: &[Record], output: &[Record]) {
+pub fn expect_order(input: &[Record], output: &[Record]) {
     let by_key = |records: &[Record]| {
         let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for record in records {
@@ -107,7 +107,7 @@ fn expect_order(input: &[Record], output: &[Record]) {
 }
 
 /// Runs until all that must come out is there, and what is there is nothing else.
-fn until_all_is_there(topic: &Topic, expected: &[String], within: Duration) {
+pub fn until_all_is_there(topic: &Topic, expected: &[String], within: Duration) {
     let started = Instant::now();
     let count = || topic.ends(Isolation::Committed).iter().sum::<i64>() as usize;
     // Ends count the marks of transactions too: they only say that it is worth a look.
@@ -141,7 +141,7 @@ fn what_kcat_and_the_console_producer_write_is_what_the_console_consumer_reads()
 }
 
 /// Feeds a topic until it is told to stop; what it has written by then. When it has no new records left it writes all of them again.
-fn feed_until(over: Arc<AtomicBool>, topic: Topic, records: Vec<Record>) -> JoinHandle<Vec<Record>> {
+pub fn feed_until(over: Arc<AtomicBool>, topic: Topic, records: Vec<Record>) -> JoinHandle<Vec<Record>> {
     thread::spawn(move || {
         let mut written = vec![];
         for records in records.chunks(40).cycle().take_while(|_| !over.load(Ordering::Relaxed)) {
