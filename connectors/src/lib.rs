@@ -35,7 +35,8 @@ use syncline_engine::source::SourceError;
 pub use kafka::Members;
 pub use log_source::LogSource;
 pub use registry::{
-    Asked, check_sink, columns_there, look, open_changelog, open_lookup, open_members, open_sink, open_source, registry,
+    Asked, check, check_sink, columns_there, look, open_changelog, open_lookup, open_members, open_sink, open_source,
+    registry,
 };
 pub use registry::{Connector, SinkAbility, SinkKind, SinkRequest, SourceAbility, SourceRequest, Writes};
 pub use spec::{Args, Argument, ArgumentKind, ConnectorError, Surroundings, Task};

@@ -46,6 +46,8 @@ pub struct SourceAbility {
     pub follow: bool,
     /// What the records of a text can be: `json`, `csv`. None: it has types of its own.
     pub formats: &'static [&'static str],
+    /// Records have keys beside their values, and one may be a key alone.
+    pub keys: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,8 @@ pub struct SinkAbility {
     pub endless_ok: bool,
     /// What the text that it writes can be: `json`, `csv`.
     pub formats: &'static [&'static str],
+    /// Columns that are no part of what it writes as the row, but stand beside it, and the types that they may have.
+    pub beside: &'static [(&'static str, &'static [&'static str])],
 }
 
 /// How a sink and a checkpoint come together (`engine::sink`).
@@ -95,13 +99,14 @@ const TYPED_PARTS: SinkAbility = SinkAbility {
     needs_columns: true,
     endless_ok: true,
     formats: &[],
+    beside: &[],
 };
 
 const CONNECTORS: &[Connector] = &[
     Connector {
         name: "arrow",
         help: "Arrow files and streams. As a source: one file, a pattern, or a folder; as a sink: a folder of files, which appear when they are full, when their time is up, or at the end.",
-        source: Some(SourceAbility { bounded: true, follow: false, formats: &[] }),
+        source: Some(SourceAbility { bounded: true, follow: false, formats: &[], keys: false }),
         sink: Some(TYPED_PARTS),
         keyed: false,
         changelog: false,
@@ -111,7 +116,7 @@ const CONNECTORS: &[Connector] = &[
     Connector {
         name: "file",
         help: "Records in files: lines of JSON, or CSV. As a source: one file, or a pattern; as a sink: a folder of parts, or one file that appears when all is written.",
-        source: Some(SourceAbility { bounded: true, follow: true, formats: &["json", "csv"] }),
+        source: Some(SourceAbility { bounded: true, follow: true, formats: &["json", "csv"], keys: false }),
         sink: Some(SinkAbility {
             kind: SinkKind::Staged,
             writes: Writes::INSERT,
@@ -119,6 +124,7 @@ const CONNECTORS: &[Connector] = &[
             needs_columns: false,
             endless_ok: true,
             formats: &["json", "csv"],
+            beside: &[],
         }),
         keyed: false,
         changelog: false,
@@ -128,7 +134,7 @@ const CONNECTORS: &[Connector] = &[
     Connector {
         name: "http",
         help: "Records that others POST to this server. They are durable before the answer goes out.",
-        source: Some(SourceAbility { bounded: false, follow: false, formats: &["json"] }),
+        source: Some(SourceAbility { bounded: false, follow: false, formats: &["json"], keys: false }),
         sink: None,
         keyed: false,
         changelog: false,
@@ -138,7 +144,7 @@ const CONNECTORS: &[Connector] = &[
     Connector {
         name: "http_get",
         help: "What an address on the web gives: lines of JSON, an array, or CSV; taken again only when it is new.",
-        source: Some(SourceAbility { bounded: true, follow: false, formats: &["json", "csv"] }),
+        source: Some(SourceAbility { bounded: true, follow: false, formats: &["json", "csv"], keys: false }),
         sink: None,
         keyed: false,
         changelog: false,
@@ -148,7 +154,7 @@ const CONNECTORS: &[Connector] = &[
     Connector {
         name: "kafka",
         help: "A topic of Apache Kafka. Read as it is committed; written in transactions that hold our position too.",
-        source: Some(SourceAbility { bounded: false, follow: false, formats: &["json"] }),
+        source: Some(SourceAbility { bounded: false, follow: false, formats: &["json"], keys: true }),
         sink: Some(SinkAbility {
             kind: SinkKind::Transactional,
             writes: Writes::KEYED,
@@ -156,6 +162,7 @@ const CONNECTORS: &[Connector] = &[
             needs_columns: false,
             endless_ok: true,
             formats: &["json"],
+            beside: kafka::BESIDE,
         }),
         keyed: false,
         changelog: true,
@@ -165,7 +172,7 @@ const CONNECTORS: &[Connector] = &[
     Connector {
         name: "parquet",
         help: "Parquet files. As a source: one file, a pattern, or a folder; as a sink: a folder of files, which appear when they are full, when their time is up, or at the end.",
-        source: Some(SourceAbility { bounded: true, follow: false, formats: &[] }),
+        source: Some(SourceAbility { bounded: true, follow: false, formats: &[], keys: false }),
         sink: Some(TYPED_PARTS),
         keyed: false,
         changelog: false,
@@ -183,6 +190,7 @@ const CONNECTORS: &[Connector] = &[
             needs_columns: true,
             endless_ok: true,
             formats: &[],
+            beside: &[],
         }),
         keyed: false,
         changelog: false,
@@ -200,6 +208,7 @@ const CONNECTORS: &[Connector] = &[
             needs_columns: true,
             endless_ok: true,
             formats: &[],
+            beside: &[],
         }),
         keyed: true,
         changelog: false,
@@ -217,6 +226,7 @@ const CONNECTORS: &[Connector] = &[
             needs_columns: false,
             endless_ok: true,
             formats: &["json"],
+            beside: &[],
         }),
         keyed: false,
         changelog: false,
@@ -249,6 +259,8 @@ pub struct SourceRequest<'a> {
     pub asked: Asked<'a>,
     /// And what need not be read.
     pub pruning: Option<&'a Arc<Pruning>>,
+    /// Its records have to lie where their keys belong.
+    pub by_key: bool,
 }
 
 /// A source, not opened yet.
@@ -270,7 +282,7 @@ pub fn open_source(name: &str, request: SourceRequest) -> Result<Box<dyn Source>
             let reading = file::Reading { format: request.format.clone(), packing: None, follow };
             Ok(Box::new(pull::PullSource::new(&arguments, around, reading)?))
         }
-        "kafka" => Ok(Box::new(kafka::KafkaSource::new(&arguments, around, !follow)?)),
+        "kafka" => Ok(Box::new(kafka::KafkaSource::new(&arguments, around, !follow)?.by_key(request.by_key))),
         "sqlite" => {
             let SourceRequest { asked, columns, .. } = request;
             Ok(Box::new(sqlite::SqliteTable::new(&arguments, around, asked, columns.is_none())))
@@ -332,6 +344,7 @@ pub fn shape(name: &str, args: &Args, around: &Surroundings) -> Result<Vec<Colum
         columns: None,
         asked: Asked::default(),
         pruning: None,
+        by_key: false,
     };
     Ok(typed_source(name, &arguments, request)?.shape()?)
 }
@@ -404,6 +417,15 @@ pub fn open_members(
 ) -> Result<Arc<kafka::Members>, ConnectorError> {
     let arguments = Arguments::checked(connector(name)?, args)?;
     Ok(Arc::new(kafka::Members::join(&arguments, around, worker)?))
+}
+
+/// Whether what is given to a connector can be right, as far as that can be told without going anywhere. Of a connection, what its
+/// objects add is left open.
+pub fn check(name: &str, args: &Args, around: &Surroundings) -> Result<(), ConnectorError> {
+    match name {
+        "kafka" => kafka::check(&Arguments::checked(connector(name)?, &kafka::named(args))?, around),
+        _ => Ok(()),
+    }
 }
 
 /// What a connection says of itself.

@@ -20,6 +20,11 @@ impl RowText {
         Self { writer: JsonWriter::new(schema) }
     }
 
+    /// Columns of these names are no members of the object.
+    pub fn without(schema: &Schema, names: &[&str]) -> Self {
+        Self { writer: JsonWriter::without(schema, names) }
+    }
+
     /// The lines of a batch.
     pub fn of<'a>(&'a self, rows: &'a RecordBatch) -> Lines<'a> {
         let texts = rows.column_by_name(OUT).and_then(|texts| texts.as_string_view_opt());

@@ -401,6 +401,7 @@ mod tests {
                 columns: None,
                 asked: Asked::default(),
                 pruning: None,
+                by_key: false,
             };
             open_source(name, request).err().map(|error| error.to_string())
         };

@@ -31,6 +31,8 @@ pub struct SourceFacts {
     pub formats: Vec<String>,
     /// Its files say what their columns are (`parquet`).
     pub typed: bool,
+    /// Records have keys beside their values, and one may be a key alone (`kafka`).
+    pub keys: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -44,6 +46,8 @@ pub struct SinkFacts {
     pub delivery: String,
     /// What `FORMAT` can be: `json`, `csv`.
     pub formats: Vec<String>,
+    /// Columns that stand beside what it writes as the row (`_headers`), and the types that they may have.
+    pub beside: Vec<(String, Vec<String>)>,
 }
 
 #[derive(Clone, Debug, Default)]

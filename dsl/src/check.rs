@@ -12,11 +12,11 @@ use syncline_syntax::{Diagnostic, Span};
 
 use crate::{
     catalog::Catalog,
+    delivery::is_weaker,
     message::{
         aggregate as say_aggregate, pipelines as say_pipelines, places as say_places, sinks as say_sinks,
         steps as say_steps,
     },
-    pipeline::DELIVERIES,
     plan::{Keep, Place, Plan, SinkPlan, SourcePlan, Step, StepKind, WritePlan},
     streams::StreamFacts,
     walk::Walk,
@@ -142,16 +142,12 @@ pub(crate) fn changelog(plan: &Plan, walk: &mut Walk) {
 /// The promise asked for holds only as far as the weakest sink keeps it.
 pub(crate) fn delivery(plan: &Plan, walk: &mut Walk) {
     let Some(wanted) = &plan.options.delivery else { return };
-    let rank = |word: &str| DELIVERIES.iter().position(|known| *known == word);
     let catalog: &Catalog = walk.world.catalog;
-    let promises: Vec<(Span, String, String)> = sinks(plan)
-        .into_iter()
-        .filter_map(|(step, sink)| {
-            let facts = catalog.connector(&sink.place.connector)?.sink.as_ref()?;
-            Some((place_of(step), sink.place.connector.clone(), facts.delivery.clone()))
-        })
+    let promises: Vec<(Span, String, String)> = (plan.delivery_paths(catalog).into_iter())
+        .filter(|path| path.sink.place.stream().is_none())
+        .map(|path| (place_of(path.step), path.sink.place.connector.clone(), path.keeps.to_owned()))
         .collect();
-    let weaker = |promise: &str| rank(promise).is_some_and(|rank_of| Some(rank_of) < rank(wanted));
+    let weaker = |promise: &str| is_weaker(promise, wanted);
     let option = walk.pipeline.options.iter().find(|option| option.name.text.eq_ignore_ascii_case("delivery"));
     if let Some(option) = option
         && promises.iter().any(|(_, _, promise)| weaker(promise))

@@ -7,6 +7,7 @@
 #![allow(clippy::result_large_err)]
 
 mod check;
+mod delivery;
 mod digest;
 mod explain;
 mod expression;
@@ -39,6 +40,7 @@ use syncline_functions::Planner;
 pub(crate) use syncline_record::duration;
 use syncline_syntax::{Diagnostic, Lines, Severity, Span, ast};
 
+pub use delivery::{DELIVERIES, DeliveryPath};
 pub use digest::{Fingerprints, step_digest};
 pub use explain::{SLUGS, explain, slug};
 

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use syncline_syntax::{Diagnostic, ast};
 
 use crate::{
-    check, duration,
+    check,
+    delivery::DELIVERIES,
+    duration,
     flow::{Branch, keep_what_is_taken},
     group, hidden,
     message::{pipelines as say, values as say_values},
@@ -150,9 +152,6 @@ fn triggers(walk: &mut Walk) {
         walk.say(say::trigger(trigger));
     }
 }
-
-/// The promises that a pipeline can ask for, weakest first.
-pub(crate) const DELIVERIES: [&str; 3] = ["at least once", "effectively once", "exactly once"];
 
 /// Each is a thread with clients of its own.
 const MOST_TASKS: u32 = 64;

@@ -88,6 +88,9 @@ fn source(f: &mut Formatter<'_>, source: &SourcePlan, indent: &str) -> fmt::Resu
     if let Some(time) = &source.event_time {
         writeln!(f, "{indent}       time: {}, up to {} late", time.column, duration::shown(time.delay))?;
     }
+    if !source.partitioned_by.is_empty() {
+        writeln!(f, "{indent}       partitioned by: {}", source.partitioned_by.join(", "))?;
+    }
     Ok(())
 }
 
@@ -125,7 +128,7 @@ fn listed(items: &[String]) -> String {
 fn steps(f: &mut Formatter<'_>, flow: &[Step], depth: usize) -> fmt::Result {
     let indent = "  ".repeat(depth);
     for step in flow {
-        writeln!(f, "{indent}{}: {}", step.id, Line(&step.kind))?;
+        writeln!(f, "{indent}{}: {}", step.id, step.kind)?;
         match &step.kind {
             StepKind::Project { columns, .. } | StepKind::Aggregate { columns, .. } => {
                 project(f, step, columns, &indent)?
@@ -188,6 +191,13 @@ fn project(f: &mut Formatter<'_>, step: &Step, columns: &[(String, String)], ind
         writeln!(f, "{indent}  the rest of the record{dropped}{set}")?;
     }
     Ok(())
+}
+
+/// One line: what it does, without what is in its branches and the columns that it makes.
+impl Display for StepKind {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Line(self))
+    }
 }
 
 /// The line of a step.

@@ -3,6 +3,7 @@
 //! With a `SCHEMA` the columns are the declared ones. Without, the record is open: it has whatever fields the steps read, each
 //! of type JSON.
 
+mod partitions;
 mod stream;
 
 use syncline_syntax::{Span, ast};
@@ -32,6 +33,7 @@ pub(crate) struct Source {
     pub typed: bool,
     pub stream: Option<StreamPlan>,
     pub event_time: Option<EventTime>,
+    partitioned_by: Vec<String>,
     pub intake: usize,
 }
 
@@ -109,8 +111,10 @@ impl<'a> Walk<'a> {
             scope.open = None;
         }
         let event_time = schema.as_ref().and_then(|schema| schema.event_time.clone());
+        let partitioned_by = self.partitioned_by(written, &place, &mut scope);
         let place = place.map(|resolved| resolved.place);
-        (Source { place, follow, endless, format, schema, typed, stream: None, event_time, intake }, scope)
+        let stream = None;
+        (Source { place, follow, endless, format, schema, typed, stream, event_time, partitioned_by, intake }, scope)
     }
 
     /// The columns that a source has by itself. A type that there is not here cannot be left out unseen.
@@ -156,9 +160,6 @@ impl<'a> Walk<'a> {
     fn clauses(&mut self, written: &ast::Source) {
         if let Some(cursor) = &written.cursor {
             self.say(say::cursor(cursor.span));
-        }
-        if let Some(columns) = &written.partitioned_by {
-            self.say(say::partitioned_by(columns.span));
         }
     }
 
@@ -245,6 +246,7 @@ impl<'a> Walk<'a> {
             whole_record: self.intakes[source.intake].whole_record,
             metadata,
             event_time: source.event_time,
+            partitioned_by: source.partitioned_by,
             stream: source.stream,
         })
     }

@@ -6,6 +6,7 @@ mod diagnostics_rows;
 mod formats;
 mod joins;
 mod pages;
+mod partitions;
 mod plans;
 mod random;
 mod samples;

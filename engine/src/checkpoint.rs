@@ -210,6 +210,9 @@ pub struct EpochNote {
     pub state_bytes: u64,
 }
 
+/// What keys begin with under which lies what is committed beside state and history: all that a start asks before it restores.
+pub const COMMITTED: [&[u8]; 4] = [b"c/", b"m/", b"k/", b"p/"];
+
 pub fn checkpoint_key(pipeline: &str) -> Vec<u8> {
     [b"c/", pipeline.as_bytes()].concat()
 }

@@ -10,6 +10,7 @@ use crate::{
     lookup::Lookup,
     operator::{Operator, Side},
     operators::{Decode, Present},
+    partitioned::RecordKey,
     sink::StagedSink,
     source::Source,
     stream::Readers,
@@ -33,6 +34,8 @@ pub struct Input {
     pub step: StepId,
     pub source: Box<dyn Source>,
     pub decode: Decode,
+    /// What the key of each record is made of, where that is claimed (`PARTITIONED BY`).
+    pub key: Option<RecordKey>,
     /// Steps that take what it decodes.
     pub first: Vec<Edge>,
 }

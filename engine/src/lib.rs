@@ -19,6 +19,7 @@ pub mod operators;
 pub mod outbox;
 pub mod ownership;
 pub mod pace;
+pub mod partitioned;
 pub mod replica;
 pub mod runtime;
 pub mod segment;

@@ -2,6 +2,7 @@
 
 pub mod commit;
 pub mod delivery;
+pub mod foresee;
 pub mod frontier;
 pub mod job;
 mod moves;

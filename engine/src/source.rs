@@ -101,6 +101,9 @@ pub enum SourceError {
     /// What the cursor says is not what is there: the file is shorter, or another one.
     #[error("{what}: {detail}")]
     Changed { what: String, detail: String },
+    /// A record is not where, or not what, `PARTITIONED BY` says.
+    #[error("{what}: {detail}")]
+    Misplaced { what: String, detail: String },
     /// Passing: ask again.
     #[error("{what}: {detail}")]
     Again { what: String, detail: String },

@@ -5,6 +5,7 @@
 //! | `POST /in/{path}` | records for a pipeline; durable before the answer (`ingest`) |
 //! | `GET /healthz`, `/readyz`, `/metrics` | for whoever keeps the process alive |
 //! | `GET /api/v1/status` | pipelines, runs, books |
+//! | `GET /api/v1/checkpoints` | what pipelines have committed beside their state, for `plan` |
 //! | `POST /api/v1/query` | SQL over everything that happened |
 //! | `GET /api/v1/dead-letters`, `/{id}`, `/{id}/bytes` | records that could not be processed |
 //!
@@ -29,6 +30,7 @@ use syncline_engine::{clock::Clock, log::Log, runtime::Ground, store::StateStore
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub mod body;
+pub mod checkpoints;
 pub mod dead_letters;
 pub mod frames;
 pub mod headers;
@@ -102,6 +104,7 @@ pub fn router(state: Arc<ApiState>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::get))
         .route("/api/v1/status", get(status::get))
+        .route("/api/v1/checkpoints", get(checkpoints::get))
         .route("/api/v1/query", post(query::post))
         .route("/api/v1/dead-letters", get(dead_letters::list))
         .route("/api/v1/dead-letters/{id}", get(dead_letters::show))

@@ -199,7 +199,7 @@ fn gone(folder: &Path) -> Failure {
         .help("run the command again")
 }
 
-fn unreadable(detail: String) -> Failure {
+pub fn unreadable(detail: String) -> Failure {
     Failure::environment("answer-unreadable", "the answer of the running process cannot be read")
         .seen(detail)
         .help("use the version of syncline that the process has")

@@ -9,6 +9,7 @@ pub mod formats;
 mod inputs;
 pub mod places;
 mod pruning;
+pub mod unopened;
 mod values;
 
 use std::{
@@ -33,6 +34,7 @@ use syncline_engine::{
     log::Log,
     lookup::KeyedReader,
     operators::decode::{CsvRecords, Decode, EventTime, FUTURE, FromStream, Tell, Wanted},
+    partitioned::RecordKey,
     runtime::{
         frontier::IDLE,
         job::{Backlog, JobSpec},
@@ -168,6 +170,7 @@ impl Edges for RealEdges<'_> {
             columns,
             asked: fields.asked(&fields.named),
             pruning: pruning.as_ref(),
+            by_key: !plan.partitioned_by.is_empty(),
         };
         open_source(&place.connector, request)
             .map_err(|error| BindError::Connector { place: place.text.clone(), error })
@@ -256,6 +259,7 @@ pub fn bind(
         step: input_step(0),
         source: edges.pruned(&plan.source, pruning::pruning(plan, planner))?,
         decode,
+        key: record_key(&plan.source),
         first,
     };
     let inputs = std::iter::once(input).chain(more).collect();
@@ -311,6 +315,11 @@ pub(crate) fn decode(source: &SourcePlan, plan: &Plan) -> Result<Decode, BindErr
     let ahead = plan.options.waits.future.map_or(FUTURE, |future| future as i64);
     let decode = Decode::new(wanted(source)?).ahead(ahead);
     Ok(if source.evolves { decode.telling(tell_new_fields(&plan.pipeline)) } else { decode })
+}
+
+/// What `PARTITIONED BY` says of the keys of a source's records.
+pub(crate) fn record_key(source: &SourcePlan) -> Option<RecordKey> {
+    (!source.partitioned_by.is_empty()).then(|| RecordKey::of(source.partitioned_by.clone()))
 }
 
 /// `SCHEMA … EVOLVE`: a field that the schema does not have is said once in the life of a process, and counted.

@@ -12,6 +12,7 @@ pub mod dead_letters;
 pub mod discover;
 pub mod explain;
 pub mod init;
+pub mod plan;
 pub mod query;
 pub mod run;
 pub mod secret;
@@ -32,6 +33,7 @@ const AFTER: &str = "\
 Examples:
   syncline init                     write a first pipeline with its test
   syncline test orders.sync         run the tests beside the pipelines
+  syncline plan orders.sync         show what would run, and what becomes of the state that is there
   syncline run orders.sync          run it until it is stopped
   syncline run pipelines/           run all files of a folder as one process
   syncline query 'SELECT * FROM steps'
@@ -62,6 +64,7 @@ pub enum Format {
 pub enum Command {
     Init(init::Arguments),
     Check(check::Arguments),
+    Plan(plan::Arguments),
     Test(test::Arguments),
     Run(run::Arguments),
     Status(status::Arguments),
@@ -79,6 +82,7 @@ pub fn run(line: CommandLine) -> ExitCode {
     let outcome: Outcome = match command {
         Command::Init(arguments) => init::run(arguments, &common),
         Command::Check(arguments) => check::run(arguments, &common),
+        Command::Plan(arguments) => plan::run(arguments, &common),
         Command::Test(arguments) => test::run(arguments, &common),
         Command::Run(arguments) => run::run(arguments, &common),
         Command::Status(arguments) => status::run(arguments, &common),

@@ -167,6 +167,9 @@ fn source_failure(error: SourceError) -> Failure {
         }
         SourceError::Changed { .. } => Failure::environment("input-changed", title)
             .help("put the input back, or start over with `syncline run FILE --fresh`"),
+        SourceError::Misplaced { .. } => Failure::environment("input-misplaced", title)
+            .help("let its producers make keys and choose partitions as PARTITIONED BY says; a topic that was filled otherwise is filled anew")
+            .help("or take PARTITIONED BY out of the file: keyed steps then ask nothing of the keys of records"),
         SourceError::Again { .. } => Failure::environment("input-failed", title)
             .help("run the same command again: it goes on from the last checkpoint"),
         SourceError::Log(error) => log_failure(error),

@@ -48,6 +48,7 @@ pub fn read(args: &Args, folder: &Path, format: &TextFormat, most: usize) -> Res
             columns: None,
             asked: Asked::default(),
             pruning: None,
+            by_key: false,
         },
     )?;
     source.open(&Cursors::new(), NO_TIME)?;

@@ -158,6 +158,7 @@ pub fn catalog() -> Catalog {
             follow: source.follow,
             formats: words(source.formats),
             typed: source.formats.is_empty(),
+            keys: source.keys,
         }),
         sink: connector.sink.map(|sink| SinkFacts {
             insert: sink.writes.insert,
@@ -166,6 +167,7 @@ pub fn catalog() -> Catalog {
             needs_columns: sink.needs_columns,
             delivery: word(sink.delivery).to_owned(),
             formats: words(sink.formats),
+            beside: sink.beside.iter().map(|(name, kinds)| ((*name).to_owned(), words(kinds))).collect(),
         }),
         keyed: connector.keyed,
         changelog: connector.changelog,

@@ -195,6 +195,7 @@ fn files_that_end_and_files_that_are_followed() {
                     columns: None,
                     asked: Asked::default(),
                     pruning: None,
+                    by_key: false,
                 },
             )
             .unwrap()

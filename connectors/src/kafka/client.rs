@@ -154,6 +154,11 @@ impl Settings {
             }
             said.push((name.to_owned(), value.to_owned()));
         }
+        // The client's own words for what it does not know, before anybody is asked.
+        let known = said.iter().cloned().collect::<ClientConfig>().create_native_config();
+        if let Err(KafkaError::ClientConfig(_, why, name, _)) = known {
+            return Err(wrong("settings", &format!("what librdkafka takes ({})", why.trim()), &name));
+        }
         Ok(Self { brokers, common, said })
     }
 

@@ -54,6 +54,10 @@ fn what_cannot_be_is_said_before_anybody_is_asked() {
         wrong(&[("settings", json!("acks"))]),
         "`settings` of `kafka` is `name=value` with commas between; `acks` is given"
     );
+    assert_eq!(
+        wrong(&[("settings", json!("fetch.wat=1"))]),
+        "`settings` of `kafka` is what librdkafka takes (No such configuration property: \"fetch.wat\"); `fetch.wat` is given"
+    );
     // A password is never shown.
     assert_eq!(wrong(&[("password", json!(7))]), "`password` of `kafka` is secret; `…` is given");
 }

@@ -11,10 +11,17 @@ use crate::{
     spec::{Args, Arguments, Surroundings},
 };
 
-pub fn look(args: &Args, around: &Surroundings) -> Result<Told, String> {
+/// A connection leaves the topic to those who use it.
+pub fn named(args: &Args) -> Args {
     let mut args = args.clone();
-    // A connection leaves the topic to those who use it.
-    args.named.entry("topic".to_owned()).or_insert_with(|| "".into());
+    if args.positional.is_empty() {
+        args.named.entry("topic".to_owned()).or_insert_with(|| "".into());
+    }
+    args
+}
+
+pub fn look(args: &Args, around: &Surroundings) -> Result<Told, String> {
+    let args = named(args);
     let arguments = connector("kafka").and_then(|kafka| Arguments::checked(kafka, &args));
     let arguments = arguments.map_err(|error| error.to_string())?;
     let settings = Settings::new(&arguments, around).map_err(|error| error.to_string())?;

@@ -3,29 +3,40 @@
 //! A source reads what is committed, from the offsets that are in the engine's own commit. A sink writes in transactions that hold its place
 //! in the outbox: so both are exactly once, whatever dies.
 
+mod beside;
 mod changelog;
 mod client;
 #[cfg(test)]
 mod client_tests;
+mod cursor;
 mod headers;
 mod look;
 mod members;
+mod partitioned;
 mod queue;
 mod sink;
+mod size;
 mod source;
 mod start;
 mod topic;
 mod trouble;
 
+pub(crate) use beside::COLUMNS as BESIDE;
 pub(crate) use changelog::KafkaChangelog;
-pub(crate) use look::look;
+pub(crate) use look::{look, named};
 pub use members::Members;
 pub(crate) use sink::KafkaSink;
 pub(crate) use source::KafkaSource;
 
 use client::ARGUMENTS as CLIENT;
 
-use crate::spec::{Argument, ArgumentKind};
+use crate::spec::{Argument, ArgumentKind, Arguments, ConnectorError, Surroundings};
+
+/// Whether a source or a sink of these arguments could be made. Asks nobody.
+pub(crate) fn check(arguments: &Arguments, around: &Surroundings) -> Result<(), ConnectorError> {
+    client::Settings::new(arguments, around)?;
+    start::Start::new(arguments).map(drop)
+}
 
 pub(crate) const ARGUMENTS: &[Argument] = &[
     Argument {

@@ -33,9 +33,11 @@ use syncline_record::{
 };
 
 use super::{
+    beside::{self, Beside},
     client::{Ears, Held, Reports, Settings},
+    size,
     topic::{self, Topic},
-    trouble::{PATIENCE, words},
+    trouble::{PATIENCE, of_sink},
 };
 use crate::{
     SinkRequest,
@@ -50,10 +52,12 @@ const TRANSACTION: Duration = Duration::from_secs(10);
 const ENDING: Duration = Duration::from_secs(6);
 const ASKED: Duration = Duration::from_secs(3);
 
+/// Bytes of a batch of several records, where nothing else is said and the topic takes as much.
+const BATCH: usize = 262_144;
+
 /// What a client is told, where the file says nothing else.
 const WRITER: &[(&str, &str)] = &[
     ("linger.ms", "5"),
-    ("batch.size", "262144"),
     ("compression.type", "lz4"),
     ("queue.buffering.max.kbytes", "65536"),
     // What arrived is told by the flush; one by one only what did not.
@@ -118,7 +122,7 @@ impl KafkaSink {
             topic: Topic::new(arguments, matches!(request.write, Write::Upsert { .. })),
             write: request.write.clone(),
             key,
-            text: RowText::new(&request.schema),
+            text: RowText::without(&request.schema, &beside::NAMES),
             open: None,
             refused: BTreeSet::new(),
         })
@@ -129,7 +133,7 @@ impl KafkaSink {
     }
 
     fn trouble(&self, doing: &str, error: &KafkaError) -> SinkError {
-        trouble(&format!("{}: cannot {doing}", self.what()), error)
+        of_sink(&format!("{}: cannot {doing}", self.what()), error)
     }
 
     /// With the topic: two projects may have pipelines and steps of the same names, and write elsewhere.
@@ -194,7 +198,11 @@ impl KafkaSink {
             .set("transactional.id", id)
             .set("transaction.timeout.ms", TRANSACTION.as_millis().to_string())
             .set("partitioner", "murmur2_random")
-            .set("message.max.bytes", most.to_string());
+            // The client counts lengths at their longest, so a record that just fits needs a little more here; of several records
+            // it makes a batch up to the smaller of the two.
+            .set("message.max.bytes", size::of_client(most).to_string());
+        let batch = config.get("batch.size").and_then(|said| said.parse().ok()).unwrap_or(BATCH);
+        config.set("batch.size", batch.min(most.max(1)).to_string());
         let made: Result<BaseProducer<Reports>, _> = config.create_with_context(Reports::default());
         let producer = made.map(Held::new).map_err(|error| self.trouble("make a client", &error))?;
         // Fences who wrote under this id before, and ends what he left open.
@@ -207,7 +215,7 @@ impl KafkaSink {
         let Some(open) = &mut self.open else { return Err(SinkError::Reconnect(format!("{what} is not open"))) };
         if !open.in_transaction {
             let begun = open.producer.begin_transaction();
-            begun.map_err(|error| trouble(&format!("{what}: cannot begin a transaction"), &error))?;
+            begun.map_err(|error| of_sink(&format!("{what}: cannot begin a transaction"), &error))?;
             open.in_transaction = true;
         }
         Ok(())
@@ -366,6 +374,7 @@ struct Frame<'a> {
     keys: Option<Keys>,
     lanes: Option<&'a arrow::array::UInt32Array>,
     ops: Option<&'a arrow::array::UInt8Array>,
+    beside: Beside<'a>,
     rows: &'a RecordBatch,
 }
 
@@ -388,6 +397,7 @@ impl<'a> Frame<'a> {
             keys: (!columns.is_empty()).then(|| Keys::of(&columns, &fields)),
             lanes: rows.column_by_name(LANE).and_then(|lanes| lanes.as_primitive_opt::<UInt32Type>()),
             ops: rows.column_by_name(OP).and_then(|ops| ops.as_primitive_opt::<UInt8Type>()),
+            beside: Beside::of(rows),
             rows,
         })
     }
@@ -420,10 +430,15 @@ impl<'a> Frame<'a> {
             // A record has no line end.
             line.pop();
         }
-        let size = line.len() + key.map_or(0, <[u8]>::len);
-        // The client adds a little of its own to what it compares.
-        if size + OVERHEAD > open.most || sink.refused.contains(&place) {
-            let detail = format!("{size} bytes, and the topic takes {} (`max.message.bytes`)", open.most);
+        let (headers, time) = match self.beside.headers(row).and_then(|headers| Ok((headers, self.beside.time(row)?))) {
+            Ok(beside) => beside,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let named = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_deref()));
+        let size = size::alone(key, (!delete).then_some(line.as_slice()), named);
+        if size > open.most || sink.refused.contains(&place) {
+            let detail =
+                format!("{size} bytes in a batch of its own, and the topic takes {} (`max.message.bytes`)", open.most);
             return Ok(Err(Reason::new("too-large", detail)));
         }
         let mut record = BaseRecord::with_opaque_to(&sink.topic.name, place as usize);
@@ -442,35 +457,12 @@ impl<'a> Frame<'a> {
         if let Some(key) = key {
             record = record.key(key);
         }
-        Ok(Ok(Some(if delete { record } else { record.payload(line.as_slice()) })))
-    }
-}
-
-/// Bytes that a record takes beside key and value: more than the format has for one without headers.
-const OVERHEAD: usize = 512;
-
-fn trouble(what: &str, error: &KafkaError) -> SinkError {
-    use RDKafkaErrorCode as Code;
-    let text = format!("{what}: {}", words(error));
-    let code = match error {
-        KafkaError::Transaction(error) => Some(error.code()),
-        error => error.rdkafka_error_code(),
-    };
-    match code {
-        Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch) => {
-            SinkError::Never(format!("{what}: another one with this id writes now"))
+        if let Some(time) = time {
+            record = record.timestamp(time);
         }
-        Some(
-            Code::TopicAuthorizationFailed
-            | Code::ClusterAuthorizationFailed
-            | Code::GroupAuthorizationFailed
-            | Code::TransactionalIdAuthorizationFailed
-            | Code::SaslAuthenticationFailed
-            | Code::Authentication
-            | Code::UnsupportedSASLMechanism
-            | Code::InvalidTopic,
-        ) => SinkError::Never(text),
-        _ if matches!(error, KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_)) => SinkError::Never(text),
-        _ => SinkError::Reconnect(text),
+        if !headers.is_empty() {
+            record = record.headers(beside::owned(&headers));
+        }
+        Ok(Ok(Some(if delete { record } else { record.payload(line.as_slice()) })))
     }
 }

@@ -16,7 +16,6 @@ use rdkafka::{
     consumer::{BaseConsumer, CommitMode, Consumer},
     error::KafkaError,
 };
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use syncline_engine::source::{Cursors, MAX_RECORD, Polled, Rejected, Rows, Source, SourceError};
 use syncline_record::{
@@ -25,7 +24,9 @@ use syncline_record::{
 
 use super::{
     client::{Ears, Held, Settings},
+    cursor::Cursor,
     headers,
+    partitioned::{Spread, misplaced},
     queue::{Queue, Record, Taken},
     start::Start,
     trouble::{PATIENCE, of_partition, of_start},
@@ -59,14 +60,6 @@ const READER: &[(&str, &str)] = &[
     ("queued.max.messages.kbytes", "16384"),
 ];
 
-/// Where to go on in a partition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Cursor {
-    next: i64,
-    /// Of the cluster: another one has other records at the same offsets.
-    cluster: Option<String>,
-}
-
 pub struct KafkaSource {
     settings: Settings,
     topic: String,
@@ -76,6 +69,8 @@ pub struct KafkaSource {
     task: Task,
     /// Reads up to where the partitions end when it is opened.
     bounded: bool,
+    /// Every record has to lie where its key belongs.
+    by_key: bool,
     reading: Option<Held<Reading>>,
 }
 
@@ -85,6 +80,8 @@ struct Reading {
     lanes: Vec<Lane>,
     client: Arc<BaseConsumer<Ears>>,
     cluster: Option<String>,
+    /// Where keys belong, as far as that is known; none where nobody asks.
+    spread: Option<Spread>,
     /// The lane that is asked next.
     turn: usize,
     looked: Instant,
@@ -122,8 +119,14 @@ impl KafkaSource {
             start: Start::new(arguments)?,
             task: around.task,
             bounded,
+            by_key: false,
             reading: None,
         })
+    }
+
+    /// With `PARTITIONED BY`, a record that does not lie where its key belongs ends it.
+    pub(crate) fn by_key(self, by_key: bool) -> Self {
+        Self { by_key, ..self }
     }
 
     fn what(&self) -> String {
@@ -137,7 +140,8 @@ impl KafkaSource {
         client.map(Arc::new).map_err(|error| of_start(self.what(), &error))
     }
 
-    fn numbers(&self, client: &BaseConsumer<Ears>) -> Result<BTreeSet<i32>, SourceError> {
+    /// How many partitions the topic has, and which of them are ours.
+    fn numbers(&self, client: &BaseConsumer<Ears>) -> Result<(u32, BTreeSet<i32>), SourceError> {
         let found = client.fetch_metadata(Some(&self.topic), PATIENCE);
         let found = found.map_err(|error| of_start(self.what(), &error))?;
         let topic = found.topics().iter().find(|topic| topic.name() == self.topic);
@@ -150,7 +154,8 @@ impl KafkaSource {
             let detail = "is not there".to_owned();
             return Err(SourceError::Unreadable { what: self.what(), detail });
         }
-        Ok(numbers.into_iter().filter(|number| self.task.has(*number as u32)).collect())
+        let all = numbers.len() as u32;
+        Ok((all, numbers.into_iter().filter(|number| self.task.has(*number as u32)).collect()))
     }
 
     /// Where a partition goes on, and where it ends now.
@@ -169,30 +174,7 @@ impl KafkaSource {
             let next = start.offset(client, &self.topic, number, (oldest, end));
             return next.map(|next| (next, end)).map_err(|error| of_start(what(), &error));
         };
-        let changed = |detail: String| SourceError::Changed { what: what(), detail };
-        if let (Some(then), Some(now)) = (&cursor.cluster, cluster)
-            && then != now
-        {
-            let detail = format!(
-                "was read from cluster {then}, and this is cluster {now}; run with --fresh to read this one from its start"
-            );
-            return Err(changed(detail));
-        }
-        if cursor.next < oldest {
-            let gone = oldest - cursor.next;
-            return Err(changed(format!(
-                "records {} to {} ({gone} offsets) were deleted before they were read; make the topic's retention longer, and run with \
-                 --fresh to go on without them",
-                cursor.next,
-                oldest - 1
-            )));
-        }
-        if cursor.next > end {
-            return Err(changed(format!(
-                "ends at offset {end}, and {} comes next: the topic was made anew; run with --fresh to read it from its start",
-                cursor.next
-            )));
-        }
+        cursor.fits(cluster, oldest, end).map_err(|detail| SourceError::Changed { what: what(), detail })?;
         Ok((cursor.next, end))
     }
 
@@ -234,11 +216,14 @@ impl KafkaSource {
         if let Some(reading) = &mut self.reading {
             reading.looked = Instant::now();
         }
-        let numbers = match numbers {
+        let (among, numbers) = match numbers {
             // A broker that does not answer now is no reason to stop.
             Err(SourceError::Again { .. }) => return Ok(()),
             numbers => numbers?,
         };
+        if let Some(spread) = self.reading.as_ref().and_then(|reading| reading.spread) {
+            spread.same_among(among).map_err(|detail| misplaced(self.what(), detail))?;
+        }
         let known: BTreeSet<i32> = self.reading.iter().flat_map(|reading| &reading.lanes).map(Lane::number).collect();
         if let Some(gone) = known.difference(&numbers).next() {
             let what = format!("partition {gone} of {}", self.what());
@@ -271,7 +256,13 @@ impl Lane {
     }
 
     /// What has come, as far as it goes.
-    fn take(&mut self, what: &str, cluster: Option<&str>, now: Micros) -> Result<Option<Rows>, SourceError> {
+    fn take(
+        &mut self,
+        what: &str,
+        cluster: Option<&str>,
+        spread: &mut Option<Spread>,
+        now: Micros,
+    ) -> Result<Option<Rows>, SourceError> {
         if let Some(trouble) = self.trouble.take() {
             return Err(trouble);
         }
@@ -292,15 +283,18 @@ impl Lane {
                 *trouble = Some(of_partition(what, code, &text));
             }
         });
+        if let Some(spread) = spread {
+            spread.check(partition, &gathered.keys, &gathered.offsets)?;
+        }
         match gathered.is_empty() {
-            false => Ok(Some(self.rows(gathered, cluster, now))),
+            false => Ok(Some(self.rows(gathered, cluster, *spread, now))),
             true => self.trouble.take().map_or(Ok(None), Err),
         }
     }
 
-    fn rows(&mut self, gathered: Gathered, cluster: Option<&str>, now: Micros) -> Rows {
+    fn rows(&mut self, gathered: Gathered, cluster: Option<&str>, spread: Option<Spread>, now: Micros) -> Rows {
         self.noted = true;
-        let cursor = Cursor { next: self.next, cluster: cluster.map(str::to_owned) };
+        let cursor = Cursor { next: self.next, cluster: cluster.map(str::to_owned), spread };
         gathered.rows(self.partition.clone(), now, serde_json::to_value(cursor).unwrap_or_default())
     }
 }
@@ -309,14 +303,18 @@ impl Source for KafkaSource {
     fn open(&mut self, cursors: &Cursors, _now: Micros) -> Result<(), SourceError> {
         self.reading = None;
         let client = self.connect()?;
-        let numbers = self.numbers(&client)?;
+        let (among, numbers) = self.numbers(&client)?;
         let cluster = client.client().fetch_cluster_id(PATIENCE).filter(|id| !id.is_empty());
         let name = |number: i32| Partition::new(self.topic.clone(), number as u32).to_string();
         let begun = numbers.iter().any(|number| cursors.contains_key(&name(*number)));
         let mut places = BTreeMap::new();
+        let mut spread = self.by_key.then(|| Spread::among(among));
         for number in numbers {
             let name = name(number);
             let cursor = cursors.get(&name).map(|cursor| cursor_of::<Cursor>(&name, cursor)).transpose()?;
+            if let (Some(spread), Some(learnt)) = (&mut spread, cursor.as_ref().and_then(|cursor| cursor.spread)) {
+                spread.learn(learnt).map_err(|detail| misplaced(self.what(), detail))?;
+            }
             let noted = cursor.is_some();
             // Where others were read already, one that is not known was added since.
             let start = if begun { &Start::Earliest } else { &self.start };
@@ -325,7 +323,7 @@ impl Source for KafkaSource {
         }
         let lanes = self.assign(&client, &places)?;
         let (looked, told) = (Instant::now(), Instant::now());
-        self.reading = Some(Held::new(Reading { lanes, client, cluster, turn: 0, looked, told }));
+        self.reading = Some(Held::new(Reading { lanes, client, cluster, spread, turn: 0, looked, told }));
         Ok(())
     }
 
@@ -352,7 +350,8 @@ impl Source for KafkaSource {
             },
         }
         if let Some(lane) = reading.lanes.iter_mut().find(|lane| !lane.noted) {
-            return Ok(Polled::Rows(lane.rows(Gathered::default(), reading.cluster.as_deref(), now)));
+            let rows = lane.rows(Gathered::default(), reading.cluster.as_deref(), reading.spread, now);
+            return Ok(Polled::Rows(rows));
         }
         if reading.lanes.iter().all(Lane::is_over) {
             return Ok(Polled::Ended);
@@ -363,7 +362,7 @@ impl Source for KafkaSource {
             if lane.is_over() {
                 continue;
             }
-            if let Some(rows) = lane.take(&what, reading.cluster.as_deref(), now)? {
+            if let Some(rows) = lane.take(&what, reading.cluster.as_deref(), &mut reading.spread, now)? {
                 return Ok(Polled::Rows(rows));
             }
         }

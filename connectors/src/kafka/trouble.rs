@@ -6,7 +6,7 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
     types::RDKafkaRespErr,
 };
-use syncline_engine::source::SourceError;
+use syncline_engine::{sink::SinkError, source::SourceError};
 
 /// How long a question to the brokers may take.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -47,6 +47,33 @@ fn of_code(what: String, code: Option<RDKafkaErrorCode>, detail: String) -> Sour
         )
         | None => SourceError::Unreadable { what, detail },
         Some(_) => SourceError::Again { what, detail },
+    }
+}
+
+/// What a writer of records meets.
+pub fn of_sink(what: &str, error: &KafkaError) -> SinkError {
+    use RDKafkaErrorCode as Code;
+    let text = format!("{what}: {}", words(error));
+    let code = match error {
+        KafkaError::Transaction(error) => Some(error.code()),
+        error => error.rdkafka_error_code(),
+    };
+    match code {
+        Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch) => {
+            SinkError::Never(format!("{what}: another one with this id writes now"))
+        }
+        Some(
+            Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed
+            | Code::SaslAuthenticationFailed
+            | Code::Authentication
+            | Code::UnsupportedSASLMechanism
+            | Code::InvalidTopic,
+        ) => SinkError::Never(text),
+        _ if matches!(error, KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_)) => SinkError::Never(text),
+        _ => SinkError::Reconnect(text),
     }
 }
 

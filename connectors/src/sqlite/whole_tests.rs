@@ -21,6 +21,7 @@ fn table(folder: &TempDir, named: &[&str], all: bool) -> Box<dyn Source> {
         columns: (!all).then_some(&named[..]),
         asked: Asked { columns: &named, booleans: &["vip".to_owned()], lists: &["tags".to_owned()] },
         pruning: None,
+        by_key: false,
     };
     open_source("sqlite", request).unwrap()
 }

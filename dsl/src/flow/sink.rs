@@ -1,6 +1,7 @@
 //! INSERT, UPSERT, REPLACE: where a flow ends, and what the other side must be able to do.
 
 use sqlparser::ast::Expr;
+use syncline_functions::sql_type_of;
 use syncline_syntax::{Span, ast};
 
 use super::{Branch, Made};
@@ -170,6 +171,19 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Columns that stand beside what is written as the row have types of their own.
+    fn beside(&mut self, step: &ast::Step, resolved: &Option<Resolved<'a>>, scope: &Scope) {
+        let facts = resolved.as_ref().and_then(|resolved| resolved.connector.sink.as_ref());
+        for (name, kinds) in facts.map_or(&[][..], |sink| &sink.beside[..]) {
+            let Some(column) = scope.visible().find(|column| column.name() == name) else { continue };
+            let kind = sql_type_of(&column.field);
+            let fits = |wanted: &String| kind == *wanted || kind.starts_with(&format!("{wanted}("));
+            if !column.broken && !kinds.iter().any(fits) {
+                self.say(say::beside(step, name, &kind, kinds));
+            }
+        }
+    }
+
     fn arrive(
         &mut self,
         step: &ast::Step,
@@ -192,6 +206,7 @@ impl<'a> Walk<'a> {
             self.say(say::needs_columns(step, resolved.connector, &scope.visible_names()));
         }
         self.takes_whole_records(scope);
+        self.beside(step, &resolved, scope);
         let (Some(resolved), Some(write)) = (resolved, write) else { return Made::Nothing };
         let columns = if open { Vec::new() } else { scope.visible_names() };
         Made::step(StepKind::Sink(SinkPlan { place: resolved.place, write, columns, csv: format.csv }), id)

@@ -90,6 +90,18 @@ pub(crate) fn delete_at_shard(span: Span, name: &str, arm: &str, at_shard: &Scop
     said.help(format!("or make it before: |> EXTEND … AS {name} |> SHARD BY …"))
 }
 
+/// A column that is no member of what is written, but stands beside it.
+pub(crate) fn beside(step: &Step, name: &str, kind: &str, kinds: &[String]) -> Diagnostic {
+    let wanted = kinds.join(" or ");
+    Diagnostic::error(slug::TYPE_MISMATCH, format!("{name} is {kind}, and this sink takes it as {wanted}"))
+        .at(step.keyword, format!("writes {name} beside the row"))
+        .help(format!("cast it: CAST({name} AS {}) AS {name}", kinds.first().map_or("JSON", String::as_str)))
+        .help(format!(
+            "or call it otherwise, and it is a field of the row: {name} AS its_{}",
+            name.trim_start_matches('_')
+        ))
+}
+
 pub(crate) fn delivery(
     span: Span,
     wanted: &str,

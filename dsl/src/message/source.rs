@@ -120,9 +120,17 @@ pub(crate) fn cursor(span: Span) -> Diagnostic {
         .help("leave it out: files and HTTP keep their place by themselves")
 }
 
-pub(crate) fn partitioned_by(span: Span) -> Diagnostic {
-    not_yet("PARTITIONED BY is not part of this version", span, "no source here has partitions by key")
+/// A source whose records have no keys.
+pub(crate) fn no_partitions(span: Span, name: &str) -> Diagnostic {
+    Diagnostic::error(slug::NO_SUCH_OPTION, format!("{name} does not take PARTITIONED BY"))
+        .at(span, "its records have no keys that choose a partition")
         .help("leave it out: keyed steps see all records of a key")
+}
+
+pub(crate) fn partitioned_by_hidden(name: &Ident) -> Diagnostic {
+    Diagnostic::error(slug::NO_SUCH_COLUMN, format!("{} is not in the value of a record", name.text))
+        .at(name.span, "the columns of PARTITIONED BY are compared with the record's key")
+        .help("name the fields that its producer made the key of")
 }
 
 pub(crate) fn same_path(span: Span, first: Span, written: &str) -> Diagnostic {

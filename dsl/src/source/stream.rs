@@ -5,7 +5,7 @@ use syncline_syntax::ast;
 use super::{Source, kind_span};
 use crate::{
     format::Format,
-    message::streams as say,
+    message::{source::no_partitions, streams as say},
     names::SchemaFacts,
     place::Use,
     plan::{Open, StreamPlan},
@@ -56,6 +56,9 @@ impl Walk<'_> {
         if let Some(follow) = written.follow {
             self.say(say::follows(follow, facts));
         }
+        if let Some(columns) = &written.partitioned_by {
+            self.say(no_partitions(columns.span, "a stream"));
+        }
     }
 
     fn source_of(&self, facts: &StreamFacts, written: &ast::Source, intake: usize) -> Source {
@@ -76,6 +79,7 @@ impl Walk<'_> {
             schema,
             stream: Some(StreamPlan { writer: facts.writer.clone(), changes: facts.changes }),
             event_time: facts.event_time.clone(),
+            partitioned_by: Vec::new(),
             intake,
         }
     }

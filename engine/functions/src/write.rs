@@ -49,7 +49,13 @@ struct Column {
 
 impl JsonWriter {
     pub fn new(schema: &Schema) -> Self {
-        let shown = schema.fields().iter().enumerate().filter(|(_, field)| !field.name().starts_with(HIDDEN));
+        Self::without(schema, &[])
+    }
+
+    /// Writes no column of these names.
+    pub fn without(schema: &Schema, names: &[&str]) -> Self {
+        let is_shown = |name: &str| !name.starts_with(HIDDEN) && !names.contains(&name);
+        let shown = schema.fields().iter().enumerate().filter(|(_, field)| is_shown(field.name()));
         let columns = shown.map(|(index, field)| {
             let mut key = Vec::new();
             token::write_string(field.name(), &mut key);

@@ -48,7 +48,7 @@ pub struct OpenRecord {
 
 /// How the rows are to look.
 pub struct Presentation {
-    /// Visible columns, in order. Empty with `open`.
+    /// Visible columns, in order. With `open` those that go along beside the record, and are not in it.
     pub columns: Vec<String>,
     pub open: Option<OpenRecord>,
     pub sequence: Option<Projection>,

@@ -330,6 +330,9 @@ impl Job {
         }
         if rows.origin.rows() > 0 {
             at.decode.push(rows.origin, rows.columns, now, &mut out);
+            if let Some(key) = &at.key {
+                out.put_out().iter().try_for_each(|batch| key.check(batch))?;
+            }
         }
         let emitted = self.enter(out);
         for batch in emitted {

@@ -197,6 +197,8 @@ fn segment(error: &SegmentError) -> bool {
 fn source(error: &SourceError) -> bool {
     match error {
         SourceError::Unreadable { .. } | SourceError::Changed { .. } | SourceError::Again { .. } => true,
+        // The record lies where it lies.
+        SourceError::Misplaced { .. } => false,
         SourceError::Log(error) => log(error),
     }
 }

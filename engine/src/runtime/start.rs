@@ -259,7 +259,7 @@ fn end_running(ground: &Ground, mut run: Run, reason: &str, changes: &mut Change
 }
 
 /// An edit may not lose state silently.
-fn check_losses(
+pub(super) fn check_losses(
     spec: &JobSpec,
     checkpoint: &mut Checkpoint,
     options: &StartOptions,

@@ -147,7 +147,8 @@ pub fn graph(disk: &Arc<Mutex<Disk>>, source: Box<dyn Source>, drawn: Drawn) -> 
         stateless("large", Filter::new(recipe.large.clone(), true), &[11]),
         outbox("groups", present(None, Deletes::Clear)),
     ];
-    let input = Input { step: StepId::new(SOURCE), source, decode: Decode::new(wanted()), first: edges(&[0]) };
+    let decode = Decode::new(wanted());
+    let input = Input { step: StepId::new(SOURCE), source, decode, key: None, first: edges(&[0]) };
     let mut graph = Graph { inputs: vec![input], nodes, tables: vec![], lookups: vec![] };
     further::add(&mut graph, TEE, drawn);
     graph

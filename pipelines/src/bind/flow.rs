@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
+use syncline_connectors::registry;
 use syncline_dsl::plan::{
     Arm, Column, Keep, Plan, SinkPlan, SortKey, Step, StepKind, Violation as PlanViolation, WritePlan,
 };
@@ -308,8 +309,11 @@ impl<'a> Flow<'a> {
         let marks = delete_when.is_some();
         let sequenced = sequence.as_ref().map(|made| made.schema().field(0).clone());
         let never_null = if matches!(write, Write::Upsert { .. }) { keys.clone() } else { vec![] };
-        let how =
-            Presentation { columns: sink.columns.clone(), open, sequence, delete_when, deletes, keys: never_null };
+        let (open, columns) = match open {
+            Some(open) => beside_record(sink, open, &keys),
+            None => (None, sink.columns.clone()),
+        };
+        let how = Presentation { columns, open, sequence, delete_when, deletes, keys: never_null };
         let whole = how.open.is_some();
         let present = Present::new(how);
         let columns = sink_schema(&present, schema, marks, sequenced, whole);
@@ -417,6 +421,18 @@ fn violation_of(violation: PlanViolation) -> Violation {
         PlanViolation::Warn => Violation::Warn,
         PlanViolation::Fail => Violation::Fail,
     }
+}
+
+/// What a sink writes of an open record, and the columns that go along with it: its key, and what stands beside a record where there
+/// is such a thing.
+fn beside_record(sink: &SinkPlan, mut open: OpenRecord, keys: &[String]) -> (Option<OpenRecord>, Vec<String>) {
+    let ability = registry().iter().find(|connector| connector.name == sink.place.connector);
+    let names = ability.and_then(|connector| connector.sink).map_or(&[][..], |sink| sink.beside);
+    let is_beside = |name: &String| names.iter().any(|(beside, _)| beside == name);
+    let mut columns: Vec<String> = if names.is_empty() { vec![] } else { keys.to_vec() };
+    columns.extend(open.set.iter().filter(|name| is_beside(name)).cloned());
+    open.set.retain(|name| !is_beside(name));
+    (Some(open), columns)
 }
 
 /// The columns that a sink is given, hidden ones included.

@@ -23,7 +23,7 @@ use syncline_record::{
 use super::{
     BindError, decode,
     flow::{Branch, Chain, Flow, clearing, derived_ids},
-    state_digest,
+    record_key, state_digest,
 };
 
 /// The time of a record; behind a join of two sources that of the joined row.
@@ -107,8 +107,9 @@ impl Flow<'_> {
         let decode = decode(source, self.plan)?;
         let columns = decode.schema();
         let index = self.inputs.len();
+        let key = record_key(source);
         let source = self.edges.source(source)?;
-        self.inputs.push(Input { step: input_step(index + 1), source, decode, first: vec![] });
+        self.inputs.push(Input { step: input_step(index + 1), source, decode, key, first: vec![] });
         Ok((index, columns))
     }
 

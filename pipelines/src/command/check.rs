@@ -3,17 +3,22 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::json;
-use syncline_dsl::plan::Plan;
+use serde_json::{Value, json};
+use syncline_connectors::{self as connectors, Surroundings};
+use syncline_dsl::{
+    DeliveryPath,
+    catalog::Catalog,
+    plan::{FilePlan, Place, Plan},
+};
 
 use super::{Common, Format};
 use crate::{
-    bind::places,
+    bind::{BindError, arguments, places},
     origin,
-    outcome::{Failure, Outcome},
+    outcome::{Exit, Failure, Outcome},
     project,
     render::print,
-    source_file::{SourceFile, errors},
+    source_file::{SourceFile, catalog, errors},
 };
 
 /// Check pipeline files without running them
@@ -34,17 +39,22 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     let mut wrong = 0;
     let files = project::files(&arguments.files)?;
     let mut known = vec![];
+    let catalog = catalog();
     for path in &files {
         let file = SourceFile::read(path)?;
         let checked = file.compile();
         let found = errors(&checked.diagnostics);
         wrong += found;
+        let can_be = if found == 0 { arguments_can_be(&checked.plan, &catalog, &file) } else { Ok(()) };
         match common.output {
             Format::Json | Format::Ndjson => {
                 let diagnostics: Vec<_> =
                     checked.diagnostics.iter().map(|found| found.to_json(&file.name(), &file.text)).collect();
                 let plans = arguments.plan.then_some(&checked.plan.pipelines);
-                print(&format!("{}\n", json!({ "file": file.name(), "diagnostics": diagnostics, "plans": plans })))?;
+                let delivery: Vec<_> = paths(&checked.plan.pipelines, &catalog).map(to_json).collect();
+                let found =
+                    json!({ "file": file.name(), "diagnostics": diagnostics, "delivery": delivery, "plans": plans });
+                print(&format!("{found}\n"))?;
             }
             _ => {
                 file.show(&checked.diagnostics, common.output);
@@ -53,14 +63,20 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
                         print(&format!("{plan}\n"))?;
                     }
                 }
-                if found == 0 && checked.plan.pipelines.is_empty() {
+                if found > 0 || can_be.is_err() {
+                    // What is wrong is told at the end.
+                } else if checked.plan.pipelines.is_empty() {
                     eprintln!("{}: ok, and it declares no pipeline", file.name());
-                } else if found == 0 {
+                } else {
                     let names: Vec<&str> = checked.plan.pipelines.iter().map(|plan| plan.pipeline.as_str()).collect();
                     eprintln!("{}: ok ({})", file.name(), names.join(", "));
+                    for (pipeline, DeliveryPath { from, sink, keeps, .. }) in paths(&checked.plan.pipelines, &catalog) {
+                        eprintln!("  {pipeline}: {} → {}: {keeps}", from.join(", "), sink.place.text);
+                    }
                 }
             }
         }
+        can_be?;
         known.push((path, file.folder(), checked.plan.pipelines));
     }
     match wrong {
@@ -68,6 +84,37 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
         1 => Err(Failure::usage("file-wrong", "1 error")),
         n => Err(Failure::usage("file-wrong", format!("{n} errors"))),
     }
+}
+
+/// What each way from sources to a sink keeps, with the pipeline that it belongs to.
+fn paths<'a>(plans: &'a [Plan], catalog: &'a Catalog) -> impl Iterator<Item = (&'a str, DeliveryPath<'a>)> {
+    plans.iter().flat_map(|plan| plan.delivery_paths(catalog).into_iter().map(|path| (plan.pipeline.as_str(), path)))
+}
+
+fn to_json((pipeline, path): (&str, DeliveryPath<'_>)) -> Value {
+    let DeliveryPath { from, step, sink, keeps } = path;
+    json!({ "pipeline": pipeline, "from": from, "step": step.id, "to": sink.place.text, "keeps": keeps })
+}
+
+/// What a connector itself says of its arguments, in the words in which a run would end. Secrets are not read, and what comes from an
+/// environment that is not here is left out.
+fn arguments_can_be(plan: &FilePlan, catalog: &Catalog, file: &SourceFile) -> Outcome {
+    let mut places: Vec<&Place> = plan.connections.iter().map(|(_, place)| place).collect();
+    for plan in &plan.pipelines {
+        places.extend(&plan.options.changelog);
+        places.extend(plan.sources().into_iter().chain(plan.tables()).map(|source| &source.place));
+        places.extend(plan.delivery_paths(catalog).into_iter().map(|path| &path.sink.place));
+    }
+    let around = Surroundings::folder(file.folder());
+    for place in places {
+        let Ok(args) = arguments(place, &|_| Ok("a secret".to_owned())) else { continue };
+        if let Err(error) = connectors::check(&place.connector, &args, &around) {
+            let error = BindError::Connector { place: place.text.clone(), error };
+            let failure = Failure::of_line(Exit::Usage, "cannot-bind", &error.to_string());
+            return Err(failure.seen(file.name()));
+        }
+    }
+    Ok(())
 }
 
 /// What only shows where pipelines meet: real paths, and names that a data folder would take for one.

@@ -116,6 +116,7 @@ fn look(source: &SourcePlan, most: u64, common: &Common) -> Result<Found, Failur
         columns: None,
         asked: Asked::default(),
         pruning: None,
+        by_key: false,
     };
     let unreadable = |error: &dyn std::fmt::Display| Failure::environment("source-unreadable", error.to_string());
     let mut input = open_source(&source.place.connector, request).map_err(|error| {

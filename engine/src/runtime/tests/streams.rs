@@ -189,8 +189,8 @@ fn a_run_that_would_end_does_not_wait_for_a_reader_that_does_not_run() {
     let world = world();
     let mut spec = spec_of(&world, &Arc::new(AtomicU64::new(0)), false);
     spec.backlog = Backlog { rows: 20, bytes: u64::MAX };
-    let Input { step, source, decode, first } = spec.graph.inputs.remove(0);
-    spec.graph.inputs.push(Input { step, source: Box::new(Ends(source)), decode, first });
+    let Input { step, source, decode, key, first } = spec.graph.inputs.remove(0);
+    spec.graph.inputs.push(Input { step, source: Box::new(Ends(source)), decode, key, first });
     let mut job = start(&world, spec);
     let error = loop {
         match job.turn() {

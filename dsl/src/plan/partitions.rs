@@ -1,0 +1,125 @@
+//! Which steps find all records of a key in one partition of their source, and so could work on some partitions only.
+//!
+//! `PARTITIONED BY (a, b)` says that records with equal a and b are in one partition. A step whose key has a and b among its parts, as
+//! they came, sees all rows of a key in one partition then. A part that was changed on the way, even by a `CAST`, no longer
+//! says which: `1` and `01` are one number, and two keys of records.
+
+use super::{Plan, SourcePlan, Step, StepKind, WritePlan};
+use crate::{expression::column_sql, planner};
+
+impl Plan {
+    /// Whether the partitions of its source may be shared out among workers, so that each step that keeps or orders rows by a key
+    /// sees all rows of a key in one place. False for what looks at all rows (`ORDER BY`, `LIMIT`, an `AGGREGATE` without
+    /// keys), and for more than one source, whose partitions nobody knows to be alike.
+    ///
+    /// Tables that are joined are read whole by everybody, and their rows belong to no key.
+    pub fn co_partitioned(&self) -> bool {
+        self.sources().len() == 1 && self.across_partitions().is_empty()
+    }
+
+    /// Steps that may need rows of several partitions for one key, in the order of the file.
+    pub fn across_partitions(&self) -> Vec<&Step> {
+        let mut across = Across { found: Vec::new() };
+        across.flow(&self.flow, Claim::of(&self.source));
+        across.found
+    }
+}
+
+/// The columns of `PARTITIONED BY` as they are called at a step; `None`: one is not there any more as it came.
+#[derive(Clone, Debug, Default)]
+struct Claim(Option<Vec<String>>);
+
+impl Claim {
+    const LOST: Claim = Claim(None);
+
+    fn of(source: &SourcePlan) -> Self {
+        Self(Some(source.partitioned_by.clone()).filter(|columns| !columns.is_empty()))
+    }
+
+    /// Behind a step that makes columns of expressions.
+    fn through(&self, columns: &[(String, String)]) -> Self {
+        let renamed = |name: &String| {
+            let sql = column_sql(planner(), name);
+            // Under its own name, where it goes on under several.
+            let same = columns.iter().find(|(after, made)| after == name && *made == sql);
+            same.or(columns.iter().find(|(_, made)| *made == sql)).map(|(after, _)| after.clone())
+        };
+        Self(self.0.as_ref().and_then(|names| names.iter().map(renamed).collect()))
+    }
+
+    /// Whether equal keys come from one partition. `key`: the SQL of its parts.
+    fn decides<'k>(&self, key: impl Iterator<Item = &'k String> + Clone) -> bool {
+        let is_part = |name: &String| key.clone().any(|part| *part == column_sql(planner(), name));
+        self.0.as_ref().is_some_and(|names| names.iter().all(is_part))
+    }
+
+    /// The same of a key that is written as names of columns.
+    fn decides_columns(&self, key: &[String]) -> bool {
+        self.0.as_ref().is_some_and(|names| names.iter().all(|name| key.contains(name)))
+    }
+
+    /// Of whole open records: equal ones are equal in every field that is still the record's.
+    fn is_content(&self, step: &Step) -> bool {
+        let kept = |name: &String| step.open.as_ref().is_some_and(|open| !open.dropped.contains(name));
+        self.0.as_ref().is_some_and(|names| names.iter().all(kept))
+    }
+}
+
+struct Across<'a> {
+    found: Vec<&'a Step>,
+}
+
+impl<'a> Across<'a> {
+    fn flow(&mut self, flow: &'a [Step], mut claim: Claim) {
+        for step in flow {
+            claim = self.step(step, claim);
+        }
+    }
+
+    fn step(&mut self, step: &'a Step, claim: Claim) -> Claim {
+        let (in_place, after) = match &step.kind {
+            StepKind::Project { columns, .. } => (true, claim.through(columns)),
+            StepKind::Dedup { by, .. } if by.is_empty() => (claim.is_content(step), claim),
+            StepKind::Dedup { by, .. } => (claim.decides(by.iter()), claim),
+            StepKind::Aggregate { keys, columns, .. } => {
+                let after = claim.through(keys);
+                let after = if columns.is_empty() { after } else { after.through(columns) };
+                (claim.decides(keys.iter().map(|(_, sql)| sql)), after)
+            }
+            StepKind::Lanes { by, .. } => (claim.decides(by.iter()), claim),
+            StepKind::Arms { by, arms, .. } => {
+                arms.iter().for_each(|arm| self.flow(&arm.flow, claim.clone()));
+                (claim.decides(by.iter()), claim)
+            }
+            StepKind::Tee { flow } => {
+                self.flow(flow, claim.clone());
+                (true, claim)
+            }
+            StepKind::Fork { flows } => {
+                flows.iter().for_each(|flow| self.flow(flow, claim.clone()));
+                (true, claim)
+            }
+            StepKind::Union { arms } => {
+                arms.iter().for_each(|arm| self.flow(&arm.flow, Claim::of(&arm.source)));
+                (true, Claim::LOST)
+            }
+            StepKind::Join(join) if join.bound.is_some() => (false, Claim::LOST),
+            StepKind::Sort { .. } | StepKind::Limit { .. } => (false, claim),
+            StepKind::Sink(sink) => match &sink.write {
+                WritePlan::Insert { .. } => (true, claim),
+                WritePlan::Upsert { key, .. } | WritePlan::Replace { per: key, .. } => {
+                    (claim.decides_columns(key), claim)
+                }
+            },
+            StepKind::Where { .. }
+            | StepKind::Expect { .. }
+            | StepKind::Unnest { .. }
+            | StepKind::Group { .. }
+            | StepKind::Join(_) => (true, claim),
+        };
+        if !in_place {
+            self.found.push(step);
+        }
+        after
+    }
+}
