@@ -58,6 +58,23 @@ pub(crate) fn tasks_without_changelog(span: Span, name: &str) -> Diagnostic {
         .help("say where it is kept: WITH (changelog = 'bus', …)")
 }
 
+pub(crate) fn across_tasks(step: Span) -> Diagnostic {
+    Diagnostic::error(slug::CHANGELOG, "the rows of a key may come to several tasks")
+        .at(step, "has to see all of them in one place")
+        .help("say what decides the partition of a record, if it is true: FROM … PARTITIONED BY (column)")
+        .help("or leave `tasks` out: one task reads all partitions")
+}
+
+/// `more`: a source beside the first.
+pub(crate) fn sources_of_tasks(option: Span, more: &str) -> Diagnostic {
+    Diagnostic::error(
+        slug::CHANGELOG,
+        format!("tasks share the partitions of one source, and this pipeline reads {more} too"),
+    )
+    .at(option, "nobody knows which of their partitions belong together")
+    .help("leave `tasks` out: one task reads all partitions")
+}
+
 pub(crate) fn read_when_compiled(span: Span, name: &str) -> Diagnostic {
     Diagnostic::error(slug::OPTION_VALUE, format!("{name} is part of what the file means"))
         .at(span, "known only when it runs")
