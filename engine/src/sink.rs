@@ -64,6 +64,26 @@ pub enum Write {
     },
 }
 
+impl Write {
+    /// The columns that name a row (`UPSERT`) or a group (`REPLACE`).
+    pub fn key(&self) -> &[String] {
+        match self {
+            Self::Insert => &[],
+            Self::Upsert { key, .. } => key,
+            Self::Replace { per, .. } => per,
+        }
+    }
+
+    /// A row that comes later may be an older one.
+    pub fn keeps_versions(&self) -> bool {
+        matches!(self, Self::Upsert { sequenced: true, .. } | Self::Replace { .. })
+    }
+
+    pub fn is_sequenced(&self) -> bool {
+        matches!(self, Self::Upsert { sequenced: true, .. } | Self::Replace { sequenced: true, .. })
+    }
+}
+
 /// Hidden column of rows at a sink: version of the row (`SEQUENCE BY`), any comparable type.
 pub const SEQUENCE: &str = "__sequence";
 
@@ -95,6 +115,17 @@ pub enum Standing {
     Repeats { rows: u64, target: String },
     /// Rows that the new run replaces where it makes them again; the others stay.
     Stays { rows: u64, target: String },
+}
+
+impl Standing {
+    /// `rows` of this stream stand at `target`.
+    pub fn of(write: &Write, rows: u64, target: String) -> Self {
+        match write {
+            _ if rows == 0 => Self::Nothing,
+            Write::Insert => Self::Repeats { rows, target },
+            Write::Upsert { .. } | Write::Replace { .. } => Self::Stays { rows, target },
+        }
+    }
 }
 
 /// Writes ahead, is cut back to the committed length on restart, and shows its parts by rename.

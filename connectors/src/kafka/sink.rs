@@ -354,11 +354,7 @@ impl OutboxSink for KafkaSink {
         let group = self.asking(&self.group(pipeline, step))?;
         let Some((_, note)) = self.position(&group)? else { return Ok(Standing::Nothing) };
         let (rows, target) = (note.books.fate(syncline_record::Fate::Passed), self.what());
-        Ok(match self.write {
-            _ if rows == 0 => Standing::Nothing,
-            Write::Insert => Standing::Repeats { rows, target },
-            Write::Upsert { .. } | Write::Replace { .. } => Standing::Stays { rows, target },
-        })
+        Ok(Standing::of(&self.write, rows, target))
     }
 
     fn clear(&mut self, stream: &Stream) -> Result<(), SinkError> {

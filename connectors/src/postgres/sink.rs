@@ -61,7 +61,7 @@ impl PostgresSink {
         let (name, columns) = (arguments.text("table").to_owned(), visible.cloned().collect());
         let wanted = Wanted { name, columns, write: request.write.clone() };
         let is_there = |key: &&String| wanted.columns.iter().any(|field| field.name() == *key);
-        if let Some(column) = wanted.key().iter().find(|key| !is_there(key)) {
+        if let Some(column) = wanted.write.key().iter().find(|key| !is_there(key)) {
             return Err(ConnectorError::NoSuchKey { column: column.clone() });
         }
         Ok(Self { address: Address::of(arguments, request.around)?, wanted, open: None })
@@ -144,7 +144,7 @@ impl PostgresSink {
         let positions = Positions::of(&schema);
         let delivered = self.take_over(&session, &positions, stream)?;
         let table = self.wanted.ensure(&session, &schema, self.place())?;
-        let versions = self.wanted.keeps_versions().then(|| Versions::of(&schema, &table.name));
+        let versions = self.wanted.write.keeps_versions().then(|| Versions::of(&schema, &table.name));
         if let Some(versions) = &versions {
             versions.create(&session).map_err(|fault| self.denied(fault, versions.name(), &versions.create_sql()))?;
             versions.sweep(&session, KEEP_TOMBSTONES.as_secs()).map_err(self.failed("remove old tombstones"))?;
@@ -197,7 +197,7 @@ impl PostgresSink {
         let mut applied = Applied::default();
         match (&self.wanted.write, &open.versions) {
             (Write::Replace { .. }, Some(versions)) => {
-                replace::apply(&writer, versions, self.wanted.is_sequenced(), &all, &mut applied)?;
+                replace::apply(&writer, versions, self.wanted.write.is_sequenced(), &all, &mut applied)?;
             }
             (Write::Insert, _) => upsert::insert(&writer, &all, &mut applied)?,
             (_, versions) => upsert::apply(&writer, versions.as_ref(), &all, &mut applied)?,
@@ -260,7 +260,8 @@ impl PostgresSink {
         if positions.are_there(&session).map_err(&failed)? {
             positions.forget(&session, stream).map_err(&failed)?;
         }
-        if let (true, Some(found)) = (self.wanted.keeps_versions(), self.wanted.find(&session).map_err(&failed)?) {
+        if let (true, Some(found)) = (self.wanted.write.keeps_versions(), self.wanted.find(&session).map_err(&failed)?)
+        {
             Versions::of(&schema, &found.name).forget_places(&session).map_err(&failed)?;
         }
         session.run("COMMIT").map_err(|fault| self.unknown(&fault))
@@ -295,11 +296,7 @@ impl OutboxSink for PostgresSink {
     fn standing(&mut self, pipeline: &str, step: &StepId) -> Result<Standing, SinkError> {
         let rows = self.look(pipeline, step)?;
         let target = format!("table {} of {}", self.wanted.name, self.place());
-        Ok(match self.wanted.write {
-            _ if rows == 0 => Standing::Nothing,
-            Write::Insert => Standing::Repeats { rows, target },
-            Write::Upsert { .. } | Write::Replace { .. } => Standing::Stays { rows, target },
-        })
+        Ok(Standing::of(&self.wanted.write, rows, target))
     }
 
     fn clear(&mut self, stream: &Stream) -> Result<(), SinkError> {

@@ -103,22 +103,6 @@ impl Wanted {
         self.name.split_once('.').unwrap_or(("", &self.name))
     }
 
-    pub fn key(&self) -> &[String] {
-        match &self.write {
-            Write::Insert => &[],
-            Write::Upsert { key, .. } => key,
-            Write::Replace { per, .. } => per,
-        }
-    }
-
-    pub fn keeps_versions(&self) -> bool {
-        matches!(self.write, Write::Upsert { sequenced: true, .. } | Write::Replace { .. })
-    }
-
-    pub fn is_sequenced(&self) -> bool {
-        matches!(self.write, Write::Upsert { sequenced: true, .. } | Write::Replace { sequenced: true, .. })
-    }
-
     pub fn find(&self, session: &Session) -> Result<Option<Found>, Fault> {
         let (schema, name) = self.parts();
         let row = session.query_opt(FIND, &[&name, &schema])?;
@@ -164,7 +148,7 @@ impl Wanted {
         let spelling = checked.spelling(&columns, &there, &key);
         // A key that the table finds under several texts is no key that rows can be told apart by.
         let apart = spelling.is_ok();
-        if self.keeps_versions() {
+        if self.write.keeps_versions() {
             spelling?;
         }
         let names: Vec<&str> = key.iter().map(|index| columns[*index].name.as_str()).collect();
@@ -175,7 +159,8 @@ impl Wanted {
 
     fn create(&self, session: &Session, schema: &str, place: &str) -> Result<(), SinkError> {
         let (_, name) = self.parts();
-        let untyped = self.columns.iter().find(|field| self.key().contains(field.name()) && declared(field) == "jsonb");
+        let untyped =
+            self.columns.iter().find(|field| self.write.key().contains(field.name()) && declared(field) == "jsonb");
         if let Some(field) = untyped {
             let column = field.name();
             return Err(SinkError::Never(format!(
@@ -194,7 +179,7 @@ impl Wanted {
     }
 
     fn create_sql(&self, table: &str) -> String {
-        let key = if matches!(self.write, Write::Upsert { .. }) { self.key() } else { &[] };
+        let key = if matches!(self.write, Write::Upsert { .. }) { self.write.key() } else { &[] };
         let mut parts: Vec<String> =
             self.columns.iter().map(|field| format!("{} {}", quoted(field.name()), declared(field))).collect();
         if !key.is_empty() {
@@ -308,7 +293,7 @@ impl Checked<'_> {
 
     fn key(&self, columns: &[Column]) -> Vec<usize> {
         let place = |name: &String| self.wanted.columns.iter().position(|field| field.name() == name);
-        self.wanted.key().iter().filter_map(place).filter(|index| *index < columns.len()).collect()
+        self.wanted.write.key().iter().filter_map(place).filter(|index| *index < columns.len()).collect()
     }
 
     fn unique(
@@ -327,7 +312,7 @@ impl Checked<'_> {
         self.never(format!(
             "table {} has no unique key on ({}), which UPSERT needs; run: CREATE UNIQUE INDEX ON {}.{} ({listed_names});",
             self.called,
-            self.wanted.key().join(", "),
+            self.wanted.write.key().join(", "),
             quoted(&found.schema),
             quoted(&found.name),
         ))

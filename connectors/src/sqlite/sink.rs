@@ -76,7 +76,7 @@ impl SqliteSink {
         let visible = request.schema.fields().iter().filter(|field| !field.name().starts_with("__"));
         let (name, columns) = (arguments.text("table").to_owned(), visible.cloned().collect());
         let table = Table { name, columns, write: request.write.clone() };
-        if let Some(column) = table.key().iter().find(|key| !table.names().contains(key)) {
+        if let Some(column) = table.write.key().iter().find(|key| !table.names().contains(key)) {
             return Err(ConnectorError::NoSuchKey { column: column.clone() });
         }
         Ok(Self { path: request.around.path(arguments.text("path")), table, open: None })
@@ -137,7 +137,7 @@ impl SqliteSink {
     }
 
     fn sweep(&self, connection: &Connection) -> Result<(), SinkError> {
-        if !self.table.keeps_versions() {
+        if !self.table.write.keeps_versions() {
             return Ok(());
         }
         let sql = "DELETE FROM syncline_versions WHERE deleted_at < unixepoch() - ?";
@@ -223,12 +223,12 @@ impl OutboxSink for SqliteSink {
         let connection = self.connect()?;
         self.begin(&connection)?;
         let delivered = self.take_over(&connection, stream)?;
-        if self.table.keeps_versions() {
+        if self.table.write.keeps_versions() {
             let created = connection.execute_batch(CREATE_VERSIONS);
             created.map_err(|error| trouble(&self.path, "create the table of versions", error))?;
         }
         let numeric = self.table.ensure(&connection, &self.path)?;
-        let (name, key) = (&self.table.name, self.table.key());
+        let (name, key) = (&self.table.name, self.table.write.key());
         let likeness = match self.table.write {
             Write::Replace { .. } => Likeness::of_groups(&connection, name, key),
             Write::Insert | Write::Upsert { .. } => Likeness::of_rows(&connection, name, key),
@@ -271,11 +271,7 @@ impl OutboxSink for SqliteSink {
         };
         let rows = looked().map_err(|error| trouble(&self.path, "look at what is there", error))?;
         let target = format!("table {} of {}", self.table.name, self.path.display());
-        Ok(match self.table.write {
-            _ if rows == 0 => Standing::Nothing,
-            Write::Insert => Standing::Repeats { rows, target },
-            Write::Upsert { .. } | Write::Replace { .. } => Standing::Stays { rows, target },
-        })
+        Ok(Standing::of(&self.table.write, rows, target))
     }
 
     fn clear(&mut self, stream: &Stream) -> Result<(), SinkError> {
@@ -324,7 +320,7 @@ impl<'a> Writer<'a> {
             found.ok_or_else(|| SinkError::Never(format!("the rows have no column {name}")))
         };
         let columns = table.columns.iter().map(|field| column(field.name())).collect::<Result<_, _>>()?;
-        let key = table.key().iter().map(|name| column(name)).collect::<Result<_, _>>()?;
+        let key = table.write.key().iter().map(|name| column(name)).collect::<Result<_, _>>()?;
         let schema = rows.schema_ref();
         let sequence = schema.column_with_name(SEQUENCE).map(|(index, field)| (rows.column(index), field.clone()));
         let sql = match &table.write {
@@ -391,7 +387,7 @@ impl<'a> Writer<'a> {
             true => self.run(&self.delete_sql, row, &self.key),
             false => self.write(row),
         };
-        if !self.sink.table.is_sequenced() {
+        if !self.sink.table.write.is_sequenced() {
             return change();
         }
         let Some(version) = self.version(row) else { return Ok(null_sequence()) };
@@ -414,7 +410,7 @@ impl<'a> Writer<'a> {
         let Some(place) = self.place(row) else {
             return Err(SinkError::Never(format!("the rows have no column {ORIGIN}")));
         };
-        let version = match (self.sink.table.is_sequenced(), self.version(row)) {
+        let version = match (self.sink.table.write.is_sequenced(), self.version(row)) {
             (true, None) => return Ok(null_sequence()),
             (true, version) => version,
             (false, _) => None,

@@ -21,23 +21,6 @@ impl Table {
         self.columns.iter().map(|field| field.name().clone()).collect()
     }
 
-    /// The columns that name a row (`UPSERT`) or a group (`REPLACE`).
-    pub fn key(&self) -> &[String] {
-        match &self.write {
-            Write::Insert => &[],
-            Write::Upsert { key, .. } => key,
-            Write::Replace { per, .. } => per,
-        }
-    }
-
-    pub fn keeps_versions(&self) -> bool {
-        matches!(self.write, Write::Upsert { sequenced: true, .. } | Write::Replace { .. })
-    }
-
-    pub fn is_sequenced(&self) -> bool {
-        matches!(self.write, Write::Upsert { sequenced: true, .. } | Write::Replace { sequenced: true, .. })
-    }
-
     /// Makes the table, or says why the one that is there cannot take the rows.
     pub fn ensure(&self, connection: &Connection, path: &Path) -> Result<Numeric, SinkError> {
         let unseen = |error| trouble(path, "look at the table", error);
@@ -89,7 +72,7 @@ impl Table {
     }
 
     fn create_sql(&self) -> String {
-        let key = if matches!(self.write, Write::Upsert { .. }) { self.key() } else { &[] };
+        let key = if matches!(self.write, Write::Upsert { .. }) { self.write.key() } else { &[] };
         let mut parts: Vec<String> = Vec::with_capacity(self.columns.len() + 1);
         for field in &self.columns {
             let mut part = format!("{} {}", quoted(field.name()), declared(field)).trim_end().to_owned();
@@ -132,7 +115,7 @@ impl Table {
 
     /// The row of a key, or the rows of a group.
     pub fn delete_sql(&self) -> String {
-        let same = listed(self.key(), |name| format!("{} = ?", quoted(name)), " AND ");
+        let same = listed(self.write.key(), |name| format!("{} = ?", quoted(name)), " AND ");
         format!("DELETE FROM {} WHERE {same}", quoted(&self.name))
     }
 }
