@@ -128,17 +128,24 @@ need_readers() {
 VERSITYGW=1.8.0
 need_versitygw() {
   export SYNCLINE_VERSITYGW=$cache/versitygw-$VERSITYGW/versitygw
-  [ ! -x "$SYNCLINE_VERSITYGW" ] || return 0
+  go_tool "$SYNCLINE_VERSITYGW" "the S3 server versitygw $VERSITYGW" "github.com/versity/versitygw/cmd/versitygw@v$VERSITYGW"
+}
+
+# go_tool PROGRAM NAME PACKAGE: builds it, unless it is there; whoever is first to be done keeps his.
+go_tool() {
+  local program=$1 name=$2 package=$3
+  local folder=${program%/*}
+  local part=$folder.part.$$
+  [ ! -x "$program" ] || return 0
   PATH=$PATH:/usr/local/go/bin
   need go golang-go
-  local part=$cache/versitygw-$VERSITYGW.part.$$
   mkdir -p "$part"
-  say "building the S3 server versitygw $VERSITYGW"
-  GOBIN=$part GOFLAGS=-buildvcs=false go install "github.com/versity/versitygw/cmd/versitygw@v$VERSITYGW" >&2 || {
+  say "building $name"
+  GOBIN=$part GOFLAGS=-buildvcs=false go install "$package" >&2 || {
     rm -rf "$part"
-    lack "the S3 server versitygw $VERSITYGW cannot be built" "see the message of go above; afterwards the copy in $cache is used"
+    lack "$name cannot be built" "see the message of go above; afterwards the copy in $cache is used"
   }
-  mv -T "$part" "${SYNCLINE_VERSITYGW%/*}" 2>/dev/null || rm -rf "$part"
+  mv -T "$part" "$folder" 2>/dev/null || rm -rf "$part"
 }
 
 # Apache Kafka as its project publishes it, from Maven: jars, whose sums Maven checks, and what its own tool writes into a new data
@@ -204,17 +211,7 @@ need_kcat() {
 TOXIPROXY=2.12.0
 need_toxiproxy() {
   export SYNCLINE_TOXIPROXY=$cache/toxiproxy-$TOXIPROXY/server
-  [ ! -x "$SYNCLINE_TOXIPROXY" ] || return 0
-  PATH=$PATH:/usr/local/go/bin
-  need go golang-go
-  local part=$cache/toxiproxy-$TOXIPROXY.part.$$
-  mkdir -p "$part"
-  say "building the proxy toxiproxy $TOXIPROXY"
-  GOBIN=$part GOFLAGS=-buildvcs=false go install "github.com/Shopify/toxiproxy/v2/cmd/server@v$TOXIPROXY" >&2 || {
-    rm -rf "$part"
-    lack "the proxy toxiproxy $TOXIPROXY cannot be built" "see the message of go above; afterwards the copy in $cache is used"
-  }
-  mv -T "$part" "${SYNCLINE_TOXIPROXY%/*}" 2>/dev/null || rm -rf "$part"
+  go_tool "$SYNCLINE_TOXIPROXY" "the proxy toxiproxy $TOXIPROXY" "github.com/Shopify/toxiproxy/v2/cmd/server@v$TOXIPROXY"
 }
 
 # A schema registry that speaks Confluent's protocol: one archive of 109 MB from Maven.
