@@ -63,6 +63,6 @@ mod tests {
         let headers: [(&[u8], Option<&[u8]>); 2] = [(b"a", Some(b"bc")), (b"d", None)];
         assert_eq!(alone(None, Some(b"x"), headers), 61 + 1 + 3 + 1 + 2 + 1 + (2 + 3) + (2 + 1));
         let long = vec![b'x'; 1_000_000];
-        assert_eq!(alone(None, Some(&long), []), 61 + 4 + 3 + 1 + 3 + 1_000_000 + 1);
+        assert_eq!(alone(None, Some(&long), []), 61 + 3 + 3 + 1 + 3 + 1_000_000 + 1);
     }
 }
