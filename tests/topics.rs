@@ -17,10 +17,9 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    chance::{Chance, soak},
+    chance::Chance,
     desk::{Desk, PATIENCE, Running, python, python_reads},
-    kafka::{self, Broker, Bus, Cluster, Guarded, Isolation, Network, PASSWORD, Record, Topic, USER, Weather},
-    kills::Moment,
+    kafka::{self, Broker, Bus, Cluster, Guarded, Isolation, PASSWORD, Record, Topic, USER},
     look,
 };
 
@@ -153,103 +152,6 @@ pub fn feed_until(over: Arc<AtomicBool>, topic: Topic, records: Vec<Record>) -> 
     })
 }
 
-/// Half of the kills are aimed at the windows of a commit, half come when records are on their way to the topic.
-fn wait_for_moment(chance: &mut Chance, kill: usize, desk: &Desk, running: &mut Running, to: &Topic) -> bool {
-    if kill.is_multiple_of(2) {
-        return Moment::choose(chance, kill / 2).wait(desk, running);
-    }
-    let written = || to.ends(Isolation::Uncommitted).iter().sum::<i64>();
-    let before = written();
-    running.until("it writes", |_| written() > before);
-    thread::sleep(Duration::from_millis(chance.below(100)));
-    !running.ended()
-}
-
-#[test]
-fn soak_from_topic_to_topic_everything_comes_once_whenever_the_process_is_killed() {
-    let (mut chance, seed) = Chance::told("topics");
-    let (count, kills) = if soak() { (1_000_000, 500) } else { (40_000, 30) };
-    let bus = kafka::shared();
-    let (from, to) = (bus.topic("from", 3), bus.topic("to", 4));
-    let desk = Desk::with(&job(&bus, &from, &to.name));
-    let over = Arc::new(AtomicBool::new(false));
-    let feed = feed_until(over.clone(), from.clone(), orders(count, seed, 3));
-    for kill in 0..kills {
-        let mut running = desk.start(&RUN);
-        let alive = wait_for_moment(&mut chance, kill, &desk, &mut running, &to);
-        assert!(alive && running.kill(), "a process that reads a topic runs until it is killed");
-    }
-    over.store(true, Ordering::Relaxed);
-    let input = feed.join().expect("every record is acknowledged");
-    desk.ok(&["run", "orders.sync", "--once"]);
-    let (output, expected) = (to.read(Isolation::Committed), expected(&input));
-    eprintln!("topics: {kills} kills, {} records in, {} out", input.len(), output.len());
-    look::same("the topic", &rows(&output), &expected);
-    expect_order(&input, &output);
-    let aborted = to.read(Isolation::Uncommitted).len() - output.len();
-    eprintln!("topics: {aborted} records of transactions that were cut off");
-    assert_eq!(
-        desk.value("SELECT sum(rows_in) AS n FROM runs"),
-        Value::from(input.len()),
-        "every record was taken once"
-    );
-    desk.books("orders");
-}
-
-#[test]
-fn a_broker_may_be_killed_stopped_and_started_while_rows_are_on_their_way() {
-    let (mut chance, seed) = Chance::told("brokers");
-    let mut broker = Broker::start();
-    let bus = broker.bus.clone();
-    let (from, to) = (bus.topic("from", 2), bus.topic("to", 2));
-    let input = orders(10_000, seed, 2);
-    let desk = Desk::with(&job(&bus, &from, &to.name));
-    let running = desk.start(&RUN);
-    let (feed, records) = (from.clone(), input.clone());
-    let feeding = thread::spawn(move || {
-        for records in records.chunks(250) {
-            feed.produce(records);
-            thread::sleep(Duration::from_millis(100));
-        }
-    });
-    for fault in 0..3 {
-        thread::sleep(Duration::from_millis(chance.between(500, 2_000)));
-        if fault == 1 {
-            broker.pause();
-            thread::sleep(Duration::from_secs(5));
-            broker.go_on();
-        } else {
-            broker.kill();
-            thread::sleep(Duration::from_millis(chance.between(0, 3_000)));
-            broker.restart();
-        }
-    }
-    feeding.join().expect("every record is acknowledged at last");
-    until_all_is_there(&to, &expected(&input), PATIENCE);
-    expect_order(&input, &to.read(Isolation::Committed));
-    running.stop().expect(0);
-    desk.books("orders");
-}
-
-#[test]
-fn in_bad_weather_rows_come_late_and_once() {
-    let network = Network::start();
-    let (from, to) = (network.broker.bus.topic("from", 2), network.broker.bus.topic("to", 2));
-    let input = orders(4_000, 7, 2);
-    let desk = Desk::with(&job(&network.bus, &from, &to.name));
-    let running = desk.start(&RUN);
-    let weathers =
-        [Weather::Slow(Duration::from_millis(200)), Weather::Cut, Weather::Silent, Weather::Narrow(50), Weather::Fair];
-    for (weather, records) in weathers.into_iter().zip(input.chunks(800)) {
-        network.is(weather);
-        from.produce(records);
-        thread::sleep(Duration::from_secs(4));
-    }
-    until_all_is_there(&to, &expected(&input), PATIENCE * 2);
-    running.stop().expect(0);
-    desk.books("orders");
-}
-
 #[test]
 fn a_record_keeps_its_key_headers_time_and_place_and_a_bad_one_its_bytes() {
     let bus = kafka::shared();
@@ -344,6 +246,7 @@ fn a_guarded_broker_is_entered_by_name_and_not_with_another_password() {
     for more in ["", ", mechanism => 'plain'"] {
         assert_eq!(run(&guarded.named_tls, &named(more), PASSWORD).expect(0).out(), "{\"n\":1}\n");
         let said = run(&guarded.named_tls, &named(more), "of-another").expect(3);
+        assert!(said.err.contains("we are not let in") && said.err.contains("uthentication"), "{}", said.err);
         assert!(!said.err.contains("of-another"), "{}", said.err);
     }
     let open = format!("security => 'sasl_plaintext', {}", named(""));
@@ -391,28 +294,6 @@ fn a_process_that_stood_still_goes_on_where_it_was() {
     let input = feed.join().expect("every record is acknowledged");
     until_all_is_there(&to, &expected(&input), PATIENCE);
     running.stop().expect(0);
-    desk.books("orders");
-}
-
-#[test]
-fn asked_to_stop_under_load_it_ends_soon_and_what_it_wrote_counts() {
-    let bus = kafka::shared();
-    let (from, to) = (bus.topic("from", 3), bus.topic("to", 4));
-    let desk = Desk::with(&job(&bus, &from, &to.name));
-    let over = Arc::new(AtomicBool::new(false));
-    let feed = feed_until(over.clone(), from.clone(), orders(40_000, 13, 3));
-    for _ in 0..3 {
-        let mut running = desk.start(&RUN);
-        let before = to.ends(Isolation::Committed).iter().sum::<i64>();
-        running.until("it writes", |_| to.ends(Isolation::Committed).iter().sum::<i64>() > before);
-        let asked = Instant::now();
-        running.stop().expect(0);
-        assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
-    }
-    over.store(true, Ordering::Relaxed);
-    let input = feed.join().expect("every record is acknowledged");
-    desk.ok(&["run", "orders.sync", "--once"]);
-    look::same("the topic", &found(&to), &expected(&input));
     desk.books("orders");
 }
 
@@ -556,8 +437,7 @@ fn a_topic_that_goes_away_under_a_running_pipeline_is_told() {
     from.produce(&orders(50, 31, 1));
     running.until("it writes", |_| to.ends(Isolation::Committed).iter().sum::<i64>() > 0);
     from.delete();
-    let told = ["is not there", "does not exist"];
-    running.until("it says so", |running| told.iter().any(|words| running.err().contains(words)));
+    running.until("it says so", |running| running.err().contains("is not there"));
 }
 /// Kafka forgets the offsets of a group that has committed none for long: a week, if nobody says otherwise, and a minute here.
 #[test]

@@ -282,7 +282,7 @@ pub fn open_source(name: &str, request: SourceRequest) -> Result<Box<dyn Source>
             let reading = file::Reading { format: request.format.clone(), packing: None, follow };
             Ok(Box::new(pull::PullSource::new(&arguments, around, reading)?))
         }
-        "kafka" => Ok(Box::new(kafka::KafkaSource::new(&arguments, around, !follow)?.by_key(request.by_key))),
+        "kafka" => Ok(Box::new(kafka::Patient::new(&arguments, around, !follow, request.by_key)?)),
         "sqlite" => {
             let SourceRequest { asked, columns, .. } = request;
             Ok(Box::new(sqlite::SqliteTable::new(&arguments, around, asked, columns.is_none())))

@@ -26,7 +26,7 @@ use crate::{
     sink::Delivered,
     source::Cursors,
     store::{Changes, StateStore, StoreError},
-    witness::Window,
+    witness::{Handover, Window},
 };
 
 /// Grows when an older binary could not read what a newer one wrote. Version N reads N-1.
@@ -155,6 +155,9 @@ pub struct Run {
     pub order: Vec<StepId>,
     /// In which windows of the commit attempts of this run were killed.
     pub killed: BTreeMap<Window, u64>,
+    /// The same for deliveries to outbox sinks.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub killed_handing_over: BTreeMap<Handover, u64>,
     /// Rows that passed a `DEDUP` because their key is NULL.
     pub null_keys: BTreeMap<StepId, u64>,
     /// Windows of a `hop` that rows came too late for which count in others.

@@ -44,6 +44,9 @@ pub enum SinkError {
     /// The other side is over for this process: only another one can go on.
     #[error("{0}")]
     Closed(String),
+    /// Calls of its client do not come back, and their threads cannot be ended: only another process can go on.
+    #[error("{0}")]
+    Hangs(String),
 }
 
 /// What an `INSERT`, `UPSERT` or `REPLACE` does with the rows. Column names are those of the rows.

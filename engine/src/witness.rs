@@ -43,12 +43,63 @@ impl Window {
     }
 }
 
+/// The windows of one delivery from an outbox to its sink, in order. A crash in any of them is closed by the sink's next `open`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Handover {
+    /// Nothing is on its way.
+    Idle = 0,
+    /// The sink is asked how far it is; a writer before us is shut out.
+    Opening = 1,
+    /// Rows are on their way into the sink's open transaction.
+    Applying = 2,
+    /// The sink commits rows and position: the answer may be lost.
+    Committing = 3,
+    /// The sink has committed; our copy of its position is behind.
+    Recording = 4,
+}
+
+impl Handover {
+    pub const ALL: [Self; 5] = [Self::Idle, Self::Opening, Self::Applying, Self::Committing, Self::Recording];
+
+    pub fn from_u8(byte: u8) -> Option<Self> {
+        Self::ALL.get(byte as usize).copied()
+    }
+
+    /// Beside the windows of a commit.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "sink_idle",
+            Self::Opening => "sink_opening",
+            Self::Applying => "sink_applying",
+            Self::Committing => "sink_committing",
+            Self::Recording => "sink_recording",
+        }
+    }
+}
+
 /// Called by the job's thread at each window. A witness that fails says nothing: it never stops a job.
 pub trait Witness: Send {
     fn enter(&mut self, window: Window);
 
     /// The window that the last process entered last.
     fn last(&self) -> Option<Window>;
+
+    /// The same for the n-th outbox sink, which has a thread of its own.
+    fn of_sink(&self, _sink: usize) -> Box<dyn SinkWitness> {
+        Box::new(NoWitness)
+    }
+
+    /// Windows that sinks of the last process were in; those in none are left out.
+    fn last_of_sinks(&self) -> Vec<Handover> {
+        vec![]
+    }
+}
+
+/// Called by a sink's thread at each window.
+pub trait SinkWitness: Send {
+    fn enter(&mut self, window: Handover);
 }
 
 /// Remembers nothing.
@@ -62,12 +113,20 @@ impl Witness for NoWitness {
     }
 }
 
+impl SinkWitness for NoWitness {
+    fn enter(&mut self, _: Handover) {}
+}
+
 /// The witness of a start in a process that is still the same: nobody was killed.
 pub struct Told(pub Box<dyn Witness>);
 
 impl Witness for Told {
     fn enter(&mut self, window: Window) {
         self.0.enter(window);
+    }
+
+    fn of_sink(&self, sink: usize) -> Box<dyn SinkWitness> {
+        self.0.of_sink(sink)
     }
 
     fn last(&self) -> Option<Window> {

@@ -29,8 +29,17 @@ pub fn run_failure(error: RunError, pipeline: &str, file: &str) -> Failure {
             .help("this is a defect of syncline; run the same command again: it goes on from the last checkpoint"),
         RunError::NoThread { .. } => Failure::environment("no-threads", error.to_string())
             .help("allow this process more threads, then run the same command again"),
+        RunError::Hangs { .. } => hanging(error.to_string()),
     };
     failure.seen(format!("pipeline {pipeline} of {file}"))
+}
+
+/// The slug of what only another process mends.
+pub const HANGS: &str = "sink-hangs";
+
+pub fn hanging(title: String) -> Failure {
+    Failure::environment(HANGS, title)
+        .help("run the same command again: it goes on from the last checkpoint, nothing committed is lost")
 }
 
 fn start_failure(error: StartError, file: &str) -> Failure {
@@ -183,6 +192,7 @@ fn sink_failure(step: &str, error: SinkError) -> Failure {
             .help("nothing was written or removed; decide whose rows these are, then run the same command again"),
         SinkError::Closed(_) => Failure::environment("output-closed", title)
             .help("run the same command again, with a reader or with room for what it prints"),
+        SinkError::Hangs(_) => hanging(title),
         _ => Failure::environment("sink-failed", title).help(
             "mend it, then run the same command again: it goes on from the last checkpoint, nothing committed is lost",
         ),

@@ -28,6 +28,7 @@ use crate::{
     origin,
     outcome::{Failure, Outcome},
     project::{Member, Project},
+    run_failure::HANGS,
     streams::Streams,
     task::Task,
     world::{World, store_failure},
@@ -60,6 +61,8 @@ pub struct Supervision<'a> {
     pub bars: bool,
     /// This process's part in the groups that share tasks, by the changelog.
     pub groups: Groups,
+    /// The process is about to end.
+    pub ending: Arc<AtomicBool>,
 }
 
 /// A pipeline whose thread runs.
@@ -160,6 +163,13 @@ impl Supervision<'_> {
         tell: &Sender<News>,
     ) {
         let Some(over) = crew.running.remove(pipeline) else { return };
+        let hangs = matches!(&outcome, Err(failure) if failure.slug == HANGS);
+        // The threads that hang end with the process, which is about to.
+        let outcome = if hangs && crew.stopping { Ok(()) } else { outcome };
+        if let (true, Err(failure)) = (hangs, &outcome) {
+            crew.fatal.get_or_insert(failure.clone());
+            self.stop(crew);
+        }
         let next = over.next.filter(|_| !crew.stopping);
         // Between two versions of a pipeline its readers wait.
         if next.is_none() {
@@ -218,6 +228,7 @@ impl Supervision<'_> {
 
     fn stop(&self, crew: &mut Crew) {
         crew.stopping = true;
+        self.ending.store(true, Ordering::SeqCst);
         for (name, running) in &crew.running {
             running.stop.store(true, Ordering::SeqCst);
             self.host.stopping(name);

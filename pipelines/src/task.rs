@@ -12,7 +12,7 @@ use syncline_engine::{
     runtime::{
         restart::{Restart, When},
         start::StartOptions,
-        supervisor::{self, Ending, Look, RunError, Terms},
+        supervisor::{self, Ending, Look, RunError, Stop, Terms},
     },
 };
 use syncline_record::Fate;
@@ -23,7 +23,7 @@ use crate::{
     outcome::Outcome,
     progress::Bar,
     project::Member,
-    run_failure::run_failure,
+    run_failure::{hanging, run_failure},
     secrets,
     supervision::Supervision,
     tell, witness,
@@ -74,25 +74,30 @@ impl Task<'_> {
         // Who takes what is there and ends does not wait until others let him.
         let changelog = plan.options.changelog.as_ref().filter(|_| !all.once);
         let ownership = changelog.map(|place| all.groups.task(place, member.task, worker, &around, &find)).transpose();
+        let stop = Stop { asked: self.stop.clone(), process: all.ending.clone() };
         let result = match ownership {
             Err(error) => Err(RunError::Build(error.to_string())),
             Ok(ownership) => {
                 let words = |text: &str| secrets::hidden(text).into_owned();
                 let (restart, follow) = (restart(plan, all.once), plan.options.standby);
                 let terms = Terms { restart, words, ownership, follow };
-                supervisor::run(ground, &mut build, &self.options, &terms, &self.stop, &mut watch)
+                supervisor::run(ground, &mut build, &self.options, &terms, &stop, &mut watch)
             }
         };
         let skipped = bar.finish();
         let (activity, reason) = match &result {
             Ok(Ending::Ended) => (Activity::Ended, None),
-            Ok(Ending::Stopped) => (Activity::Stopped, None),
+            Ok(Ending::Stopped | Ending::Left) => (Activity::Stopped, None),
             Err(error) => (Activity::Failed, Some(error.to_string())),
         };
         all.host.over(&plan.pipeline, activity, reason);
         let ending = result.map_err(|error| run_failure(error, &plan.pipeline, &member.file.name()))?;
         self.sum_up(ending, skipped);
-        Ok(())
+        match ending {
+            // Whether that matters depends on what comes next: the end of the process, or another start in it.
+            Ending::Left => Err(hanging(format!("{}: a call of a sink does not come back", member.name()))),
+            Ending::Ended | Ending::Stopped => Ok(()),
+        }
     }
 
     /// One line: what went in, what became of it. `skipped`: bytes that were read before this process began.
@@ -118,7 +123,7 @@ impl Task<'_> {
         }
         let how = match ending {
             Ending::Ended => "ended",
-            Ending::Stopped => "stopped",
+            Ending::Stopped | Ending::Left => "stopped",
         };
         let before = match (skipped, rows) {
             (0, _) => String::new(),

@@ -1,4 +1,5 @@
-//! The engine's witness in a file: one byte that says in which window of a commit the process is.
+//! The engine's witness in a file: one byte that says in which window of a commit the process is, and behind it one for each outbox
+//! sink, which has windows of its own.
 //!
 //! Written without a sync: it has to survive `kill -9`, not a power cut, and it must cost nothing.
 
@@ -6,13 +7,18 @@ use std::{
     fs::{File, OpenOptions},
     os::unix::fs::FileExt,
     path::Path,
+    sync::Arc,
 };
 
-use syncline_engine::witness::{NoWitness, Window, Witness};
+use syncline_engine::witness::{Handover, NoWitness, SinkWitness, Window, Witness};
+
+/// Sinks that are told apart; what those behind them were in is not known.
+const SINKS: usize = 32;
 
 pub struct FileWitness {
-    file: File,
+    file: Arc<File>,
     last: Option<Window>,
+    last_of_sinks: Vec<Handover>,
 }
 
 /// The witness of a pipeline. Where the file cannot be made, nothing is remembered: a witness never stops a run.
@@ -22,10 +28,12 @@ pub fn open(folder: &Path, pipeline: &str) -> Box<dyn Witness> {
         std::fs::create_dir_all(&folder)?;
         let path = folder.join(pipeline.replace(['/', '\0'], "_"));
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        let mut byte = [0];
-        let read = file.read_at(&mut byte, 0)?;
-        let last = if read == 1 { Window::from_u8(byte[0]) } else { None };
-        Ok(FileWitness { file, last })
+        let mut bytes = [0; 1 + SINKS];
+        let read = file.read_at(&mut bytes, 0)?;
+        let last = bytes[..read].first().and_then(|byte| Window::from_u8(*byte));
+        let sinks = bytes[..read].iter().skip(1).filter_map(|byte| Handover::from_u8(*byte));
+        let last_of_sinks = sinks.filter(|window| *window != Handover::Idle).collect();
+        Ok(FileWitness { file: Arc::new(file), last, last_of_sinks })
     };
     match open() {
         Ok(witness) => Box::new(witness),
@@ -41,5 +49,54 @@ impl Witness for FileWitness {
 
     fn last(&self) -> Option<Window> {
         self.last
+    }
+
+    fn of_sink(&self, sink: usize) -> Box<dyn SinkWitness> {
+        if sink >= SINKS {
+            return Box::new(NoWitness);
+        }
+        let mut witness = FileSinkWitness { file: self.file.clone(), at: 1 + sink as u64, now: None };
+        witness.enter(Handover::Idle);
+        Box::new(witness)
+    }
+
+    fn last_of_sinks(&self) -> Vec<Handover> {
+        self.last_of_sinks.clone()
+    }
+}
+
+struct FileSinkWitness {
+    file: Arc<File>,
+    at: u64,
+    now: Option<Handover>,
+}
+
+impl SinkWitness for FileSinkWitness {
+    fn enter(&mut self, window: Handover) {
+        // A sink that has nothing to do says so again and again.
+        if self.now.replace(window) != Some(window) {
+            let _ = self.file.write_all_at(&[window as u8], self.at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_process_knows_where_job_and_sinks_were() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut witness = open(folder.path(), "orders");
+        assert_eq!((witness.last(), witness.last_of_sinks()), (None, vec![]));
+        let mut sinks = [0, 1, 2].map(|sink| witness.of_sink(sink));
+        witness.enter(Window::Logging);
+        sinks[0].enter(Handover::Recording);
+        sinks[2].enter(Handover::Applying);
+        let next = open(folder.path(), "orders");
+        assert_eq!(next.last(), Some(Window::Logging));
+        assert_eq!(next.last_of_sinks(), [Handover::Recording, Handover::Applying]);
+        drop([0, 1, 2].map(|sink| next.of_sink(sink)));
+        assert_eq!(open(folder.path(), "orders").last_of_sinks(), []);
     }
 }

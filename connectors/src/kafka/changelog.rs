@@ -25,7 +25,7 @@ use super::{
     client::{Ears, Held, Settings, log, told},
     queue::{Queue, Taken},
     topic::{self, Topic},
-    trouble::{PATIENCE, of_partition, words},
+    trouble::{NoAnswer, PATIENCE, of_partition, words},
 };
 use crate::spec::{Arguments, ConnectorError, Surroundings};
 
@@ -220,7 +220,14 @@ impl Changelog for KafkaChangelog {
     fn open(&mut self) -> Result<Span, ChangelogError> {
         self.writer = None;
         let found = topic::found_or_made(&self.topic, &self.settings);
-        let found = found.map_err(|error| self.error("look at its topic", &error))?;
+        let found = found.map_err(|none| {
+            let (name, detail) = (self.name.clone(), format!("look at its topic: {}", none.words()));
+            match none {
+                NoAnswer::Refused(_) => ChangelogError::Refused { name, detail },
+                NoAnswer::Nobody(..) => ChangelogError::Unreachable { name, detail },
+                NoAnswer::Error(error) => self.error("look at its topic", &error),
+            }
+        })?;
         if self.partition as u32 >= found.partitions {
             let detail = format!("its topic has {} partitions; another number of tasks wrote it", found.partitions);
             return Err(ChangelogError::Foreign { name: self.name.clone(), detail });

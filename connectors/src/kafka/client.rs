@@ -11,7 +11,7 @@ use rdkafka::{
     ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
     consumer::ConsumerContext,
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
     producer::{DeliveryResult, NoCustomPartitioner, ProducerContext},
 };
 
@@ -222,6 +222,8 @@ pub struct Seen {
     pub alone: bool,
     /// Partition → where what is committed ends.
     pub ends: BTreeMap<i32, i64>,
+    /// The last trouble that it had, in its own words.
+    pub said: Option<(RDKafkaErrorCode, String)>,
 }
 
 impl Ears {
@@ -253,6 +255,11 @@ impl ClientContext for Ears {
 
     fn error(&self, error: KafkaError, reason: &str) {
         told(&error, reason);
+        // That all brokers are down follows what each of them did.
+        let code = error.rdkafka_error_code().filter(|code| *code != RDKafkaErrorCode::AllBrokersDown);
+        if let Some(code) = code {
+            self.seen().said = Some((code, reason.to_owned()));
+        }
     }
 
     // `STATISTICS.md` of librdkafka. Only a few of its many figures are read.

@@ -1,9 +1,10 @@
 //! What a client is told for what a file says.
 
 use serde_json::{Value, json};
+use syncline_engine::source::{Cursors, Polled, Source};
 use syncline_functions::instant_of;
 
-use super::{ARGUMENTS, client::Settings, start::Start};
+use super::{ARGUMENTS, client::Settings, start::Start, waiting::Patient};
 use crate::spec::{Args, Arguments, ConnectorError, Surroundings};
 
 fn with<T>(named: &[(&str, Value)], made: impl Fn(&Arguments) -> Result<T, ConnectorError>) -> Result<T, String> {
@@ -73,5 +74,21 @@ fn a_start_is_a_word_a_time_or_offsets() {
     for wrong in ["yesterday", "0:-1", "-1:0", "0:1,"] {
         let told = start(wrong);
         assert!(told.as_ref().is_err_and(|told| told.contains("'earliest'")), "{wrong}: {told:?}");
+    }
+}
+
+#[test]
+fn brokers_that_are_not_there_are_waited_for_by_who_reads_on_for_ever() {
+    let made = |arguments: &Arguments| Patient::new(arguments, &Surroundings::folder("/etc/sync"), false, false);
+    let mut source = with(&[("brokers", json!("127.0.0.1:1"))], made).unwrap();
+    let cursor = json!({"next": 7, "cluster": null});
+    let read: Cursors = ["orders", "orders#2"].map(|name| (name.to_owned(), cursor.clone())).into();
+    for (cursors, partitions) in [(read, vec!["orders", "orders#2"]), (Cursors::new(), vec!["orders"])] {
+        source.open(&cursors, 0).unwrap();
+        let told = "topic orders at 127.0.0.1:1: no broker answers within 3 s: Connect to ipv4#127.0.0.1:1 failed: Connection refused";
+        assert_eq!(source.trouble().as_deref(), Some(told));
+        assert!(matches!(source.poll(0), Ok(Polled::Idle)));
+        let found: Vec<String> = source.partitions().iter().map(ToString::to_string).collect();
+        assert_eq!(found, partitions);
     }
 }

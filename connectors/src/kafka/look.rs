@@ -4,7 +4,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::{
     client::{Ears, Settings},
-    trouble::{PATIENCE, words},
+    trouble::{PATIENCE, metadata, words},
 };
 use crate::{
     registry::{Told, connector},
@@ -27,7 +27,8 @@ pub fn look(args: &Args, around: &Surroundings) -> Result<Told, String> {
     let settings = Settings::new(&arguments, around).map_err(|error| error.to_string())?;
     let failed = |error| format!("{}: cannot connect: {}", settings.brokers, words(&error));
     let client: BaseConsumer<Ears> = settings.with(&[]).create_with_context(Ears::default()).map_err(failed)?;
-    let found = client.fetch_metadata(None, PATIENCE).map_err(failed)?;
+    let found = metadata(&client, None, PATIENCE)
+        .map_err(|none| format!("{}: cannot connect: {}", settings.brokers, none.words()))?;
     let brokers = found.brokers().iter().map(|broker| format!("{}:{}", broker.host(), broker.port()));
     let ours = found.topics().iter().filter(|topic| !topic.name().starts_with("__"));
     Ok(vec![

@@ -208,7 +208,7 @@ fn serve(settings: &Settings, topic: &Topic, worker: &str, shared: &Arc<Shared>)
 fn served(settings: &Settings, topic: &Topic, worker: &str, shared: &Arc<Shared>) -> Option<String> {
     // Nobody is given what is not there.
     if let Err(error) = topic::found_or_made(topic, settings) {
-        return Some(words(&error));
+        return Some(error.words());
     }
     let mut config = settings.with(MEMBER);
     config

@@ -4,6 +4,7 @@
 //! in the outbox: so both are exactly once, whatever dies.
 
 mod beside;
+mod calls;
 mod changelog;
 mod client;
 #[cfg(test)]
@@ -20,13 +21,14 @@ mod source;
 mod start;
 mod topic;
 mod trouble;
+mod waiting;
 
 pub(crate) use beside::COLUMNS as BESIDE;
 pub(crate) use changelog::KafkaChangelog;
 pub(crate) use look::{look, named};
 pub use members::Members;
 pub(crate) use sink::KafkaSink;
-pub(crate) use source::KafkaSource;
+pub(crate) use waiting::Patient;
 
 use client::ARGUMENTS as CLIENT;
 

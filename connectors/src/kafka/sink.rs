@@ -10,7 +10,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::PoisonError,
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -34,10 +34,11 @@ use syncline_record::{
 
 use super::{
     beside::{self, Beside},
+    calls::{LATE, within},
     client::{Ears, Held, Reports, Settings},
     size,
     topic::{self, Topic},
-    trouble::{PATIENCE, of_sink},
+    trouble::{NoAnswer, PATIENCE, of_sink},
 };
 use crate::{
     SinkRequest,
@@ -76,9 +77,13 @@ pub struct KafkaSink {
     refused: BTreeSet<u64>,
 }
 
+/// Clients, which a call that hangs holds too.
+type Writer = Held<Arc<BaseProducer<Reports>>>;
+type Group = Held<Arc<BaseConsumer<Ears>>>;
+
 struct Open {
-    producer: Held<BaseProducer<Reports>>,
-    group: Held<BaseConsumer<Ears>>,
+    producer: Writer,
+    group: Group,
     stream: Stream,
     in_transaction: bool,
     /// Rows below this are committed, or written in the open transaction.
@@ -142,21 +147,42 @@ impl KafkaSink {
     }
 
     /// A client that asks how far the group is.
-    fn asking(&self, group: &str) -> Result<Held<BaseConsumer<Ears>>, SinkError> {
+    fn asking(&self, group: &str) -> Result<Group, SinkError> {
         let mut config = self.settings.with(&[("isolation.level", "read_committed"), ("enable.auto.commit", "false")]);
         config.set("group.id", group);
         config
             .create_with_context(Ears::default())
-            .map(Held::new)
+            .map(|client| Held::new(Arc::new(client)))
             .map_err(|error| self.trouble("make a client", &error))
     }
 
+    /// An answer of the client, if it comes back at all.
+    fn answer<T: Send + 'static>(
+        &self,
+        doing: &str,
+        ask: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
+    ) -> Result<T, SinkError> {
+        let answer = within(LATE, ask).map_err(|lost| lost.of_sink(&format!("{}: cannot {doing}", self.what())))?;
+        answer.map_err(|error| self.trouble(doing, &error))
+    }
+
+    fn topic(&self) -> Result<topic::Found, SinkError> {
+        let what = format!("{}: cannot look at it", self.what());
+        let (topic, settings) = (self.topic.clone(), self.settings.clone());
+        let found = within(LATE, move || topic::found_or_made(&topic, &settings));
+        found.map_err(|lost| lost.of_sink(&what))?.map_err(|none| match none {
+            NoAnswer::Refused(_) => SinkError::Never(format!("{what}: {}", none.words())),
+            NoAnswer::Nobody(..) => SinkError::Reconnect(format!("{what}: {}", none.words())),
+            NoAnswer::Error(error) => of_sink(&what, &error),
+        })
+    }
+
     /// How far the group is, and of which outbox.
-    fn position(&self, group: &BaseConsumer<Ears>) -> Result<Option<(u64, Note)>, SinkError> {
+    fn position(&self, group: &Group) -> Result<Option<(u64, Note)>, SinkError> {
         let mut asked = TopicPartitionList::new();
         asked.add_partition(&self.topic.name, 0);
-        let found = group.committed_offsets(asked, PATIENCE);
-        let found = found.map_err(|error| self.trouble("ask how far it is", &error))?;
+        let group = Arc::clone(group);
+        let found = self.answer("ask how far it is", move || group.committed_offsets(asked, PATIENCE))?;
         let Some(place) = found.find_partition(&self.topic.name, 0) else { return Ok(None) };
         let Offset::Offset(next) = place.offset() else { return Ok(None) };
         let note = serde_json::from_str::<Note>(place.metadata()).map_err(|error| {
@@ -192,7 +218,7 @@ impl KafkaSink {
         Ok(())
     }
 
-    fn producer(&self, id: &str, most: usize) -> Result<Held<BaseProducer<Reports>>, SinkError> {
+    fn producer(&self, id: &str, most: usize) -> Result<Writer, SinkError> {
         let mut config = self.settings.with(WRITER);
         config
             .set("transactional.id", id)
@@ -204,10 +230,11 @@ impl KafkaSink {
         let batch = config.get("batch.size").and_then(|said| said.parse().ok()).unwrap_or(BATCH);
         config.set("batch.size", batch.min(most.max(1)).to_string());
         let made: Result<BaseProducer<Reports>, _> = config.create_with_context(Reports::default());
-        let producer = made.map(Held::new).map_err(|error| self.trouble("make a client", &error))?;
+        let producer = Arc::new(made.map_err(|error| self.trouble("make a client", &error))?);
+        let writer = Held::new(producer.clone());
         // Fences who wrote under this id before, and ends what he left open.
-        producer.init_transactions(PATIENCE).map_err(|error| self.trouble("begin to write", &error))?;
-        Ok(producer)
+        self.answer("begin to write", move || producer.init_transactions(PATIENCE))?;
+        Ok(writer)
     }
 
     fn begin(&mut self) -> Result<(), SinkError> {
@@ -292,10 +319,11 @@ impl KafkaSink {
         let metadata = open.group.group_metadata();
         let metadata =
             metadata.ok_or_else(|| SinkError::Reconnect(format!("{}: no group to note it in", self.what())))?;
-        topic::retried(ENDING, || open.producer.send_offsets_to_transaction(&position, &metadata, ASKED))
-            .map_err(|error| self.trouble("note how far it is", &error))?;
-        topic::retried(ENDING, || open.producer.commit_transaction(ASKED))
-            .map_err(|error| self.trouble("commit", &error))?;
+        let producer = Arc::clone(&open.producer);
+        self.answer("commit", move || {
+            topic::retried(ENDING, || producer.send_offsets_to_transaction(&position, &metadata, ASKED))?;
+            topic::retried(ENDING, || producer.commit_transaction(ASKED))
+        })?;
         if let Some(open) = &mut self.open {
             (open.in_transaction, open.next) = (false, delivered.next);
         }
@@ -309,8 +337,7 @@ impl OutboxSink for KafkaSink {
         self.open = None;
         let id = self.group(&stream.pipeline, &stream.step);
         let group = self.asking(&id)?;
-        let found =
-            topic::found_or_made(&self.topic, &self.settings).map_err(|error| self.trouble("look at it", &error))?;
+        let found = self.topic()?;
         // Before anybody is fenced: another data folder's writer goes on undisturbed.
         self.check(self.position(&group)?.as_ref(), stream)?;
         let producer = self.producer(&id, found.most)?;

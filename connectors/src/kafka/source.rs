@@ -29,7 +29,7 @@ use super::{
     partitioned::{Spread, misplaced},
     queue::{Queue, Record, Taken},
     start::Start,
-    trouble::{PATIENCE, of_partition, of_start},
+    trouble::{NoAnswer, PATIENCE, SHORT_PATIENCE, metadata, of_partition, of_start},
 };
 use crate::{
     cursor_of,
@@ -142,8 +142,13 @@ impl KafkaSource {
 
     /// How many partitions the topic has, and which of them are ours.
     fn numbers(&self, client: &BaseConsumer<Ears>) -> Result<(u32, BTreeSet<i32>), SourceError> {
-        let found = client.fetch_metadata(Some(&self.topic), PATIENCE);
-        let found = found.map_err(|error| of_start(self.what(), &error))?;
+        // What a client that reads has to say beside its answers is not for this.
+        let found = match &self.reading {
+            None if self.bounded => metadata(client, Some(&self.topic), PATIENCE),
+            None => metadata(client, Some(&self.topic), SHORT_PATIENCE),
+            Some(_) => client.fetch_metadata(Some(&self.topic), SHORT_PATIENCE).map_err(NoAnswer::Error),
+        };
+        let found = found.map_err(|none| none.of_source(self.what()))?;
         let topic = found.topics().iter().find(|topic| topic.name() == self.topic);
         if let Some(error) = topic.and_then(|topic| topic.error()) {
             return Err(of_start(self.what(), &KafkaError::MetadataFetch(error.into())));

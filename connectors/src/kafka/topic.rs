@@ -5,13 +5,13 @@ use std::time::Duration;
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
-    consumer::{BaseConsumer, Consumer},
+    consumer::BaseConsumer,
     error::{KafkaError, RDKafkaErrorCode},
 };
 
 use super::{
     client::{Ears, Settings},
-    trouble::PATIENCE,
+    trouble::{NoAnswer, PATIENCE, metadata},
 };
 use crate::spec::Arguments;
 
@@ -21,6 +21,7 @@ const MOST: usize = 1_048_588;
 const KNOWN_WITHIN: Duration = Duration::from_secs(10);
 
 /// As the file says it.
+#[derive(Clone)]
 pub struct Topic {
     pub name: String,
     /// For a topic that is not there; else as the cluster makes them.
@@ -64,7 +65,7 @@ pub fn retried(long: Duration, mut ask: impl FnMut() -> Result<(), KafkaError>) 
     }
 }
 
-pub fn found_or_made(topic: &Topic, settings: &Settings) -> Result<Found, KafkaError> {
+pub fn found_or_made(topic: &Topic, settings: &Settings) -> Result<Found, NoAnswer> {
     let client: BaseConsumer<Ears> = settings.with(&[]).create_with_context(Ears::default())?;
     let partitions = match partitions(&client, &topic.name)? {
         0 => made(topic, settings, &client)?,
@@ -74,17 +75,17 @@ pub fn found_or_made(topic: &Topic, settings: &Settings) -> Result<Found, KafkaE
 }
 
 /// How many partitions it has; 0: it is not there.
-fn partitions(client: &BaseConsumer<Ears>, name: &str) -> Result<u32, KafkaError> {
-    let found = client.fetch_metadata(Some(name), PATIENCE)?;
+fn partitions(client: &BaseConsumer<Ears>, name: &str) -> Result<u32, NoAnswer> {
+    let found = metadata(client, Some(name), PATIENCE)?;
     let topic = found.topics().iter().find(|topic| topic.name() == name);
     match topic.and_then(|topic| topic.error()).map(RDKafkaErrorCode::from) {
         None => Ok(topic.map_or(0, |topic| topic.partitions().len() as u32)),
         Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::LeaderNotAvailable) => Ok(0),
-        Some(code) => Err(KafkaError::MetadataFetch(code)),
+        Some(code) => Err(KafkaError::MetadataFetch(code).into()),
     }
 }
 
-fn made(topic: &Topic, settings: &Settings, client: &BaseConsumer<Ears>) -> Result<u32, KafkaError> {
+fn made(topic: &Topic, settings: &Settings, client: &BaseConsumer<Ears>) -> Result<u32, NoAnswer> {
     let mut new = NewTopic::new(
         &topic.name,
         topic.partitions.unwrap_or(-1),
@@ -95,7 +96,9 @@ fn made(topic: &Topic, settings: &Settings, client: &BaseConsumer<Ears>) -> Resu
     }
     let results = asked(async { admin(settings)?.create_topics([&new], &options()).await })?;
     match results.into_iter().next() {
-        Some(Err((_, code))) if code != RDKafkaErrorCode::TopicAlreadyExists => return Err(KafkaError::AdminOp(code)),
+        Some(Err((_, code))) if code != RDKafkaErrorCode::TopicAlreadyExists => {
+            return Err(KafkaError::AdminOp(code).into());
+        }
         _ => tracing::info!(topic = topic.name, "the topic was made"),
     }
     let began = std::time::Instant::now();

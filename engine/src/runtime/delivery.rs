@@ -23,6 +23,7 @@ use crate::{
     },
     sink::{Applied, Delivered, OutboxRows, OutboxSink, SinkError, Stream},
     store::{Changes, StoreError},
+    witness::{Handover, NoWitness, SinkWitness},
 };
 
 /// Bytes that one transaction of a sink takes from the outbox: large enough to pay for the commit, small enough to redo.
@@ -65,6 +66,7 @@ pub struct Delivery {
     pub(super) stream: Stream,
     topic: String,
     sink: Box<dyn OutboxSink>,
+    witness: Box<dyn SinkWitness>,
     fresh: bool,
     /// Rows before this offset belong to another place, where the sink once wrote.
     since: u64,
@@ -88,6 +90,7 @@ impl Delivery {
             stream,
             topic,
             sink,
+            witness: Box::new(NoWitness),
             fresh,
             since: 0,
             transactional: false,
@@ -102,6 +105,10 @@ impl Delivery {
     /// What lies before `offset` in the outbox is not this sink's.
     pub fn since(self, offset: u64) -> Self {
         Self { since: offset, ..self }
+    }
+
+    pub fn witnessed(self, witness: Box<dyn SinkWitness>) -> Self {
+        Self { witness, ..self }
     }
 
     pub fn step(&self) -> &StepId {
@@ -123,7 +130,9 @@ impl Delivery {
         if self.ground.clock.elapsed() < self.pause_until {
             return Ok(Turn::Idle);
         }
-        match self.attempt() {
+        let attempt = self.attempt();
+        self.witness.enter(Handover::Idle);
+        match attempt {
             Ok(turn) => {
                 self.trouble = None;
                 Ok(turn)
@@ -135,6 +144,7 @@ impl Delivery {
 
     fn attempt(&mut self) -> Result<Turn, Failure> {
         if self.delivered.is_none() {
+            self.witness.enter(Handover::Opening);
             self.open()?;
         }
         let delivered = self.delivered.clone().unwrap_or_default();
@@ -155,9 +165,12 @@ impl Delivery {
         }
         let next = frames.last().map_or(delivered.next, |frame| frame.next());
         let began = self.ground.clock.elapsed();
+        self.witness.enter(Handover::Applying);
         let applied = self.sink.apply(&rows)?;
         let after = self.settle(&delivered, next, &rows, &partitions, &applied)?;
+        self.witness.enter(Handover::Committing);
         self.sink.commit(&after)?;
+        self.witness.enter(Handover::Recording);
         self.record(&after)?;
         if self.transactional {
             self.unflushed.get_or_insert(self.ground.clock.elapsed());
@@ -307,7 +320,7 @@ impl Delivery {
         let tries = self.trouble.as_ref().map_or(0, |trouble| trouble.tries) + 1;
         // The random part keeps many sinks of one server from coming back at once.
         let (at_least, spread) = match &error {
-            SinkError::Never(_) | SinkError::Foreign(_) | SinkError::Closed(_) => {
+            SinkError::Never(_) | SinkError::Foreign(_) | SinkError::Closed(_) | SinkError::Hangs(_) => {
                 return Err(DeliveryError::Sink { step: self.stream.step.clone(), error });
             }
             SinkError::Later { delay, .. } => (*delay, *delay / 2),

@@ -191,6 +191,8 @@ impl Job {
                     self.take_streamed(input, *streamed)?;
                     return Ok(Turn::Worked);
                 }
+                // Who cannot ask has not said that there is nothing.
+                Polled::Idle if self.spec.graph.inputs[input].source.trouble().is_some() => {}
                 Polled::Idle => self.frontier.exhausted(input, self.ground.clock.elapsed()),
                 Polled::Ended => {
                     self.over.insert(input);
@@ -232,6 +234,10 @@ impl Job {
 
     pub fn run(&self) -> &Run {
         &self.run
+    }
+
+    pub fn witness(&self) -> &dyn Witness {
+        &*self.spec.witness
     }
 
     pub fn checkpoint(&self) -> &Checkpoint {

@@ -71,7 +71,7 @@ impl Restarts {
     /// The pause before the next life, or `None`: this was the last. `lived`: from start to end. `draw`: any random number.
     pub fn after(&mut self, end: &Result<Ending, RunError>, lived: Duration, draw: u64) -> Option<Duration> {
         let pause = match end {
-            Ok(Ending::Stopped) => None,
+            Ok(Ending::Stopped | Ending::Left) => None,
             Ok(Ending::Ended) => (self.policy.when == When::Always).then_some(self.policy.delay),
             Err(error) => self.after_failure(error, lived, draw),
         }?;
@@ -83,6 +83,7 @@ impl Restarts {
     fn after_failure(&mut self, error: &RunError, lived: Duration, draw: u64) -> Option<Duration> {
         let again = match self.policy.when {
             When::Never => false,
+            _ if error.needs_process() => false,
             When::OnFailure => error.may_pass(),
             When::Always => !error.needs_edit(),
         };
@@ -101,6 +102,18 @@ impl Restarts {
 }
 
 impl RunError {
+    /// Threads of this one hang in a client: only another process can go on.
+    pub fn needs_process(&self) -> bool {
+        let sink = match self {
+            Self::Hangs { .. } => return true,
+            Self::Start(StartError::Sink { error, .. })
+            | Self::Job(JobError::Sink { error, .. })
+            | Self::Delivery(DeliveryError::Sink { error, .. }) => error,
+            _ => return false,
+        };
+        matches!(sink, SinkError::Hangs(_))
+    }
+
     /// Only another pipeline file or another word on the command line helps.
     pub fn needs_edit(&self) -> bool {
         matches!(
@@ -155,6 +168,7 @@ impl RunError {
                 DeliveryError::Damaged { .. } => false,
             },
             Self::Panicked { .. } | Self::NoThread { .. } => true,
+            Self::Hangs { .. } => false,
         }
     }
 }
@@ -207,7 +221,7 @@ fn source(error: &SourceError) -> bool {
 fn sink(error: &SinkError) -> bool {
     match error {
         SinkError::Again(_) | SinkError::Later { .. } | SinkError::Reconnect(_) | SinkError::Never(_) => true,
-        SinkError::Foreign(_) | SinkError::Closed(_) => false,
+        SinkError::Foreign(_) | SinkError::Closed(_) | SinkError::Hangs(_) => false,
     }
 }
 

@@ -1,11 +1,12 @@
 //! The outbox sinks of a running job, each on a thread of its own.
 //!
-//! A thread never outlives its job: also when the job falls over, the sinks are told to stop and waited for, since the next start
-//! opens the same sinks again.
+//! A thread does not outlive its job: also when the job falls over, the sinks are told to stop and waited for, since the next start
+//! opens the same sinks again. One that hangs in a call of its client for longer than anybody waits cannot be ended: then the job says
+//! so, and nobody starts its sinks again in this process.
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -25,12 +26,18 @@ use crate::{
     sink::{OutboxSink, Stream},
 };
 
+/// A thread that is told to stop does so after the call that it is in. Longer than any call that comes back: a transaction that waits
+/// for somebody's lock, brokers that are asked a dozen questions and answer none.
+pub(super) const LET_GO: Duration = Duration::from_secs(120);
+
 /// The threads of the outbox sinks.
 pub(super) struct Sinks {
     stop: Arc<AtomicBool>,
     clock: Arc<dyn Clock>,
     shared: Vec<Arc<Mutex<SinkState>>>,
     threads: Vec<thread::JoinHandle<()>>,
+    /// The step of a thread that did not end in time and is left to itself; outlives these sinks.
+    hangs: Arc<OnceLock<StepId>>,
 }
 
 #[derive(Default)]
@@ -47,11 +54,16 @@ struct SinkState {
 }
 
 impl Sinks {
-    pub fn start(ground: &Ground, job: &Job, sinks: Vec<(StepId, Box<dyn OutboxSink>)>) -> Result<Self, RunError> {
+    pub fn start(
+        ground: &Ground,
+        job: &Job,
+        sinks: Vec<(StepId, Box<dyn OutboxSink>)>,
+        hangs: Arc<OnceLock<StepId>>,
+    ) -> Result<Self, RunError> {
         let stop = Arc::new(AtomicBool::new(false));
-        let mut all = Self { stop, clock: ground.clock.clone(), shared: vec![], threads: vec![] };
+        let mut all = Self { stop, clock: ground.clock.clone(), shared: vec![], threads: vec![], hangs };
         let outboxes = job.outboxes();
-        for (step, sink) in sinks {
+        for (index, (step, sink)) in sinks.into_iter().enumerate() {
             let Some((_, topic)) = outboxes.iter().find(|(id, _)| *id == step) else { continue };
             let stream = Stream {
                 pipeline: job.run().pipeline.clone(),
@@ -61,8 +73,9 @@ impl Sinks {
                 fence: job.checkpoint().fence,
             };
             let since = job.checkpoint().since.get(&step).copied().unwrap_or_default();
-            let delivery =
-                Delivery::new(ground.clone(), stream, topic.clone(), sink, job.checkpoint().over).since(since);
+            let delivery = Delivery::new(ground.clone(), stream, topic.clone(), sink, job.checkpoint().over)
+                .since(since)
+                .witnessed(job.witness().of_sink(index));
             let name = format!("{}/{step}", job.run().pipeline);
             let drained_at = ground.clock.elapsed();
             let state = SinkState { step: Some(step.clone()), drained_at, ..SinkState::default() };
@@ -145,27 +158,35 @@ impl Sinks {
         }
     }
 
-    /// Ends the threads; returns what one of them failed with.
-    pub fn stop(mut self) -> Option<DeliveryError> {
+    /// Ends the threads; returns what one of them failed with. `patience` is asked again and again: a process may be told to end meanwhile.
+    pub fn stop(mut self, patience: &dyn Fn() -> Duration) -> Option<DeliveryError> {
         // A thread that fell over has said so by itself, and `failure` knows its step.
         let fallen = self.fallen();
-        self.join();
+        self.join(patience);
         let failed = self.shared.iter().find_map(|state| lock(state).failure.take());
         failed.or(fallen)
     }
 
-    fn join(&mut self) {
+    fn join(&mut self, patience: &dyn Fn() -> Duration) {
         self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            // A panic has been told by the process's hook, with its place.
-            let _ = thread.join();
+        let began = self.clock.elapsed();
+        for (thread, state) in self.threads.drain(..).zip(&self.shared) {
+            while !thread.is_finished() && self.clock.elapsed().saturating_sub(began) < patience() {
+                thread::sleep(SHORTEST_NAP);
+            }
+            if thread.is_finished() {
+                // A panic has been told by the process's hook, with its place.
+                let _ = thread.join();
+            } else if let Some(step) = lock(state).step.clone() {
+                let _ = self.hangs.set(step);
+            }
         }
     }
 }
 
 impl Drop for Sinks {
     fn drop(&mut self) {
-        self.join();
+        self.join(&|| LET_GO);
     }
 }
 

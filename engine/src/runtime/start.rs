@@ -379,6 +379,9 @@ fn begin_run(
         if let Some(window) = spec.witness.last() {
             *run.killed.entry(window).or_default() += 1;
         }
+        for window in spec.witness.last_of_sinks() {
+            *run.killed_handing_over.entry(window).or_default() += 1;
+        }
         return Ok(run);
     }
     let baseline = checkpoint::delivered(&*ground.store, &spec.pipeline)?;
@@ -416,6 +419,7 @@ fn begin_run(
             .chain(spec.graph.nodes.iter().map(|node| node.id.clone()))
             .collect(),
         killed: BTreeMap::new(),
+        killed_handing_over: BTreeMap::new(),
         null_keys: BTreeMap::new(),
         late_windows: BTreeMap::new(),
         warned: BTreeMap::new(),

@@ -9,7 +9,7 @@ use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -24,7 +24,7 @@ use super::{
     delivery::DeliveryError,
     job::{Job, JobError, JobSpec},
     restart::{Restart, Restarts},
-    sinks::Sinks,
+    sinks::{LET_GO, Sinks},
     start::{self, StartError, StartOptions},
 };
 use crate::{
@@ -45,7 +45,10 @@ pub(super) const SHORTEST_NAP: Duration = Duration::from_millis(1);
 pub(super) const LONGEST_NAP: Duration = Duration::from_millis(20);
 
 /// How long sinks may take to deliver what is committed once the pipeline is told to stop. What is left waits for the next start.
-const DRAIN: Duration = Duration::from_secs(8);
+const DRAIN: Duration = Duration::from_secs(6);
+
+/// And how long for the call that they are in then, so that a stop is over within ten seconds, whoever does not answer.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// Starts at once after lost partitions or unknown commits, before such trouble is a failure like others.
 const AT_ONCE: u32 = 5;
@@ -83,6 +86,11 @@ pub enum RunError {
     Panicked { detail: String },
     #[error("{step}: there is no thread for it: {detail}")]
     NoThread { step: StepId, detail: String },
+    /// Nothing ends a thread but its process, and two of them must not write to one place.
+    #[error(
+        "{step}: a call of its sink does not come back, so it cannot start again in this process; what ended it: {cause}"
+    )]
+    Hangs { step: StepId, cause: String },
 }
 
 /// What a watcher sees, now and then, from the job's own thread.
@@ -124,6 +132,8 @@ pub enum Ending {
     Ended,
     /// It was told to stop.
     Stopped,
+    /// It was told to stop, and a call of a sink did not come back in time: nothing is lost, and only another process can go on.
+    Left,
 }
 
 /// What is said of a failure, without what nobody may read. The store and the watcher get this, and nothing else.
@@ -139,26 +149,50 @@ pub struct Terms {
     pub follow: bool,
 }
 
-/// Runs until the end. `stop` may be set by anyone; `watch` is called at the start, about every 100 ms, at each pause and at the end.
+/// What a run is told from outside, by anyone and at any time.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Commit what is open, let sinks have it, and end.
+    pub asked: Arc<AtomicBool>,
+    /// The whole process ends: a sink that does not answer is left behind.
+    pub process: Arc<AtomicBool>,
+}
+
+impl Stop {
+    /// How long the calls that sinks are in are waited for.
+    fn patience(&self) -> Duration {
+        if self.process.load(Ordering::Relaxed) { LAST_CALL } else { LET_GO }
+    }
+}
+
+/// Runs until the end; `watch` is called at the start, about every 100 ms, at each pause and at the end.
 pub fn run(
     ground: &Ground,
     build: &mut Build<'_>,
     options: &StartOptions,
     terms: &Terms,
-    stop: &Arc<AtomicBool>,
+    stop: &Stop,
     watch: &mut dyn FnMut(&Look),
 ) -> Result<Ending, RunError> {
     let words = terms.words;
     let mut restarts = Restarts::new(terms.restart);
-    let (name, stands) = (String::new(), ground.clone());
-    let mut task = Task { ground, stands, options: options.clone(), again: false, name, open: None, terms };
+    let mut task = Task {
+        ground,
+        stands: ground.clone(),
+        options: options.clone(),
+        again: false,
+        name: String::new(),
+        open: None,
+        terms,
+        hangs: Arc::default(),
+    };
     loop {
         let began = ground.clock.elapsed();
         let total = restarts.total;
         let result = task.live(build, stop, &mut |look| watch(&Look { restarts: total, ..look.clone() }));
         let lived = ground.clock.elapsed().saturating_sub(began);
         // A store that answers nothing more is this process's, and no start in it can work.
-        let last = result.is_err() && (stop.load(Ordering::Relaxed) || ground.store.get(b"").is_err());
+        let last = result.is_err() && (stop.asked.load(Ordering::Relaxed) || ground.store.get(b"").is_err());
         let pause = if last { None } else { restarts.after(&result, lived, ground.rng.next()) };
         let reason = result.as_ref().err().map(|error| words(&error.to_string()));
         if pause.is_none() || reason.is_none() {
@@ -177,7 +211,7 @@ pub fn run(
         }
         metrics::restarted(&task.name);
         watch(&Look { restarts: restarts.total, pause: Some(Pause { reason, length }), ..Look::default() });
-        if !waited(ground, length, stop) {
+        if !waited(ground, length, &stop.asked) {
             task.close(&result);
             return result;
         }
@@ -212,27 +246,29 @@ struct Task<'a> {
     /// The run that this process began and has not closed.
     open: Option<u64>,
     terms: &'a Terms,
+    /// The step of a sink whose thread was left behind.
+    hangs: Arc<OnceLock<StepId>>,
 }
 
 impl Task<'_> {
     /// From a start to an end. What asks for a new start at once gets it.
-    fn live(
-        &mut self,
-        build: &mut Build<'_>,
-        stop: &Arc<AtomicBool>,
-        watch: &mut dyn FnMut(&Look),
-    ) -> Result<Ending, RunError> {
+    fn live(&mut self, build: &mut Build<'_>, stop: &Stop, watch: &mut dyn FnMut(&Look)) -> Result<Ending, RunError> {
         let (mut tries, mut epoch_before) = (0, 0);
         loop {
-            if !self.is_ours(build, stop, watch)? {
+            if !self.is_ours(build, &stop.asked, watch)? {
                 return Ok(Ending::Stopped);
             }
             let attempt = || self.attempt(build, stop, watch);
             let result = catch_unwind(AssertUnwindSafe(attempt))
                 .unwrap_or_else(|panic| Err(RunError::Panicked { detail: said(&*panic) }));
+            let result = match (result, self.hangs.get().cloned()) {
+                (result, None) => result,
+                (Ok(_), Some(_)) => Ok(Ending::Left),
+                (Err(error), Some(step)) => Err(RunError::Hangs { step, cause: error.to_string() }),
+            };
             if let Some(ownership) = &self.terms.ownership {
                 ownership.let_go();
-                if parted(&result) && !stop.load(Ordering::Relaxed) {
+                if parted(&result) && !stop.asked.load(Ordering::Relaxed) {
                     tracing::info!(pipeline = self.name, "another process works on it now");
                     self.open = None;
                     continue;
@@ -289,7 +325,7 @@ impl Task<'_> {
     fn attempt(
         &mut self,
         build: &mut Build<'_>,
-        stop: &Arc<AtomicBool>,
+        stop: &Stop,
         watch: &mut dyn FnMut(&Look),
     ) -> Result<Ending, RunError> {
         let mut pipeline = build().map_err(RunError::Build)?;
@@ -313,16 +349,18 @@ impl Task<'_> {
         let (run, attempt, epoch) = (job.run().run, job.run().attempt, job.epoch());
         tracing::info!(pipeline = self.name, run, attempt, epoch, "started");
         metrics::began(&self.name, pipeline.sinks.iter().map(|(step, _)| step));
-        let sinks = Sinks::start(ground, &job, pipeline.sinks)?;
-        let worked = work(&mut job, &sinks, stop, ground, watch);
+        let sinks = Sinks::start(ground, &job, pipeline.sinks, self.hangs.clone())?;
+        let worked = work(&mut job, &sinks, &stop.asked, ground, watch);
         let delivered = match &worked {
             // A bounded job is over only when every sink has everything; a stopped one gives sinks some time.
-            Ok(Ending::Ended) => sinks.drain(None, stop, ground, &job, watch),
-            Ok(Ending::Stopped) => sinks.drain(Some(DRAIN), &Arc::new(AtomicBool::new(false)), ground, &job, watch),
+            Ok(Ending::Ended) => sinks.drain(None, &stop.asked, ground, &job, watch),
+            Ok(Ending::Stopped | Ending::Left) => {
+                sinks.drain(Some(DRAIN), &AtomicBool::new(false), ground, &job, watch)
+            }
             Err(_) => Ok(true),
         };
         watch(&sinks.look(&job));
-        let failed = sinks.stop();
+        let failed = sinks.stop(&|| stop.patience());
         match (worked, delivered, failed) {
             (Err(error), ..) => Err(error),
             (_, Err(error), _) | (_, _, Some(error)) => Err(RunError::Delivery(error)),
@@ -336,7 +374,7 @@ impl Task<'_> {
         let Some(run) = self.open.take() else { return };
         let (state, reason) = match result {
             Ok(Ending::Ended) => (RunState::Ended, None),
-            Ok(Ending::Stopped) => (RunState::Stopped, None),
+            Ok(Ending::Stopped | Ending::Left) => (RunState::Stopped, None),
             Err(error) => (RunState::Failed, Some((self.terms.words)(&error.to_string()))),
         };
         // The outcome is a note about the run; what failed first is what the caller needs to hear.

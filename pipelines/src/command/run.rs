@@ -1,6 +1,10 @@
 //! `syncline run`: runs the pipelines of files and folders as one process, until they end or are stopped.
 
-use std::{net::SocketAddr, path::PathBuf, sync::mpsc};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, mpsc},
+};
 
 use clap::Args;
 use syncline_engine::runtime::start::StartOptions;
@@ -117,8 +121,9 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     let bars = output == Format::Table;
     let streams = Streams::new(world.ground.store.clone(), project.streams.clone());
     let planner = Planner::new();
-    let groups = Groups::default();
-    let all = Supervision { world: &world, host: &host, planner, streams, once, paths, only, output, bars, groups };
+    let (groups, ending) = (Groups::default(), Arc::default());
+    let all =
+        Supervision { world: &world, host: &host, planner, streams, once, paths, only, output, bars, groups, ending };
     let options = StartOptions { fresh, drop_state: drop_state.iter().map(StepId::new).collect(), insert_again };
     let outcome = all.run(project, options, (news, told));
     host.stop();

@@ -31,7 +31,7 @@ impl Table for Runs {
             ("rows_in", Kind::Number),
             ("balanced", Kind::Flag),
             ("plan", Kind::Text),
-            // JSON: commit window → attempts that were killed in it.
+            // JSON: window of a commit, or of a delivery to a sink → attempts that were killed in it.
             ("killed", Kind::Text),
         ])
     }
@@ -40,8 +40,9 @@ impl Table for Runs {
         let delivered = checkpoint::delivered(&*reading.store, pipeline)?;
         for run in runs(reading, pipeline)? {
             let books = run.books(&delivered);
-            let killed: BTreeMap<&str, u64> =
-                run.killed.iter().map(|(window, many)| (window.as_str(), *many)).collect();
+            let commits = run.killed.iter().map(|(window, many)| (window.as_str(), *many));
+            let sinks = run.killed_handing_over.iter().map(|(window, many)| (window.as_str(), *many));
+            let killed: BTreeMap<&str, u64> = commits.chain(sinks).collect();
             rows.row(&[
                 Cell::Text(&run.pipeline),
                 Cell::Number(run.run),

@@ -47,6 +47,7 @@ fn run(number: u64, state: RunState) -> Run {
         closed: None,
         order: vec![],
         killed: Default::default(),
+        killed_handing_over: Default::default(),
         null_keys: Default::default(),
         late_windows: Default::default(),
         warned: Default::default(),

@@ -3,7 +3,8 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, channel},
     },
     time::Duration,
 };
@@ -17,10 +18,10 @@ use crate::{
     runtime::{
         Ground,
         delivery::DeliveryError,
-        job::JobError,
+        job::{Job, JobError},
         restart::{Restart, When},
         start::StartOptions,
-        supervisor::{Ending, Look, Pause, Pipeline, RunError, Terms, run},
+        supervisor::{Ending, Look, Pause, Pipeline, RunError, Stop, Terms, run},
     },
     simulation::{
         Outcome, lock, oracle,
@@ -49,7 +50,7 @@ fn terms(restart: Restart) -> Terms {
 }
 
 fn run_all(world: &World) -> Result<Ending, RunError> {
-    let stop = Arc::new(AtomicBool::new(false));
+    let stop = Stop::default();
     run(
         &world.ground(),
         &mut || Ok(pipeline(world)),
@@ -112,7 +113,7 @@ impl OutboxSink for Clumsy {
 #[test]
 fn a_sink_that_falls_over_ends_the_run_and_is_named() {
     let world = world();
-    let stop = Arc::new(AtomicBool::new(false));
+    let stop = Stop::default();
     let mut build = || {
         let mut pipeline = pipeline(&world);
         pipeline.sinks[1].1 = Box::new(Clumsy);
@@ -191,7 +192,7 @@ fn run_spoiled(
         Ok(pipeline)
     };
     let mut watch = |look: &Look| pauses.extend(look.pause.clone());
-    let stop = Arc::new(AtomicBool::new(false));
+    let stop = Stop::default();
     let result = run(&ground, &mut build, &StartOptions::default(), &terms(restart), &stop, &mut watch);
     (result, pauses)
 }
@@ -236,14 +237,14 @@ fn a_store_that_answers_nothing_more_is_not_waited_for() {
 #[test]
 fn what_always_starts_again_is_another_run_and_a_stop_ends_the_pause() {
     let world = world();
-    let stop = Arc::new(AtomicBool::new(false));
+    let stop = Stop::default();
     let always = Restart { when: When::Always, delay: Duration::from_secs(1), most: None };
     let mut ends = 0;
     let mut watch = |look: &Look| {
         if let Some(Pause { reason, .. }) = &look.pause {
             assert_eq!(*reason, None);
             ends += 1;
-            stop.store(ends == 2, Ordering::Relaxed); // the pause that begins now is cut short
+            stop.asked.store(ends == 2, Ordering::Relaxed); // the pause that begins now is cut short
         }
     };
     let ground = Hasty::of(&world);
@@ -253,4 +254,106 @@ fn what_always_starts_again_is_another_run_and_a_stop_ends_the_pause() {
     oracle::judge(&world, 1, &mut Outcome::default()).unwrap();
     let run = checkpoint::last_run(&*world.store, NAME).unwrap().unwrap();
     assert_eq!((run.run, run.attempt, run.state), (2, 1, RunState::Ended));
+}
+
+/// A client whose call comes back when the test is over, and not before.
+struct Hanging(Receiver<()>);
+
+impl OutboxSink for Hanging {
+    fn open(&mut self, _: &Stream) -> Result<Option<Delivered>, SinkError> {
+        let _ = self.0.recv();
+        Err(SinkError::Reconnect("too late".into()))
+    }
+
+    fn apply(&mut self, _: &[OutboxRows]) -> Result<Applied, SinkError> {
+        Ok(Applied::default())
+    }
+
+    fn commit(&mut self, _: &Delivered) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn clear(&mut self, _: &Stream) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_sink_that_hangs_does_not_keep_a_process_that_ends() {
+    let world = world();
+    let (_hold, held) = channel();
+    let mut held = Some(held);
+    let mut build = || {
+        let mut pipeline = pipeline(&world);
+        pipeline.sinks[1].1 = Box::new(Hanging(held.take().ok_or("a second start")?));
+        Ok(pipeline)
+    };
+    let stop = Stop::default();
+    let mut watch = |_: &Look| {
+        stop.process.store(true, Ordering::Relaxed);
+        stop.asked.store(true, Ordering::Relaxed);
+    };
+    let always = Restart { when: When::Always, ..ON_FAILURE };
+    let ground = Hasty::of(&world);
+    let result = run(&ground, &mut build, &StartOptions::default(), &terms(always), &stop, &mut watch);
+    assert_eq!(result.unwrap(), Ending::Left);
+    assert_eq!(checkpoint::last_run(&*world.store, NAME).unwrap().unwrap().state, RunState::Stopped);
+}
+
+/// Two threads on one place would write what the other does not know of.
+#[test]
+fn what_hangs_is_not_started_again_beside_itself() {
+    let world = world();
+    let (_hold, held) = channel();
+    let held = std::cell::Cell::new(Some(held));
+    let always = Restart { when: When::Always, ..ON_FAILURE };
+    let (result, pauses) = run_spoiled(&world, 1, always, |pipeline| {
+        pipeline.job.graph.inputs[0].source = Box::new(Falling);
+        pipeline.sinks[1].1 = Box::new(Hanging(held.take().expect("one start")));
+    });
+    let cause = "its task ended by a panic: an index of 7 where there are 7";
+    let Err(RunError::Hangs { step, cause: found }) = result else { panic!("{result:?}") };
+    assert_eq!((step.as_str(), &*found, pauses), ("people", cause, vec![]));
+}
+
+/// Gives nothing, because nobody answers it or because there is nothing.
+struct Quiet {
+    trouble: Option<String>,
+}
+
+impl Source for Quiet {
+    fn open(&mut self, _: &Cursors, _: Micros) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    fn poll(&mut self, _: Micros) -> Result<Polled, SourceError> {
+        Ok(Polled::Idle)
+    }
+
+    fn bounded(&self) -> bool {
+        false
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.clone()
+    }
+
+    fn partitions(&self) -> Vec<Partition> {
+        vec![]
+    }
+}
+
+/// Else windows would close over the rows that come when somebody answers again.
+#[test]
+fn who_is_in_trouble_has_not_said_that_there_is_nothing() {
+    let caught_up = |trouble: Option<&str>| {
+        let world = world();
+        let mut spec = world.spec();
+        spec.graph.inputs[0].source = Box::new(Quiet { trouble: trouble.map(str::to_owned) });
+        let mut job = Job::start(Hasty::of(&world), spec, &StartOptions::default()).unwrap();
+        let before = job.caught_up();
+        job.turn().unwrap();
+        job.caught_up() > before
+    };
+    assert_eq!((caught_up(None), caught_up(Some("nobody answers"))), (true, false));
 }

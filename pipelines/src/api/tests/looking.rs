@@ -42,6 +42,7 @@ fn lived_in() -> House {
         closed: None,
         order: vec![],
         killed: Default::default(),
+        killed_handing_over: Default::default(),
         null_keys: Default::default(),
         late_windows: Default::default(),
         warned: Default::default(),

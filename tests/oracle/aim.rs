@@ -1,0 +1,120 @@
+//! Kills that fall exactly into a window, however short it is.
+//!
+//! A signal takes longer than many windows last. So the process is stopped first: where it stands then is looked at in the byte of its
+//! witness, and it is killed there if that is the window, or goes on if not. A stop that came too late costs nothing.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::desk::{Desk, PATIENCE, Running};
+
+/// A window: its name in `SELECT killed`, whose byte of the witness shows it, and the value there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aim {
+    pub name: &'static str,
+    whose: Whose,
+    value: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// The job's own byte.
+    Job,
+    /// Any sink's.
+    Sink,
+}
+
+const fn job(name: &'static str, value: u8) -> Aim {
+    Aim { name, whose: Whose::Job, value }
+}
+
+const fn sink(name: &'static str, value: u8) -> Aim {
+    Aim { name, whose: Whose::Sink, value }
+}
+
+/// All that a process can be killed in; idle ones are hit by kills at any time.
+pub const AIMS: [Aim; 9] = [
+    job("open", 1),
+    job("staging", 2),
+    job("logging", 3),
+    job("committing", 4),
+    job("revealing", 5),
+    sink("sink_opening", 1),
+    sink("sink_applying", 2),
+    sink("sink_committing", 3),
+    sink("sink_recording", 4),
+];
+
+/// Sinks of the pipeline that have a byte.
+const SINKS: usize = 3;
+/// A process that has said that it started has let go of what the one before it left in the witness.
+const ITS_OWN: Duration = Duration::from_millis(20);
+/// Longest time in which a thread that was stopped still runs.
+const STANDS: Duration = Duration::from_millis(1);
+
+/// Kills the process in this window. Panics when it never is in it.
+pub fn kill_in(aim: Aim, desk: &Desk, mut running: Running) {
+    running.until("it started", |running| running.err().contains("started"));
+    thread::sleep(ITS_OWN);
+    let witness = File::open(desk.path(".syncline/witness/orders")).expect("the witness of a process that has started");
+    let process = Pid::from_raw(running.id() as i32).expect("a process");
+    let began = Instant::now();
+    let mut stops = 0;
+    while began.elapsed() < PATIENCE {
+        assert!(!running.ended(), "the process ended before it was in {}:\n{}", aim.name, running.err());
+        if !spin(aim, &witness) {
+            continue;
+        }
+        kill_process(process, Signal::STOP).expect("a process of ours");
+        stops += 1;
+        until_stopped(running.id());
+        if is_in(aim, &witness) {
+            assert!(running.kill(), "it stands still");
+            return;
+        }
+        kill_process(process, Signal::CONT).expect("a process of ours");
+    }
+    panic!("in {PATIENCE:?} and {stops} stops the process never stood in {}", aim.name);
+}
+
+/// Looks without a pause for a while: what is waited for may be over in microseconds.
+fn spin(aim: Aim, witness: &File) -> bool {
+    (0..2_000).any(|look| {
+        if look % 100 == 99 {
+            thread::yield_now();
+        }
+        is_in(aim, witness)
+    })
+}
+
+fn is_in(aim: Aim, witness: &File) -> bool {
+    let mut bytes = [0; 1 + SINKS];
+    let read = witness.read_at(&mut bytes, 0).unwrap_or(0);
+    match aim.whose {
+        Whose::Job => bytes[0] == aim.value,
+        Whose::Sink => bytes[1..read.max(1)].contains(&aim.value),
+    }
+}
+
+/// A stop is over for a thread when it next would run; one that waits for a disk ends that call first.
+fn until_stopped(process: u32) {
+    let began = Instant::now();
+    let stands = |thread: &str| {
+        let stat = fs::read_to_string(format!("/proc/{process}/task/{thread}/stat")).unwrap_or_default();
+        stat.rsplit(") ").next().is_none_or(|rest| !rest.starts_with('R'))
+    };
+    loop {
+        let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+        let runs = threads.into_iter().any(|thread| !stands(&thread.file_name().to_string_lossy()));
+        if !runs || began.elapsed() > STANDS * 100 {
+            return;
+        }
+        thread::sleep(STANDS / 10);
+    }
+}
