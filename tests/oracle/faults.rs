@@ -106,6 +106,7 @@ fn until_written(ledger: &Ledger, running: &mut Running) {
 fn stops(running: Running, while_: &str) {
     let asked = Instant::now();
     running.stop().expect(0);
+    eprintln!("stopped {while_}: {:.1} s", asked.elapsed().as_secs_f64());
     assert!(asked.elapsed() < STOPPED_WITHIN, "{while_} it took {:?}", asked.elapsed());
 }
 
