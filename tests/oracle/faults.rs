@@ -223,5 +223,5 @@ fn without_a_broker_once_gives_up_and_says_why() {
     let began = Instant::now();
     let said = desk.say(&RUN_ONCE).expect(3);
     assert!(said.err.contains("no broker answers within 10 s") && said.err.contains("refused"), "{}", said.err);
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
 }
