@@ -39,6 +39,7 @@ mod streams;
 mod surface;
 mod taxi;
 mod time;
+mod topic_formats;
 mod topics;
 mod trouble;
 mod web;

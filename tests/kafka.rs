@@ -18,6 +18,7 @@ pub use broker::{Broker, Cluster};
 pub use bus::{Bus, FENCED, Isolation, Topic};
 pub use network::{Network, Weather};
 pub use record::Record;
+pub use registry::Registry;
 pub use security::{Guarded, PASSWORD, USER};
 
 /// Kafka's jars, and what a new data folder holds.

@@ -9,11 +9,13 @@ pub mod http;
 pub mod ingest;
 pub mod ipc;
 pub mod kafka;
+pub mod listing;
 pub mod log_source;
 pub mod objects;
 pub mod parquet;
 pub mod postgres;
 pub mod pull;
+pub mod registered;
 pub mod registry;
 pub mod spec;
 pub mod sqlite;
@@ -33,6 +35,7 @@ use serde_json::Value;
 use syncline_engine::source::SourceError;
 
 pub use kafka::Members;
+pub use listing::list;
 pub use log_source::LogSource;
 pub use registry::{
     Asked, check, check_sink, columns_there, look, open_changelog, open_lookup, open_members, open_sink, open_source,

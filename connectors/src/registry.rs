@@ -154,7 +154,12 @@ const CONNECTORS: &[Connector] = &[
     Connector {
         name: "kafka",
         help: "A topic of Apache Kafka. Read as it is committed; written in transactions that hold our position too.",
-        source: Some(SourceAbility { bounded: false, follow: false, formats: &["json"], keys: true }),
+        source: Some(SourceAbility {
+            bounded: false,
+            follow: false,
+            formats: &["json", "csv", "raw", "avro", "protobuf"],
+            keys: true,
+        }),
         sink: Some(SinkAbility {
             kind: SinkKind::Transactional,
             writes: Writes::KEYED,
@@ -282,7 +287,10 @@ pub fn open_source(name: &str, request: SourceRequest) -> Result<Box<dyn Source>
             let reading = file::Reading { format: request.format.clone(), packing: None, follow };
             Ok(Box::new(pull::PullSource::new(&arguments, around, reading)?))
         }
-        "kafka" => Ok(Box::new(kafka::Patient::new(&arguments, around, !follow, request.by_key)?)),
+        "kafka" => {
+            let source = kafka::KafkaSource::new(&arguments, around, request.format, !follow)?;
+            Ok(Box::new(kafka::Patient::new(source.by_key(request.by_key), &arguments, around, !follow)?))
+        }
         "sqlite" => {
             let SourceRequest { asked, columns, .. } = request;
             Ok(Box::new(sqlite::SqliteTable::new(&arguments, around, asked, columns.is_none())))
@@ -336,6 +344,9 @@ fn typed_source(name: &str, arguments: &Arguments, request: SourceRequest) -> Re
 /// The columns of a source that says them itself, as [`TypedSource::shape`] gives them. This looks at its first file.
 pub fn shape(name: &str, args: &Args, around: &Surroundings) -> Result<Vec<Column>, ShapeError> {
     let arguments = Arguments::checked(connector(name)?, args)?;
+    if name == "kafka" {
+        return kafka::shape(&arguments, around);
+    }
     let request = SourceRequest {
         args,
         around,

@@ -62,6 +62,7 @@ pages! {
     SECRET_IN_TEXT = "secret-in-text";
     SHARD_ARMS = "shard-arms";
     SINK_CANNOT = "sink-cannot";
+    SOURCE_KEY = "source-key";
     STARTS_WITH_FROM = "starts-with-from";
     STRAY_COMMA = "stray-comma";
     STREAM_UNREAD = "stream-unread";

@@ -12,6 +12,7 @@ mod sink;
 mod stream;
 mod union;
 
+pub(crate) use join::conjuncts;
 pub(crate) use rows::keep_what_is_taken;
 use syncline_syntax::{Diagnostic, Span, ast};
 
@@ -100,7 +101,8 @@ impl Walk<'_> {
         match &step.kind {
             ast::StepKind::Where(condition) => {
                 let Some(predicate) = self.condition(condition, scope, "WHERE") else { return Made::Nothing };
-                Made::step(StepKind::Where { predicate, groups: false }, self.id(&branch.prefix, "where"))
+                let of_deletes = self.asked_of_deletes(&predicate, scope);
+                Made::step(StepKind::Where { predicate, groups: false, of_deletes }, self.id(&branch.prefix, "where"))
             }
             ast::StepKind::Select(select) => self.select(step, select, scope, branch),
             ast::StepKind::Extend(items) => self.extend(step, items, scope, branch),
@@ -170,7 +172,10 @@ impl Walk<'_> {
             ast::OnViolation::Fail => Violation::Fail,
         };
         match predicate {
-            Some(predicate) => Made::step(StepKind::Expect { predicate, name, violation, groups: false }, id),
+            Some(predicate) => {
+                let passes_deletes = scope.keyed.is_some();
+                Made::step(StepKind::Expect { predicate, name, violation, groups: false, passes_deletes }, id)
+            }
             None => Made::Nothing,
         }
     }

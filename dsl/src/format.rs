@@ -13,9 +13,12 @@ use crate::{
 };
 
 /// The formats that there are. TSV is CSV with a tab between its fields.
-pub(crate) const FORMATS: [&str; 3] = ["json", "csv", "tsv"];
+pub(crate) const FORMATS: [&str; 6] = ["json", "csv", "tsv", "raw", "avro", "protobuf"];
+/// Those whose records name a schema, which has types of its own.
+const REGISTERED: [&str; 2] = ["avro", "protobuf"];
 pub(crate) const JSON: &str = "json";
 pub(crate) const CSV: &str = "csv";
+pub(crate) const RAW: &str = "raw";
 
 /// Endings that say how a file is packed.
 const PACKED: [&str; 2] = ["gz", "zst"];
@@ -26,11 +29,21 @@ const CSV_OPTIONS: [&str; 6] = ["comment", "delimiter", "escape", "header", "nul
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Format {
     pub csv: Option<CsvPlan>,
+    /// A record is one value, and no document.
+    pub raw: bool,
+    /// Records name the schemas that they were written with: what in.
+    pub registered: Option<&'static str>,
 }
 
 impl Format {
     pub fn name(&self) -> String {
-        if self.csv.is_some() { CSV.to_owned() } else { JSON.to_owned() }
+        match self {
+            Self { raw: true, .. } => RAW,
+            Self { registered: Some(format), .. } => format,
+            Self { csv: Some(_), .. } => CSV,
+            _ => JSON,
+        }
+        .to_owned()
     }
 }
 
@@ -42,10 +55,12 @@ pub(crate) fn of_place(
     formats: &[String],
     said: &mut Vec<Diagnostic>,
 ) -> Format {
-    let by_name = by_name(connector, place);
+    // What is called `orders.csv` among topics is a topic of that name, and none of them has a header.
+    let of_topic = connector.source.as_ref().is_some_and(|source| source.keys);
+    let by_name = by_name(connector, place).filter(|_| !of_topic);
     let Some(written) = written else {
         let csv = by_name.filter(|_| formats.iter().any(|format| format == CSV)).map(dialect);
-        return Format { csv };
+        return Format { csv, ..Format::default() };
     };
     let name = written.name.text.to_lowercase();
     let known = FORMATS.iter().find(|format| **format == name);
@@ -53,14 +68,17 @@ pub(crate) fn of_place(
     match known {
         None => said.push(say::no_such_format(&written.name, formats)),
         Some(format) if !able(format) => said.push(say::format_not_here(&written.name, connector, formats)),
-        Some(&"json") => {
+        Some(format @ (&"json" | &"raw" | &"avro" | &"protobuf")) => {
             for option in &written.options {
-                said.push(say::format_option(&option.name, JSON, &[]));
+                said.push(say::format_option(&option.name, format, &[]));
             }
+            let registered = REGISTERED.into_iter().find(|known| known == format);
+            return Format { csv: None, raw: *format == RAW, registered };
         }
         Some(format) => {
             let tabs = *format == "tsv" || by_name == Some(b'\t');
-            return Format { csv: Some(csv(written, if tabs { b'\t' } else { b',' }, said)) };
+            let csv = csv(written, if tabs { b'\t' } else { b',' }, !of_topic, said);
+            return Format { csv: Some(csv), ..Format::default() };
         }
     }
     Format::default()
@@ -119,13 +137,17 @@ fn dialect(delimiter: u8) -> CsvPlan {
 }
 
 /// The dialect that a FORMAT clause describes; every mistake in it is said.
-fn csv(written: &ast::Format, delimiter: u8, said: &mut Vec<Diagnostic>) -> CsvPlan {
-    let mut plan = dialect(delimiter);
+fn csv(written: &ast::Format, delimiter: u8, headers: bool, said: &mut Vec<Diagnostic>) -> CsvPlan {
+    let mut plan = CsvPlan { header: headers, ..dialect(delimiter) };
     let mut signs: Vec<(char, Span)> = Vec::new();
     for option in &written.options {
         if let Err(wrong) = set(option, &mut plan, &mut signs) {
             said.push(wrong);
         }
+    }
+    let header = written.options.iter().find(|option| option.name.text.eq_ignore_ascii_case("header"));
+    if let (false, true, Some(option)) = (headers, plan.header, header) {
+        said.push(say::no_header(option.value.span));
     }
     for (index, (sign, span)) in signs.iter().enumerate() {
         if let Some((_, first)) = signs[..index].iter().find(|(other, _)| other == sign) {

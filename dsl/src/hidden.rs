@@ -62,7 +62,8 @@ pub(crate) fn project(flow: &mut [Step], planner: &Planner) {
 pub(crate) fn keep(source: &mut SourcePlan, read: &BTreeSet<String>) {
     if source.typed {
         let is_time = |name: &str| source.event_time.as_ref().is_some_and(|event| event.column == name);
-        source.fields.retain(|field| read.contains(&field.name) || is_time(&field.name));
+        let key = source.key.clone();
+        source.fields.retain(|f| read.contains(&f.name) || is_time(&f.name) || key.contains(&f.name));
     }
 }
 

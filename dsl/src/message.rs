@@ -11,6 +11,7 @@ pub(crate) mod rows;
 pub(crate) mod shorthand;
 pub(crate) mod sinks;
 pub(crate) mod source;
+pub(crate) mod source_key;
 pub(crate) mod steps;
 pub(crate) mod streams;
 pub(crate) mod tests;

@@ -113,7 +113,7 @@ fn finished(mut walk: Walk, source: Source, first: Step, mut flow: Vec<Step>) ->
 /// The streams of a pipeline, with what only its whole plan says of them.
 fn written(mut streams: Vec<StreamFacts>, plan: &Plan) -> Vec<StreamFacts> {
     let again = plan.options.restart.when == Some(RestartWhen::Always);
-    let mut changes = plan.sources().iter().any(|source| source.stream.as_ref().is_some_and(|from| from.changes));
+    let mut changes = plan.sources().iter().any(|source| source.changes());
     plan.each_step(&mut |step| changes |= matches!(step.kind, StepKind::Arms { delete_when: Some(_), .. }));
     for stream in &mut streams {
         (stream.endless, stream.changes) = (plan.endless() || again, changes);

@@ -93,7 +93,7 @@ pub struct SourcePlan {
     pub follow: bool,
     /// True when it never ends.
     pub endless: bool,
-    /// `json`, `csv`.
+    /// `json`, `csv`, `raw`.
     pub format: String,
     /// How CSV is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,6 +106,9 @@ pub struct SourcePlan {
     pub typed: bool,
     /// What the decoder takes out of each record.
     pub fields: Vec<FieldPlan>,
+    /// Fields that the keys of records hold (`KEY`): a record without a value deletes the row of its key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key: Vec<String>,
     /// A record with a field outside `fields` is dead (`SCHEMA … FREEZE`).
     pub reject_unknown: bool,
     /// A field outside `fields` is kept, and said once (`SCHEMA … EVOLVE`).
@@ -205,6 +208,9 @@ pub enum StepKind {
         predicate: String,
         /// A row that is filtered here still clears its group (`REPLACE`): see `Group`.
         groups: bool,
+        /// What is asked of a delete that has only its key: the parts that read nothing else.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of_deletes: Option<String>,
     },
     /// `SELECT`, `EXTEND`, `SET`, `DROP`, `RENAME`: every visible or carried column after it, in order.
     Project {
@@ -251,6 +257,9 @@ pub enum StepKind {
         /// A row that is dropped here still clears its group (`REPLACE`): see `Group`.
         #[serde(default)]
         groups: bool,
+        /// Nothing is expected of deletes: they have only their keys.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        passes_deletes: bool,
     },
     Tee {
         flow: Vec<Step>,

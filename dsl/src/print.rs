@@ -79,6 +79,9 @@ fn source(f: &mut Formatter<'_>, source: &SourcePlan, indent: &str) -> fmt::Resu
         (false, false) => "",
     };
     writeln!(f, "{indent}       fields: {}{other}", listed(&fields))?;
+    if !source.key.is_empty() {
+        writeln!(f, "{indent}       key: {}", source.key.join(", "))?;
+    }
     if source.whole_record {
         writeln!(f, "{indent}       whole record")?;
     }
@@ -206,7 +209,10 @@ struct Line<'a>(&'a StepKind);
 impl Display for Line<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.0 {
-            StepKind::Where { predicate, groups } => write!(f, "WHERE {predicate}{}", clears(*groups)),
+            StepKind::Where { predicate, groups, of_deletes } => {
+                write!(f, "WHERE {predicate}{}", clears(*groups))?;
+                of_deletes.iter().try_for_each(|asked| write!(f, " · of deletes {asked}"))
+            }
             StepKind::Project { word, .. } => f.write_str(word),
             StepKind::Dedup { by, within, keep, order_by, .. } => {
                 f.write_str("DEDUP")?;

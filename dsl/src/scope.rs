@@ -20,11 +20,13 @@ pub(crate) struct ScopeColumn {
     pub broken: bool,
     /// It is the record's own time, or so many microseconds before it (the start of a window, whose record is at its end).
     pub time: Option<u64>,
+    /// A delete that has only its key does not know it: it is made of other columns than the key's.
+    pub beside_key: bool,
 }
 
 impl ScopeColumn {
     pub fn visible(field: Field) -> Self {
-        Self { field, visible: true, undeclared: false, broken: false, time: None }
+        Self { field, visible: true, undeclared: false, broken: false, time: None, beside_key: false }
     }
 
     pub fn hidden(field: Field) -> Self {
@@ -89,6 +91,8 @@ pub(crate) struct Scope {
     pub marked: bool,
     /// Rows come out of an `ORDER BY`: all of them at the end.
     pub ordered: bool,
+    /// Rows may be deletes that have only their keys: where the source said `KEY`.
+    pub keyed: Option<Span>,
     pub gone: Vec<Gone>,
     /// The ways into the pipeline that the open record came by.
     pub intakes: Vec<usize>,
@@ -198,6 +202,12 @@ impl Scope {
     pub fn beneath(&self) -> Scope {
         let hidden = self.columns.iter().filter(|column| !column.visible);
         Scope { columns: hidden.cloned().collect(), open: self.open.clone(), ..Scope::default() }
+    }
+
+    /// Of these columns, the first that a delete with nothing but its key does not know.
+    pub fn beside_key<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+        let beside = |name: &&str| self.columns.iter().any(|column| column.beside_key && column.name() == *name);
+        names.into_iter().find(beside)
     }
 
     /// Takes a column back into being: it was dropped, and is made again.

@@ -3,6 +3,7 @@
 //! With a `SCHEMA` the columns are the declared ones. Without, the record is open: it has whatever fields the steps read, each
 //! of type JSON.
 
+mod key;
 mod partitions;
 mod stream;
 
@@ -29,6 +30,8 @@ pub(crate) struct Source {
     pub endless: Option<Span>,
     format: Format,
     pub schema: Option<SchemaFacts>,
+    /// Columns that the keys of records hold.
+    key: Vec<String>,
     /// Its own files say the columns that `schema` has.
     pub typed: bool,
     pub stream: Option<StreamPlan>,
@@ -96,14 +99,28 @@ impl<'a> Walk<'a> {
         });
         let endless =
             endless.then(|| written.follow.map_or(kind_span(written), |follow| kind_span(written).to(follow)));
-        let own = place.as_ref().filter(|resolved| written.schema.is_none() && is_typed(resolved));
+        let says = |resolved: &&Resolved| is_typed(resolved) || format.registered.is_some();
+        let own = place.as_ref().filter(|_| written.schema.is_none()).filter(says);
         let typed = own.is_some();
         let schema = match own {
             Some(resolved) => self.shape(&resolved.place, kind_span(written)),
+            None if format.raw && written.schema.is_none() => Some(key::raw_column()),
             None => self.schema(written),
         };
+        let keys =
+            place.as_ref().and_then(|resolved| resolved.connector.source.as_ref()).is_some_and(|facts| facts.keys);
+        if keys && format.csv.is_some() && written.schema.is_none() {
+            self.say(say::csv_without_columns(kind_span(written)));
+        }
+        let key = self.key_of_records(written, &place, &schema);
+        self.one_value(written, &format, &schema, &key);
         self.intakes[intake].declared = typed || schema.is_some();
         let mut scope = self.first_scope(&schema, written, intake);
+        if let Some(clause) = written.key.as_ref().filter(|_| !key.is_empty()) {
+            scope.keyed = Some(clause.span);
+            let beside = |column: &&mut ScopeColumn| column.visible && !key.iter().any(|name| name == column.name());
+            scope.columns.iter_mut().filter(beside).for_each(|column| column.beside_key = true);
+        }
         scope.alias = written.alias.as_ref().map(|alias| alias.text.clone());
         // A schema says the columns even where the source is not known; otherwise any name may be one.
         scope.lost = schema.is_none() && (place.is_none() || written.schema.is_some() || typed);
@@ -114,7 +131,9 @@ impl<'a> Walk<'a> {
         let partitioned_by = self.partitioned_by(written, &place, &mut scope);
         let place = place.map(|resolved| resolved.place);
         let stream = None;
-        (Source { place, follow, endless, format, schema, typed, stream, event_time, partitioned_by, intake }, scope)
+        let source =
+            Source { place, follow, endless, format, schema, key, typed, stream, event_time, partitioned_by, intake };
+        (source, scope)
     }
 
     /// The columns that a source has by itself. A type that there is not here cannot be left out unseen.
@@ -241,6 +260,7 @@ impl<'a> Walk<'a> {
             declared,
             typed: source.typed,
             fields,
+            key: source.key,
             reject_unknown,
             evolves,
             whole_record: self.intakes[source.intake].whole_record,

@@ -27,6 +27,8 @@ pub(crate) struct StreamFacts {
     pub evolves: bool,
     pub marked: bool,
     pub ordered: bool,
+    /// Rows may be deletes that have only their keys.
+    pub keyed: bool,
     pub event_time: Option<EventTime>,
     /// Known with the whole of its writer: it never ends; rows may say that something was deleted; later rows take the place of earlier
     /// ones since this step.
@@ -61,6 +63,7 @@ impl StreamFacts {
             evolves: scope.evolves,
             marked: scope.marked,
             ordered: scope.ordered,
+            keyed: scope.keyed.is_some(),
             endless: false,
             changes: false,
             newest: None,

@@ -12,6 +12,7 @@ mod random;
 mod samples;
 mod shapes;
 mod shorthand_and_rows;
+mod source_keys;
 mod streams;
 
 use syncline_syntax::render;
@@ -85,6 +86,35 @@ pub(super) fn catalog() -> Catalog {
     }
 }
 
+/// With one whose records have keys beside them.
+fn catalog_of(source: &str) -> Catalog {
+    let mut catalog = catalog();
+    if source.contains("kafka") {
+        let argument = |name: &str, positional: bool| ArgumentFacts {
+            name: name.into(),
+            kind: "text".into(),
+            required: true,
+            positional,
+            ..ArgumentFacts::default()
+        };
+        let formats = ["json", "csv", "raw", "avro"].map(str::to_owned).to_vec();
+        catalog.connectors.push(ConnectorFacts {
+            name: "kafka".into(),
+            source: Some(SourceFacts { endless: true, keys: true, formats, ..SourceFacts::default() }),
+            sink: Some(SinkFacts {
+                insert: true,
+                upsert: true,
+                delivery: "exactly once".into(),
+                formats: vec!["json".into()],
+                ..SinkFacts::default()
+            }),
+            arguments: vec![argument("topic", true), argument("brokers", false)],
+            ..ConnectorFacts::default()
+        });
+    }
+    catalog
+}
+
 impl ConnectorFacts {
     fn keyed(self) -> Self {
         Self { keyed: true, ..self }
@@ -95,9 +125,14 @@ pub(super) fn checked(source: &str) -> Checked {
     compile(source, &catalog(), &Samples::default())
 }
 
+/// The same where topics are known.
+pub(super) fn checked_of(source: &str) -> Checked {
+    compile(source, &catalog_of(source), &Samples::default())
+}
+
 /// The plan as it is printed; what was said, when something was.
 pub(super) fn plan_of(source: &str) -> String {
-    let checked = checked(source);
+    let checked = checked_of(source);
     if checked.diagnostics.is_empty() { checked.plan.to_string() } else { said(&checked, source) }
 }
 

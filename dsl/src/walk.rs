@@ -171,7 +171,8 @@ impl<'a> Walk<'a> {
             return Some(wanted);
         }
         if table.open {
-            scope.columns.push(ScopeColumn::hidden(syncline_functions::json_field(&wanted)));
+            let column = ScopeColumn::hidden(syncline_functions::json_field(&wanted));
+            scope.columns.push(ScopeColumn { beside_key: scope.keyed.is_some(), ..column });
             self.field_is_read(name, span, &[table.intake]);
             return Some(wanted);
         }

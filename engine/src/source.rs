@@ -23,7 +23,7 @@ pub type Cursors = BTreeMap<String, Value>;
 pub struct Rows {
     /// Its `times` hold the record time that the source knows; a `SCHEMA` may replace them with a column's.
     pub origin: Origin,
-    /// The fields of a source that has types (Parquet, tables, streams), by name; a row each of `origin`, which then has texts in
+    /// The fields of a source that has types (Parquet, tables, streams), by name; a row each of `origin`, which may then have texts in
     /// place of bytes. `None`: records that are still to be decoded.
     pub columns: Option<RecordBatch>,
     /// Records that cannot be rows, because of their size.

@@ -118,6 +118,9 @@ pub struct RealEdges<'a> {
     pub stop: Arc<AtomicBool>,
 }
 
+/// `FORMAT raw`
+pub const RAW: &str = "raw";
+
 /// The topic that an ingest path writes to, and the name of its partition.
 pub fn ingest_topic(path: &str) -> String {
     format!("in/{}", path.trim_matches('/'))
@@ -305,6 +308,8 @@ pub(crate) fn wanted(source: &SourcePlan) -> Result<Wanted, BindError> {
             .event_time
             .as_ref()
             .map(|event| EventTime { column: event.column.clone(), delay: event.delay as i64 }),
+        raw: source.format == RAW,
+        key: source.key.clone(),
         csv: source.csv.as_ref().map(|csv| CsvRecords { dialect: formats::dialect(csv), declared: source.declared }),
         stream: source.stream.as_ref().map(|stream| FromStream { changes: stream.changes }),
     })

@@ -80,7 +80,7 @@ pub fn texts(source: &SourcePlan, folder: &Path, most: usize) -> Vec<String> {
     let Ok(records) = read(&args, folder, &format, most) else { return Vec::new() };
     let text = |record: &Vec<u8>| match (&format, &records.names) {
         (TextFormat::Csv { dialect, .. }, Some(names)) => csv::object(names, record, dialect),
-        (TextFormat::Csv { .. }, None) => None,
+        (TextFormat::Csv { .. }, None) | (TextFormat::Registered(_), _) => None,
         (TextFormat::Json, _) => String::from_utf8(record.clone()).ok(),
     };
     records.bytes.iter().filter_map(text).take(most).collect()

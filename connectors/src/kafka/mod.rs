@@ -11,10 +11,12 @@ mod client;
 mod client_tests;
 mod cursor;
 mod headers;
+mod list;
 mod look;
 mod members;
 mod partitioned;
 mod queue;
+mod records;
 mod sink;
 mod size;
 mod source;
@@ -25,6 +27,7 @@ mod waiting;
 
 pub(crate) use beside::COLUMNS as BESIDE;
 pub(crate) use changelog::KafkaChangelog;
+pub(crate) use list::list;
 pub(crate) use look::{look, named};
 pub use members::Members;
 pub(crate) use sink::KafkaSink;
@@ -32,12 +35,25 @@ pub(crate) use waiting::Patient;
 
 use client::ARGUMENTS as CLIENT;
 
-use crate::spec::{Argument, ArgumentKind, Arguments, ConnectorError, Surroundings};
+use crate::{
+    registered::{
+        self,
+        client::{ARGUMENTS as REGISTRY, Client},
+    },
+    registry::ShapeError,
+    spec::{Argument, ArgumentKind, Arguments, ConnectorError, Surroundings},
+    typed::Column,
+};
 
 /// Whether a source or a sink of these arguments could be made. Asks nobody.
 pub(crate) fn check(arguments: &Arguments, around: &Surroundings) -> Result<(), ConnectorError> {
     client::Settings::new(arguments, around)?;
     start::Start::new(arguments).map(drop)
+}
+
+/// The columns of a topic whose records name their schemas.
+pub(crate) fn shape(arguments: &Arguments, around: &Surroundings) -> Result<Vec<Column>, ShapeError> {
+    Ok(registered::shape(&Client::new(arguments, around)?, arguments.text("topic"))?)
 }
 
 pub(crate) const ARGUMENTS: &[Argument] = &[
@@ -56,6 +72,9 @@ pub(crate) const ARGUMENTS: &[Argument] = &[
     CLIENT[4],
     CLIENT[5],
     CLIENT[6],
+    REGISTRY[0],
+    REGISTRY[1],
+    REGISTRY[2],
     Argument {
         name: "start",
         kind: ArgumentKind::Text,

@@ -5,34 +5,31 @@
 //! consumer group now and then, for those who look at lags there.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use arrow::buffer::Buffer;
 use rdkafka::{
     Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer},
     error::KafkaError,
 };
-use serde_json::Value;
-use syncline_engine::source::{Cursors, MAX_RECORD, Polled, Rejected, Rows, Source, SourceError};
-use syncline_record::{
-    DeadLetter, Headers, Instants, Keys, Micros, Origin, Partition, Place, Reason, keys::content_hash,
-};
+use syncline_engine::source::{Cursors, Polled, Rows, Source, SourceError};
+use syncline_record::{Micros, Partition};
 
 use super::{
     client::{Ears, Held, Settings},
     cursor::Cursor,
-    headers,
     partitioned::{Spread, misplaced},
-    queue::{Queue, Record, Taken},
+    queue::{Queue, Taken},
+    records::{self, Gathered, Values},
     start::Start,
     trouble::{NoAnswer, PATIENCE, SHORT_PATIENCE, metadata, of_partition, of_start},
 };
 use crate::{
     cursor_of,
+    records::TextFormat,
     spec::{Arguments, ConnectorError, Surroundings, Task},
 };
 
@@ -67,6 +64,7 @@ pub struct KafkaSource {
     start: Start,
     /// Which partitions are ours.
     task: Task,
+    values: Values,
     /// Reads up to where the partitions end when it is opened.
     bounded: bool,
     /// Every record has to lie where its key belongs.
@@ -101,6 +99,8 @@ struct Lane {
     noted: bool,
     /// What the client said after records that went out first. It says it once.
     trouble: Option<SourceError>,
+    /// Rows of another schema than those before them.
+    waiting: VecDeque<Rows>,
 }
 
 /// Where a partition goes on, and where it ended when that was asked.
@@ -111,8 +111,14 @@ struct Begin {
 }
 
 impl KafkaSource {
-    pub(crate) fn new(arguments: &Arguments, around: &Surroundings, bounded: bool) -> Result<Self, ConnectorError> {
+    pub(crate) fn new(
+        arguments: &Arguments,
+        around: &Surroundings,
+        format: &TextFormat,
+        bounded: bool,
+    ) -> Result<Self, ConnectorError> {
         Ok(Self {
+            values: Values::of(format, arguments, around)?,
             settings: Settings::new(arguments, around)?,
             topic: arguments.text("topic").to_owned(),
             group: format!("syncline.{}", around.pipeline),
@@ -204,6 +210,7 @@ impl KafkaSource {
                 until: self.bounded.then_some(*end),
                 noted: *noted,
                 trouble: None,
+                waiting: VecDeque::new(),
             });
         }
         client.incremental_assign(&list).map_err(|error| of_start(self.what(), &error))?;
@@ -257,7 +264,7 @@ impl Lane {
     }
 
     fn is_over(&self) -> bool {
-        self.until.is_some_and(|until| self.next >= until)
+        self.waiting.is_empty() && self.until.is_some_and(|until| self.next >= until)
     }
 
     /// What has come, as far as it goes.
@@ -265,9 +272,12 @@ impl Lane {
         &mut self,
         what: &str,
         cluster: Option<&str>,
-        spread: &mut Option<Spread>,
+        (values, spread): (&mut Values, &mut Option<Spread>),
         now: Micros,
     ) -> Result<Option<Rows>, SourceError> {
+        if let Some(rows) = self.waiting.pop_front() {
+            return Ok(Some(rows));
+        }
         if let Some(trouble) = self.trouble.take() {
             return Err(trouble);
         }
@@ -280,7 +290,7 @@ impl Lane {
                     return;
                 }
                 *next = record.offset() + 1;
-                gathered.add(partition, &record, now);
+                gathered.add(partition, &record, values, now);
             }
             Taken::End(offset) => *next = offset.max(*next),
             Taken::Trouble(code, text) => {
@@ -288,20 +298,29 @@ impl Lane {
                 *trouble = Some(of_partition(what, code, &text));
             }
         });
-        if let Some(spread) = spread {
-            spread.check(partition, &gathered.keys, &gathered.offsets)?;
+        if gathered.is_empty() {
+            return self.trouble.take().map_or(Ok(None), Err);
         }
-        match gathered.is_empty() {
-            false => Ok(Some(self.rows(gathered, cluster, *spread, now))),
-            true => self.trouble.take().map_or(Ok(None), Err),
+        self.noted = true;
+        for (rows, next) in gathered.rows(&self.partition, values, self.next, now)? {
+            if let (Some(spread), Some(keys)) = (spread.as_mut(), &rows.origin.keys) {
+                spread.check(&self.partition, keys, &rows.origin.offsets)?;
+            }
+            self.waiting.push_back(Rows { cursor: cursor(next, cluster, *spread), ..rows });
         }
+        Ok(self.waiting.pop_front())
     }
 
-    fn rows(&mut self, gathered: Gathered, cluster: Option<&str>, spread: Option<Spread>, now: Micros) -> Rows {
+    /// Where the partition is begun.
+    fn begun(&mut self, cluster: Option<&str>, spread: Option<Spread>, now: Micros) -> Rows {
         self.noted = true;
-        let cursor = Cursor { next: self.next, cluster: cluster.map(str::to_owned), spread };
-        gathered.rows(self.partition.clone(), now, serde_json::to_value(cursor).unwrap_or_default())
+        Rows { cursor: cursor(self.next, cluster, spread), ..records::none(self.partition.clone(), now) }
     }
+}
+
+fn cursor(next: i64, cluster: Option<&str>, spread: Option<Spread>) -> serde_json::Value {
+    // Numbers and text: it always has a JSON form.
+    serde_json::to_value(Cursor { next, cluster: cluster.map(str::to_owned), spread }).unwrap_or_default()
 }
 
 impl Source for KafkaSource {
@@ -355,8 +374,7 @@ impl Source for KafkaSource {
             },
         }
         if let Some(lane) = reading.lanes.iter_mut().find(|lane| !lane.noted) {
-            let rows = lane.rows(Gathered::default(), reading.cluster.as_deref(), reading.spread, now);
-            return Ok(Polled::Rows(rows));
+            return Ok(Polled::Rows(lane.begun(reading.cluster.as_deref(), reading.spread, now)));
         }
         if reading.lanes.iter().all(Lane::is_over) {
             return Ok(Polled::Ended);
@@ -367,7 +385,8 @@ impl Source for KafkaSource {
             if lane.is_over() {
                 continue;
             }
-            if let Some(rows) = lane.take(&what, reading.cluster.as_deref(), &mut reading.spread, now)? {
+            let rows = lane.take(&what, reading.cluster.as_deref(), (&mut self.values, &mut reading.spread), now)?;
+            if let Some(rows) = rows {
                 return Ok(Polled::Rows(rows));
             }
         }
@@ -412,80 +431,5 @@ impl Source for KafkaSource {
 
     fn partitions(&self) -> Vec<Partition> {
         self.reading.iter().flat_map(|reading| &reading.lanes).map(|lane| lane.partition.clone()).collect()
-    }
-}
-
-/// Records of one poll of one partition.
-#[derive(Default)]
-struct Gathered {
-    bytes: Vec<u8>,
-    spans: Vec<(u32, u32)>,
-    offsets: Vec<u64>,
-    times: Vec<Micros>,
-    headers: Vec<Option<Arc<str>>>,
-    keys: Keys,
-    rejected: Vec<Rejected>,
-}
-
-impl Gathered {
-    fn is_empty(&self) -> bool {
-        self.offsets.is_empty() && self.rejected.is_empty()
-    }
-
-    fn add(&mut self, partition: &Partition, record: &Record, now: Micros) {
-        let offset = record.offset() as u64;
-        let time = record.time().map_or(now, |milliseconds| milliseconds * 1000);
-        let headers = headers::text(record);
-        let refused = match record.value() {
-            None => Some(Reason::new(
-                "no-value",
-                "the record has no value: it deletes what its key names, and this source reads values".to_owned(),
-            )),
-            Some(value) if value.len() > MAX_RECORD => {
-                Some(Reason::new("too-large", format!("{} bytes; the most is {MAX_RECORD}", value.len())))
-            }
-            Some(_) => None,
-        };
-        let value = record.value().unwrap_or_default();
-        if let Some(reason) = refused {
-            self.rejected.push(Rejected {
-                place: Place { partition: partition.clone(), offset, byte: None },
-                time,
-                bytes: value[..value.len().min(DeadLetter::KEPT)].to_vec(),
-                length: value.len() as u64,
-                hash: content_hash(value),
-                headers: headers.map(|text| text.to_string()),
-                reason,
-            });
-            return;
-        }
-        let start = self.bytes.len() as u32;
-        self.bytes.extend_from_slice(value);
-        self.spans.push((start, self.bytes.len() as u32));
-        self.offsets.push(offset);
-        self.times.push(time);
-        self.headers.push(headers);
-        self.keys.push(record.key());
-    }
-
-    fn rows(self, partition: Partition, now: Micros, cursor: Value) -> Rows {
-        let headers = match self.headers.iter().any(Option::is_some) {
-            true => Headers::Each(self.headers),
-            false => Headers::Absent,
-        };
-        let origin = Origin {
-            partition,
-            payload: Buffer::from_vec(self.bytes),
-            spans: self.spans,
-            texts: None,
-            names: None,
-            offsets: self.offsets,
-            bytes: None,
-            times: self.times,
-            ingested_at: Instants::All(now),
-            headers,
-            keys: Some(self.keys),
-        };
-        Rows { origin, columns: None, rejected: self.rejected, cursor }
     }
 }

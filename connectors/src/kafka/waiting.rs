@@ -35,13 +35,13 @@ struct Waiting {
 
 impl Patient {
     pub(crate) fn new(
+        source: KafkaSource,
         arguments: &Arguments,
         around: &Surroundings,
         bounded: bool,
-        by_key: bool,
     ) -> Result<Self, ConnectorError> {
         Ok(Self {
-            source: KafkaSource::new(arguments, around, bounded)?.by_key(by_key),
+            source,
             settings: Settings::new(arguments, around)?,
             topic: arguments.text("topic").to_owned(),
             bounded,

@@ -7,6 +7,8 @@ use std::io::{self, ErrorKind};
 
 use syncline_functions::csv::{Dialect, Header};
 
+use crate::registered::Format as Registered;
+
 use super::{
     blocks::{Block, Blocks, Mark, Next},
     framing::Framing,
@@ -22,6 +24,8 @@ pub enum TextFormat {
         dialect: Dialect,
         columns: Columns,
     },
+    /// Not a text: records that name their schemas.
+    Registered(Registered),
 }
 
 /// How the columns of a CSV file are told apart.
@@ -62,7 +66,7 @@ impl Reader {
     pub fn next(&mut self, mark: Mark, whole_only: bool) -> io::Result<Next> {
         if self.begun.is_none() {
             self.begun = match &self.format {
-                TextFormat::Json => Some(self.begin_json()?),
+                TextFormat::Json | TextFormat::Registered(_) => Some(self.begin_json()?),
                 TextFormat::Csv { dialect, columns } => self.begin_csv(dialect.clone(), *columns, whole_only)?,
             };
         }

@@ -97,7 +97,9 @@ impl Resolver<'_, '_> {
             number => format!("{ELEMENTS}{sql} {number}"),
         };
         let column = (1..).map(named).find(|name| !taken(name))?;
-        self.scope.columns.push(ScopeColumn::hidden(output_field(&column, &element)));
+        let beside_key = self.scope.keyed.is_some();
+        let made = ScopeColumn::hidden(output_field(&column, &element));
+        self.scope.columns.push(ScopeColumn { beside_key, ..made });
         self.rows.as_deref_mut()?.push((column.clone(), sql));
         Some(column)
     }

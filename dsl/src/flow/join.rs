@@ -102,6 +102,7 @@ impl Walk<'_> {
                 visible: false,
                 undeclared: false,
                 time: column.time.filter(|_| endless.is_some()),
+                beside_key: scope.keyed.is_some(),
                 ..column.renamed(&joined.column(column.name()))
             })
             .collect();
@@ -306,7 +307,7 @@ fn common_type(own: (&Field, &str), its: (&Field, &str)) -> Option<Option<String
 }
 
 /// The parts of a condition between its ANDs.
-fn conjuncts<'e>(expr: &'e Expr, parts: &mut Vec<&'e Expr>) {
+pub(crate) fn conjuncts<'e>(expr: &'e Expr, parts: &mut Vec<&'e Expr>) {
     match expr {
         Expr::Nested(inner) => conjuncts(inner, parts),
         Expr::BinaryOp { left, op: BinaryOperator::And, right } => {

@@ -7,7 +7,7 @@ use super::{ArmOf, Branch, Made};
 use crate::{
     duration,
     expression::{Reading, column_sql},
-    message::{names as say_names, steps as say, values as say_values},
+    message::{names as say_names, source_key as say_key, steps as say, values as say_values},
     plan::{Arm, Keep, StepKind},
     scope::{Scope, ScopeColumn, same_name},
     types::{DERIVED_ID, RECORD_TIME, TIMESTAMP},
@@ -21,6 +21,9 @@ impl Walk<'_> {
     pub(super) fn dedup(&mut self, step: &ast::Step, dedup: &ast::Dedup, scope: &mut Scope, branch: &Branch) -> Made {
         if let Some(strategy) = &dedup.using {
             self.say(say::using(strategy.span));
+        }
+        if let Some(key) = scope.keyed {
+            self.say(say_key::dedup_of_deletes(step.keyword, key));
         }
         let by = self.keys(&dedup.by, scope);
         let within = dedup.within.as_ref().and_then(|written| self.length(written));
@@ -109,6 +112,7 @@ impl Walk<'_> {
 
     pub(super) fn shard(&mut self, step: &ast::Step, shard: &ast::Shard, scope: &mut Scope, branch: &Branch) -> Made {
         let by = self.keys(&shard.by, scope);
+        self.known_of_deletes(by.as_deref().unwrap_or_default(), step.keyword, "SHARD BY", scope);
         let id = self.id(&branch.prefix, "shard");
         match &shard.into {
             ast::ShardInto::Lanes(count) => {

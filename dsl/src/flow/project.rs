@@ -54,7 +54,7 @@ impl Walk<'_> {
         self.unnest(step, std::mem::take(&mut selected.arrays), scope, branch);
         let before = std::mem::take(scope);
         let open = before.open.clone().filter(|_| selected.all);
-        (scope.marked, scope.ordered) = (before.marked, before.ordered);
+        (scope.marked, scope.ordered, scope.keyed) = (before.marked, before.ordered, before.keyed);
         for name in before.visible_names() {
             if !selected.outputs.iter().any(|output| output.column.name() == name) {
                 scope.gone.push(Gone { name, span: step.span, how: How::NotSelected });
@@ -340,8 +340,9 @@ impl Walk<'_> {
 fn made(name: &str, reading: Reading, scope: &Scope) -> Output {
     let taken = reading.typed.as_column().and_then(|taken| scope.columns.iter().find(|column| column.name() == taken));
     let field = output_field(name, reading.typed.field());
+    let beside_key = scope.beside_key(reading.typed.columns().iter().map(String::as_str)).is_some();
     Output {
-        column: ScopeColumn { time: taken.and_then(|taken| taken.time), ..ScopeColumn::visible(field) },
+        column: ScopeColumn { time: taken.and_then(|taken| taken.time), beside_key, ..ScopeColumn::visible(field) },
         sql: reading.sql,
     }
 }

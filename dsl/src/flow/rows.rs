@@ -6,7 +6,7 @@ use syncline_syntax::{Span, ast};
 use super::{Branch, Made, finished};
 use crate::{
     expression::Arrays,
-    message::rows as say,
+    message::{rows as say, source_key as say_key},
     plan::{Keep, SortKey, Step, StepKind},
     scope::Scope,
     walk::Walk,
@@ -39,6 +39,9 @@ impl Walk<'_> {
         }
         if scope.open.as_ref().is_some_and(|open| !open.dropped.is_empty() || !open.set.is_empty()) {
             self.say(say::distinct_open(distinct));
+        }
+        if let Some(key) = scope.keyed {
+            self.say(say_key::dedup_of_deletes(distinct, key));
         }
         let Made::Step(kind, id) = select else { return select };
         self.before.push(finished(*kind, id, step.span, scope));

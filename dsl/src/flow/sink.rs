@@ -7,6 +7,7 @@ use syncline_syntax::{Span, ast};
 use super::{Branch, Made};
 use crate::{
     catalog::{ConnectorFacts, SinkFacts},
+    expression::column_sql,
     format::{self, Format},
     message::{names as say_names, sinks as say},
     place::{self, Resolved, Use},
@@ -43,6 +44,9 @@ impl<'a> Walk<'a> {
         self.able(step, &resolved, "UPSERT", |sink| sink.upsert);
         let key = self.key(&upsert.key, scope, "KEY");
         let sequence = upsert.sequence_by.as_ref().map(|by| self.ordered(by, scope, "SEQUENCE BY"));
+        if branch.arm.as_ref().is_none_or(|arm| arm.primary) {
+            self.deletes_arrive(&upsert.key, &key, upsert.sequence_by.as_ref(), &sequence, scope);
+        }
         let delete_when = upsert.delete_when.as_ref().map(|when| self.delete_when(when, scope, branch));
         if let Some((ast::OnOrphan::Delete, span)) = &upsert.on_orphan {
             self.say(say::on_orphan_delete(*span));
@@ -70,9 +74,27 @@ impl<'a> Walk<'a> {
         self.able(step, &resolved, "REPLACE", |sink| sink.replace);
         let per = self.key(&replace.per, scope, "PER");
         let sequence = replace.sequence_by.as_ref().map(|by| self.ordered(by, scope, "SEQUENCE BY"));
+        self.deletes_arrive(&replace.per, &per, replace.sequence_by.as_ref(), &sequence, scope);
         let compiled = sequence != Some(None);
         let write = per.filter(|_| compiled).map(|per| WritePlan::Replace { per, sequence: sequence.flatten() });
         self.arrive(step, resolved, Format::default(), write, scope, id)
+    }
+
+    /// A delete is applied by its key, and in its order.
+    fn deletes_arrive(
+        &mut self,
+        written: &ast::Columns,
+        key: &Option<Vec<String>>,
+        by: Option<&ast::SqlExpr>,
+        sequence: &Option<Option<String>>,
+        scope: &Scope,
+    ) {
+        let planner = self.world.planner;
+        let key: Vec<String> = key.iter().flatten().map(|name| column_sql(planner, name)).collect();
+        self.known_of_deletes(&key, written.span, "the key", scope);
+        if let (Some(by), Some(Some(sequence))) = (by, sequence) {
+            self.known_of_deletes(std::slice::from_ref(sequence), by.span, "SEQUENCE BY", scope);
+        }
     }
 
     fn format_of_sink(&mut self, written: Option<&ast::Format>, resolved: &Option<Resolved<'a>>) -> Format {

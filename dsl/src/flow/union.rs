@@ -106,6 +106,7 @@ impl Walk<'_> {
         let mut columns = Vec::new();
         let mut fits = true;
         let mut timeless = Vec::new();
+        let mut beside = Vec::new();
         for (index, column) in outer.iter().enumerate() {
             let same = |other: &&ScopeColumn| match scope.open.is_some() {
                 true => other.name() == column.name(),
@@ -115,6 +116,10 @@ impl Walk<'_> {
             let kind = TypePlan::of(&column.field);
             if found.is_none_or(|found| found.time != column.time) {
                 timeless.push(column.name().to_owned());
+            }
+            // Of a delete of the other flow it is known only where that one knows it.
+            if found.map_or(inner.keyed.is_some(), |found| found.beside_key) {
+                beside.push(column.name().to_owned());
             }
             let sql = match found {
                 None => format!("CAST(NULL AS {})", kind.0),
@@ -143,6 +148,9 @@ impl Walk<'_> {
         // What is the time of the rows of one side only is nobody's time behind the union.
         let lost = |column: &&mut ScopeColumn| timeless.iter().any(|name| name == column.name());
         scope.columns.iter_mut().filter(lost).for_each(|column| column.time = None);
+        let unknown = |column: &&mut ScopeColumn| beside.iter().any(|name| name == column.name());
+        scope.columns.iter_mut().filter(unknown).for_each(|column| column.beside_key = true);
+        scope.keyed = scope.keyed.or(inner.keyed);
         fits.then_some(columns)
     }
 
@@ -158,7 +166,8 @@ impl Walk<'_> {
             // It takes the place of metadata of its name.
             scope.columns.retain(|hidden| hidden.name() != name);
             scope.came_back(&name);
-            scope.columns.push(ScopeColumn { time: None, ..column });
+            let beside_key = column.beside_key || scope.keyed.is_some();
+            scope.columns.push(ScopeColumn { time: None, beside_key, ..column });
         }
         columns
     }

@@ -115,6 +115,20 @@ pub(crate) fn sign_twice(second: Span, first: Span, sign: char) -> Diagnostic {
         .also(first, "first here")
 }
 
+/// CSV without names, where no header can give them.
+pub(crate) fn csv_without_columns(span: Span) -> Diagnostic {
+    Diagnostic::error(slug::COLUMNS_UNKNOWN, "the columns of this source are not known")
+        .at(span, "a record of a topic has no header that names its fields")
+        .help("say them in their order: SCHEMA trip (id BIGINT, fare DECIMAL(12, 2)), and FROM … SCHEMA trip")
+        .help("syncline discover 'bus.topic FORMAT csv' writes one from a sample")
+}
+
+pub(crate) fn no_header(span: Span) -> Diagnostic {
+    Diagnostic::error(slug::NO_SUCH_OPTION, "a topic has no header")
+        .at(span, "each record is one line of values")
+        .help("leave it out; a SCHEMA says the columns, in their order")
+}
+
 pub(crate) fn cursor(span: Span) -> Diagnostic {
     not_yet("CURSOR is not part of this version", span, "sources that are polled are not there yet")
         .help("leave it out: files and HTTP keep their place by themselves")

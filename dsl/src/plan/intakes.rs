@@ -27,6 +27,13 @@ impl Plan {
     }
 }
 
+impl SourcePlan {
+    /// Rows of it may say that something was deleted.
+    pub fn changes(&self) -> bool {
+        !self.key.is_empty() || self.stream.as_ref().is_some_and(|stream| stream.changes)
+    }
+}
+
 impl Step {
     /// The sources whose rows come in here.
     pub fn sources(&self) -> Vec<&SourcePlan> {

@@ -1,6 +1,6 @@
 //! FROM a stream: what the step before `AS STREAM` left, under the same names, with the same meaning.
 
-use syncline_syntax::ast;
+use syncline_syntax::{Span, ast};
 
 use super::{Source, kind_span};
 use crate::{
@@ -42,7 +42,7 @@ impl Walk<'_> {
         if facts.open {
             self.intakes[intake].given = facts.fields();
         }
-        (self.source_of(facts, written, intake), Scope { alias, ..self.scope_of(facts, intake) })
+        (self.source_of(facts, written, intake), Scope { alias, ..self.scope_of(facts, intake, name.span) })
     }
 
     /// The columns and their types are the writer's: nobody says them again.
@@ -52,6 +52,9 @@ impl Walk<'_> {
         }
         if let Some(schema) = &written.schema {
             self.say(say::has_columns(schema.span, "SCHEMA", facts));
+        }
+        if let Some(key) = &written.key {
+            self.say(say::has_columns(key.span, "KEY", facts));
         }
         if let Some(follow) = written.follow {
             self.say(say::follows(follow, facts));
@@ -77,6 +80,7 @@ impl Walk<'_> {
             format: Format::default(),
             typed: schema.is_some(),
             schema,
+            key: Vec::new(),
             stream: Some(StreamPlan { writer: facts.writer.clone(), changes: facts.changes }),
             event_time: facts.event_time.clone(),
             partitioned_by: Vec::new(),
@@ -84,7 +88,7 @@ impl Walk<'_> {
         }
     }
 
-    fn scope_of(&self, facts: &StreamFacts, intake: usize) -> Scope {
+    fn scope_of(&self, facts: &StreamFacts, intake: usize, place: Span) -> Scope {
         let (seen, hidden): (Vec<ScopeColumn>, Vec<ScopeColumn>) =
             facts.columns.iter().cloned().partition(|column| column.visible);
         let mut columns = seen;
@@ -99,6 +103,7 @@ impl Walk<'_> {
             evolves: facts.evolves,
             marked: facts.marked,
             ordered: facts.ordered,
+            keyed: facts.keyed.then_some(place),
             intakes: vec![intake],
             ..Scope::default()
         }

@@ -15,7 +15,7 @@ fn from(place: &str) -> String {
 }
 
 fn told(source: &str) -> Vec<String> {
-    let checked = checked(source);
+    let checked = checked_of(source);
     checked
         .diagnostics
         .iter()
@@ -71,7 +71,8 @@ fn what_a_format_cannot_be_is_told_at_its_place() {
     let source = |clause: &str| format!("PIPELINE p AS FROM {clause} |> SELECT id |> INSERT INTO stdout();");
     for (clause, expected) in [
         ("file('a') FORMAT cvs", "not-yet: the format cvs is not part of this version (cvs)"),
-        ("file('a') FORMAT avro", "not-yet: the format avro is not part of this version (avro)"),
+        ("file('a') FORMAT avro", "no-such-option: file has no FORMAT avro (avro)"),
+        ("file('a') FORMAT orc", "not-yet: the format orc is not part of this version (orc)"),
         ("http('/a') FORMAT csv", "no-such-option: http has no FORMAT csv (csv)"),
         ("file('a') FORMAT json (header = true)", "no-such-option: json has no option header (header)"),
         ("file('a') FORMAT csv (headr = true)", "no-such-option: csv has no option headr (headr)"),
@@ -92,6 +93,38 @@ fn what_a_format_cannot_be_is_told_at_its_place() {
         assert_eq!(told(&source(clause)), [expected], "{clause}");
     }
     assert_eq!(told(&source("file('a.gz', compression => 'none') FOLLOW")), [""; 0]);
+}
+
+#[test]
+fn a_topic_has_lines_without_a_header_or_values() {
+    let kafka = |topic: &str| format!("kafka('{topic}', brokers => 'b')");
+    for (topic, clauses, shown) in [
+        ("orders.csv", "", "json"),
+        ("orders", "FORMAT csv SCHEMA row", "csv without header"),
+        ("orders", "FORMAT tsv (header = false) SCHEMA row", "csv delimiter tab without header"),
+        ("orders", "FORMAT raw SCHEMA text", "raw"),
+    ] {
+        let source = format!(
+            "SCHEMA row (id BIGINT); SCHEMA text (id STRING);
+             PIPELINE p AS FROM {} {clauses} |> SELECT id |> INSERT INTO stdout();",
+            kafka(topic)
+        );
+        let plan = plan_of(&source);
+        assert!(plan.contains(&format!("from {} · {shown} · never ends", kafka(topic))), "{plan}");
+    }
+    let source = |clause: &str| {
+        format!("SCHEMA two (a STRING, b STRING); PIPELINE p AS FROM {} {clause} |> INSERT INTO stdout();", kafka("t"))
+    };
+    for (clause, expected) in [
+        ("FORMAT csv", "columns-unknown: the columns of this source are not known (kafka('t', brokers => 'b'))"),
+        ("FORMAT csv (header = true) SCHEMA two", "no-such-option: a topic has no header (true)"),
+        ("FORMAT raw (header = true)", "no-such-option: raw has no option header (header)"),
+        ("FORMAT raw SCHEMA two", "source-key: a raw record is one value (FORMAT raw)"),
+    ] {
+        assert_eq!(told(&source(clause)), [expected], "{clause}");
+    }
+    let raw = "PIPELINE p AS FROM kafka('t', brokers => 'b') FORMAT raw |> SELECT value |> INSERT INTO stdout();";
+    assert!(plan_of(raw).contains("fields: value BYTES"), "{}", plan_of(raw));
 }
 
 #[test]

@@ -14,9 +14,9 @@ fn the_failing_program_of_a_page_has_its_mistake_and_no_other() {
     let mut wrong = Vec::new();
     for slug in SLUGS {
         let source = program(explain(slug).expect("a page"), "fails");
-        let found = slugs(&checked(source));
+        let found = slugs(&checked_of(source));
         if found != [*slug] {
-            wrong.push(format!("{slug}: {found:?}\n{}", said(&checked(source), source)));
+            wrong.push(format!("{slug}: {found:?}\n{}", said(&checked_of(source), source)));
         }
     }
     assert_eq!(wrong, Vec::<String>::new());
@@ -29,7 +29,7 @@ const TOLD: &str = include_str!("told.txt");
 fn the_failing_program_of_a_page_is_told_like_this() {
     let told = |slug: &&str| {
         let source = program(explain(slug).expect("a page"), "fails");
-        format!("## {slug}\n\n{}", said(&checked(source), source))
+        format!("## {slug}\n\n{}", said(&checked_of(source), source))
     };
     let told: Vec<String> = SLUGS.iter().map(told).collect();
     let told = told.join("\n");
@@ -47,8 +47,8 @@ fn the_repaired_program_of_a_page_has_nothing_to_say() {
     let mut wrong = Vec::new();
     for slug in SLUGS {
         let source = program(explain(slug).expect("a page"), "works");
-        if !checked(source).diagnostics.is_empty() {
-            wrong.push(format!("{slug}:\n{}", said(&checked(source), source)));
+        if !checked_of(source).diagnostics.is_empty() {
+            wrong.push(format!("{slug}:\n{}", said(&checked_of(source), source)));
         }
     }
     assert_eq!(wrong, Vec::<String>::new());

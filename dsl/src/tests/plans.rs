@@ -309,7 +309,10 @@ PIPELINE p AS FROM file('a.ndjson')
     let ids: Vec<&str> = plan.flow.iter().map(|step| step.id.as_str()).collect();
     assert_eq!(ids, ["select", "group", "where", "select_2", "replace"]);
     assert_eq!(step(&plan, "group").kind, StepKind::Group { per: vec!["(id + 1)".into()] });
-    assert_eq!(step(&plan, "where").kind, StepKind::Where { predicate: "x = 1".into(), groups: true });
+    assert_eq!(
+        step(&plan, "where").kind,
+        StepKind::Where { predicate: "x = 1".into(), groups: true, of_deletes: None }
+    );
 }
 
 #[test]

@@ -80,6 +80,8 @@ pub struct Keys {
     bytes: Vec<u8>,
     /// Row → start and end in `bytes`.
     spans: Vec<Option<(u32, u32)>>,
+    /// Rows whose record is a key without a value, in order.
+    alone: Vec<u32>,
 }
 
 impl Keys {
@@ -87,6 +89,17 @@ impl Keys {
         let start = self.bytes.len() as u32;
         self.bytes.extend_from_slice(key.unwrap_or_default());
         self.spans.push(key.map(|_| (start, self.bytes.len() as u32)));
+    }
+
+    /// The key of a record that has no value: it deletes what the key names.
+    pub fn push_alone(&mut self, key: &[u8]) {
+        self.alone.push(self.spans.len() as u32);
+        self.push(Some(key));
+    }
+
+    /// Rows whose record has no value.
+    pub fn alone(&self) -> &[u32] {
+        &self.alone
     }
 
     pub fn get(&self, row: usize) -> Option<&[u8]> {

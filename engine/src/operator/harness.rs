@@ -47,7 +47,17 @@ pub fn wanted(fields: &[&str]) -> Wanted {
         Some((name, _)) => Field::new(name, DataType::Int64, true),
     };
     let fields = fields.iter().map(field).collect();
-    Wanted { fields, reject_unknown: false, whole_record: false, metadata: vec![], event_time, csv: None, stream: None }
+    Wanted {
+        fields,
+        reject_unknown: false,
+        whole_record: false,
+        metadata: vec![],
+        event_time,
+        csv: None,
+        raw: false,
+        stream: None,
+        key: vec![],
+    }
 }
 
 /// The records of one poll.

@@ -34,9 +34,11 @@ impl Operator for Arms {
         if let Some(predicate) = &self.delete_when {
             let verdict = predicate.judge(&rows);
             let known: Vec<u32> = failed.iter().map(|failure| failure.row).collect();
-            failed.extend(of_rows(&batch, verdict.failed).into_iter().filter(|f| !known.contains(&f.row)));
-            failed.sort_by_key(|failure| failure.row);
             let before = batch.operations();
+            // What is a delete already is not asked whether it is one.
+            let asked = |row: u32| before.get(row as usize) != Op::Delete && !known.contains(&row);
+            failed.extend(of_rows(&batch, verdict.failed).into_iter().filter(|failure| asked(failure.row)));
+            failed.sort_by_key(|failure| failure.row);
             let ops: UInt8Array = (0..batch.len())
                 .map(|row| Some(if verdict.keep.value(row) { Op::Delete as u8 } else { before.get(row) as u8 }))
                 .collect();

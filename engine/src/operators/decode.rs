@@ -3,19 +3,23 @@
 //! Only the fields that the pipeline reads are taken out; the whole record is checked all the same. A record that is not one
 //! JSON object or CSV record in UTF-8, or breaks its schema, is dead. Here a record also gets its time, and its partition a watermark.
 
+mod key;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
     array::{
         Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray, UInt8Array,
-        UInt32Array, UInt64Array,
+        UInt32Array, UInt64Array, new_null_array,
     },
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType},
 };
 use syncline_functions::{
+    JsonWriter,
     csv::{self, CsvDecoder, Dialect},
     decode::{Decoder, Unknown, record_column},
     json::json_field,
+    raw_column,
 };
 use syncline_record::{
     Batch, Micros, Op, Origin, Partition, Reason, RowFailure,
@@ -23,6 +27,7 @@ use syncline_record::{
     time::NO_WATERMARK,
 };
 
+use self::key::KeyFields;
 use crate::{
     operator::{Output, without},
     stream::{Carried, op_field},
@@ -52,8 +57,19 @@ pub struct Wanted {
     pub event_time: Option<EventTime>,
     /// The records are CSV, not JSON.
     pub csv: Option<CsvRecords>,
+    /// The records are one value, of the one field that is not among `key`.
+    pub raw: bool,
     /// They come out of a stream.
     pub stream: Option<FromStream>,
+    /// Fields that the keys of records hold: a record without a value deletes the row of its key.
+    pub key: Vec<String>,
+}
+
+impl Wanted {
+    /// Rows say what each of them does.
+    fn changes(&self) -> bool {
+        self.stream.is_some_and(|stream| stream.changes) || !self.key.is_empty()
+    }
 }
 
 /// Rows that another pipeline wrote bring the marks of their own partitions.
@@ -75,11 +91,14 @@ pub struct CsvRecords {
 enum Reader {
     Json(Decoder),
     Csv(CsvDecoder),
+    /// The fields, and the place of the one that a record is.
+    Raw(Vec<Field>, usize),
 }
 
 pub struct Decode {
     wanted: Wanted,
     reader: Reader,
+    key: Option<KeyFields>,
     schema: SchemaRef,
     /// Highest watermark per partition; never goes back.
     watermarks: BTreeMap<String, Micros>,
@@ -104,11 +123,12 @@ impl Decode {
         if wanted.event_time.is_some() || wanted.stream.is_some() {
             fields.push(Field::new(MARK, DataType::Int64, false));
         }
-        if wanted.stream.is_some_and(|stream| stream.changes) {
+        if wanted.changes() {
             fields.push(op_field());
         }
         fields.push(Field::new(ROW, DataType::UInt32, false));
         Self {
+            key: KeyFields::of(&wanted.key, &wanted.fields),
             wanted,
             reader,
             schema: Arc::new(Schema::new(fields)),
@@ -146,17 +166,28 @@ impl Decode {
 
     /// Rows of one poll, with their fields where the source has types. `now` is the clock, against which a time can be too far ahead.
     pub fn push(&mut self, mut origin: Origin, columns: Option<RecordBatch>, now: Micros, out: &mut Output) {
-        let Read { mut columns, records, bad, new_names } = self.reader.read(&origin, columns.as_ref());
+        let typed = columns;
+        let Read { mut columns, mut records, bad, new_names } = self.reader.read(&origin, typed.as_ref());
+        if let Some(typed) = typed.filter(|_| self.wanted.whole_record && origin.texts.is_none()) {
+            records = Some(written(&typed));
+        }
         if let Some(tell) = &self.tell {
             new_names.iter().for_each(|name| tell(name));
         }
         let metadata: Vec<ArrayRef> = self.wanted.metadata.iter().map(|name| metadata_column(name, &origin)).collect();
         let mut failed: Vec<RowFailure> = bad.into_iter().map(|(row, reason)| RowFailure { row, reason }).collect();
+        let ops = match &self.key {
+            Some(key) => Some(key.fill(&origin, &mut columns, &mut failed)),
+            None => {
+                key::refuse(&origin, &mut failed);
+                None
+            }
+        };
         self.take_event_times(&columns, &mut origin);
         self.refuse_future(&origin, now, &mut failed);
         let (marks, watermark) = self.advance(&origin, &failed);
         columns.extend(metadata);
-        self.put_out(origin, columns, records, Told { marks, ops: None, watermark }, failed, out);
+        self.put_out(origin, columns, records, Told { marks, ops, watermark }, failed, out);
     }
 
     /// Rows out of a stream: their times and their marks are what they were in the writer.
@@ -188,12 +219,13 @@ impl Decode {
     ) {
         let rows = origin.rows();
         if self.wanted.whole_record {
-            columns.push(Arc::new(records.unwrap_or_else(|| record_column_or_null(&origin, &failed))));
+            let records = records.unwrap_or_else(|| record_column_or_null(&origin, &failed));
+            columns.push(Arc::new(key::whole(&origin, records)));
         }
         if self.wanted.event_time.is_some() || self.wanted.stream.is_some() {
             columns.push(Arc::new(Int64Array::from(marks)));
         }
-        if self.wanted.stream.is_some_and(|stream| stream.changes) {
+        if self.wanted.changes() {
             columns.push(Arc::new(ops.unwrap_or_else(|| UInt8Array::from_value(Op::Insert as u8, rows))));
         }
         columns.push(Arc::new(UInt32Array::from_iter_values(0..rows as u32)));
@@ -237,9 +269,12 @@ impl Decode {
         let mut watermark = self.watermarks.get(&name).copied().unwrap_or(NO_WATERMARK);
         let mut marks = Vec::with_capacity(origin.rows());
         let mut dead = failed.iter().map(|failure| failure.row as usize).peekable();
+        // What has no value has no time of its own: it would push the others' aside.
+        let timeless = origin.keys.as_ref().filter(|_| self.wanted.event_time.is_some());
+        let timeless = timeless.map_or(&[][..], |keys| keys.alone());
         for (row, time) in origin.times.iter().enumerate() {
             marks.push(watermark);
-            if dead.next_if_eq(&row).is_none() {
+            if dead.next_if_eq(&row).is_none() && timeless.binary_search(&(row as u32)).is_err() {
                 watermark = watermark.max(time.saturating_sub(delay));
             }
         }
@@ -276,11 +311,18 @@ struct Read {
 
 impl Reader {
     fn new(wanted: &Wanted, unknown: Unknown) -> Self {
+        // What a key holds, the value need not hold again.
+        let of_key = |field: &Field| field.is_nullable() || wanted.key.contains(field.name());
+        let fields: Vec<Field> = wanted.fields.iter().map(|field| field.clone().with_nullable(of_key(field))).collect();
         match &wanted.csv {
-            None => Self::Json(Decoder::new(&wanted.fields, unknown)),
+            None if wanted.raw => {
+                let value = fields.iter().position(|field| !wanted.key.contains(field.name()));
+                Self::Raw(fields, value.unwrap_or_default())
+            }
+            None => Self::Json(Decoder::new(&fields, unknown)),
             Some(CsvRecords { dialect, declared }) => {
                 let whole = wanted.whole_record;
-                Self::Csv(CsvDecoder::new(&wanted.fields, unknown, *declared, dialect.clone(), whole))
+                Self::Csv(CsvDecoder::new(&fields, unknown, *declared, dialect.clone(), whole))
             }
         }
     }
@@ -289,6 +331,13 @@ impl Reader {
         let decoded = match (self, typed) {
             (Self::Json(decoder), None) => decoder.decode(&origin.payload, &origin.spans),
             (Self::Json(decoder), Some(typed)) => decoder.take(typed),
+            (Self::Raw(fields, value), _) => {
+                let (column, bad) = raw_column(&origin.payload, &origin.spans, &fields[*value]);
+                let mut columns: Vec<ArrayRef> =
+                    fields.iter().map(|field| new_null_array(field.data_type(), origin.rows())).collect();
+                columns[*value] = column;
+                return Read { columns, records: None, bad, new_names: vec![] };
+            }
             (Self::Csv(decoder), _) => {
                 let csv::Decoded { columns, records, bad, new_names } =
                     decoder.decode(&origin.payload, &origin.spans, origin.names.as_ref());
@@ -316,6 +365,18 @@ fn record_column_or_null(origin: &Origin, failed: &[RowFailure]) -> StringViewAr
             Err(_) => std::str::from_utf8(&payload[*start as usize..*end as usize]).ok(),
         })
         .collect()
+}
+
+/// Rows of a source that has types and bytes: the bytes are no documents.
+fn written(rows: &RecordBatch) -> StringViewArray {
+    let writer = JsonWriter::new(&rows.schema());
+    let mut text = Vec::new();
+    let texts = (0..rows.num_rows()).map(|row| {
+        text.clear();
+        writer.write_row(rows, row, &mut text);
+        std::str::from_utf8(&text).ok().map(str::to_owned)
+    });
+    texts.collect()
 }
 
 fn timestamp() -> DataType {

@@ -1,9 +1,9 @@
 //! EXPECT … ON VIOLATION: a rule that rows should keep, and what happens to those that do not.
 //!
-//! A row keeps the rule when the predicate is true; NULL and false break it.
+//! A row keeps the rule when the predicate is true; NULL and false break it. Of a delete that has only its key nothing is expected.
 
 use syncline_functions::Predicate;
-use syncline_record::{Batch, Fate, Reason, RowFailure};
+use syncline_record::{Batch, Fate, Op, Reason, RowFailure};
 
 use crate::operator::{Halt, Operator, Output, of_rows, without};
 
@@ -27,6 +27,7 @@ pub struct Expect {
     clears_groups: bool,
     /// Rows that broke a rule that only warns, since the start of this process.
     warned: metrics::Counter,
+    passes_deletes: bool,
 }
 
 impl Expect {
@@ -37,7 +38,12 @@ impl Expect {
         clears_groups: bool,
         warned: metrics::Counter,
     ) -> Self {
-        Self { predicate, name, violation, clears_groups, warned }
+        Self { predicate, name, violation, clears_groups, warned, passes_deletes: false }
+    }
+
+    /// Deletes are not asked.
+    pub fn passing_deletes(self, passes_deletes: bool) -> Self {
+        Self { passes_deletes, ..self }
     }
 }
 
@@ -46,8 +52,10 @@ impl Operator for Expect {
         let verdict = self.predicate.judge(&batch.rows);
         let mut failed = of_rows(&batch, verdict.failed);
         let ops = batch.operations();
+        let passes = |row: usize| self.passes_deletes && ops.get(row) == Op::Delete;
+        failed.retain(|failure| !passes(failure.row as usize));
         let broken: Vec<usize> = (0..batch.len())
-            .filter(|row| !verdict.keep.value(*row) && !ops.is_clear(*row))
+            .filter(|row| !verdict.keep.value(*row) && !ops.is_clear(*row) && !passes(*row))
             .filter(|row| failed.binary_search_by_key(&(*row as u32), |failure| failure.row).is_err())
             .collect();
         match self.violation {

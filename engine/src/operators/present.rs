@@ -123,8 +123,10 @@ impl Present {
     fn mark_deletes(&self, batch: Batch, out: &mut Output) -> Batch {
         let Some(predicate) = &self.how.delete_when else { return batch };
         let verdict = predicate.judge(&batch.rows);
-        let failed = of_rows(&batch, verdict.failed);
         let before = batch.operations();
+        // What is a delete already is not asked whether it is one.
+        let mut failed = of_rows(&batch, verdict.failed);
+        failed.retain(|failure| before.get(failure.row as usize) != Op::Delete);
         let ops: UInt8Array = (0..batch.len())
             .map(|row| Some(if verdict.keep.value(row) { Op::Delete as u8 } else { before.get(row) as u8 }))
             .collect();

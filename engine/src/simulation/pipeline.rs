@@ -91,7 +91,9 @@ pub fn wanted() -> Wanted {
         metadata: vec![],
         event_time: Some(EventTime { column: "at".into(), delay: DELAY }),
         csv: None,
+        raw: false,
         stream: None,
+        key: vec![],
     }
 }
 

@@ -107,9 +107,11 @@ impl<'a> Flow<'a> {
     ) -> Result<(usize, SchemaRef), BindError> {
         let same = schema.clone();
         Ok(match &step.kind {
-            StepKind::Where { predicate, groups } => {
+            StepKind::Where { predicate, groups, of_deletes } => {
                 let predicate = self.predicate(step, predicate, schema)?;
-                (self.operator(step, Box::new(Filter::new(predicate, *groups)), None), clearing(schema, *groups))
+                let of_deletes = of_deletes.as_ref().map(|sql| self.predicate(step, sql, schema)).transpose()?;
+                let filter = Filter::new(predicate, *groups).of_deletes(of_deletes);
+                (self.operator(step, Box::new(filter), None), clearing(schema, *groups))
             }
             StepKind::Project { columns, .. } => {
                 let projection = self.projection(step, columns, schema)?;
@@ -139,13 +141,14 @@ impl<'a> Flow<'a> {
                 self.nodes[index].next.push((index + 1).into());
                 (index, after)
             }
-            StepKind::Expect { predicate, name, violation, groups } => {
+            StepKind::Expect { predicate, name, violation, groups, passes_deletes } => {
                 let predicate = self.predicate(step, predicate, schema)?;
                 let warned = metrics::counter!(
                     "syncline_expectation_warnings_total",
                     "pipeline" => self.plan.pipeline.clone(), "step" => step.id.clone()
                 );
-                let expect = Expect::new(predicate, name.clone(), violation_of(*violation), *groups, warned);
+                let expect = Expect::new(predicate, name.clone(), violation_of(*violation), *groups, warned)
+                    .passing_deletes(*passes_deletes);
                 (
                     self.operator(step, Box::new(expect), None),
                     clearing(schema, *groups && *violation == PlanViolation::Drop),

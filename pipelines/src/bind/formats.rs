@@ -1,12 +1,17 @@
 //! Text formats of a plan, as connectors and decoders take them.
 
-use syncline_connectors::records::{Columns, TextFormat};
+use syncline_connectors::{
+    records::{Columns, TextFormat},
+    registered::Format as Registered,
+};
 use syncline_dsl::plan::{CsvPlan, SourcePlan};
 use syncline_functions::csv::Dialect;
 
 /// What a source of text is to read.
 pub fn text(source: &SourcePlan) -> TextFormat {
-    let Some(csv) = &source.csv else { return TextFormat::Json };
+    let Some(csv) = &source.csv else {
+        return Registered::of(&source.format).map_or(TextFormat::Json, TextFormat::Registered);
+    };
     let columns = match (csv.header, source.declared) {
         (true, _) => Columns::Header,
         (false, true) => Columns::Places(source.fields.len()),

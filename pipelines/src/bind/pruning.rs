@@ -20,7 +20,9 @@ use syncline_functions::{Planner, Predicate};
 pub fn pruning(plan: &Plan, planner: &Planner) -> Option<Arc<Pruning>> {
     let source = &plan.source;
     let told = source.typed && source.event_time.is_none() && !plan.options.ledger_all;
-    let StepKind::Where { predicate, groups: false } = &plan.flow.first().filter(|_| told)?.kind else { return None };
+    let StepKind::Where { predicate, groups: false, .. } = &plan.flow.first().filter(|_| told)?.kind else {
+        return None;
+    };
     let fields: Vec<Field> =
         source.fields.iter().map(|field| field.kind.field(&field.name)).collect::<Option<Vec<_>>>()?;
     let mut bounds = Vec::new();

@@ -3,6 +3,8 @@
 //! What is looked at is what a pipeline would read: the place is compiled as the source of one, with the same formats and the same
 //! messages. Nothing is stored, and nothing but the sample is read.
 
+mod connections;
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -14,16 +16,18 @@ use syncline_functions::{
     sql_type_of,
     survey::{Survey, Surveyed},
 };
+use syncline_syntax::ast;
 
 use super::{Common, Format};
 use crate::{
-    bind::{arguments, formats},
+    bind::{RAW, arguments, formats},
     outcome::{Exit, Failure, Outcome},
     render::print,
     secrets,
     source_file::SourceFile,
-    world::DATA_FOLDER,
+    world::{DATA_FOLDER, data_folder},
 };
+use connections::Named;
 
 /// Records that are looked at when nothing else is said: seconds at most, and rare fields are met.
 const ROWS: u64 = 10_000;
@@ -31,20 +35,26 @@ const ROWS: u64 = 10_000;
 /// How long a source that has nothing for now is waited for: an answer over the network takes a while.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Write a SCHEMA from a sample of files or of what an address gives
+/// Write a SCHEMA from a sample of files, of a topic, or of what an address gives; or list the topics of a CONNECTION
 #[derive(Args, Debug)]
 #[command(after_help = "\
-PLACE is a file, a pattern, an address, or the source of a pipeline with its FORMAT.
+PLACE is a file, a pattern, an address, or the source of a pipeline with its FORMAT; or a CONNECTION of FILE: all of it, or a part.
 
 Examples:
   syncline discover events.ndjson
   syncline discover 'trips/*.csv.gz' --rows 100000 --name trip
   syncline discover \"file('trips.csv') FORMAT csv (delimiter = ';', null = 'NA')\"
-  syncline discover -o json https://example.com/prices.csv")]
+  syncline discover -o json https://example.com/prices.csv
+  syncline discover bus
+  syncline discover bus.orders orders.sync
+  syncline discover \"bus.lines FORMAT csv (delimiter = ';')\"")]
 pub struct Arguments {
     /// What to look at
     #[arg(value_name = "PLACE")]
     pub place: String,
+    /// The pipeline file that declares the CONNECTION, or a folder of them
+    #[arg(value_name = "FILE|FOLDER", default_value = ".")]
+    pub file: PathBuf,
     /// Records to look at
     #[arg(long, value_name = "N", default_value_t = ROWS, value_parser = clap::value_parser!(u64).range(1..))]
     pub rows: u64,
@@ -54,9 +64,16 @@ pub struct Arguments {
 }
 
 pub fn run(given: Arguments, common: &Common) -> Outcome {
-    let source = compiled(&given.place, common.output)?;
-    let found = look(&source, given.rows, common)?;
-    let name = given.name.unwrap_or_else(|| name_of(&source, &given.place));
+    let named = connections::named(&given.place, &given.file)?;
+    if let Some(named) = named.as_ref().filter(|named| named.object.is_empty()) {
+        return connections::show(named, common);
+    }
+    let source = compiled(&given.place, named.as_ref(), common.output)?;
+    let found = look(&source, named.as_ref(), given.rows, common)?;
+    let name = given.name.unwrap_or_else(|| match &named {
+        Some(named) => word_of(&named.object.split_whitespace().next().unwrap_or_default().replace('.', "_")),
+        None => name_of(&source, &given.place),
+    });
     match common.output {
         Format::Json | Format::Ndjson => {
             let columns: Vec<_> = found
@@ -72,22 +89,43 @@ pub fn run(given: Arguments, common: &Common) -> Outcome {
 }
 
 /// The place as the source of a pipeline.
-fn compiled(place: &str, output: Format) -> Result<SourcePlan, Failure> {
+fn compiled(place: &str, named: Option<&Named>, output: Format) -> Result<SourcePlan, Failure> {
     let quoted = format!("'{}'", place.replace('\'', "''"));
     let from = match place {
+        _ if named.is_some() => of_connection(place).0,
         written if written.contains('(') && written.contains(')') && !Path::new(written).exists() => written.to_owned(),
         url if url.starts_with("http://") || url.starts_with("https://") => format!("http_get({quoted})"),
         path if path.to_ascii_lowercase().ends_with(".parquet") => format!("parquet({quoted})"),
         path if path.to_ascii_lowercase().ends_with(".arrow") => format!("arrow({quoted})"),
         _ => format!("file({quoted})"),
     };
-    let file = SourceFile {
-        path: PathBuf::from("PLACE"),
-        text: format!("PIPELINE discovered AS\nFROM {from}\n|> INSERT INTO stdout();\n"),
-    };
+    let path = named.map_or_else(|| PathBuf::from("PLACE"), |named| named.file.folder().join("PLACE"));
+    let beside = named.map_or_else(String::new, |named| format!("{};\n{}", named.text, of_connection(place).1));
+    let file = SourceFile { path, text: format!("{}{beside}", pipeline(&from)) };
     let checked = file.compiled(output)?;
     let plan = checked.plan.pipelines.into_iter().next();
     plan.map(|plan| plan.source).ok_or_else(|| Failure::usage("no-place", format!("{place} is no place to read from")))
+}
+
+/// Lines without a header need a `SCHEMA` to be read by; here they are only looked at.
+const SAMPLE: &str = "SCHEMA discovered DISCARD (column_1 STRING);\n";
+
+/// The source of a connection; where it is lines of CSV, with a schema for the compiler.
+fn of_connection(place: &str) -> (String, &'static str) {
+    let (parsed, _) = syncline_syntax::parse(&pipeline(place));
+    let lines = parsed.statements.iter().any(|statement| match statement {
+        ast::Statement::Pipeline(one) => {
+            let source = &one.flow.source;
+            let csv = |format: &ast::Format| ["csv", "tsv"].contains(&format.name.text.to_lowercase().as_str());
+            source.schema.is_none() && source.format.as_ref().is_some_and(csv)
+        }
+        _ => false,
+    });
+    if lines { (format!("{place} SCHEMA discovered"), SAMPLE) } else { (place.to_owned(), "") }
+}
+
+fn pipeline(from: &str) -> String {
+    format!("PIPELINE discovered AS\nFROM {from}\n|> INSERT INTO stdout();\n")
 }
 
 /// What was found.
@@ -98,16 +136,27 @@ struct Found {
     refused: u64,
 }
 
-fn look(source: &SourcePlan, most: u64, common: &Common) -> Result<Found, Failure> {
-    let folder = common.data.clone().unwrap_or_else(|| PathBuf::from(DATA_FOLDER));
+fn look(source: &SourcePlan, named: Option<&Named>, most: u64, common: &Common) -> Result<Found, Failure> {
+    let folder = match named {
+        Some(named) => data_folder(common.data.as_deref(), Some(&named.file.path))?,
+        None => common.data.clone().unwrap_or_else(|| PathBuf::from(DATA_FOLDER)),
+    };
     let secret = |path: &str| match secrets::resolve(&folder, path) {
         Ok(secret) => Ok(secret.expose().to_owned()),
         Err(failure) => Err(failure.title),
     };
+    if source.format == RAW {
+        let columns = source.fields.iter().map(|field| Surveyed {
+            name: field.name.clone(),
+            sql: field.kind.0.clone(),
+            not_null: true,
+        });
+        return Ok(Found { columns: columns.collect(), records: 0, refused: 0 });
+    }
     let args = arguments(&source.place, &secret)
         .map_err(|error| Failure::of_line(Exit::Usage, "cannot-bind", &error.to_string()))?;
     let format = formats::text(source);
-    let around = Surroundings::default();
+    let around = named.map_or_else(Surroundings::default, |named| Surroundings::folder(named.file.folder()));
     let request = SourceRequest {
         args: &args,
         around: &around,
@@ -120,7 +169,8 @@ fn look(source: &SourcePlan, most: u64, common: &Common) -> Result<Found, Failur
     };
     let unreadable = |error: &dyn std::fmt::Display| Failure::environment("source-unreadable", error.to_string());
     let mut input = open_source(&source.place.connector, request).map_err(|error| {
-        Failure::usage("cannot-look", error.to_string()).help("files, addresses and object stores can be looked at")
+        Failure::usage("cannot-look", error.to_string())
+            .help("files, topics, addresses and object stores can be looked at")
     })?;
     input.open(&Cursors::new(), 0).map_err(|error| unreadable(&error))?;
     let mut survey = Looked::default();
@@ -152,31 +202,56 @@ struct Looked {
 impl Looked {
     fn take(&mut self, rows: &Rows, format: &TextFormat, most: u64) {
         self.refused += rows.rejected.len() as u64;
+        let deletes = rows.origin.keys.as_ref().map_or(&[][..], |keys| keys.alone());
         if let Some(columns) = &rows.columns {
-            self.typed_rows += columns.num_rows() as u64;
+            // A key without a value shows no field.
+            let own = columns.num_rows() - deletes.len();
+            if own == 0 {
+                return;
+            }
+            self.typed_rows += own as u64;
             let fields = columns.schema();
             let seen = fields.fields().iter().zip(columns.columns()).map(|(field, column)| Surveyed {
                 name: field.name().clone(),
                 sql: sql_type_of(field),
-                not_null: column.null_count() == 0,
+                not_null: column.null_count() == deletes.len(),
             });
-            match &mut self.typed {
-                None => self.typed = Some(seen.collect()),
-                Some(typed) => typed.iter_mut().zip(seen).for_each(|(before, now)| before.not_null &= now.not_null),
-            }
+            self.meet(seen.collect());
             return;
         }
         for row in 0..rows.origin.rows() {
             if self.survey.records() >= most {
                 return;
             }
+            if deletes.binary_search(&(row as u32)).is_ok() {
+                continue;
+            }
             let record = rows.origin.bytes_of(row);
             let taken = match (format, &rows.origin.names) {
                 (TextFormat::Csv { dialect, .. }, Some(names)) => self.survey.csv(names, &record, dialect),
-                (TextFormat::Csv { .. }, None) => false,
+                (TextFormat::Csv { dialect, .. }, None) => {
+                    self.survey.csv(&dialect.numbered(&record), &record, dialect)
+                }
                 (TextFormat::Json, _) => self.survey.json(&record),
+                (TextFormat::Registered(_), _) => false,
             };
             self.refused += u64::from(!taken);
+        }
+    }
+
+    /// Columns of some rows. Others may have others: a column that is not in all of them is not always there.
+    fn meet(&mut self, seen: Vec<Surveyed>) {
+        let Some(typed) = &mut self.typed else {
+            self.typed = Some(seen);
+            return;
+        };
+        for before in typed.iter_mut() {
+            before.not_null &= seen.iter().any(|now| now.name == before.name && now.not_null);
+        }
+        for now in seen {
+            if typed.iter().all(|before| before.name != now.name) {
+                typed.push(Surveyed { not_null: false, ..now });
+            }
         }
     }
 
@@ -234,6 +309,11 @@ fn name_of(source: &SourcePlan, place: &str) -> String {
         Some(Value::Text(path)) => path.as_str(),
         _ => place,
     };
+    word_of(path)
+}
+
+/// A word that can be a name, out of the last part of a path that has one.
+fn word_of(path: &str) -> String {
     let path = path.split(['?', '#']).next().unwrap_or(path);
     let mut parts = path.split('/').rev().filter(|part| !part.is_empty());
     let word = |part: &str| {

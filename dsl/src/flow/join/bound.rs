@@ -53,7 +53,9 @@ impl Sum {
 /// Behind the join a row has the later of the two times, and no mark of its own partition.
 pub(super) fn leave(scope: &mut Scope) {
     scope.marked = false;
-    scope.columns.iter_mut().for_each(|column| column.time = None);
+    // Of deletes nothing goes through it.
+    scope.keyed = None;
+    scope.columns.iter_mut().for_each(|column| (column.time, column.beside_key) = (None, false));
     let is_visible = |column: &ScopeColumn| column.visible && column.name() == RECORD_TIME;
     if scope.columns.iter().any(is_visible) {
         return;

@@ -30,6 +30,8 @@ pub struct Source {
     pub kind: SourceKind,
     pub format: Option<Format>,
     pub schema: Option<Ident>,
+    /// `KEY (id)`: what the key of a record holds.
+    pub key: Option<Columns>,
     /// The span of the word FOLLOW, where it was written.
     pub follow: Option<Span>,
     pub alias: Option<Ident>,

@@ -11,8 +11,8 @@ use crate::span::Span;
 /// TEE in TEE in TEE: more than this is nobody's pipeline, and each costs stack.
 const DEEPEST_FLOW: usize = 16;
 
-const SOURCE_CLAUSES: [&str; 9] =
-    ["FORMAT", "SCHEMA", "FOLLOW", "AS", "CURSOR", "REFRESH", "CACHE", "PARTITIONED", "JOIN"];
+const SOURCE_CLAUSES: [&str; 10] =
+    ["FORMAT", "SCHEMA", "KEY", "FOLLOW", "AS", "CURSOR", "REFRESH", "CACHE", "PARTITIONED", "JOIN"];
 
 /// The words before JOIN, longest first.
 const JOINS: [(&[&str], JoinKind); 9] = [
@@ -117,6 +117,9 @@ impl Parser<'_> {
         } else if let Some(word) = self.take(&["SCHEMA"]) {
             let schema = self.ident("the name of a schema", "SCHEMA")?;
             self.once(&mut source.schema, word, |first| first.span, schema, "SCHEMA");
+        } else if let Some(word) = self.take(&["KEY"]) {
+            let columns = self.columns("KEY")?;
+            self.once(&mut source.key, word, |first| first.span, columns, "KEY");
         } else if let Some(word) = self.take(&["FOLLOW"]) {
             self.once(&mut source.follow, word, |first| *first, word, "FOLLOW");
         } else if let Some(word) = self.take(&["AS"]) {
@@ -220,6 +223,7 @@ impl Source {
             kind: SourceKind::Broken,
             format: None,
             schema: None,
+            key: None,
             follow: None,
             alias: None,
             cursor: None,

@@ -1,8 +1,11 @@
 //! From bytes to rows: what is read, what is dead, and what time it is.
 
-use arrow::array::Int64Array;
+use arrow::{
+    array::Int64Array,
+    datatypes::{DataType, Field},
+};
 use syncline_record::{
-    Batch, Fate, Headers, StepId,
+    Batch, Fate, Headers, Keys, StepId,
     batch::{MARK, RECORD},
 };
 
@@ -114,4 +117,102 @@ fn a_time_too_far_ahead_is_dead_and_moves_no_watermark() {
     assert_eq!(slugs(&out), [(2, "future")]);
     assert_eq!(marks(&out.emitted), [i64::MIN, 5, ahead]);
     assert_eq!(decode.watermarks()["a"], NOW + FUTURE);
+}
+
+/// Records with their keys; one without a value has `None`.
+fn keyed(decode: &mut Decode, records: &[(Option<&str>, Option<&str>)]) -> Output {
+    let texts: Vec<String> = records.iter().map(|(_, value)| value.unwrap_or_default().to_owned()).collect();
+    let mut origin = origin("customers", 1, &texts);
+    let mut keys = Keys::default();
+    for (key, value) in records {
+        match (key, value) {
+            (Some(key), None) => keys.push_alone(key.as_bytes()),
+            (key, _) => keys.push(key.map(str::as_bytes)),
+        }
+    }
+    origin.keys = Some(keys);
+    origin.times = vec![MIDNIGHT + 100 * SECOND; records.len()];
+    let mut out = Output::new(StepId::new("source"), false);
+    out.books.rows_in = records.len() as u64;
+    decode.push(origin, None, NOW, &mut out);
+    assert!(out.books.balance(), "{:?}", out.books);
+    out
+}
+
+fn with_key(fields: &[&str], key: &[&str]) -> Wanted {
+    Wanted { key: key.iter().map(|name| name.to_string()).collect(), ..wanted(fields) }
+}
+
+#[test]
+fn a_key_without_a_value_is_a_delete_that_knows_its_key() {
+    let mut decode = Decode::new(with_key(&["id:int", "name"], &["id"]));
+    let out = keyed(
+        &mut decode,
+        &[
+            (Some("1"), Some(r#"{"id":1,"name":"ada"}"#)),
+            (Some("1"), None),
+            (Some("2"), Some(r#"{"name":"bob"}"#)),
+            (Some("2"), None),
+        ],
+    );
+    let rows = [
+        r#"{"id":1,"name":"ada"}"#,
+        r#"-{"id":1,"name":null}"#,
+        r#"{"id":2,"name":"bob"}"#,
+        r#"-{"id":2,"name":null}"#,
+    ];
+    assert_eq!(shown(&out.emitted[0]), rows);
+    assert_eq!(slugs(&out), []);
+}
+
+#[test]
+fn a_key_that_its_record_contradicts_or_that_is_none_is_dead() {
+    let not_null = Field::new("id", DataType::Int64, false);
+    let name = Field::new("name", DataType::Utf8View, false);
+    let mut decode = Decode::new(Wanted { fields: vec![not_null, name], ..with_key(&[], &["id"]) });
+    let out = keyed(
+        &mut decode,
+        &[
+            (Some("1"), Some(r#"{"id":2,"name":"ada"}"#)),
+            (None, Some(r#"{"id":2,"name":"ada"}"#)),
+            (Some("one"), Some(r#"{"id":1,"name":"ada"}"#)),
+            (Some("one"), None),
+            (Some("1"), Some(r#"{"id":1}"#)),
+            (Some("1"), Some("no JSON")),
+            (Some("1"), None),
+        ],
+    );
+    assert_eq!(shown(&out.emitted[0]), [r#"-{"id":1,"name":null}"#]);
+    let slugs = slugs(&out);
+    let expected = [(1, "key"), (2, "null-key"), (3, "key"), (4, "key"), (5, "missing"), (6, "not-json")];
+    assert_eq!(slugs, expected);
+    assert_eq!(out.dead[0].reason.detail, "id: the key says 1, and the record 2");
+}
+
+#[test]
+fn where_nothing_is_said_of_keys_a_record_without_a_value_is_dead() {
+    let mut decode = Decode::new(wanted(&["id"]));
+    let out = keyed(&mut decode, &[(Some("a"), Some(r#"{"id":1}"#)), (Some("a"), None), (None, Some(r#"{"id":2}"#))]);
+    assert_eq!(shown(&out.emitted[0]), [r#"{"id":1}"#, r#"{"id":2}"#]);
+    assert_eq!(slugs(&out), [(2, "no-value")]);
+    assert!(out.dead[0].reason.detail.contains("`a`"), "{:?}", out.dead[0].reason);
+}
+
+#[test]
+fn a_delete_without_a_time_of_its_own_moves_no_watermark() {
+    let mut decode = Decode::new(with_key(&["id:int", "at:time"], &["id"]));
+    let at = |seconds: i64| format!(r#"{{"id":1,"at":"{}"}}"#, clock_text(MIDNIGHT + seconds * SECOND));
+    let out = keyed(&mut decode, &[(Some("1"), Some(&at(1))), (Some("1"), None), (Some("1"), Some(&at(2)))]);
+    assert_eq!(marks(&out.emitted), [i64::MIN, 1, 1]);
+}
+
+#[test]
+fn a_raw_record_is_the_one_column_that_its_key_is_not() {
+    let fields = vec![Field::new("id", DataType::Int64, true), Field::new("line", DataType::Utf8View, true)];
+    let mut decode = Decode::new(Wanted { fields, raw: true, ..with_key(&[], &["id"]) });
+    let out = keyed(&mut decode, &[(Some("1"), Some("{ no JSON")), (Some("2"), None), (Some("3"), Some(""))]);
+    assert_eq!(
+        shown(&out.emitted[0]),
+        [r#"{"id":1,"line":"{ no JSON"}"#, r#"-{"id":2,"line":null}"#, r#"{"id":3,"line":""}"#]
+    );
 }
