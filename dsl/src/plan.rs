@@ -124,7 +124,7 @@ pub struct SourcePlan {
     pub partitioned_by: Vec<String>,
     /// Another pipeline writes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stream: Option<StreamPlan>,
+    pub stream: Option<Box<StreamPlan>>,
 }
 
 /// Rows that another pipeline of the project writes.

@@ -267,7 +267,7 @@ impl<'a> Walk<'a> {
             metadata,
             event_time: source.event_time,
             partitioned_by: source.partitioned_by,
-            stream: source.stream,
+            stream: source.stream.map(Box::new),
         })
     }
 }
