@@ -31,6 +31,7 @@ pub(crate) use list::list;
 pub(crate) use look::{look, named};
 pub use members::Members;
 pub(crate) use sink::KafkaSink;
+pub(crate) use source::KafkaSource;
 pub(crate) use waiting::Patient;
 
 use client::ARGUMENTS as CLIENT;
