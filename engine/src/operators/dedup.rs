@@ -279,10 +279,16 @@ impl Operator for Dedup {
         Ok(Delta { appended: bodies.without(&expired), expired })
     }
 
-    fn restore(&mut self, _generation: Generation, body: &[u8]) -> Result<(), Damaged> {
+    /// A table that grows moves every key again and again.
+    fn expect(&mut self, keys: usize) {
+        self.kept.reserve(keys, |kept| kept.fingerprint[0]);
+    }
+
+    fn restore(&mut self, generation: Generation, body: &[u8]) -> Result<(), Damaged> {
         for kept in entries(body)? {
-            self.keep(kept);
+            self.kept.insert_unique(kept.fingerprint[0], kept, |kept| kept.fingerprint[0]);
         }
+        *self.generations.entry(generation).or_default() += (body.len() / ENTRY) as u64;
         Ok(())
     }
 

@@ -77,7 +77,10 @@ pub fn refuse(origin: &Origin, failed: &mut Vec<RowFailure>) {
     failed.retain(|failure| !alone[failure.row as usize]);
     let reason = |row: usize| {
         let key = String::from_utf8_lossy(keys.get(row).unwrap_or_default()).into_owned();
-        Reason::new("no-value", format!("the record has no value: it deletes `{key}`, and the source does not say KEY (…)"))
+        Reason::new(
+            "no-value",
+            format!("the record has no value: it deletes `{key}`, and the source does not say KEY (…)"),
+        )
     };
     add(failed, alone.iter().enumerate().map(|(row, alone)| alone.then(|| reason(row))).collect());
 }
@@ -104,7 +107,9 @@ pub fn alone(keys: &Keys, rows: usize) -> Vec<bool> {
 fn add(failed: &mut Vec<RowFailure>, wrong: Vec<Option<Reason>>) {
     let known: Vec<u32> = failed.iter().map(|failure| failure.row).collect();
     let new = wrong.into_iter().enumerate().filter_map(|(row, reason)| Some((row as u32, reason?)));
-    failed.extend(new.filter(|(row, _)| known.binary_search(row).is_err()).map(|(row, reason)| RowFailure { row, reason }));
+    failed.extend(
+        new.filter(|(row, _)| known.binary_search(row).is_err()).map(|(row, reason)| RowFailure { row, reason }),
+    );
     failed.sort_by_key(|failure| failure.row);
 }
 
