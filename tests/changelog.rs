@@ -18,6 +18,7 @@ use crate::{
     desk::{Desk, PATIENCE, Running},
     kafka::{self, Bus, Isolation, Topic},
     look,
+    promises::figure,
     topics::{RUN, expect_order, expected, feed_until, found, orders, rows, until_all_is_there},
 };
 
@@ -71,6 +72,10 @@ fn soak_each_kill_takes_the_machine_along_and_everything_comes_once() {
     // The books of all machines are one.
     assert_eq!(last.value("SELECT sum(rows_in) AS n FROM runs"), Value::from(input.len()));
     last.books(&name);
+    figure(
+        "soak_each_kill_takes_the_machine_along_and_everything_comes_once",
+        &format!("{kills} machines lost, {} records in, {} out, none lost or twice", input.len(), output.len()),
+    );
 }
 
 fn works(running: &Running) -> bool {
@@ -118,7 +123,7 @@ fn one_works_and_one_stands_by_until_the_first_is_silent_and_a_zombie_writes_not
 }
 
 #[test]
-fn workers_that_come_and_go_hand_their_tasks_on() {
+fn soak_workers_that_come_and_go_hand_their_tasks_on() {
     let (mut chance, seed) = Chance::told("workers");
     let (count, rounds) = if soak() { (200_000, 60) } else { (10_000, 4) };
     let bus = kafka::shared();
@@ -143,6 +148,10 @@ fn workers_that_come_and_go_hand_their_tasks_on() {
     until_all_is_there(&to, &expected(&input), PATIENCE);
     expect_order(&input, &to.read(Isolation::Committed));
     running.into_iter().flatten().for_each(|running| drop(running.stop().expect(0)));
+    figure(
+        "soak_workers_that_come_and_go_hand_their_tasks_on",
+        &format!("{rounds} stops and kills, one each 2 s, {} records in, none lost or twice", input.len()),
+    );
 }
 
 #[test]

@@ -23,9 +23,10 @@
 //! | W5 | an older store after a power cut | no process can hit it: the engine's simulation has disks that forget |
 //! | W6 | the answer to a commit is lost | brokers killed and stopped, a network cut and silent, while transactions commit |
 //! | W7 | a producer that its coordinator has given up | brokers and processes stopped for longer than a transaction may last (`topics.rs`) |
-//! | W8–W9, W13 | partitions that move, snapshots | not yet: one worker, and no snapshots |
+//! | W8–W9 | a task that moves to another process while its epoch is open | `changelog.rs`: SIGSTOP for longer than the session, workers that come and go |
+//! | W13 | snapshots | there are none |
 //! | W10–W11 | `sink_opening`: what was left open is ended before the position is asked for | kills, aimed |
-//! | W12 | tombstones of a changelog | there is none in this design |
+//! | W12 | a removed key that an old copy has missed | the engine's own tests of a replica, with a changelog that is compacted |
 //! | W14 | a redo that differs | every kill that leaves an open epoch |
 //! | W15 | a consumer that skips | records deleted before they were read: a stop with a name (`topics.rs`) |
 //! | W16 | a record larger than the topic takes | a dead letter (`topics.rs`) |

@@ -216,3 +216,58 @@ fn a_running_pipeline_stops_at_the_record_and_its_neighbours_go_on() {
     let said = running.stop().expect(1);
     assert!(said.err.contains("input-misplaced") || said.err.contains("PARTITIONED BY (id)"), "{}", said.err);
 }
+
+#[test]
+fn each_of_several_tasks_looks_at_its_own_partitions() {
+    let bus = kafka::shared();
+    let (from, to) = (bus.topic("from", 4), bus.topic("to", 2));
+    from.kcat(&["-X", MURMUR2], &(lines(0..60) + &lines(30..90)));
+    let desk = Desk::with(&format!(
+        "CONNECTION bus TO kafka WITH (brokers = '{}');
+PIPELINE orders_{} WITH (changelog = 'bus', tasks = 2) AS
+FROM bus.{} PARTITIONED BY (id) |> DEDUP BY id WITHIN '1 day' |> SELECT id |> INSERT INTO bus.{} KEY (id);",
+        bus.brokers(),
+        from.name,
+        from.name,
+        to.name
+    ));
+    desk.ok(&["run", "orders.sync", "--once"]);
+    let keys = |topic: &Topic| {
+        let mut keys: Vec<String> = topic.read(Isolation::Committed).iter().map(Record::key_text).collect();
+        keys.sort();
+        keys
+    };
+    let mut expected: Vec<String> = (0..90).map(|number| format!("key-{number}")).collect();
+    expected.sort();
+    assert_eq!(keys(&to), expected, "each id once, whichever task read it");
+    // Every task knows the partitioner from what it has read itself.
+    for partition in 0..4 {
+        let key =
+            (0..).map(|number| format!("key-{number}")).find(|key| partition_of(&bus, 4, MURMUR2, key) != partition);
+        let key = key.expect("a key that belongs elsewhere");
+        from.produce(&[Record::new(&key, &format!(r#"{{"id":"{key}"}}"#)).partition(partition)]);
+    }
+    let said = desk.say(&["run", "orders.sync", "--once"]);
+    assert_eq!(said.err.matches("as the keys before it do").count() / 2, 2, "{}", said.err);
+    assert_eq!(keys(&to), expected);
+}
+
+#[test]
+fn further_sources_make_claims_of_their_own() {
+    let bus = kafka::shared();
+    let (one, two) = (bus.topic("one", 3), bus.topic("two", 3));
+    one.kcat(&["-X", MURMUR2], &lines(0..20));
+    two.kcat(&["-X", CRC32], &lines(20..40));
+    let desk = Desk::with(&format!(
+        "CONNECTION bus TO kafka WITH (brokers = '{}');
+PIPELINE orders AS FROM bus.{} PARTITIONED BY (id) |> SELECT id
+|> UNION ALL (FROM bus.{} PARTITIONED BY (id) |> SELECT id) |> INSERT INTO stdout();",
+        bus.brokers(),
+        one.name,
+        two.name
+    ));
+    assert_eq!(taken(&desk), 40);
+    two.produce(&[Record::new("b", r#"{"id":"a"}"#)]);
+    let said = stopped(&desk);
+    assert!(said.contains(&format!(" of {}: has the key `b`", two.name)), "{said}");
+}

@@ -330,18 +330,19 @@ impl Task<'_> {
     ) -> Result<Ending, RunError> {
         let mut pipeline = build().map_err(RunError::Build)?;
         self.name = pipeline.job.pipeline.clone();
-        let ownership = self.terms.ownership.clone();
-        self.stands = stand(self.ground, &self.name, pipeline.changelog.take(), ownership, self.options.fresh)?;
-        let ground = &self.stands.clone();
         if self.again {
             pipeline.job.witness = Box::new(Told(pipeline.job.witness));
         }
+        // Before anything that is kept is thrown away.
         if self.options.fresh {
             let repeats = start::repeats(&self.name, &mut pipeline.sinks)?;
             if !repeats.is_empty() && !self.options.insert_again {
                 return Err(StartError::RowsWouldRepeat { pipeline: self.name.clone(), repeats }.into());
             }
         }
+        let ownership = self.terms.ownership.clone();
+        self.stands = stand(self.ground, &self.name, pipeline.changelog.take(), ownership, self.options.fresh)?;
+        let ground = &self.stands.clone();
         let mut job = Job::start(ground.clone(), pipeline.job, &self.options)?;
         // What the command line allowed is done with the first start; a later one is another matter.
         self.options = StartOptions::default();
