@@ -4,8 +4,11 @@ use serde_json::{Value, json};
 use syncline_engine::source::{Cursors, Polled, Source};
 use syncline_functions::instant_of;
 
-use super::{ARGUMENTS, client::Settings, start::Start, waiting::Patient};
-use crate::spec::{Args, Arguments, ConnectorError, Surroundings};
+use super::{ARGUMENTS, client::Settings, source::KafkaSource, start::Start, waiting::Patient};
+use crate::{
+    records::TextFormat,
+    spec::{Args, Arguments, ConnectorError, Surroundings},
+};
 
 fn with<T>(named: &[(&str, Value)], made: impl Fn(&Arguments) -> Result<T, ConnectorError>) -> Result<T, String> {
     let named = named.iter().map(|(name, value)| (name.to_string(), value.clone()));
@@ -79,7 +82,11 @@ fn a_start_is_a_word_a_time_or_offsets() {
 
 #[test]
 fn brokers_that_are_not_there_are_waited_for_by_who_reads_on_for_ever() {
-    let made = |arguments: &Arguments| Patient::new(arguments, &Surroundings::folder("/etc/sync"), false, false);
+    let made = |arguments: &Arguments| {
+        let around = Surroundings::folder("/etc/sync");
+        let source = KafkaSource::new(arguments, &around, &TextFormat::Json, false)?;
+        Patient::new(source, arguments, &around, false)
+    };
     let mut source = with(&[("brokers", json!("127.0.0.1:1"))], made).unwrap();
     let cursor = json!({"next": 7, "cluster": null});
     let read: Cursors = ["orders", "orders#2"].map(|name| (name.to_owned(), cursor.clone())).into();
