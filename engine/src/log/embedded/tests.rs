@@ -150,9 +150,11 @@ fn damage_below_a_checkpoint_is_named_by_recover_and_by_read() {
     assert_eq!(open(place.path()).recover(&["p"], &ends), Err(expected));
 }
 
+/// Seven of them and their heads are a file.
+const BODY: usize = writer::FILE_SIZE as usize / 8;
+
 #[test]
 fn a_topic_goes_on_in_a_new_file_and_release_deletes_whole_ones() {
-    const BODY: usize = 8 << 20;
     let place = place();
     let log = open(place.path());
     let body = |number: u8| NewFrame { count: 10, time: 0, body: vec![number; BODY] };
@@ -190,7 +192,7 @@ fn a_missing_file_in_the_middle_is_damage() {
     let place = place();
     let log = open(place.path());
     for number in 0..20 {
-        log.append("p", NewFrame { count: 10, time: 0, body: vec![number; 8 << 20] }).expect("append");
+        log.append("p", NewFrame { count: 10, time: 0, body: vec![number; BODY] }).expect("append");
     }
     let ends = log.prepare(&names("p")).expect("prepare");
     drop(log);
@@ -212,7 +214,7 @@ fn a_transaction_that_was_cut_back_over_files_leaves_none() {
     log.append("p", new("kept")).expect("append");
     let ends = log.prepare(&names("p")).expect("prepare");
     for number in 0..20 {
-        log.append("p", NewFrame { count: 10, time: 0, body: vec![number; 8 << 20] }).expect("append");
+        log.append("p", NewFrame { count: 10, time: 0, body: vec![number; BODY] }).expect("append");
     }
     log.prepare(&names("p")).expect("prepare");
     let log = open(place.path());
