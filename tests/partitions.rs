@@ -63,10 +63,11 @@ fn whichever_of_the_two_partitioners_it_was_is_learnt_and_kept_over_a_restart() 
         from.kcat(&["-X", first], &lines(50..150));
         assert_eq!(taken(&desk), 50);
         from.kcat(&["-X", other], &lines(200..220));
-        let said = stopped(&desk);
-        assert!(said.ends_with(&format!(" of 5 by {name}, as the keys before it do")), "{said}");
-        // Nothing of what was learnt from wrong records is kept: they are wrong again.
-        assert_eq!(stopped(&desk), said);
+        // Nothing of what was learnt from wrong records is kept: they are wrong again, whichever of them is met first.
+        for _ in 0..2 {
+            let said = stopped(&desk);
+            assert!(said.ends_with(&format!(" of 5 by {name}, as the keys before it do")), "{said}");
+        }
     }
     let from = bus.topic("from", 5);
     from.console_produce(&[], &lines(0..50));
