@@ -10,16 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    desk::PATIENCE,
-    kafka::{
-        record::{Record, Writer, batch},
-        wire::{self, Answer, Api, Body, ask},
-    },
+use crate::kafka::{
+    record::{Record, Writer, batch},
+    wire::{self, Answer, Api, Body, ask},
 };
 
 /// How long a coordinator or a leader that is not there yet is given before it is asked again.
 const PAUSE: Duration = Duration::from_millis(30);
+/// Longer than a test leaves a broker away, and the start of one after it.
+const AWAY: Duration = Duration::from_secs(180);
 /// A broker gives up what it cannot do within this.
 const BROKER_WITHIN: i32 = 20_000;
 
@@ -210,7 +209,7 @@ impl Bus {
                 Ok(done) => return done,
                 Err(error) => {
                     assert!(AGAIN.contains(&error), "{what}: the broker answers error {error}");
-                    assert!(started.elapsed() < PATIENCE, "{what}: error {error} for {PATIENCE:?}");
+                    assert!(started.elapsed() < AWAY, "{what}: error {error} for {AWAY:?}");
                     thread::sleep(PAUSE);
                 }
             }
