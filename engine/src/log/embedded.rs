@@ -17,7 +17,7 @@ use std::{
 
 use syncline_record::Epoch;
 
-use self::{disk::failed, topic::Topic};
+use self::{disk::failed, sweep::Sweeper, topic::Topic};
 use super::{CommitError, End, Ends, Event, Frame, Log, LogError, NewFrame};
 
 mod disk;
@@ -26,12 +26,14 @@ mod mark;
 mod name;
 mod publish;
 mod segment;
+mod sweep;
 mod topic;
 mod writer;
 
 pub struct EmbeddedLog {
     root: PathBuf,
     topics: RwLock<HashMap<String, Arc<Topic>>>,
+    sweeper: Arc<Sweeper>,
 }
 
 impl EmbeddedLog {
@@ -42,7 +44,7 @@ impl EmbeddedLog {
         if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             disk::sync_folder(parent)?;
         }
-        Ok(EmbeddedLog { root: root.to_owned(), topics: RwLock::default() })
+        Ok(EmbeddedLog { root: root.to_owned(), topics: RwLock::default(), sweeper: Arc::default() })
     }
 
     fn topic(&self, name: &str) -> Arc<Topic> {
@@ -51,7 +53,7 @@ impl EmbeddedLog {
         }
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         let folder = self.root.join(name::folder_of(name));
-        let topic = || Arc::new(Topic::new(name.to_owned(), self.root.clone(), folder));
+        let topic = || Arc::new(Topic::new(name.to_owned(), self.root.clone(), folder, self.sweeper.clone()));
         topics.entry(name.to_owned()).or_insert_with(topic).clone()
     }
 

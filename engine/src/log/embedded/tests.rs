@@ -168,9 +168,10 @@ fn a_topic_goes_on_in_a_new_file_and_release_deletes_whole_ones() {
     }
     let files = || {
         let entries = fs::read_dir(place.path().join("p")).expect("a folder");
-        let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
-        names.sort();
-        names.into_iter().map(|name| name.to_string_lossy()[..20].parse::<u64>().expect("a number")).collect::<Vec<_>>()
+        let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+        let mut numbers: Vec<u64> = names.filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
+        numbers.sort_unstable();
+        numbers
     };
     assert_eq!((files(), ends["p"].offset, ends["p"].file), (vec![0, 70, 140], 190, 140));
     assert!(fs::metadata(first_file(place.path(), "p")).expect("a file").len() <= writer::FILE_SIZE);
@@ -185,6 +186,38 @@ fn a_topic_goes_on_in_a_new_file_and_release_deletes_whole_ones() {
     log.release("p", 139).expect("release");
     assert_eq!(files(), [70, 140]);
     assert_eq!(log.read("p", 69, 1), Err(LogError::Gone { topic: "p".to_owned(), asked: 69, oldest: 70 }));
+}
+
+#[test]
+fn what_is_let_go_of_keeps_its_bytes_while_somebody_reads_and_goes_away_then() {
+    let place = place();
+    let log = open(place.path());
+    for number in 0..20 {
+        log.append("p", NewFrame { count: 10, time: 0, body: vec![number; BODY] }).expect("append");
+    }
+    let ends = log.prepare(&names("p")).expect("prepare");
+    log.commit(1, &ends).expect("commit");
+    let read = log.topic("p").view().files[0].clone();
+    log.release("p", 140).expect("release");
+    let gone = |base: u64| place.path().join(format!("p/{base:020}.gone"));
+    let until = |base: u64| {
+        let began = std::time::Instant::now();
+        while gone(base).exists() {
+            assert!(began.elapsed().as_secs() < 20, "{base} is still there");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    };
+    until(70);
+    assert_eq!(fs::metadata(gone(0)).expect("it is read").len(), read.length());
+    drop(read);
+    until(0);
+    let next = log.topic("p").view().files[0].path.clone();
+    drop(log);
+    // A process that died before it was done with a file.
+    fs::write(gone(0), "left").expect("a file");
+    let log = open(place.path());
+    log.recover(&["p"], &ends).expect("recover");
+    assert!(!gone(0).exists() && next.exists());
 }
 
 #[test]

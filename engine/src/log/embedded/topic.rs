@@ -13,6 +13,7 @@ use super::{
     mark,
     publish::Queue,
     segment::{Broken, MISSING, SCAN_CHUNK, Segment, Step, Walk},
+    sweep::{self, Sweeper},
     writer::Writer,
 };
 use crate::log::{End, Frame, LogError};
@@ -26,6 +27,7 @@ pub struct Topic {
     /// Locked while bytes are written and synced.
     writer: Mutex<Writer>,
     pub queue: Queue,
+    sweeper: Arc<Sweeper>,
 }
 
 /// What readers see.
@@ -37,9 +39,9 @@ pub struct View {
 }
 
 impl Topic {
-    pub fn new(name: String, root: PathBuf, folder: PathBuf) -> Self {
+    pub fn new(name: String, root: PathBuf, folder: PathBuf, sweeper: Arc<Sweeper>) -> Self {
         let (view, writer) = (Mutex::default(), Mutex::default());
-        Topic { name, root, folder, view, writer, queue: Queue::default() }
+        Topic { name, root, folder, view, writer, queue: Queue::default(), sweeper }
     }
 
     pub fn view(&self) -> MutexGuard<'_, View> {
@@ -122,11 +124,11 @@ impl Topic {
         error.map_or_else(|error| error, |broken| broken.in_topic(&self.name))
     }
 
-    /// Deletes whole files below the offset; never the one in which the visible records end, since a checkpoint names it.
+    /// Lets go of whole files below the offset; never the one in which the visible records end, since a checkpoint names it.
     pub fn release(&self, below: u64) -> Result<(), LogError> {
         let mut view = self.loaded_view()?;
         while view.files.len() > 1 && view.files[1].base <= below && view.files[0].base < view.visible.file {
-            delete(&view.files[0].path)?;
+            self.sweeper.take(view.files[0].clone())?;
             view.files.remove(0);
         }
         Ok(())
@@ -175,6 +177,7 @@ impl Topic {
         Ok(())
     }
 
+    /// The files, in order. What an earlier run let go of and did not get rid of is deleted.
     fn list(&self) -> Result<Vec<Arc<Segment>>, LogError> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -182,8 +185,13 @@ impl Topic {
         };
         let mut bases = Vec::new();
         for entry in entries {
-            let name = entry.map_err(failed("list", &self.folder))?.file_name();
-            bases.extend(name.to_str().and_then(|name| name.strip_suffix(".log")?.parse::<u64>().ok()));
+            let entry = entry.map_err(failed("list", &self.folder))?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            if sweep::is_gone(name) {
+                delete(&entry.path())?;
+            }
+            bases.extend(name.strip_suffix(".log").and_then(|base| base.parse::<u64>().ok()));
         }
         bases.sort_unstable();
         bases.into_iter().map(|base| Segment::open(&self.folder, base).map(Arc::new)).collect()

@@ -11,8 +11,7 @@ use super::{
 };
 use crate::log::{End, LogError, NewFrame};
 
-/// A file is closed, and a new one begun, before it would pass this. Retention deletes whole files, so this is its grain: and while a file
-/// goes, the file system makes who syncs another one wait, a millisecond for each megabyte or two.
+/// A file is closed, and a new one begun, before it would pass this. Retention lets go of whole files, so this is its grain.
 pub const FILE_SIZE: u64 = 8 << 20;
 /// Appended bytes go to the file when there are this many: large enough that calls cost nothing, small enough to stay in cache.
 const WRITE_BUFFER: usize = 1 << 20;
