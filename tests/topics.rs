@@ -297,6 +297,45 @@ fn a_process_that_stood_still_goes_on_where_it_was() {
     desk.books("orders");
 }
 
+/// No more is asked for: no transactions are written, nothing is lost, and what was in flight when the process died may come again.
+#[test]
+fn at_least_once_writes_no_transactions_and_can_be_made_exactly_once_where_it_is() {
+    let bus = kafka::shared();
+    let (from, to) = (bus.topic("from", 3), bus.topic("to", 4));
+    let exactly = job(&bus, &from, &to.name);
+    let desk = Desk::with(&exactly.replace("WITH (", "WITH (delivery = 'at least once', ").replacen(
+        "kafka WITH (delivery = 'at least once', ",
+        "kafka WITH (",
+        1,
+    ));
+    assert!(desk.ok(&["check", "orders.sync"]).contains("at least once"));
+    let over = Arc::new(AtomicBool::new(false));
+    let feed = feed_until(over.clone(), from.clone(), orders(40_000, 29, 3));
+    for _ in 0..4 {
+        let written = to.ends(Isolation::Uncommitted).iter().sum::<i64>();
+        let mut running = desk.start(&RUN);
+        running.until("it writes", |_| to.ends(Isolation::Uncommitted).iter().sum::<i64>() > written + 50);
+        running.kill();
+    }
+    over.store(true, Ordering::Relaxed);
+    let mut input = feed.join().expect("every record is acknowledged");
+    desk.ok(&["run", "orders.sync", "--once"]);
+    let records = to.read(Isolation::Uncommitted);
+    assert_eq!(to.ends(Isolation::Uncommitted).iter().sum::<i64>() as usize, records.len(), "marks of transactions");
+    let mut once = rows(&records);
+    once.dedup();
+    look::same("each row at least once", &once, &expected(&input));
+    desk.write("orders.sync", &exactly);
+    let more = orders(42_000, 29, 3).split_off(40_000);
+    from.produce(&more);
+    input.extend(more);
+    desk.ok(&["run", "orders.sync", "--once"]);
+    let all = rows(&to.read(Isolation::Committed));
+    let repeats = records.len() - once.len();
+    assert_eq!(all.len(), expected(&input).len() + repeats, "what comes then comes once");
+    desk.books("orders");
+}
+
 #[test]
 fn an_open_transaction_of_a_producer_holds_nothing_up_and_comes_when_it_is_committed() {
     let bus = kafka::shared();

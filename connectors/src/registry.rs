@@ -54,7 +54,10 @@ pub struct SourceAbility {
 pub struct SinkAbility {
     pub kind: SinkKind,
     pub writes: Writes,
+    /// The most that it keeps.
     pub delivery: Delivery,
+    /// It keeps less where less is asked for, and has less trouble then.
+    pub relaxes: bool,
     /// Wants named columns; else it can take whole records as they came.
     pub needs_columns: bool,
     /// Can stand at the end of a pipeline that never ends.
@@ -96,6 +99,7 @@ const TYPED_PARTS: SinkAbility = SinkAbility {
     kind: SinkKind::Staged,
     writes: Writes::INSERT,
     delivery: Delivery::ExactlyOnce,
+    relaxes: false,
     needs_columns: true,
     endless_ok: true,
     formats: &[],
@@ -121,6 +125,7 @@ const CONNECTORS: &[Connector] = &[
             kind: SinkKind::Staged,
             writes: Writes::INSERT,
             delivery: Delivery::ExactlyOnce,
+            relaxes: false,
             needs_columns: false,
             endless_ok: true,
             formats: &["json", "csv"],
@@ -164,6 +169,7 @@ const CONNECTORS: &[Connector] = &[
             kind: SinkKind::Transactional,
             writes: Writes::KEYED,
             delivery: Delivery::ExactlyOnce,
+            relaxes: true,
             needs_columns: false,
             endless_ok: true,
             formats: &["json"],
@@ -192,6 +198,7 @@ const CONNECTORS: &[Connector] = &[
             kind: SinkKind::Transactional,
             writes: Writes::ALL,
             delivery: Delivery::ExactlyOnce,
+            relaxes: false,
             needs_columns: true,
             endless_ok: true,
             formats: &[],
@@ -210,6 +217,7 @@ const CONNECTORS: &[Connector] = &[
             kind: SinkKind::Transactional,
             writes: Writes::ALL,
             delivery: Delivery::ExactlyOnce,
+            relaxes: false,
             needs_columns: true,
             endless_ok: true,
             formats: &[],
@@ -228,6 +236,7 @@ const CONNECTORS: &[Connector] = &[
             kind: SinkKind::Plain,
             writes: Writes::INSERT,
             delivery: Delivery::AtLeastOnce,
+            relaxes: false,
             needs_columns: false,
             endless_ok: true,
             formats: &["json"],

@@ -9,6 +9,7 @@ use std::{
 };
 
 use serde_json::Value;
+use syncline_engine::sink::Delivery;
 use syncline_record::{
     Micros,
     amount::{self, Rate},
@@ -45,6 +46,8 @@ pub struct Surroundings {
     pub pipeline: String,
     /// Which of its tasks.
     pub task: Task,
+    /// What it asks of its sinks, where the file says it: no more is needed.
+    pub delivery: Option<Delivery>,
 }
 
 /// One of several tasks that share the partitions of what a pipeline reads: each has those whose number, divided by `of`, leaves its own.
@@ -74,6 +77,7 @@ impl Surroundings {
             staging: data.join(STAGED).join(path_safe(pipeline)),
             pipeline: pipeline.to_owned(),
             task: Task::default(),
+            delivery: None,
         }
     }
 

@@ -44,6 +44,8 @@ pub struct SinkFacts {
     pub needs_columns: bool,
     /// `exactly once`, `effectively once`, `at least once`.
     pub delivery: String,
+    /// It keeps less where a pipeline asks for less.
+    pub relaxes: bool,
     /// What `FORMAT` can be: `json`, `csv`.
     pub formats: Vec<String>,
     /// Columns that stand beside what it writes as the row (`_headers`), and the types that they may have.

@@ -1,7 +1,8 @@
 //! What each path of a pipeline keeps: from its sources to one sink, in one of three words.
 //!
 //! Sources are read exactly once from the moment at which they count (a file is there, a topic has committed, a request is
-//! answered), and so is what goes between pipelines. So the word of a path is that of its sink, which its connector declares.
+//! answered), and so is what goes between pipelines. So the word of a path is that of its sink, which its connector declares; or a weaker
+//! one, where the pipeline asks for no more and the sink can do with less.
 
 use crate::{
     catalog::Catalog,
@@ -25,7 +26,7 @@ pub struct DeliveryPath<'a> {
 impl Plan {
     /// The way to every sink, in the order of the file. Streams are sinks too.
     pub fn delivery_paths<'a>(&'a self, catalog: &'a Catalog) -> Vec<DeliveryPath<'a>> {
-        let mut paths = Paths { catalog, found: Vec::new() };
+        let mut paths = Paths { catalog, asked: self.options.delivery.as_deref(), found: Vec::new() };
         paths.flow(&self.flow, vec![&self.source.place.text]);
         paths.found
     }
@@ -39,6 +40,7 @@ pub(crate) fn is_weaker(word: &str, than: &str) -> bool {
 
 struct Paths<'a> {
     catalog: &'a Catalog,
+    asked: Option<&'a str>,
     found: Vec<DeliveryPath<'a>>,
 }
 
@@ -69,6 +71,10 @@ impl<'a> Paths<'a> {
             return strongest;
         }
         let facts = self.catalog.connector(&sink.place.connector).and_then(|connector| connector.sink.as_ref());
-        facts.map_or(weakest, |facts| &facts.delivery)
+        match (facts, self.asked) {
+            (None, _) => weakest,
+            (Some(facts), Some(asked)) if facts.relaxes && asked == weakest => weakest,
+            (Some(facts), _) => &facts.delivery,
+        }
     }
 }

@@ -23,6 +23,23 @@ pub enum Delivery {
     ExactlyOnce,
 }
 
+impl Delivery {
+    const ALL: [Self; 3] = [Self::AtLeastOnce, Self::EffectivelyOnce, Self::ExactlyOnce];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AtLeastOnce => "at least once",
+            Self::EffectivelyOnce => "effectively once",
+            Self::ExactlyOnce => "exactly once",
+        }
+    }
+
+    /// The promise of these words.
+    pub fn of(words: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|delivery| delivery.as_str() == words)
+    }
+}
+
 /// What went wrong, in the terms in which the engine decides what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SinkError {

@@ -165,7 +165,8 @@ pub fn catalog() -> Catalog {
             upsert: sink.writes.upsert,
             replace: sink.writes.replace,
             needs_columns: sink.needs_columns,
-            delivery: word(sink.delivery).to_owned(),
+            delivery: sink.delivery.as_str().to_owned(),
+            relaxes: sink.relaxes,
             formats: words(sink.formats),
             beside: sink.beside.iter().map(|(name, kinds)| ((*name).to_owned(), words(kinds))).collect(),
         }),
@@ -198,15 +199,6 @@ fn arguments(arguments: &[Argument]) -> Vec<ArgumentFacts> {
 fn call(callable: &Callable) -> CallFacts {
     let (name, example) = (callable.name.to_owned(), callable.example.to_owned());
     CallFacts { name, example, arguments: arguments(callable.arguments) }
-}
-
-fn word(delivery: syncline_engine::sink::Delivery) -> &'static str {
-    use syncline_engine::sink::Delivery;
-    match delivery {
-        Delivery::AtLeastOnce => "at least once",
-        Delivery::EffectivelyOnce => "effectively once",
-        Delivery::ExactlyOnce => "exactly once",
-    }
 }
 
 /// The system's words without its error number.

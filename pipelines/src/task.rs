@@ -14,6 +14,7 @@ use syncline_engine::{
         start::StartOptions,
         supervisor::{self, Ending, Look, RunError, Stop, Terms},
     },
+    sink::Delivery,
 };
 use syncline_record::Fate;
 
@@ -46,8 +47,11 @@ impl Task<'_> {
         let (plan, ground) = (&member.plan, &all.world.ground);
         let folder = all.world.folder.path();
         let find = |path: &str| secrets::text(folder, path);
-        let around =
-            Surroundings { task: member.task, ..Surroundings::of(member.file.folder(), folder, &plan.pipeline) };
+        let around = Surroundings {
+            task: member.task,
+            delivery: plan.options.delivery.as_deref().and_then(Delivery::of),
+            ..Surroundings::of(member.file.folder(), folder, &plan.pipeline)
+        };
         let edges = RealEdges {
             around: around.clone(),
             secrets: &find,

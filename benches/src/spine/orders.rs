@@ -12,16 +12,11 @@ use crate::random::Random;
 
 pub const SEED: u64 = 7;
 
-/// Writes `rows` orders; returns their bytes. A repeat is the same line as its first.
+/// Writes `rows` orders; returns their bytes.
 pub fn write(path: &Path, rows: u64) -> u64 {
-    let mut random = Random(SEED);
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path).expect("the input file"));
     let mut bytes = 0;
-    let mut fresh = 0;
-    for _ in 0..rows {
-        let repeat = fresh > 0 && random.below(5) == 0;
-        let id = if repeat { random.below(fresh) } else { fresh };
-        fresh += u64::from(!repeat);
+    for id in ids().take(rows as usize) {
         let line = order(id);
         bytes += line.len() as u64;
         out.write_all(line.as_bytes()).expect("room for the input");
@@ -30,7 +25,19 @@ pub fn write(path: &Path, rows: u64) -> u64 {
     bytes
 }
 
-fn order(id: u64) -> String {
+/// Which order each line is: a fifth of them repeat one from before, with the same line.
+pub fn ids() -> impl Iterator<Item = u64> {
+    let (mut random, mut fresh) = (Random(SEED), 0);
+    std::iter::from_fn(move || {
+        let repeat = fresh > 0 && random.below(5) == 0;
+        let id = if repeat { random.below(fresh) } else { fresh };
+        fresh += u64::from(!repeat);
+        Some(id)
+    })
+}
+
+/// The line of an order, with its end.
+pub fn order(id: u64) -> String {
     let mut random = Random(id ^ 0x5eed);
     let status = ["paid", "open", "paid", "void"][random.below(4) as usize];
     let (customer, amount) = (random.below(1_000_000), random.below(30_000));

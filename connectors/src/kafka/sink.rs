@@ -7,6 +7,9 @@
 //!
 //! The key of a record is what `KEY` names, as key bytes; a delete is a record without a value. Keys are put on partitions as Java's clients do
 //! (murmur2); rows that have a lane go to the partition of its number.
+//!
+//! Where no more than `at least once` is asked for there are no transactions: the position follows the records, so after a crash some of them
+//! come again. It is the same position, so that a pipeline can be told otherwise at any time.
 
 use std::{
     collections::BTreeSet,
@@ -14,26 +17,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arrow::{
-    array::{ArrayRef, AsArray, RecordBatch},
-    datatypes::{Field, UInt8Type, UInt32Type},
-};
 use rdkafka::{
     Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
+    consumer::{BaseConsumer, CommitMode, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
     producer::{BaseProducer, BaseRecord, Producer},
 };
 use serde::{Deserialize, Serialize};
-use syncline_engine::sink::{Applied, Delivered, OutboxRows, OutboxSink, SinkError, Standing, Stream, Write};
-use syncline_functions::Keys;
-use syncline_record::{
-    Op, Reason, StepBooks, StepId,
-    batch::{LANE, OP},
-};
+use syncline_engine::sink::{Applied, Delivered, Delivery, OutboxRows, OutboxSink, SinkError, Standing, Stream, Write};
+use syncline_record::{StepBooks, StepId};
 
+use self::record::Frame;
 use super::{
-    beside::{self, Beside},
+    beside,
     calls::{LATE, within},
     client::{Ears, Held, Reports, Settings},
     size,
@@ -42,9 +38,11 @@ use super::{
 };
 use crate::{
     SinkRequest,
-    rowtext::{RowText, which_are_rows},
+    rowtext::RowText,
     spec::{Arguments, ConnectorError},
 };
+
+mod record;
 
 /// A transaction that hangs blocks every reader of what is committed, so it may not hang long.
 const TRANSACTION: Duration = Duration::from_secs(10);
@@ -72,6 +70,8 @@ pub struct KafkaSink {
     /// Columns of the key; empty: records have none.
     key: Vec<String>,
     text: RowText,
+    /// In transactions.
+    exactly: bool,
     open: Option<Open>,
     /// Places in the outbox of rows that the brokers refuse for their size.
     refused: BTreeSet<u64>,
@@ -128,6 +128,7 @@ impl KafkaSink {
             write: request.write.clone(),
             key,
             text: RowText::without(&request.schema, &beside::NAMES),
+            exactly: request.around.delivery != Some(Delivery::AtLeastOnce),
             open: None,
             refused: BTreeSet::new(),
         })
@@ -220,9 +221,11 @@ impl KafkaSink {
 
     fn producer(&self, id: &str, most: usize) -> Result<Writer, SinkError> {
         let mut config = self.settings.with(WRITER);
+        if self.exactly {
+            config.set("transactional.id", id).set("transaction.timeout.ms", TRANSACTION.as_millis().to_string());
+        }
         config
-            .set("transactional.id", id)
-            .set("transaction.timeout.ms", TRANSACTION.as_millis().to_string())
+            .set("enable.idempotence", "true")
             .set("partitioner", "murmur2_random")
             // The client counts lengths at their longest, so a record that just fits needs a little more here; of several records
             // it makes a batch up to the smaller of the two.
@@ -232,6 +235,9 @@ impl KafkaSink {
         let made: Result<BaseProducer<Reports>, _> = config.create_with_context(Reports::default());
         let producer = Arc::new(made.map_err(|error| self.trouble("make a client", &error))?);
         let writer = Held::new(producer.clone());
+        if !self.exactly {
+            return Ok(writer);
+        }
         // Fences who wrote under this id before, and ends what he left open.
         self.answer("begin to write", move || producer.init_transactions(PATIENCE))?;
         Ok(writer)
@@ -240,7 +246,7 @@ impl KafkaSink {
     fn begin(&mut self) -> Result<(), SinkError> {
         let what = self.what();
         let Some(open) = &mut self.open else { return Err(SinkError::Reconnect(format!("{what} is not open"))) };
-        if !open.in_transaction {
+        if self.exactly && !open.in_transaction {
             let begun = open.producer.begin_transaction();
             begun.map_err(|error| of_sink(&format!("{what}: cannot begin a transaction"), &error))?;
             open.in_transaction = true;
@@ -316,6 +322,21 @@ impl KafkaSink {
             let set = place.set_offset(Offset::Offset(delivered.next as i64));
             set.map_err(|error| self.trouble("note how far it is", &error))?;
         }
+        if self.exactly {
+            self.commit_transaction(open, position)?;
+        } else {
+            let group = Arc::clone(&open.group);
+            self.answer("note how far it is", move || group.commit(&position, CommitMode::Sync))?;
+        }
+        if let Some(open) = &mut self.open {
+            (open.in_transaction, open.next) = (false, delivered.next);
+        }
+        self.refused = self.refused.split_off(&delivered.next);
+        Ok(())
+    }
+
+    /// The records and the position, together.
+    fn commit_transaction(&self, open: &Open, position: TopicPartitionList) -> Result<(), SinkError> {
         let metadata = open.group.group_metadata();
         let metadata =
             metadata.ok_or_else(|| SinkError::Reconnect(format!("{}: no group to note it in", self.what())))?;
@@ -323,12 +344,7 @@ impl KafkaSink {
         self.answer("commit", move || {
             topic::retried(ENDING, || producer.send_offsets_to_transaction(&position, &metadata, ASKED))?;
             topic::retried(ENDING, || producer.commit_transaction(ASKED))
-        })?;
-        if let Some(open) = &mut self.open {
-            (open.in_transaction, open.next) = (false, delivered.next);
-        }
-        self.refused = self.refused.split_off(&delivered.next);
-        Ok(())
+        })
     }
 }
 
@@ -388,104 +404,5 @@ impl OutboxSink for KafkaSink {
         self.open = None;
         topic::forget_group(&self.group(&stream.pipeline, &stream.step), &self.settings)
             .map_err(|error| self.trouble("forget how far it is", &error))
-    }
-}
-
-/// Rows of one frame of the outbox, as records.
-struct Frame<'a> {
-    lines: crate::rowtext::Lines<'a>,
-    keys: Option<Keys>,
-    lanes: Option<&'a arrow::array::UInt32Array>,
-    ops: Option<&'a arrow::array::UInt8Array>,
-    beside: Beside<'a>,
-    rows: &'a RecordBatch,
-}
-
-type Record<'a> = BaseRecord<'a, [u8], [u8], usize>;
-
-impl<'a> Frame<'a> {
-    fn new(sink: &'a KafkaSink, rows: &'a RecordBatch) -> Result<Self, SinkError> {
-        let schema = rows.schema_ref();
-        let mut columns: Vec<ArrayRef> = vec![];
-        let mut fields: Vec<&Field> = vec![];
-        for name in &sink.key {
-            let Some((index, field)) = schema.column_with_name(name) else {
-                return Err(SinkError::Never(format!("the rows have no column {name}")));
-            };
-            columns.push(rows.column(index).clone());
-            fields.push(field);
-        }
-        Ok(Self {
-            lines: sink.text.of(rows),
-            keys: (!columns.is_empty()).then(|| Keys::of(&columns, &fields)),
-            lanes: rows.column_by_name(LANE).and_then(|lanes| lanes.as_primitive_opt::<UInt32Type>()),
-            ops: rows.column_by_name(OP).and_then(|ops| ops.as_primitive_opt::<UInt8Type>()),
-            beside: Beside::of(rows),
-            rows,
-        })
-    }
-
-    /// The record of a row; none for a row that only says something about a group. `line` holds its value.
-    fn record<'b>(
-        &'b self,
-        sink: &'b KafkaSink,
-        open: &Open,
-        row: usize,
-        place: u64,
-        line: &'b mut Vec<u8>,
-    ) -> Result<Result<Option<Record<'b>>, Reason>, SinkError> {
-        if !which_are_rows(self.rows)(row) {
-            return Ok(Ok(None));
-        }
-        let upsert = matches!(sink.write, Write::Upsert { .. });
-        let key = self.keys.as_ref().and_then(|keys| keys.get(row));
-        if key.is_none() && upsert {
-            return Ok(Err(Reason::new("null-key", "the key is NULL")));
-        }
-        let delete = self.ops.is_some_and(|ops| ops.value(row) == Op::Delete as u8);
-        if delete && key.is_none() {
-            return Ok(Err(Reason::new("null-key", "a delete without a key names nothing")));
-        }
-        if !delete {
-            if let Err(failure) = self.lines.write(row, line) {
-                return Ok(Err(failure.reason));
-            }
-            // A record has no line end.
-            line.pop();
-        }
-        let (headers, time) = match self.beside.headers(row).and_then(|headers| Ok((headers, self.beside.time(row)?))) {
-            Ok(beside) => beside,
-            Err(reason) => return Ok(Err(reason)),
-        };
-        let named = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_deref()));
-        let size = size::alone(key, (!delete).then_some(line.as_slice()), named);
-        if size > open.most || sink.refused.contains(&place) {
-            let detail =
-                format!("{size} bytes in a batch of its own, and the topic takes {} (`max.message.bytes`)", open.most);
-            return Ok(Err(Reason::new("too-large", detail)));
-        }
-        let mut record = BaseRecord::with_opaque_to(&sink.topic.name, place as usize);
-        if let Some(lanes) = self.lanes {
-            let lane = lanes.value(row);
-            if lane >= open.partitions {
-                return Err(SinkError::Never(format!(
-                    "{} has {} partitions, and the rows have more lanes; write `INTO {}`",
-                    sink.what(),
-                    open.partitions,
-                    open.partitions
-                )));
-            }
-            record = record.partition(lane as i32);
-        }
-        if let Some(key) = key {
-            record = record.key(key);
-        }
-        if let Some(time) = time {
-            record = record.timestamp(time);
-        }
-        if !headers.is_empty() {
-            record = record.headers(beside::owned(&headers));
-        }
-        Ok(Ok(Some(if delete { record } else { record.payload(line.as_slice()) })))
     }
 }
