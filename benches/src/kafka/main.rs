@@ -35,10 +35,10 @@ use topics::Topics;
 
 const ROWS: u64 = 2_000_000;
 const ROUNDS: usize = 3;
-const FROM: &str = "bench-orders";
-const TO: &str = "bench-out";
-const LIVE_FROM: &str = "bench-live";
-const LIVE_TO: &str = "bench-live-out";
+const FROM: &str = "bench_orders";
+const TO: &str = "bench_out";
+const LIVE_FROM: &str = "bench_live";
+const LIVE_TO: &str = "bench_live_out";
 /// A pipeline makes a checkpoint so often, if nothing is said.
 const EPOCH: Duration = Duration::from_millis(200);
 const DURING: Duration = Duration::from_secs(10);
