@@ -23,6 +23,7 @@ use syncline_engine::changelog::{Changelog, ChangelogError, Record, Span, Take};
 
 use super::{
     client::{Ears, Held, Settings, log, told},
+    flush::flush,
     queue::{Queue, Taken},
     topic::{self, Topic},
     trouble::{NoAnswer, PATIENCE, of_partition, words},
@@ -196,7 +197,7 @@ impl KafkaChangelog {
     fn write_all(&self, producer: &BaseProducer<Places>, records: &[Record]) -> Result<u64, ChangelogError> {
         producer.begin_transaction().map_err(|error| self.error("begin a transaction", &error))?;
         records.iter().try_for_each(|record| self.send(producer, record))?;
-        producer.flush(TRANSACTION).map_err(|error| self.error("write", &error))?;
+        flush(producer, TRANSACTION).map_err(|error| self.error("write", &error))?;
         let places = producer.context();
         if let Some(error) = places.refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(self.error("write", &error));

@@ -10,6 +10,7 @@ mod client;
 #[cfg(test)]
 mod client_tests;
 mod cursor;
+mod flush;
 mod headers;
 mod list;
 mod look;

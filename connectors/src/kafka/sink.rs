@@ -32,6 +32,7 @@ use super::{
     beside,
     calls::{LATE, within},
     client::{Ears, Held, Reports, Settings},
+    flush::flush,
     size,
     topic::{self, Topic},
     trouble::{NoAnswer, PATIENCE, of_sink},
@@ -300,7 +301,7 @@ impl KafkaSink {
     /// Everything that was sent has arrived, or the transaction cannot be committed.
     fn flush(&mut self) -> Result<(), SinkError> {
         let Some(open) = &self.open else { return Ok(()) };
-        open.producer.flush(TRANSACTION).map_err(|error| self.trouble("write", &error))?;
+        flush(&open.producer, TRANSACTION).map_err(|error| self.trouble("write", &error))?;
         let refused = open.producer.context().refused.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(refused) = refused else { return Ok(()) };
         let error = self.trouble("write", &refused.error);
