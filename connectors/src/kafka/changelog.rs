@@ -23,7 +23,7 @@ use syncline_engine::changelog::{Changelog, ChangelogError, Record, Span, Take};
 
 use super::{
     client::{Ears, Held, Settings, log, told},
-    flush::flush,
+    flush::{flush, pause},
     queue::{Queue, Taken},
     topic::{self, Topic},
     trouble::{NoAnswer, PATIENCE, of_partition, words},
@@ -190,7 +190,7 @@ impl KafkaChangelog {
                     record
                 }
             };
-            producer.poll(Duration::from_millis(10));
+            pause(producer);
         }
     }
 

@@ -32,7 +32,7 @@ use super::{
     beside,
     calls::{LATE, within},
     client::{Ears, Held, Reports, Settings},
-    flush::flush,
+    flush::{flush, pause},
     size,
     topic::{self, Topic},
     trouble::{NoAnswer, PATIENCE, of_sink},
@@ -294,7 +294,7 @@ impl KafkaSink {
                     record
                 }
             };
-            open.producer.poll(Duration::from_millis(10));
+            pause(&open.producer);
         }
     }
 
