@@ -42,7 +42,7 @@ const MEMBER: &[(&str, &str)] = &[
     ("enable.auto.offset.store", "false"),
     ("auto.offset.reset", "latest"),
     ("partition.assignment.strategy", "cooperative-sticky"),
-    ("heartbeat.interval.ms", "1500"),
+    ("heartbeat.interval.ms", "500"),
 ];
 
 /// Of one task.
