@@ -18,6 +18,7 @@ use crate::{
     desk::{Desk, PATIENCE, Running},
     kafka::{self, Bus, Isolation, Topic},
     look,
+    postgres::shared,
     promises::figure,
     topics::{RUN, expect_order, expected, feed_until, found, orders, rows, until_all_is_there},
 };
@@ -76,6 +77,52 @@ fn soak_each_kill_takes_the_machine_along_and_everything_comes_once() {
         "soak_each_kill_takes_the_machine_along_and_everything_comes_once",
         &format!("{kills} machines lost, {} records in, {} out, none lost or twice", input.len(), output.len()),
     );
+}
+
+/// Machines come and go; the tables stay where they are, and hold the place in the outbox that the changelog carries on.
+#[test]
+fn soak_tables_of_databases_have_each_row_once_when_the_machine_is_lost() {
+    let (mut chance, seed) = Chance::told("tables");
+    let (count, kills) = if soak() { (200_000, 40) } else { (20_000, 3) };
+    let (bus, database, folder) = (kafka::shared(), shared().database(), tempfile::tempdir().expect("a folder"));
+    let (from, file) = (bus.topic("from", 3), folder.path().join("shop.db"));
+    let (name, topic) = job(&bus, &from, &from, CHANGELOG);
+    let steps = topic.split("|> INSERT INTO bus.").next().expect("the steps before the sink");
+    let text = format!(
+        "CONNECTION shop TO postgres WITH (url = '{}');
+{steps}|> TEE (|> INSERT INTO shop.added)
+|> TEE (|> INSERT INTO sqlite('{}', 'added'))
+|> UPSERT INTO shop.orders KEY (id);
+",
+        database.url(),
+        file.display()
+    );
+    let over = Arc::new(AtomicBool::new(false));
+    let feed = feed_until(over.clone(), from.clone(), orders(count, seed, 3));
+    for _ in 0..kills {
+        let machine = Desk::with(&text);
+        let mut running = machine.start(&RUN);
+        running.until("it works", |running| works(running));
+        thread::sleep(Duration::from_millis(chance.below(1_500)));
+        assert!(running.kill(), "a process that reads a topic runs until it is killed");
+    }
+    over.store(true, Ordering::Relaxed);
+    let expected = expected(&feed.join().expect("every record is acknowledged"));
+    let last = Desk::with(&text);
+    last.ok(&["run", "orders.sync", "--once"]);
+    let columns = "SELECT id, customer, cents, day FROM";
+    for table in ["added", "orders"] {
+        let mut rows = database.sql(&format!("{columns} {table}"));
+        rows.sort();
+        look::same(table, &rows, &expected);
+    }
+    let mut rows: Vec<String> =
+        look::sqlite(&file, &format!("{columns} added")).iter().map(|row| row.join("|")).collect();
+    rows.sort();
+    look::same("the table of SQLite", &rows, &expected);
+    last.books(&name);
+    let shown = format!("{kills} machines lost, {} rows in each of three tables, none lost or twice", expected.len());
+    figure("soak_tables_of_databases_have_each_row_once_when_the_machine_is_lost", &shown);
 }
 
 fn works(running: &Running) -> bool {

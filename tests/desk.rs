@@ -19,8 +19,16 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::chance::soak;
+
 /// Longer than any command of a small test needs, also on a machine that compiles beside it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A long run goes on beside other work, which may stop it for a while.
+pub fn patience() -> Duration {
+    if soak() { 10 * PATIENCE } else { PATIENCE }
+}
+
 /// How often something outside is looked at while it is waited for.
 const BLINK: Duration = Duration::from_millis(20);
 
@@ -221,7 +229,7 @@ impl Running {
             self.look();
             let ended = self.child.try_wait().expect("a child of ours");
             assert!(ended.is_none(), "`{}` ended ({ended:?}) before {what}:\n{}", self.line, self.err());
-            assert!(started.elapsed() < PATIENCE, "`{}`: not so in time: {what}\n{}", self.line, self.err());
+            assert!(started.elapsed() < patience(), "`{}`: not so in time: {what}\n{}", self.line, self.err());
             thread::sleep(BLINK);
         }
     }

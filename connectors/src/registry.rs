@@ -3,7 +3,7 @@
 //! `check` asks this list and touches nothing; `open_source` and `open_sink` make the thing itself, and touch nothing either until
 //! the engine calls its `open`.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use arrow::datatypes::SchemaRef;
 use syncline_engine::{
@@ -419,11 +419,16 @@ pub fn columns_there(name: &str, args: &Args, around: &Surroundings) -> Option<V
     }
 }
 
-/// The changelog of a task; nothing outside is touched.
-pub fn open_changelog(name: &str, args: &Args, around: &Surroundings) -> Result<Box<dyn Changelog>, ConnectorError> {
+/// The changelog of a task; nothing outside is touched. Its calls are waited for until `stop` is said, and for a moment longer.
+pub fn open_changelog(
+    name: &str,
+    args: &Args,
+    around: &Surroundings,
+    stop: &Arc<AtomicBool>,
+) -> Result<Box<dyn Changelog>, ConnectorError> {
     let arguments = Arguments::checked(connector(name)?, args)?;
     match name {
-        "kafka" => Ok(Box::new(kafka::KafkaChangelog::new(&arguments, around)?)),
+        "kafka" => Ok(Box::new(kafka::KafkaChangelog::new(&arguments, around, stop.clone())?)),
         _ => Err(ConnectorError::NotASink { name: name.to_owned() }),
     }
 }

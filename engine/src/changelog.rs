@@ -8,6 +8,10 @@
 
 pub mod memory;
 
+use std::sync::Arc;
+
+use crate::witness::ChangelogWitness;
+
 /// A key, and its value; none: the key is removed.
 pub type Record = (Vec<u8>, Option<Vec<u8>>);
 
@@ -29,6 +33,12 @@ pub enum ChangelogError {
     /// It may work later.
     #[error("the changelog {name} cannot be reached: {detail}")]
     Unreachable { name: String, detail: String },
+    /// Its client does not come back, and only another process has one that does.
+    #[error("the changelog {name} does not answer: {detail}")]
+    Hangs { name: String, detail: String },
+    /// Nobody waits for it any more.
+    #[error("told to stop before the changelog {name} answered")]
+    Stopped { name: String },
     /// It will not work before somebody changes something.
     #[error("the changelog {name} cannot be used: {detail}")]
     Refused { name: String, detail: String },
@@ -58,4 +68,10 @@ pub trait Changelog: Send {
     /// Writes all records or none; when it returns they are durable. The offset after the last one. After an error nothing more is
     /// written through this value.
     fn write(&mut self, records: &[Record]) -> Result<u64, ChangelogError>;
+
+    /// What was read or written last is in the copy now.
+    fn copied(&mut self) {}
+
+    /// Told when a transaction is about to be committed.
+    fn witnessed(&mut self, _: Arc<dyn ChangelogWitness>) {}
 }

@@ -26,7 +26,7 @@ use crate::{
     sink::Delivered,
     source::Cursors,
     store::{Changes, StateStore, StoreError},
-    witness::{Handover, Window},
+    witness::{Handover, Upkeep, Window},
 };
 
 /// Grows when an older binary could not read what a newer one wrote. Version N reads N-1.
@@ -158,6 +158,9 @@ pub struct Run {
     /// The same for deliveries to outbox sinks.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub killed_handing_over: BTreeMap<Handover, u64>,
+    /// The same for the changelog.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub killed_in_changelog: BTreeMap<Upkeep, u64>,
     /// Rows that passed a `DEDUP` because their key is NULL.
     pub null_keys: BTreeMap<StepId, u64>,
     /// Windows of a `hop` that rows came too late for which count in others.

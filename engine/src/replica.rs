@@ -16,9 +16,11 @@
 //!
 //! All numbers are big-endian.
 
+pub mod conformance;
 mod frames;
 mod restore;
 mod topics;
+mod witnessed;
 
 #[cfg(test)]
 mod tests;
@@ -43,6 +45,7 @@ use crate::{
 };
 
 use self::topics::{EMPTIED, Topics};
+pub use self::witnessed::Witnessed;
 
 const PAIR: u8 = b'k';
 const FRAME: u8 = b'l';
@@ -204,7 +207,8 @@ impl Replica {
         ownership: Option<Arc<dyn Ownership>>,
         anew: bool,
     ) -> Result<Arc<Replica>, StoreError> {
-        let (changelog, place) = restore::bring_up(ground, &scope, changelog, anew)?;
+        let (mut changelog, place) = restore::bring_up(ground, &scope, changelog, anew)?;
+        changelog.copied();
         let topics = Topics::found(ground.log.topics(&scope.topics)?);
         Ok(Arc::new(Replica {
             store: ground.store.clone(),
@@ -314,6 +318,7 @@ impl StateStore for Replica {
             return Err(state.failed.get_or_insert(error).clone());
         }
         state.writing = None;
+        changelog.copied();
         Ok(())
     }
 

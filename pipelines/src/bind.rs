@@ -199,7 +199,7 @@ impl Edges for RealEdges<'_> {
 
     fn changelog(&self, place: &Place) -> Result<Option<Box<dyn Changelog>>, BindError> {
         let args = arguments(place, self.secrets)?;
-        let changelog = open_changelog(&place.connector, &args, &self.around);
+        let changelog = open_changelog(&place.connector, &args, &self.around, &self.stop);
         changelog.map(Some).map_err(|error| BindError::Connector { place: place.text.clone(), error })
     }
 }

@@ -84,7 +84,7 @@ impl Task<'_> {
             Ok(ownership) => {
                 let words = |text: &str| secrets::hidden(text).into_owned();
                 let (restart, follow) = (restart(plan, all.once), plan.options.standby);
-                let terms = Terms { restart, words, ownership, follow };
+                let terms = Terms { restart, words, ownership, follow, patient: !all.once };
                 supervisor::run(ground, &mut build, &self.options, &terms, &stop, &mut watch)
             }
         };

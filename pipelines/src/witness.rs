@@ -1,5 +1,5 @@
 //! The engine's witness in a file: one byte that says in which window of a commit the process is, and behind it one for each outbox
-//! sink, which has windows of its own.
+//! sink and one for the changelog, which have windows of their own.
 //!
 //! Written without a sync: it has to survive `kill -9`, not a power cut, and it must cost nothing.
 
@@ -10,15 +10,18 @@ use std::{
     sync::Arc,
 };
 
-use syncline_engine::witness::{Handover, NoWitness, SinkWitness, Window, Witness};
+use syncline_engine::witness::{ChangelogWitness, Handover, NoWitness, SinkWitness, Upkeep, Window, Witness};
 
 /// Sinks that are told apart; what those behind them were in is not known.
 const SINKS: usize = 32;
+/// Where the changelog's byte is, behind those of the sinks.
+const CHANGELOG: usize = 1 + SINKS;
 
 pub struct FileWitness {
     file: Arc<File>,
     last: Option<Window>,
     last_of_sinks: Vec<Handover>,
+    last_of_changelog: Option<Upkeep>,
 }
 
 /// The witness of a pipeline. Where the file cannot be made, nothing is remembered: a witness never stops a run.
@@ -28,12 +31,13 @@ pub fn open(folder: &Path, pipeline: &str) -> Box<dyn Witness> {
         std::fs::create_dir_all(&folder)?;
         let path = folder.join(pipeline.replace(['/', '\0'], "_"));
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        let mut bytes = [0; 1 + SINKS];
+        let mut bytes = [0; CHANGELOG + 1];
         let read = file.read_at(&mut bytes, 0)?;
         let last = bytes[..read].first().and_then(|byte| Window::from_u8(*byte));
-        let sinks = bytes[..read].iter().skip(1).filter_map(|byte| Handover::from_u8(*byte));
+        let sinks = bytes[..read].iter().take(CHANGELOG).skip(1).filter_map(|byte| Handover::from_u8(*byte));
         let last_of_sinks = sinks.filter(|window| *window != Handover::Idle).collect();
-        Ok(FileWitness { file: Arc::new(file), last, last_of_sinks })
+        let last_of_changelog = Upkeep::from_u8(bytes[CHANGELOG]).filter(|window| *window != Upkeep::Idle);
+        Ok(FileWitness { file: Arc::new(file), last, last_of_sinks, last_of_changelog })
     };
     match open() {
         Ok(witness) => Box::new(witness),
@@ -62,6 +66,22 @@ impl Witness for FileWitness {
 
     fn last_of_sinks(&self) -> Vec<Handover> {
         self.last_of_sinks.clone()
+    }
+
+    fn of_changelog(&self) -> Arc<dyn ChangelogWitness> {
+        Arc::new(FileChangelogWitness(self.file.clone()))
+    }
+
+    fn last_of_changelog(&self) -> Option<Upkeep> {
+        self.last_of_changelog
+    }
+}
+
+struct FileChangelogWitness(Arc<File>);
+
+impl ChangelogWitness for FileChangelogWitness {
+    fn enter(&self, window: Upkeep) {
+        let _ = self.0.write_all_at(&[window as u8], CHANGELOG as u64);
     }
 }
 
@@ -93,10 +113,14 @@ mod tests {
         witness.enter(Window::Logging);
         sinks[0].enter(Handover::Recording);
         sinks[2].enter(Handover::Applying);
+        witness.of_changelog().enter(Upkeep::Committing);
         let next = open(folder.path(), "orders");
         assert_eq!(next.last(), Some(Window::Logging));
         assert_eq!(next.last_of_sinks(), [Handover::Recording, Handover::Applying]);
+        assert_eq!(next.last_of_changelog(), Some(Upkeep::Committing));
+        next.of_changelog().enter(Upkeep::Idle);
         drop([0, 1, 2].map(|sink| next.of_sink(sink)));
-        assert_eq!(open(folder.path(), "orders").last_of_sinks(), []);
+        let last = open(folder.path(), "orders");
+        assert_eq!((last.last_of_sinks(), last.last_of_changelog()), (vec![], None));
     }
 }

@@ -14,7 +14,7 @@ use syncline_engine::{
     store::StoreError,
 };
 
-use crate::outcome::Failure;
+use crate::{outcome::Failure, run_failure::hanging};
 
 /// The name of the data folder, beside a pipeline file or above the working folder.
 pub const DATA_FOLDER: &str = ".syncline";
@@ -89,10 +89,11 @@ fn changelog_failure(error: ChangelogError) -> Failure {
         ChangelogError::Refused { .. } => {
             Failure::environment("changelog-refused", title).help("allow it there, then run the same command again")
         }
-        ChangelogError::Unknown { .. } | ChangelogError::Unreachable { .. } => {
+        ChangelogError::Unknown { .. } | ChangelogError::Unreachable { .. } | ChangelogError::Stopped { .. } => {
             Failure::environment("changelog-failed", title)
                 .help("run the same command again when Kafka answers: nothing committed is lost")
         }
+        ChangelogError::Hangs { .. } => hanging(title),
     }
 }
 

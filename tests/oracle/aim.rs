@@ -12,7 +12,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::desk::{Desk, PATIENCE, Running};
+use crate::desk::{Desk, Running, patience};
 
 /// A window: its name in `SELECT killed`, whose byte of the witness shows it, and the value there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,10 @@ enum Whose {
     Job,
     /// Any sink's.
     Sink,
+    /// The changelog's, of a process that works.
+    Changelog,
+    /// The same, of one that has not come to work yet.
+    Beginning,
 }
 
 const fn job(name: &'static str, value: u8) -> Aim {
@@ -37,6 +41,24 @@ const fn job(name: &'static str, value: u8) -> Aim {
 const fn sink(name: &'static str, value: u8) -> Aim {
     Aim { name, whose: Whose::Sink, value }
 }
+
+const fn changelog(name: &'static str, value: u8) -> Aim {
+    Aim { name, whose: Whose::Changelog, value }
+}
+
+const fn beginning(name: &'static str, value: u8) -> Aim {
+    Aim { name, whose: Whose::Beginning, value }
+}
+
+/// With a changelog there are these too.
+pub const CHANGELOG_AIMS: [Aim; 6] = [
+    beginning("changelog_opening", 1),
+    beginning("changelog_reading", 2),
+    changelog("changelog_writing", 3),
+    changelog("changelog_moving", 4),
+    changelog("changelog_committing", 5),
+    changelog("changelog_copying", 6),
+];
 
 /// All that a process can be killed in; idle ones are hit by kills at any time.
 pub const AIMS: [Aim; 9] = [
@@ -53,22 +75,37 @@ pub const AIMS: [Aim; 9] = [
 
 /// Sinks of the pipeline that have a byte.
 const SINKS: usize = 3;
+/// Where the changelog's byte is: there is room for many sinks before it.
+const CHANGELOG: usize = 33;
 /// A process that has said that it started has let go of what the one before it left in the witness.
 const ITS_OWN: Duration = Duration::from_millis(20);
 /// Longest time in which a thread that was stopped still runs.
 const STANDS: Duration = Duration::from_millis(1);
 
-/// Kills the process in this window. Panics when it never is in it.
-pub fn kill_in(aim: Aim, desk: &Desk, mut running: Running) {
-    running.until("it started", |running| running.err().contains("started"));
-    thread::sleep(ITS_OWN);
-    let witness = File::open(desk.path(".syncline/witness/orders")).expect("the witness of a process that has started");
+impl Aim {
+    /// It comes before the process says that it started, and what the one before it left in the witness is still there.
+    pub fn is_of_a_start(self) -> bool {
+        self.whose == Whose::Beginning
+    }
+}
+
+/// Kills the process in this window. Panics when it never is in it; false, and it is killed all the same: it began, and was not seen there.
+pub fn kill_in(aim: Aim, desk: &Desk, pipeline: &str, mut running: Running) -> bool {
+    if !aim.is_of_a_start() {
+        running.until("it started", |running| running.err().contains("started"));
+        thread::sleep(ITS_OWN);
+    }
+    let witness = File::open(desk.path(&format!(".syncline/witness/{pipeline}"))).expect("the witness of a process");
     let process = Pid::from_raw(running.id() as i32).expect("a process");
     let began = Instant::now();
     let mut stops = 0;
-    while began.elapsed() < PATIENCE {
+    while began.elapsed() < patience() {
         assert!(!running.ended(), "the process ended before it was in {}:\n{}", aim.name, running.err());
         if !spin(aim, &witness) {
+            if aim.is_of_a_start() && running.err().contains("started") {
+                assert!(running.kill(), "it works");
+                return false;
+            }
             continue;
         }
         kill_process(process, Signal::STOP).expect("a process of ours");
@@ -76,11 +113,11 @@ pub fn kill_in(aim: Aim, desk: &Desk, mut running: Running) {
         until_stopped(running.id());
         if is_in(aim, &witness) {
             assert!(running.kill(), "it stands still");
-            return;
+            return true;
         }
         kill_process(process, Signal::CONT).expect("a process of ours");
     }
-    panic!("in {PATIENCE:?} and {stops} stops the process never stood in {}", aim.name);
+    panic!("in {:?} and {stops} stops the process never stood in {}", patience(), aim.name);
 }
 
 /// Looks without a pause for a while: what is waited for may be over in microseconds.
@@ -94,11 +131,12 @@ fn spin(aim: Aim, witness: &File) -> bool {
 }
 
 fn is_in(aim: Aim, witness: &File) -> bool {
-    let mut bytes = [0; 1 + SINKS];
+    let mut bytes = [0; CHANGELOG + 1];
     let read = witness.read_at(&mut bytes, 0).unwrap_or(0);
     match aim.whose {
         Whose::Job => bytes[0] == aim.value,
-        Whose::Sink => bytes[1..read.max(1)].contains(&aim.value),
+        Whose::Sink => bytes[1..read.clamp(1, 1 + SINKS)].contains(&aim.value),
+        Whose::Changelog | Whose::Beginning => bytes[CHANGELOG] == aim.value,
     }
 }
 

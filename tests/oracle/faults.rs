@@ -12,7 +12,7 @@ use crate::{
     desk::{Desk, Running},
     kafka::{self, Broker, Network, Weather},
     oracle::{
-        aim::{AIMS, Aim, kill_in},
+        aim::{AIMS, Aim, CHANGELOG_AIMS, kill_in},
         ledger::{Ledger, RUN, RUN_ONCE, Sent},
     },
     part::port,
@@ -33,51 +33,103 @@ fn progress(line: &str) {
 }
 
 /// A third of the kills come at any time; the others are aimed at each window in turn.
-fn aim(kill: usize) -> Option<Aim> {
-    (!kill.is_multiple_of(3)).then(|| AIMS[(kill - kill / 3 - 1) % AIMS.len()])
+fn aim(kill: usize, aims: &[Aim]) -> Option<Aim> {
+    (!kill.is_multiple_of(3)).then(|| aims[(kill - kill / 3 - 1) % aims.len()])
 }
 
 #[test]
 fn soak_every_input_counts_once_whenever_the_process_is_killed() {
-    let (mut chance, seed) = Chance::told("ledger");
-    let kills = if soak() { 500 } else { 30 };
     let bus = kafka::shared();
     let ledger = Ledger::new(&bus, &bus);
+    killed_everywhere("soak_every_input_counts_once_whenever_the_process_is_killed", ledger, &AIMS);
+}
+
+/// Every eighth time another machine stands by, and takes over.
+#[test]
+fn soak_with_a_changelog_every_input_counts_once_whenever_and_wherever_the_process_is_killed() {
+    let bus = kafka::shared();
+    let ledger = Ledger::kept(2, &bus, &bus);
+    let aims = [AIMS.as_slice(), CHANGELOG_AIMS.as_slice()].concat();
+    let test = "soak_with_a_changelog_every_input_counts_once_whenever_and_wherever_the_process_is_killed";
+    killed_everywhere(test, ledger, &aims);
+}
+
+/// How often a kill takes the machine out of the work.
+const MOVED: usize = 8;
+
+fn killed_everywhere(test: &str, mut ledger: Ledger, aims: &[Aim]) {
+    let (mut chance, seed) = Chance::told(test);
+    let kills = if soak() { 500 } else { 30 };
     let feed = ledger.feed(Sent::nothing(seed));
     let began = Instant::now();
-    let mut aimed: BTreeMap<&str, u64> = BTreeMap::new();
+    let (mut aimed, mut moved) = (BTreeMap::<&str, u64>::new(), 0);
     for kill in 0..kills {
-        let running = ledger.desk.start(&RUN);
-        match aim(kill) {
+        match aim(kill, aims) {
             None => {
+                let running = ledger.desk().start(&RUN);
                 thread::sleep(Duration::from_millis(chance.between(LIFE.0, LIFE.1)));
                 assert!(running.kill(), "a process that reads a topic runs until it is killed");
             }
             Some(aim) => {
-                kill_in(aim, &ledger.desk, running);
+                shoot(aim, &ledger);
                 *aimed.entry(aim.name).or_default() += 1;
             }
         }
+        if ledger.desks.len() > 1 && kill % MOVED == MOVED - 1 {
+            take_over(&mut ledger, aims[kill % aims.len()]);
+            moved += 1;
+        }
         if kill % 10 == 9 {
-            progress(&format!("ledger: {} of {kills} kills, {} s", kill + 1, began.elapsed().as_secs()));
+            progress(&format!("{test}: {} of {kills} kills, {} s", kill + 1, began.elapsed().as_secs()));
         }
     }
     let sent = feed.end();
     ledger.settle(&sent);
-    let fell = windows(&ledger.desk);
-    eprintln!("ledger: seed {seed}, {kills} kills, {} records in; killed in {fell:?}", sent.len());
+    let fell = windows(ledger.desk());
+    let took = began.elapsed().as_secs();
+    eprintln!("{test}: seed {seed}, {kills} kills in {took} s, {} records in; killed in {fell:?}", sent.len());
     // Each that was aimed at, as often; those of the others fell where they fell.
     let missed: Vec<_> =
         aimed.iter().filter(|(name, aimed)| fell.get(**name).is_none_or(|fell| fell < aimed)).collect();
-    assert!(missed.is_empty() && aimed.len() == AIMS.len(), "aimed at {aimed:?}, missed {missed:?}: {fell:?}");
+    assert!(missed.is_empty() && aimed.len() == aims.len(), "aimed at {aimed:?}, missed {missed:?}: {fell:?}");
+    let least = aims.iter().map(|aim| fell.get(aim.name).copied().unwrap_or_default()).min().unwrap_or_default();
+    let moves = if moved > 0 { format!(", {moved} times another machine went on") } else { String::new() };
     let shown =
-        format!("{kills} kills, each window {} times or more, {} records: 0 lost, 0 twice", least(&fell), sent.len());
-    figure("soak_every_input_counts_once_whenever_the_process_is_killed", &shown);
+        format!("{kills} kills, each window {least} times or more{moves}, {} records: 0 lost, 0 twice", sent.len());
+    figure(test, &shown);
 }
 
-/// How often that window was hit that was hit least.
-fn least(fell: &BTreeMap<String, u64>) -> u64 {
-    AIMS.iter().map(|aim| fell.get(aim.name).copied().unwrap_or_default()).min().unwrap_or_default()
+/// Kills a process in a window. What the next one notes of a kill at a start, another such kill would write over.
+fn shoot(aim: Aim, ledger: &Ledger) {
+    let start = || ledger.desk().start(&RUN);
+    if aim.is_of_a_start() {
+        works_and_is_killed(start());
+    }
+    while !kill_in(aim, ledger.desk(), &ledger.name, start()) {}
+    if aim.is_of_a_start() {
+        works_and_is_killed(start());
+    }
+}
+
+fn works_and_is_killed(mut running: Running) {
+    running.until("it works", |running| running.err().contains("started"));
+    assert!(running.kill(), "it runs until it is killed");
+}
+
+/// One works and one stands by; the one is killed, and the other goes on.
+fn take_over(ledger: &mut Ledger, aim: Aim) {
+    let mut one = ledger.desk().start(&RUN);
+    one.until("it works", |one| one.err().contains("started"));
+    let other = (ledger.at + 1) % ledger.desks.len();
+    let mut next = ledger.desks[other].start(&RUN);
+    next.address();
+    if aim.is_of_a_start() {
+        assert!(one.kill(), "it works");
+    } else {
+        kill_in(aim, ledger.desk(), &ledger.name, one);
+    }
+    ledger.at = other;
+    works_and_is_killed(next);
 }
 
 /// The windows in which processes were killed, and how many.
@@ -110,19 +162,29 @@ fn stops(running: Running, while_: &str) {
     assert!(asked.elapsed() < STOPPED_WITHIN, "{while_} it took {:?}", asked.elapsed());
 }
 
-/// Before it starts, while rows are on their way, and while the pipeline is told to stop.
 #[test]
 fn soak_a_broker_is_waited_for_whenever_it_goes_away() {
-    let (mut chance, seed) = Chance::told("brokers");
-    let mut broker = Broker::start();
-    let bus = broker.bus.clone();
-    let ledger = Ledger::new(&bus, &bus);
+    let broker = Broker::start();
+    let ledger = Ledger::new(&broker.bus, &broker.bus);
+    goes_away("soak_a_broker_is_waited_for_whenever_it_goes_away", broker, &ledger);
+}
+
+#[test]
+fn soak_with_a_changelog_a_broker_is_waited_for_whenever_it_goes_away() {
+    let broker = Broker::start();
+    let ledger = Ledger::kept(1, &broker.bus, &broker.bus);
+    goes_away("soak_with_a_changelog_a_broker_is_waited_for_whenever_it_goes_away", broker, &ledger);
+}
+
+/// Before it starts, while rows are on their way, and while the pipeline is told to stop.
+fn goes_away(test: &str, mut broker: Broker, ledger: &Ledger) {
+    let (mut chance, seed) = Chance::told(test);
     broker.kill();
-    let mut running = ledger.desk.start(&RUN);
+    let mut running = ledger.desk().start(&RUN);
     let mut client = Client::to(running.address());
     running.until("it says why it is not ready", |_| obstacles(&mut client).contains("no broker answers"));
     stops(running, "at a start without a broker");
-    let mut running = ledger.desk.start(&RUN);
+    let mut running = ledger.desk().start(&RUN);
     let mut client = Client::to(running.address());
     running.until("it waits", |_| obstacles(&mut client).contains("no broker answers"));
     broker.restart();
@@ -130,7 +192,7 @@ fn soak_a_broker_is_waited_for_whenever_it_goes_away() {
     running.until("it is ready", |_| obstacles(&mut client).is_empty());
     eprintln!("brokers: ready {:.1} s after the broker", back.elapsed().as_secs_f64());
     let feed = ledger.feed(Sent::nothing(seed));
-    until_written(&ledger, &mut running);
+    until_written(ledger, &mut running);
     let faults = if soak() { 6 } else { 2 };
     for fault in 0..faults {
         thread::sleep(Duration::from_millis(chance.between(300, 1_500)));
@@ -141,10 +203,16 @@ fn soak_a_broker_is_waited_for_whenever_it_goes_away() {
     let took = ledger.until_settled(&sent);
     eprintln!("brokers: seed {seed}, {faults} faults, everything {:.1} s after the last", took.as_secs_f64());
     let feed = ledger.feed(sent);
-    until_written(&ledger, &mut running);
+    until_written(ledger, &mut running);
     stops(running, "under load");
-    let mut running = ledger.desk.start(&RUN);
-    until_written(&ledger, &mut running);
+    let mut running = ledger.desk().start(&RUN);
+    until_written(ledger, &mut running);
+    broker.pause();
+    thread::sleep(Duration::from_millis(chance.between(0, 2_000)));
+    stops(running, "while the broker stands still");
+    broker.go_on();
+    let mut running = ledger.desk().start(&RUN);
+    until_written(ledger, &mut running);
     broker.kill();
     thread::sleep(Duration::from_millis(chance.between(0, 2_000)));
     stops(running, "without a broker");
@@ -156,7 +224,7 @@ fn soak_a_broker_is_waited_for_whenever_it_goes_away() {
         took.as_secs_f64(),
         sent.len()
     );
-    figure("soak_a_broker_is_waited_for_whenever_it_goes_away", &shown);
+    figure(test, &shown);
 }
 
 /// In turn: killed, and stopped; of the longer run the last is a minute's absence.
@@ -180,12 +248,23 @@ fn hurt(broker: &mut Broker, fault: usize, chance: &mut Chance) {
 
 #[test]
 fn soak_in_bad_weather_rows_come_late_and_once() {
-    let (_, seed) = Chance::told("weather");
     let network = Network::start();
     let ledger = Ledger::new(&network.broker.bus, &network.bus);
-    let mut running = ledger.desk.start(&RUN);
+    in_bad_weather("soak_in_bad_weather_rows_come_late_and_once", &network, &ledger);
+}
+
+#[test]
+fn soak_with_a_changelog_in_bad_weather_rows_come_late_and_once() {
+    let network = Network::start();
+    let ledger = Ledger::kept(1, &network.broker.bus, &network.bus);
+    in_bad_weather("soak_with_a_changelog_in_bad_weather_rows_come_late_and_once", &network, &ledger);
+}
+
+fn in_bad_weather(test: &str, network: &Network, ledger: &Ledger) {
+    let (_, seed) = Chance::told(test);
+    let mut running = ledger.desk().start(&RUN);
     let feed = ledger.feed(Sent::nothing(seed));
-    until_written(&ledger, &mut running);
+    until_written(ledger, &mut running);
     let weathers = [Weather::Slow(Duration::from_millis(200)), Weather::Cut, Weather::Silent, Weather::Narrow(50)];
     let (rounds, each) = if soak() { (4, Duration::from_secs(20)) } else { (1, Duration::from_secs(3)) };
     for round in 0..rounds {
@@ -200,7 +279,7 @@ fn soak_in_bad_weather_rows_come_late_and_once() {
     let took = ledger.until_settled(&sent);
     eprintln!("weather: seed {seed}, {rounds} rounds, everything {:.1} s after the last", took.as_secs_f64());
     let feed = ledger.feed(sent);
-    until_written(&ledger, &mut running);
+    until_written(ledger, &mut running);
     network.is(Weather::Silent);
     stops(running, "in a network that is silent");
     network.is(Weather::Fair);
@@ -211,7 +290,7 @@ fn soak_in_bad_weather_rows_come_late_and_once() {
         took.as_secs_f64(),
         sent.len()
     );
-    figure("soak_in_bad_weather_rows_come_late_and_once", &shown);
+    figure(test, &shown);
 }
 
 #[test]

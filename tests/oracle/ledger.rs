@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,10 +12,11 @@ use std::{
 };
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::{
     chance::Chance,
-    desk::{Desk, PATIENCE},
+    desk::{Desk, patience},
     kafka::{Bus, Isolation, Record, Topic},
     look,
 };
@@ -29,8 +31,6 @@ const REPEATED: u64 = 300;
 const STEP: i64 = 5;
 /// Inputs have times from so many milliseconds ago on: none is ahead of the clock, however many there are.
 const AGO: i64 = 3 * 3_600_000;
-/// How long a pipeline may take to have everything after the last fault.
-const SETTLED: Duration = PATIENCE;
 /// Milliseconds of a window.
 const WINDOW: i64 = 1_000;
 
@@ -121,9 +121,16 @@ impl Feed {
     }
 }
 
-/// A pipeline from one topic into three and a folder, on a desk of its own.
+/// A pipeline from one topic into three and a folder, on a desk of its own, or on several that share its changelog.
 pub struct Ledger {
-    pub desk: Desk,
+    /// Machines: each has a data folder of its own.
+    pub desks: Vec<Desk>,
+    /// Where it was started last.
+    pub at: usize,
+    pub name: String,
+    /// What all machines write files into.
+    _shared: TempDir,
+    out: PathBuf,
     bus: Bus,
     from: Topic,
     /// Each id once; a row of each part; the sums of windows.
@@ -139,18 +146,31 @@ pub const RUN_ONCE: [&str; 3] = ["run", "orders.sync", "--once"];
 impl Ledger {
     /// `bus`: what the harness asks; `beyond`: where the pipeline goes.
     pub fn new(bus: &Bus, beyond: &Bus) -> Ledger {
+        Ledger::on(1, "", bus, beyond)
+    }
+
+    /// What it keeps is in Kafka, and so many machines have a copy.
+    pub fn kept(machines: usize, bus: &Bus, beyond: &Bus) -> Ledger {
+        Ledger::on(machines, ", changelog = 'bus', standby = true", bus, beyond)
+    }
+
+    fn on(machines: usize, options: &str, bus: &Bus, beyond: &Bus) -> Ledger {
         let topic = |name: &str, partitions| bus.topic(name, partitions);
         let (from, once, many, sums) = (topic("from", IN), topic("once", OUT), topic("many", OUT), topic("sums", OUT));
+        // Its changelog has its name: no other test may have it.
+        let name = format!("of_{}", from.name);
+        let shared = tempfile::tempdir().expect("a folder of the files");
+        let out = shared.path().join("out");
         // Checkpoints come often, so that a process has seen some before it is killed.
-        let desk = Desk::with(&format!(
+        let text = format!(
             "CONNECTION bus TO kafka WITH (brokers = '{}');
-PIPELINE orders WITH (checkpoint_every = '20 milliseconds', restart_delay = '100 milliseconds', max_restarts = 1000, idle_after = '1 hour') AS
+PIPELINE {name} WITH (checkpoint_every = '20 milliseconds', restart_delay = '100 milliseconds', max_restarts = 1000, idle_after = '1 hour'{options}) AS
 FROM bus.{}
 |> SELECT CAST(id AS BIGINT) AS id, CAST(k AS STRING) AS k, CAST(n AS BIGINT) AS n, CAST(a AS BIGINT) AS a, parts
 |> DEDUP BY id WITHIN '1 day'
 |> TEE (|> SELECT id, k, n, a |> INSERT INTO bus.{} KEY (k))
 |> TEE (|> SELECT k, n, UNNEST(parts) AS part |> INSERT INTO bus.{} KEY (k))
-|> TEE (|> SELECT id, k, n, a |> INSERT INTO file('out/'))
+|> TEE (|> SELECT id, k, n, a |> INSERT INTO file('{}/'))
 |> AGGREGATE SUM(a) AS a, COUNT(*) AS inputs GROUP BY tumble(_timestamp, INTERVAL '1 second') AS second, k
 |> INSERT INTO bus.{} KEY (k);
 ",
@@ -158,9 +178,15 @@ FROM bus.{}
             from.name,
             once.name,
             many.name,
+            out.display(),
             sums.name
-        ));
-        Ledger { desk, bus: bus.clone(), from, once, many, sums }
+        );
+        let desks = (0..machines).map(|_| Desk::with(&text)).collect();
+        Ledger { desks, at: 0, name, _shared: shared, out, bus: bus.clone(), from, once, many, sums }
+    }
+
+    pub fn desk(&self) -> &Desk {
+        &self.desks[self.at]
     }
 
     /// Goes on from what was sent before.
@@ -194,7 +220,7 @@ FROM bus.{}
             ends as usize >= wanted && topic.read(Isolation::Committed).len() >= wanted
         };
         while !(has(&self.once, inputs.len()) && has(&self.many, parts)) {
-            assert!(began.elapsed() < SETTLED, "not everything is there within {SETTLED:?}");
+            assert!(began.elapsed() < patience(), "not everything is there within {:?}", patience());
             thread::sleep(Duration::from_millis(200));
         }
         began.elapsed()
@@ -202,7 +228,7 @@ FROM bus.{}
 
     /// Reads what is left, and compares.
     pub fn settle(&self, sent: &Sent) {
-        self.desk.ok(&RUN_ONCE);
+        self.desk().ok(&RUN_ONCE);
         let inputs = sent.distinct();
         assert!(inputs.len() > 500, "a test without rows shows nothing: {}", inputs.len());
         let once = self.once.read(Isolation::Committed);
@@ -221,10 +247,7 @@ FROM bus.{}
         let line = |input: &&Input| format!("{}|k{}|{}|{}", input.id, input.key, input.number, input.amount);
         let expected = sorted(inputs.iter().map(line));
         look::same("each id once", &rows(once, &["id", "k", "n", "a"]), &expected);
-        let files = look::lines(&self.desk.path("out"))
-            .iter()
-            .map(|line| row(line, &["id", "k", "n", "a"]))
-            .collect::<Vec<_>>();
+        let files = look::lines(&self.out).iter().map(|line| row(line, &["id", "k", "n", "a"])).collect::<Vec<_>>();
         look::same("the files", &sorted(files.into_iter()), &expected);
         let parts = |input: &&Input| {
             let (key, number) = (input.key, input.number);
@@ -246,28 +269,29 @@ FROM bus.{}
         let total: u64 = inputs.iter().map(|input| input.amount).sum();
         let summed: u64 = sums.iter().map(|sum| field(&value(&sum.text()), "a").parse::<u64>().expect("a sum")).sum();
         assert_eq!(summed, total, "the sums add up to the inputs");
-        let known = self.desk.value("SELECT count(*) AS n FROM orders.dedup");
+        let known = self.desk().value(&format!("SELECT count(*) AS n FROM {}.dedup", self.name));
         assert_eq!(known, Value::from(inputs.len()), "DEDUP remembers each id once");
-        let repeats = self.desk.value("SELECT sum(duplicate) AS n FROM steps WHERE step = 'dedup'");
+        let repeats = self.desk().value("SELECT sum(duplicate) AS n FROM steps WHERE step = 'dedup'");
         assert_eq!(repeats, Value::from(sent.len() - inputs.len()), "and has dropped each repeat");
     }
 
     /// I4 and I5.
     fn expect_positions(&self, sent: &Sent, outputs: &[(&Topic, usize)]) {
-        let taken = || self.desk.value("SELECT sum(rows_in) AS n FROM runs");
+        let taken = || self.desk().value("SELECT sum(rows_in) AS n FROM runs");
         assert_eq!(taken(), Value::from(sent.len()), "every record was taken once");
-        self.desk.ok(&RUN_ONCE);
+        self.desk().ok(&RUN_ONCE);
         assert_eq!(taken(), Value::from(sent.len()), "a further run finds none");
-        let books = self.desk.books("orders");
+        let books = self.desk().books(&self.name);
         let last = "SELECT sum(waiting) AS n FROM steps WHERE run = (SELECT max(run) FROM runs)";
         assert_eq!(
-            self.desk.value(last),
+            self.desk().value(last),
             Value::from(0),
             "what waited for a sink when it was stopped has gone there: {books:#?}"
         );
         let steps: BTreeSet<&str> = books.iter().filter_map(|page| page.split(": ").next()).collect();
         for (topic, rows) in outputs {
-            let group = |step: &&str| self.bus.committed(&format!("syncline.orders.{step}.{}", topic.name), topic)[0];
+            let group =
+                |step: &&str| self.bus.committed(&format!("syncline.{}.{step}.{}", self.name, topic.name), topic)[0];
             let positions: Vec<i64> = steps.iter().filter_map(group).collect();
             assert_eq!(positions, [*rows as i64], "the position in the outbox of {} ({steps:?})", topic.name);
         }

@@ -9,16 +9,20 @@ use std::{
     mem,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use syncline_engine::sink::SinkError;
+use syncline_engine::{changelog::ChangelogError, sink::SinkError};
 
 /// A call is given up after this: longer than all that is asked in one, each with its own patience.
 pub const LATE: Duration = Duration::from_secs(90);
+/// Whoever is told to stop waits for so long for the call that he is in: a stop is over within ten seconds, and may have several of them.
+pub const LAST: Duration = Duration::from_secs(2);
+/// How often it is looked whether somebody is told to stop.
+const LOOK: Duration = Duration::from_millis(50);
 /// Calls that hang at once, of all clients of the process. With more of them something is wrong with the process, and not with a broker.
 const MOST: usize = 8;
 
@@ -31,6 +35,8 @@ pub enum Lost {
     Late(Duration),
     /// This one did not either, and now so many hang.
     Many(usize),
+    /// Who asked was told to stop, and it did not come back soon after that.
+    Stopped,
     /// There is no thread to ask on.
     NoThread,
 }
@@ -44,7 +50,28 @@ impl Lost {
                 limit.as_secs()
             )),
             Self::Many(many) => SinkError::Hangs(format!("{what}: {many} calls of the client do not come back")),
+            Self::Stopped => SinkError::Again(format!("{what}: told to stop before an answer came")),
             Self::NoThread => SinkError::Again(format!("{what}: there is no thread for the call")),
+        }
+    }
+
+    /// The same of the changelog of this name.
+    pub fn of_changelog(self, name: String, what: &str) -> ChangelogError {
+        match self {
+            Self::Late(limit) => ChangelogError::Unreachable {
+                name,
+                detail: format!(
+                    "{what}: the client's call did not come back within {} s; it is left behind, and another client begins anew",
+                    limit.as_secs()
+                ),
+            },
+            Self::Many(many) => {
+                ChangelogError::Hangs { name, detail: format!("{what}: {many} calls of the client do not come back") }
+            }
+            Self::Stopped => ChangelogError::Stopped { name },
+            Self::NoThread => {
+                ChangelogError::Unreachable { name, detail: format!("{what}: there is no thread for the call") }
+            }
         }
     }
 }
@@ -76,18 +103,39 @@ impl<T> Call<T> {
 
 /// Makes a call, and waits for its answer for so long and no longer.
 pub fn within<T: Send + 'static>(limit: Duration, ask: impl FnOnce() -> T + Send + 'static) -> Result<T, Lost> {
+    within_or_stopped(limit, &AtomicBool::new(false), ask)
+}
+
+/// The same, and not for much longer once `stop` is said.
+pub fn within_or_stopped<T: Send + 'static>(
+    limit: Duration,
+    stop: &AtomicBool,
+    ask: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Lost> {
     let call = Arc::new(Call { state: Mutex::new(State::Runs), over: Condvar::new() });
     let asked = call.clone();
     let thread = thread::Builder::new().name("kafka-call".to_owned()).spawn(move || asked.answer(ask()));
     if thread.is_err() {
         return Err(Lost::NoThread);
     }
-    let waited = call.over.wait_timeout_while(call.state(), limit, |state| matches!(state, State::Runs));
-    let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+    let (began, mut told) = (Instant::now(), None);
+    let mut state = call.state();
+    let stopped = loop {
+        let waited = call.over.wait_timeout_while(state, LOOK, |state| matches!(state, State::Runs));
+        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        if told.is_none() && stop.load(Ordering::Relaxed) {
+            told = Some(Instant::now());
+        }
+        let stopped = told.is_some_and(|told| told.elapsed() >= LAST);
+        if stopped || began.elapsed() >= limit || !matches!(*state, State::Runs) {
+            break stopped;
+        }
+    };
     if let State::Answered(answer) = mem::replace(&mut *state, State::GivenUp) {
         return Ok(answer);
     }
     match HANGING.fetch_add(1, Ordering::Relaxed) + 1 {
+        _ if stopped => Err(Lost::Stopped),
         hanging if hanging >= MOST => Err(Lost::Many(hanging)),
         _ => Err(Lost::Late(limit)),
     }
@@ -118,5 +166,13 @@ mod tests {
             thread::yield_now();
         }
         assert_eq!(within(LATE, || 8), Ok(8));
+        // Who is told to stop waits a little for an answer, and no longer.
+        let (hold, held) = channel::<()>();
+        let began = Instant::now();
+        let stopped = within_or_stopped(LATE, &AtomicBool::new(true), move || held.recv().is_ok());
+        assert_eq!(stopped, Err(Lost::Stopped));
+        assert!((LAST..LAST * 3).contains(&began.elapsed()), "{:?}", began.elapsed());
+        drop(hold);
+        assert_eq!(within_or_stopped(LATE, &AtomicBool::new(true), || 9), Ok(9));
     }
 }

@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -19,9 +19,14 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
     producer::{BaseProducer, BaseRecord, DeliveryResult, NoCustomPartitioner, Producer, ProducerContext},
 };
-use syncline_engine::changelog::{Changelog, ChangelogError, Record, Span, Take};
+use syncline_engine::{
+    changelog::{Changelog, ChangelogError, Record, Span, Take},
+    source::SourceError,
+    witness::{ChangelogWitness, NoWitness, Upkeep},
+};
 
 use super::{
+    calls::{LATE, within_or_stopped},
     client::{Ears, Held, Settings, log, told},
     flush::{flush, pause},
     queue::{Queue, Taken},
@@ -75,8 +80,15 @@ pub struct KafkaChangelog {
     partition: i32,
     /// For messages, and the transactional id.
     name: String,
-    writer: Option<Held<BaseProducer<Places>>>,
+    writer: Option<Writer>,
+    /// Nobody waits for long any more.
+    stop: Arc<AtomicBool>,
+    witness: Arc<dyn ChangelogWitness>,
 }
+
+/// Clients, which a call that hangs holds too.
+type Writer = Held<Arc<BaseProducer<Places>>>;
+type Reader = Held<Arc<BaseConsumer<Ears>>>;
 
 /// Where the records of a transaction were put.
 #[derive(Default)]
@@ -116,11 +128,23 @@ pub fn topic_of(arguments: &Arguments, around: &Surroundings) -> Topic {
 
 impl KafkaChangelog {
     /// Of a task: the partition of its number of a topic that has one for each.
-    pub(crate) fn new(arguments: &Arguments, around: &Surroundings) -> Result<Self, ConnectorError> {
+    pub(crate) fn new(
+        arguments: &Arguments,
+        around: &Surroundings,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, ConnectorError> {
         let settings = Settings::new(arguments, around)?;
         let topic = topic_of(arguments, around);
         let name = format!("{}.{}", topic.name, around.task.number);
-        Ok(Self { settings, topic, partition: around.task.number as i32, name, writer: None })
+        Ok(Self {
+            settings,
+            topic,
+            partition: around.task.number as i32,
+            name,
+            writer: None,
+            stop,
+            witness: Arc::new(NoWitness),
+        })
     }
 
     fn error(&self, what: &str, error: &KafkaError) -> ChangelogError {
@@ -150,26 +174,42 @@ impl KafkaChangelog {
         }
     }
 
-    fn client(&self, isolation: &str) -> Result<BaseConsumer<Ears>, ChangelogError> {
+    /// An answer of the client, if it comes back at all.
+    fn asked<T: Send + 'static>(
+        &self,
+        doing: &str,
+        ask: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ChangelogError> {
+        within_or_stopped(LATE, &self.stop, ask).map_err(|lost| lost.of_changelog(self.name.clone(), doing))
+    }
+
+    fn client(&self, isolation: &str) -> Result<Reader, ChangelogError> {
         let mut config = self.settings.with(READER);
         // Nobody is a member of it: the client wants one to be named.
         config.set("group.id", &self.name).set("isolation.level", isolation);
-        config.create_with_context(Ears::default()).map_err(|error| self.error("make a client", &error))
+        let made = config.create_with_context(Ears::default());
+        made.map(|client| Held::new(Arc::new(client))).map_err(|error| self.error("make a client", &error))
     }
 
     fn span(&self, isolation: &str) -> Result<Span, ChangelogError> {
-        let ends = self.client(isolation)?.fetch_watermarks(&self.topic.name, self.partition, PATIENCE);
-        let (oldest, end) = ends.map_err(|error| self.error("look where it ends", &error))?;
+        let doing = "look where it ends";
+        let held = self.client(isolation)?;
+        let (client, topic, partition) = (Arc::clone(&held), self.topic.name.clone(), self.partition);
+        let ends = self.asked(doing, move || client.fetch_watermarks(&topic, partition, PATIENCE))?;
+        let (oldest, end) = ends.map_err(|error| self.error(doing, &error))?;
         Ok(Span { oldest: oldest as u64, end: end as u64 })
     }
 
-    fn producer(&self) -> Result<Held<BaseProducer<Places>>, ChangelogError> {
+    fn producer(&self) -> Result<Writer, ChangelogError> {
         let mut config = self.settings.with(WRITER);
         config.set("transactional.id", &self.name).set("transaction.timeout.ms", TRANSACTION.as_millis().to_string());
         let made: Result<BaseProducer<Places>, _> = config.create_with_context(Places::default());
-        let producer = made.map(Held::new).map_err(|error| self.error("make a client", &error))?;
-        producer.init_transactions(PATIENCE).map_err(|error| self.error("begin to write", &error))?;
-        Ok(producer)
+        let producer = Arc::new(made.map_err(|error| self.error("make a client", &error))?);
+        let writer = Held::new(producer.clone());
+        let doing = "begin to write";
+        let begun = self.asked(doing, move || producer.init_transactions(PATIENCE))?;
+        begun.map_err(|error| self.error(doing, &error))?;
+        Ok(writer)
     }
 
     fn send(&self, producer: &BaseProducer<Places>, (key, value): &Record) -> Result<(), ChangelogError> {
@@ -184,6 +224,9 @@ impl KafkaChangelog {
                 Ok(()) => return Ok(()),
                 Err((error, record)) => {
                     let full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
+                    if self.stop.load(Ordering::Relaxed) {
+                        return Err(ChangelogError::Stopped { name: self.name.clone() });
+                    }
                     if !full || began.elapsed() > TRANSACTION {
                         return Err(self.error("write", &error));
                     }
@@ -194,20 +237,24 @@ impl KafkaChangelog {
         }
     }
 
-    fn write_all(&self, producer: &BaseProducer<Places>, records: &[Record]) -> Result<u64, ChangelogError> {
+    fn write_all(&self, producer: &Arc<BaseProducer<Places>>, records: &[Record]) -> Result<u64, ChangelogError> {
         producer.begin_transaction().map_err(|error| self.error("begin a transaction", &error))?;
         records.iter().try_for_each(|record| self.send(producer, record))?;
-        flush(producer, TRANSACTION).map_err(|error| self.error("write", &error))?;
+        let writer = producer.clone();
+        let flushed = self.asked("write", move || flush(&writer, TRANSACTION))?;
+        flushed.map_err(|error| self.error("write", &error))?;
         let places = producer.context();
         if let Some(error) = places.refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(self.error("write", &error));
         }
         let next = places.last.load(Ordering::Relaxed) + 1;
-        topic::retried(ENDING, || producer.commit_transaction(ASKED)).map_err(|error| {
-            match self.error("commit", &error) {
-                ChangelogError::Unreachable { name, detail } => ChangelogError::Unknown { name, detail },
-                error => error,
-            }
+        self.witness.enter(Upkeep::Committing);
+        let writer = producer.clone();
+        let committed = self.asked("commit", move || topic::retried(ENDING, || writer.commit_transaction(ASKED)));
+        let committed = committed.and_then(|done| done.map_err(|error| self.error("commit", &error)));
+        committed.map_err(|error| match error {
+            ChangelogError::Unreachable { name, detail } => ChangelogError::Unknown { name, detail },
+            error => error,
         })?;
         Ok(next as u64)
     }
@@ -220,7 +267,8 @@ impl Changelog for KafkaChangelog {
 
     fn open(&mut self) -> Result<Span, ChangelogError> {
         self.writer = None;
-        let found = topic::found_or_made(&self.topic, &self.settings);
+        let (topic, settings) = (self.topic.clone(), self.settings.clone());
+        let found = self.asked("look at its topic", move || topic::found_or_made(&topic, &settings))?;
         let found = found.map_err(|none| {
             let (name, detail) = (self.name.clone(), format!("look at its topic: {}", none.words()));
             match none {
@@ -246,7 +294,7 @@ impl Changelog for KafkaChangelog {
         if from >= end {
             return Ok(());
         }
-        let client = Arc::new(self.client("read_committed")?);
+        let client = self.client("read_committed")?;
         let mut queue =
             Queue::of(&client, &self.topic.name, self.partition).ok_or_else(|| ChangelogError::Refused {
                 name: self.name.clone(),
@@ -258,6 +306,10 @@ impl Changelog for KafkaChangelog {
             .map_err(|error| self.error("read", &error))?;
         let (mut next, mut came) = (from, Instant::now());
         while next < end {
+            // A copy that is not whole is made anew.
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(ChangelogError::Stopped { name: self.name.clone() });
+            }
             // Events; records come by the queue.
             client.poll(Duration::ZERO);
             let mut taken = Ok(());
@@ -278,10 +330,14 @@ impl Changelog for KafkaChangelog {
                         next = next.max(offset as u64);
                         Ok(())
                     }
-                    Taken::Trouble(code, text) => Err(ChangelogError::Unreachable {
-                        name: self.name.clone(),
-                        detail: of_partition("read".to_owned(), code, &text).to_string(),
-                    }),
+                    Taken::Trouble(code, text) => {
+                        let error = of_partition("read".to_owned(), code, &text);
+                        let (name, detail) = (self.name.clone(), error.to_string());
+                        Err(match error {
+                            SourceError::Again { .. } => ChangelogError::Unreachable { name, detail },
+                            _ => ChangelogError::Refused { name, detail },
+                        })
+                    }
                 };
             });
             taken?;
@@ -305,5 +361,9 @@ impl Changelog for KafkaChangelog {
         let next = self.write_all(&producer, records)?;
         self.writer = Some(producer);
         Ok(next)
+    }
+
+    fn witnessed(&mut self, witness: Arc<dyn ChangelogWitness>) {
+        self.witness = witness;
     }
 }

@@ -15,7 +15,7 @@ use rdkafka::{
     producer::{DeliveryResult, NoCustomPartitioner, ProducerContext},
 };
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::spec::{Argument, ArgumentKind, Arguments, ConnectorError, Surroundings};
 
@@ -265,9 +265,8 @@ impl ClientContext for Ears {
     // `STATISTICS.md` of librdkafka. Only a few of its many figures are read.
     fn stats_raw(&self, text: &[u8]) {
         let Ok(now) = serde_json::from_slice::<Value>(text) else { return };
-        let members = |of: &Value| of.as_object().cloned().unwrap_or_default();
         let mut seen = self.seen();
-        seen.alone = !members(&now["brokers"]).iter().any(|(_, broker)| broker["state"] == "UP");
+        seen.alone = alone(&now);
         for (_, topic) in members(&now["topics"]) {
             for (_, partition) in members(&topic["partitions"]) {
                 let known = partition["partition"].as_i64().zip(partition["ls_offset"].as_i64());
@@ -281,6 +280,15 @@ impl ClientContext for Ears {
 }
 
 impl ConsumerContext for Ears {}
+
+fn members(of: &Value) -> Map<String, Value> {
+    of.as_object().cloned().unwrap_or_default()
+}
+
+/// Of the brokers that a client's statistics name, none is connected.
+pub fn alone(statistics: &Value) -> bool {
+    !members(&statistics["brokers"]).iter().any(|(_, broker)| broker["state"] == "UP")
+}
 
 /// Tells the producer's thread what became of the records: the first that was not taken.
 #[derive(Default)]

@@ -21,10 +21,11 @@ use rdkafka::{
 use syncline_engine::ownership::{Ownership, Parting};
 
 use super::{
+    calls::{LATE, within},
     changelog::topic_of,
-    client::{Settings, log, told},
+    client::{Held, Settings, alone, log, told},
     topic::{self, Topic},
-    trouble::words,
+    trouble::{nobody_answers, words},
 };
 use crate::spec::{Arguments, ConnectorError, Surroundings};
 
@@ -43,6 +44,8 @@ const MEMBER: &[(&str, &str)] = &[
     ("auto.offset.reset", "latest"),
     ("partition.assignment.strategy", "cooperative-sticky"),
     ("heartbeat.interval.ms", "500"),
+    // Whether a broker is there.
+    ("statistics.interval.ms", "1000"),
 ];
 
 /// Of one task.
@@ -70,6 +73,8 @@ struct Task {
 struct State {
     tasks: BTreeMap<u32, Task>,
     trouble: Option<String>,
+    /// No broker is connected, as the client last said.
+    alone: bool,
     closing: bool,
 }
 
@@ -132,6 +137,12 @@ impl ClientContext for Group {
 
     fn error(&self, error: KafkaError, reason: &str) {
         told(&error, reason);
+    }
+
+    fn stats_raw(&self, text: &[u8]) {
+        if let Ok(now) = serde_json::from_slice(text) {
+            self.0.state().alone = alone(&now);
+        }
     }
 }
 
@@ -207,21 +218,27 @@ fn serve(settings: &Settings, topic: &Topic, worker: &str, shared: &Arc<Shared>)
 /// One life of the client; why it is over.
 fn served(settings: &Settings, topic: &Topic, worker: &str, shared: &Arc<Shared>) -> Option<String> {
     // Nobody is given what is not there.
-    if let Err(error) = topic::found_or_made(topic, settings) {
-        return Some(error.words());
+    let (wanted, ours) = (topic.clone(), settings.clone());
+    match within(LATE, move || topic::found_or_made(&wanted, &ours)) {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => return Some(error.words()),
+        Err(_) => return Some(format!("the client does not answer within {} s; another one asks", LATE.as_secs())),
     }
     let mut config = settings.with(MEMBER);
     config
         .set("group.id", format!("{}.workers", topic.name))
         .set("group.instance.id", worker)
         .set("session.timeout.ms", SESSION.as_millis().to_string());
-    let client: BaseConsumer<Group> = match config.create_with_context(Group(shared.clone())) {
-        Ok(client) => client,
+    let client: Held<BaseConsumer<Group>> = match config.create_with_context(Group(shared.clone())) {
+        Ok(client) => Held::new(client),
         Err(error) => return Some(words(&error)),
     };
     if let Err(error) = client.subscribe(&[&topic.name]) {
         return Some(words(&error));
     }
+    let mut state = shared.state();
+    (state.trouble, state.alone) = (None, false);
+    drop(state);
     while !shared.state().closing {
         let Some(Err(error)) = client.poll(SERVED) else { continue };
         let fatal = client.client().fatal_error();
@@ -230,7 +247,10 @@ fn served(settings: &Settings, topic: &Topic, worker: &str, shared: &Arc<Shared>
             let detail = "another process works with this data folder's name in the group";
             return Some(if fenced { detail.to_owned() } else { words(&error) });
         }
-        shared.state().trouble = Some(words(&error));
+        // Brokers that are gone come back; the statistics say whether they have.
+        if !error.rdkafka_error_code().is_some_and(nobody_answers) {
+            shared.state().trouble = Some(words(&error));
+        }
     }
     // Who is asked for tasks by closing is told to let go first.
     let ours: Vec<u32> = shared.state().tasks.keys().copied().collect();
@@ -287,6 +307,7 @@ impl Ownership for Member {
     }
 
     fn trouble(&self) -> Option<String> {
-        self.members.shared.state().trouble.clone()
+        let state = self.members.shared.state();
+        state.trouble.clone().or_else(|| state.alone.then(|| "no broker can be reached".to_owned()))
     }
 }

@@ -6,6 +6,8 @@
 mod beside;
 mod calls;
 mod changelog;
+#[cfg(test)]
+mod changelog_tests;
 mod client;
 #[cfg(test)]
 mod client_tests;

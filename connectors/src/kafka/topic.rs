@@ -10,7 +10,7 @@ use rdkafka::{
 };
 
 use super::{
-    client::{Ears, Settings},
+    client::{Ears, Held, Settings},
     trouble::{NoAnswer, PATIENCE, metadata},
 };
 use crate::spec::Arguments;
@@ -66,7 +66,7 @@ pub fn retried(long: Duration, mut ask: impl FnMut() -> Result<(), KafkaError>) 
 }
 
 pub fn found_or_made(topic: &Topic, settings: &Settings) -> Result<Found, NoAnswer> {
-    let client: BaseConsumer<Ears> = settings.with(&[]).create_with_context(Ears::default())?;
+    let client: Held<BaseConsumer<Ears>> = Held::new(settings.with(&[]).create_with_context(Ears::default())?);
     let partitions = match partitions(&client, &topic.name)? {
         0 => made(topic, settings, &client)?,
         there => there,

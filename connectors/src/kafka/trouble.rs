@@ -89,7 +89,7 @@ pub fn metadata(client: &BaseConsumer<Ears>, topic: Option<&str>, patience: Dura
     }
 }
 
-fn nobody_answers(code: RDKafkaErrorCode) -> bool {
+pub fn nobody_answers(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(code, Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut | Code::Resolve)
 }

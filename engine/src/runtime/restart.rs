@@ -102,6 +102,33 @@ impl Restarts {
 }
 
 impl RunError {
+    /// What the changelog said, if it was that.
+    pub(super) fn of_changelog(&self) -> Option<&ChangelogError> {
+        match self {
+            Self::Start(
+                StartError::Store(StoreError::Changelog(error))
+                | StartError::Log(LogError::Changelog(error))
+                | StartError::Read(ReadError::Store(StoreError::Changelog(error)))
+                | StartError::Segment(SegmentError::Store(StoreError::Changelog(error))),
+            )
+            | Self::Job(
+                JobError::Store(StoreError::Changelog(error))
+                | JobError::Log(LogError::Changelog(error))
+                | JobError::Read(ReadError::Store(StoreError::Changelog(error)))
+                | JobError::Segment(SegmentError::Store(StoreError::Changelog(error)))
+                | JobError::Commit(
+                    CommitError::Store(StoreError::Changelog(error)) | CommitError::Log(LogError::Changelog(error)),
+                ),
+            )
+            | Self::Delivery(
+                DeliveryError::Store(StoreError::Changelog(error))
+                | DeliveryError::Log(LogError::Changelog(error))
+                | DeliveryError::Read(ReadError::Store(StoreError::Changelog(error))),
+            ) => Some(error),
+            _ => None,
+        }
+    }
+
     /// Threads of this one hang in a client: only another process can go on.
     pub fn needs_process(&self) -> bool {
         let sink = match self {
@@ -109,7 +136,7 @@ impl RunError {
             Self::Start(StartError::Sink { error, .. })
             | Self::Job(JobError::Sink { error, .. })
             | Self::Delivery(DeliveryError::Sink { error, .. }) => error,
-            _ => return false,
+            _ => return matches!(self.of_changelog(), Some(ChangelogError::Hangs { .. })),
         };
         matches!(sink, SinkError::Hangs(_))
     }
@@ -173,6 +200,34 @@ impl RunError {
     }
 }
 
+/// The changelog that did not answer, or nobody heard what: it may answer later.
+pub(super) fn unanswered(result: &Result<Ending, RunError>) -> Option<&ChangelogError> {
+    let error = result.as_ref().err()?.of_changelog()?;
+    let later = matches!(
+        error,
+        ChangelogError::Unreachable { .. } | ChangelogError::Unknown { .. } | ChangelogError::Stopped { .. }
+    );
+    later.then_some(error)
+}
+
+/// Everything in memory is dropped, and what is committed says how to go on, at once.
+pub(super) fn starts_again(result: &Result<Ending, RunError>) -> bool {
+    match result {
+        Err(RunError::Job(JobError::Lost { .. } | JobError::Commit(CommitError::Unknown { .. }))) => true,
+        Err(error) => matches!(error.of_changelog(), Some(ChangelogError::Unknown { .. })),
+        Ok(_) => false,
+    }
+}
+
+/// Another process has the task, or is about to.
+pub(super) fn parted(result: &Result<Ending, RunError>) -> bool {
+    match result {
+        Err(RunError::Job(JobError::Lost { .. })) => true,
+        Err(error) => matches!(error.of_changelog(), Some(ChangelogError::Fenced { .. })),
+        Ok(_) => false,
+    }
+}
+
 fn store(error: &StoreError) -> bool {
     match error {
         StoreError::Full { .. } | StoreError::Io { .. } => true,
@@ -195,7 +250,11 @@ fn log(error: &LogError) -> bool {
 fn changelog(error: &ChangelogError) -> bool {
     match error {
         ChangelogError::Unknown { .. } | ChangelogError::Unreachable { .. } | ChangelogError::Refused { .. } => true,
-        ChangelogError::Fenced { .. } | ChangelogError::Foreign { .. } | ChangelogError::Damaged { .. } => false,
+        ChangelogError::Fenced { .. }
+        | ChangelogError::Foreign { .. }
+        | ChangelogError::Damaged { .. }
+        | ChangelogError::Hangs { .. }
+        | ChangelogError::Stopped { .. } => false,
     }
 }
 

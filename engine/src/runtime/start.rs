@@ -384,6 +384,9 @@ fn begin_run(
         for window in spec.witness.last_of_sinks() {
             *run.killed_handing_over.entry(window).or_default() += 1;
         }
+        if let Some(window) = spec.witness.last_of_changelog() {
+            *run.killed_in_changelog.entry(window).or_default() += 1;
+        }
         return Ok(run);
     }
     let baseline = checkpoint::delivered(&*ground.store, &spec.pipeline)?;
@@ -422,6 +425,7 @@ fn begin_run(
             .collect(),
         killed: BTreeMap::new(),
         killed_handing_over: BTreeMap::new(),
+        killed_in_changelog: BTreeMap::new(),
         null_keys: BTreeMap::new(),
         late_windows: BTreeMap::new(),
         warned: BTreeMap::new(),

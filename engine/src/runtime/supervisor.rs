@@ -7,6 +7,7 @@
 
 use std::{
     any::Any,
+    cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, OnceLock,
@@ -23,21 +24,19 @@ use super::{
     commit::close_run,
     delivery::DeliveryError,
     job::{Job, JobError, JobSpec},
-    restart::{Restart, Restarts},
+    restart::{Restart, Restarts, parted, starts_again, unanswered},
     sinks::{LET_GO, Sinks},
     start::{self, StartError, StartOptions},
 };
 use crate::{
-    changelog::{Changelog, ChangelogError},
-    checkpoint::{self, ReadError, RunState},
-    log::{CommitError, LogError},
+    changelog::Changelog,
+    checkpoint::{self, RunState},
     metrics,
     ownership::Ownership,
-    replica::{self, Replica, Scope},
+    replica::{self, Replica, Scope, Witnessed},
     sink::OutboxSink,
     source::Progress,
-    store::StoreError,
-    witness::Told,
+    witness::{Asked, Told, Upkeep},
 };
 
 /// Pauses of a task that has nothing to do: short after work, longer in quiet times.
@@ -49,6 +48,9 @@ const DRAIN: Duration = Duration::from_secs(6);
 
 /// And how long for the call that they are in then, so that a stop is over within ten seconds, whoever does not answer.
 const LAST_CALL: Duration = Duration::from_secs(1);
+
+/// Between two looks at a changelog that cannot be reached; each look has its own patience.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Starts at once after lost partitions or unknown commits, before such trouble is a failure like others.
 const AT_ONCE: u32 = 5;
@@ -147,6 +149,8 @@ pub struct Terms {
     pub ownership: Option<Arc<dyn Ownership>>,
     /// While another one does, the copy here follows it.
     pub follow: bool,
+    /// A changelog that cannot be reached is waited for, for as long as it takes.
+    pub patient: bool,
 }
 
 /// What a run is told from outside, by anyone and at any time.
@@ -185,6 +189,8 @@ pub fn run(
         open: None,
         terms,
         hangs: Arc::default(),
+        waits: None,
+        fell: None,
     };
     loop {
         let began = ground.clock.elapsed();
@@ -248,6 +254,10 @@ struct Task<'a> {
     terms: &'a Terms,
     /// The step of a sink whose thread was left behind.
     hangs: Arc<OnceLock<StepId>>,
+    /// Why the changelog is waited for.
+    waits: Option<String>,
+    /// Where the process before this one fell, as its changelog's witness says; asked once, before this one's writes over it.
+    fell: Option<Option<Upkeep>>,
 }
 
 impl Task<'_> {
@@ -274,6 +284,19 @@ impl Task<'_> {
                     continue;
                 }
             }
+            if stop.asked.load(Ordering::Relaxed)
+                && let Some(why) = unanswered(&result)
+            {
+                // The next start reads again what no checkpoint holds.
+                tracing::warn!(pipeline = self.name, "stopped without a last checkpoint: {why}");
+                self.open = None;
+                return Ok(Ending::Stopped);
+            }
+            if let Some(why) = unanswered(&result).filter(|_| self.terms.patient) {
+                self.wait_for_changelog(why.to_string(), &stop.asked, watch);
+                continue;
+            }
+            self.waits = None;
             if !starts_again(&result) {
                 return result;
             }
@@ -290,6 +313,18 @@ impl Task<'_> {
             tracing::warn!(pipeline = self.name, tries, epoch, "starting again at once from the last checkpoint");
             metrics::restarted(&self.name);
         }
+    }
+
+    /// Whoever watches is told why nothing comes; the log is told once.
+    fn wait_for_changelog(&mut self, why: String, stop: &AtomicBool, watch: &mut dyn FnMut(&Look)) {
+        let trouble = vec![(StepId::new("changelog"), (self.terms.words)(&why))];
+        if self.waits.as_ref() != Some(&why) {
+            tracing::warn!(pipeline = self.name, "{}; it is waited for", trouble[0].1);
+            metrics::restarted(&self.name);
+        }
+        self.waits = Some(why);
+        watch(&Look { trouble, ..Look::default() });
+        waited(self.ground, LOOK_AGAIN, stop);
     }
 
     /// Waits until the task is this process's; false when it was told to stop first.
@@ -330,9 +365,12 @@ impl Task<'_> {
     ) -> Result<Ending, RunError> {
         let mut pipeline = build().map_err(RunError::Build)?;
         self.name = pipeline.job.pipeline.clone();
-        if self.again {
-            pipeline.job.witness = Box::new(Told(pipeline.job.witness));
-        }
+        let witness = pipeline.job.witness.of_changelog();
+        let fell = *self.fell.get_or_insert_with(|| pipeline.job.witness.last_of_changelog());
+        pipeline.job.witness = match self.again {
+            true => Box::new(Told(pipeline.job.witness)),
+            false => Box::new(Asked { witness: pipeline.job.witness, last_of_changelog: fell }),
+        };
         // Before anything that is kept is thrown away.
         if self.options.fresh {
             let repeats = start::repeats(&self.name, &mut pipeline.sinks)?;
@@ -341,22 +379,30 @@ impl Task<'_> {
             }
         }
         let ownership = self.terms.ownership.clone();
-        self.stands = stand(self.ground, &self.name, pipeline.changelog.take(), ownership, self.options.fresh)?;
+        let changelog = pipeline.changelog.take().map(|changelog| -> Box<dyn Changelog> {
+            // So that a crash test can show where it fell.
+            Box::new(Witnessed::new(changelog, witness))
+        });
+        self.stands = stand(self.ground, &self.name, changelog, ownership, self.options.fresh)?;
         let ground = &self.stands.clone();
         let mut job = Job::start(ground.clone(), pipeline.job, &self.options)?;
         // What the command line allowed is done with the first start; a later one is another matter.
         self.options = StartOptions::default();
         (self.again, self.open) = (true, Some(job.run().run));
         let (run, attempt, epoch) = (job.run().run, job.run().attempt, job.epoch());
+        self.waits = None;
         tracing::info!(pipeline = self.name, run, attempt, epoch, "started");
         metrics::began(&self.name, pipeline.sinks.iter().map(|(step, _)| step));
         let sinks = Sinks::start(ground, &job, pipeline.sinks, self.hangs.clone())?;
-        let worked = work(&mut job, &sinks, &stop.asked, ground, watch);
+        // When the last turn of the job was over: what it commits then takes its time from the sinks'.
+        let turned = Cell::new(ground.clock.elapsed());
+        let worked = work(&mut job, &sinks, &stop.asked, &turned, ground, watch);
         let delivered = match &worked {
             // A bounded job is over only when every sink has everything; a stopped one gives sinks some time.
             Ok(Ending::Ended) => sinks.drain(None, &stop.asked, ground, &job, watch),
             Ok(Ending::Stopped | Ending::Left) => {
-                sinks.drain(Some(DRAIN), &AtomicBool::new(false), ground, &job, watch)
+                let left = DRAIN.saturating_sub(ground.clock.elapsed().saturating_sub(turned.get()));
+                sinks.drain(Some(left), &AtomicBool::new(false), ground, &job, watch)
             }
             Err(_) => Ok(true),
         };
@@ -402,46 +448,6 @@ fn stand(
     Ok(Ground { store: replica.clone(), log: replica, ..ground.clone() })
 }
 
-/// What the changelog said, if it was that.
-fn of_changelog(error: &RunError) -> Option<&ChangelogError> {
-    match error {
-        RunError::Start(
-            StartError::Store(StoreError::Changelog(error)) | StartError::Log(LogError::Changelog(error)),
-        )
-        | RunError::Job(
-            JobError::Store(StoreError::Changelog(error))
-            | JobError::Log(LogError::Changelog(error))
-            | JobError::Read(ReadError::Store(StoreError::Changelog(error)))
-            | JobError::Commit(
-                CommitError::Store(StoreError::Changelog(error)) | CommitError::Log(LogError::Changelog(error)),
-            ),
-        )
-        | RunError::Delivery(
-            DeliveryError::Store(StoreError::Changelog(error))
-            | DeliveryError::Log(LogError::Changelog(error))
-            | DeliveryError::Read(ReadError::Store(StoreError::Changelog(error))),
-        ) => Some(error),
-        _ => None,
-    }
-}
-
-fn starts_again(result: &Result<Ending, RunError>) -> bool {
-    match result {
-        Err(RunError::Job(JobError::Lost { .. } | JobError::Commit(CommitError::Unknown { .. }))) => true,
-        Err(error) => matches!(of_changelog(error), Some(ChangelogError::Unknown { .. })),
-        Ok(_) => false,
-    }
-}
-
-/// Another process has the task, or is about to.
-fn parted(result: &Result<Ending, RunError>) -> bool {
-    match result {
-        Err(RunError::Job(JobError::Lost { .. })) => true,
-        Err(error) => matches!(of_changelog(error), Some(ChangelogError::Fenced { .. })),
-        Ok(_) => false,
-    }
-}
-
 /// What a panic said.
 fn said(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
@@ -453,6 +459,7 @@ fn work(
     job: &mut Job,
     sinks: &Sinks,
     stop: &AtomicBool,
+    turned: &Cell<Duration>,
     ground: &Ground,
     watch: &mut dyn FnMut(&Look),
 ) -> Result<Ending, RunError> {
@@ -460,6 +467,7 @@ fn work(
     let mut looked = ground.clock.elapsed();
     watch(&sinks.look(job));
     loop {
+        turned.set(ground.clock.elapsed());
         if stop.load(Ordering::Relaxed) {
             job.finish(false)?;
             return Ok(Ending::Stopped);

@@ -31,7 +31,7 @@ impl Table for Runs {
             ("rows_in", Kind::Number),
             ("balanced", Kind::Flag),
             ("plan", Kind::Text),
-            // JSON: window of a commit, or of a delivery to a sink → attempts that were killed in it.
+            // JSON: window of a commit, of a delivery to a sink, or of the changelog → attempts that were killed in it.
             ("killed", Kind::Text),
         ])
     }
@@ -42,7 +42,8 @@ impl Table for Runs {
             let books = run.books(&delivered);
             let commits = run.killed.iter().map(|(window, many)| (window.as_str(), *many));
             let sinks = run.killed_handing_over.iter().map(|(window, many)| (window.as_str(), *many));
-            let killed: BTreeMap<&str, u64> = commits.chain(sinks).collect();
+            let changelog = run.killed_in_changelog.iter().map(|(window, many)| (window.as_str(), *many));
+            let killed: BTreeMap<&str, u64> = commits.chain(sinks).chain(changelog).collect();
             rows.row(&[
                 Cell::Text(&run.pipeline),
                 Cell::Number(run.run),

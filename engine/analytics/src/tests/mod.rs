@@ -48,6 +48,7 @@ fn run(number: u64, state: RunState) -> Run {
         order: vec![],
         killed: Default::default(),
         killed_handing_over: Default::default(),
+        killed_in_changelog: Default::default(),
         null_keys: Default::default(),
         late_windows: Default::default(),
         warned: Default::default(),

@@ -12,6 +12,10 @@ use std::{
 use syncline_record::{Micros, Partition, StepId};
 
 use crate::{
+    changelog::{
+        Changelog, ChangelogError, Record, Span, Take,
+        memory::{MemoryChangelog, MemoryChangelogs},
+    },
     checkpoint::{self, RunState},
     clock::Clock,
     log::memory::CommitFault,
@@ -46,7 +50,7 @@ fn pipeline(world: &World) -> Pipeline {
 }
 
 fn terms(restart: Restart) -> Terms {
-    Terms { restart, words: str::to_owned, ownership: None, follow: false }
+    Terms { restart, words: str::to_owned, ownership: None, follow: false, patient: false }
 }
 
 fn run_all(world: &World) -> Result<Ending, RunError> {
@@ -356,4 +360,67 @@ fn who_is_in_trouble_has_not_said_that_there_is_nothing() {
         job.caught_up() > before
     };
     assert_eq!((caught_up(None), caught_up(Some("nobody answers"))), (true, false));
+}
+
+/// One whose brokers are away for some looks.
+struct Away {
+    looks: Arc<AtomicU64>,
+    changelog: MemoryChangelog,
+}
+
+impl Changelog for Away {
+    fn name(&self) -> &str {
+        self.changelog.name()
+    }
+
+    fn open(&mut self) -> Result<Span, ChangelogError> {
+        let left = self.looks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if left.is_ok() {
+            return Err(ChangelogError::Unreachable { name: "in memory".into(), detail: "nobody answers".into() });
+        }
+        self.changelog.open()
+    }
+
+    fn look(&mut self) -> Result<Span, ChangelogError> {
+        self.changelog.look()
+    }
+
+    fn read(&mut self, from: u64, end: u64, take: &mut Take<'_>) -> Result<(), ChangelogError> {
+        self.changelog.read(from, end, take)
+    }
+
+    fn write(&mut self, records: &[Record]) -> Result<u64, ChangelogError> {
+        self.changelog.write(records)
+    }
+}
+
+/// Runs with a changelog that is away for so many looks; what the watcher was told of it.
+fn run_away(looks: u64, patient: bool, stop_at: usize) -> (Result<Ending, RunError>, Vec<String>) {
+    let (world, changelogs) = (world(), MemoryChangelogs::default());
+    let (looks, stop) = (Arc::new(AtomicU64::new(looks)), Stop::default());
+    let mut told = vec![];
+    let mut build = || {
+        let changelog = Away { looks: looks.clone(), changelog: changelogs.writer() };
+        Ok(Pipeline { changelog: Some(Box::new(changelog)), ..pipeline(&world) })
+    };
+    let mut watch = |look: &Look| {
+        assert_eq!((look.restarts, &look.pause), (0, &None));
+        told.extend(look.trouble.iter().map(|(step, why)| format!("{step}: {why}")));
+        stop.asked.store(told.len() >= stop_at, Ordering::Relaxed);
+    };
+    let terms = Terms { patient, ..terms(Restart::NEVER) };
+    let ground = Hasty::of(&world);
+    let ended = run(&ground, &mut build, &StartOptions::default(), &terms, &stop, &mut watch);
+    (ended, told)
+}
+
+#[test]
+fn a_changelog_that_cannot_be_reached_is_waited_for_unless_nobody_wants_to() {
+    let why = "changelog: the changelog in memory cannot be reached: nobody answers";
+    let (ended, told) = run_away(3, true, usize::MAX);
+    assert_eq!((ended.unwrap(), told), (Ending::Ended, vec![why.to_owned(); 3]));
+    let (stopped, told) = run_away(9, true, 2);
+    assert_eq!((stopped.unwrap(), told), (Ending::Stopped, vec![why.to_owned(); 2]));
+    let (failed, told) = run_away(3, false, usize::MAX);
+    assert!(matches!(failed, Err(RunError::Start(_))) && told.is_empty(), "{failed:?}");
 }

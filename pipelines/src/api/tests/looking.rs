@@ -43,6 +43,7 @@ fn lived_in() -> House {
         order: vec![],
         killed: Default::default(),
         killed_handing_over: Default::default(),
+        killed_in_changelog: Default::default(),
         null_keys: Default::default(),
         late_windows: Default::default(),
         warned: Default::default(),
