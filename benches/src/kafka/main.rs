@@ -131,6 +131,8 @@ fn told(what: &str, found: f64, bound: f64) {
 fn feed(broker: &Broker, topics: &Topics, folder: &Path) {
     topics.make(LIVE_FROM);
     topics.make(LIVE_TO);
+    // What the broker has kept in memory so far would go to the disk now, and who syncs would wait for it.
+    let _ = std::process::Command::new("sync").status();
     let live = Live::start(&["live", "exactly once", &broker.address, LIVE_TO, &folder.to_string_lossy()]);
     let mut feed = Feed { topics, brokers: &broker.address, from: LIVE_FROM, to: LIVE_TO, next: 0 };
     // Clients, caches, the first pages of the state.

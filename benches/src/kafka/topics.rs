@@ -66,7 +66,7 @@ impl Topics {
 
     pub fn producer(&self) -> BaseProducer {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.brokers).set("compression.type", "lz4").set("linger.ms", "5");
+        config.set("bootstrap.servers", &self.brokers).set("compression.type", "lz4").set("linger.ms", "20");
         config.set("batch.size", "262144").set("queue.buffering.max.messages", "1000000");
         config.set("partitioner", "murmur2_random").create().expect("a client")
     }
