@@ -359,7 +359,8 @@ impl From<DeliveryError> for Failure {
 
 /// Rows that the books count.
 fn real_rows(rows: &RecordBatch) -> u64 {
-    (0..rows.num_rows()).filter(|row| !is_clear(rows, *row)).count() as u64
+    let ops = Operations::of(rows);
+    (0..rows.num_rows()).filter(|row| !ops.is_clear(*row)).count() as u64
 }
 
 fn is_clear(rows: &RecordBatch, row: usize) -> bool {

@@ -1,15 +1,15 @@
 //! Rows of an outbox as the records of a topic.
 
 use arrow::{
-    array::{ArrayRef, AsArray, RecordBatch, UInt8Array, UInt32Array},
-    datatypes::{Field, UInt8Type, UInt32Type},
+    array::{ArrayRef, AsArray, RecordBatch, UInt32Array},
+    datatypes::{Field, UInt32Type},
 };
 use rdkafka::producer::BaseRecord;
 use syncline_engine::sink::{SinkError, Write};
 use syncline_functions::Keys;
 use syncline_record::{
     Op, Reason,
-    batch::{LANE, OP},
+    batch::{LANE, Operations},
 };
 
 use super::{KafkaSink, Open};
@@ -18,7 +18,7 @@ use crate::{
         beside::{self, Beside},
         size,
     },
-    rowtext::{Lines, which_are_rows},
+    rowtext::Lines,
 };
 
 /// Rows of one frame of the outbox, as records.
@@ -26,9 +26,8 @@ pub(super) struct Frame<'a> {
     lines: Lines<'a>,
     keys: Option<Keys>,
     lanes: Option<&'a UInt32Array>,
-    ops: Option<&'a UInt8Array>,
+    ops: Operations<'a>,
     beside: Beside<'a>,
-    rows: &'a RecordBatch,
 }
 
 type Record<'a> = BaseRecord<'a, [u8], [u8], usize>;
@@ -49,9 +48,8 @@ impl<'a> Frame<'a> {
             lines: sink.text.of(rows),
             keys: (!columns.is_empty()).then(|| Keys::of(&columns, &fields)),
             lanes: rows.column_by_name(LANE).and_then(|lanes| lanes.as_primitive_opt::<UInt32Type>()),
-            ops: rows.column_by_name(OP).and_then(|ops| ops.as_primitive_opt::<UInt8Type>()),
+            ops: Operations::of(rows),
             beside: Beside::of(rows),
-            rows,
         })
     }
 
@@ -64,7 +62,7 @@ impl<'a> Frame<'a> {
         place: u64,
         line: &'b mut Vec<u8>,
     ) -> Result<Result<Option<Record<'b>>, Reason>, SinkError> {
-        if !which_are_rows(self.rows)(row) {
+        if self.ops.is_clear(row) {
             return Ok(Ok(None));
         }
         let upsert = matches!(sink.write, Write::Upsert { .. });
@@ -72,7 +70,7 @@ impl<'a> Frame<'a> {
         if key.is_none() && upsert {
             return Ok(Err(Reason::new("null-key", "the key is NULL")));
         }
-        let delete = self.ops.is_some_and(|ops| ops.value(row) == Op::Delete as u8);
+        let delete = self.ops.get(row) == Op::Delete;
         if delete && key.is_none() {
             return Ok(Err(Reason::new("null-key", "a delete without a key names nothing")));
         }
