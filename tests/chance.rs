@@ -41,3 +41,11 @@ impl Chance {
 pub fn soak() -> bool {
     std::env::var_os("SYNCLINE_SOAK").is_some()
 }
+
+/// How many kills a long run has: so many, unless `SYNCLINE_KILLS` says that there is less time.
+pub fn kills(most: usize) -> usize {
+    std::env::var("SYNCLINE_KILLS")
+        .ok()
+        .and_then(|kills| kills.parse().ok())
+        .map_or(most, |kills: usize| kills.clamp(30, most))
+}

@@ -87,6 +87,11 @@ impl Aim {
     pub fn is_of_a_start(self) -> bool {
         self.whose == Whose::Beginning
     }
+
+    /// The next process writes over its byte before it has noted it: one that is killed at its start takes the note along.
+    pub fn is_of_the_changelog(self) -> bool {
+        matches!(self.whose, Whose::Beginning | Whose::Changelog)
+    }
 }
 
 /// Kills the process in this window. Panics when it never is in it; false, and it is killed all the same: it began, and was not seen there.

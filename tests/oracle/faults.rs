@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    chance::{Chance, soak},
+    chance::{Chance, kills, soak},
     desk::{Desk, Running},
     kafka::{self, Broker, Network, Weather},
     oracle::{
@@ -59,7 +59,7 @@ const MOVED: usize = 8;
 
 fn killed_everywhere(test: &str, mut ledger: Ledger, aims: &[Aim]) {
     let (mut chance, seed) = Chance::told(test);
-    let kills = if soak() { 500 } else { 30 };
+    let kills = if soak() { kills(500) } else { 30 };
     let feed = ledger.feed(Sent::nothing(seed));
     let began = Instant::now();
     let (mut aimed, mut moved) = (BTreeMap::<&str, u64>::new(), 0);
@@ -99,14 +99,14 @@ fn killed_everywhere(test: &str, mut ledger: Ledger, aims: &[Aim]) {
     figure(test, &shown);
 }
 
-/// Kills a process in a window. What the next one notes of a kill at a start, another such kill would write over.
+/// Kills a process in a window, and lets the next one note it.
 fn shoot(aim: Aim, ledger: &Ledger) {
     let start = || ledger.desk().start(&RUN);
     if aim.is_of_a_start() {
         works_and_is_killed(start());
     }
     while !kill_in(aim, ledger.desk(), &ledger.name, start()) {}
-    if aim.is_of_a_start() {
+    if aim.is_of_the_changelog() {
         works_and_is_killed(start());
     }
 }

@@ -183,6 +183,17 @@ impl KafkaChangelog {
         within_or_stopped(LATE, &self.stop, ask).map_err(|lost| lost.of_changelog(self.name.clone(), doing))
     }
 
+    /// A producer that another one has shut out says so once, and of what follows that it failed.
+    fn after(&self, producer: &BaseProducer<Places>, error: ChangelogError) -> ChangelogError {
+        use RDKafkaErrorCode as Code;
+        match producer.client().fatal_error() {
+            Some((Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch, _)) => {
+                ChangelogError::Fenced { name: self.name.clone() }
+            }
+            _ => error,
+        }
+    }
+
     fn client(&self, isolation: &str) -> Result<Reader, ChangelogError> {
         let mut config = self.settings.with(READER);
         // Nobody is a member of it: the client wants one to be named.
@@ -358,7 +369,7 @@ impl Changelog for KafkaChangelog {
             let detail = "it is not open".to_owned();
             return Err(ChangelogError::Unreachable { name: self.name.clone(), detail });
         };
-        let next = self.write_all(&producer, records)?;
+        let next = self.write_all(&producer, records).map_err(|error| self.after(&producer, error))?;
         self.writer = Some(producer);
         Ok(next)
     }
