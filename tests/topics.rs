@@ -308,7 +308,8 @@ fn at_least_once_writes_no_transactions_and_can_be_made_exactly_once_where_it_is
         "kafka WITH (",
         1,
     ));
-    assert!(desk.ok(&["check", "orders.sync"]).contains("at least once"));
+    let said = desk.say(&["check", "orders.sync"]).expect(0).err;
+    assert!(said.contains(&format!("bus.{}: at least once", to.name)), "{said}");
     let over = Arc::new(AtomicBool::new(false));
     let feed = feed_until(over.clone(), from.clone(), orders(40_000, 29, 3));
     for _ in 0..4 {
