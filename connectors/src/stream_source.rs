@@ -112,7 +112,7 @@ impl StreamSource {
             self.must_be_the_same(&id)?;
             match content {
                 Content::Rows(carried) => rows = Some(self.fitting(*carried)?),
-                Content::Mark(time) => mark = Some(time),
+                Content::Mark(time) | Content::Quiet(time) => mark = Some(time),
             }
             self.cursor = Some(Position { id, topic: self.wanted.topic.clone(), next: frame.next() });
             self.frames.pop_front();
@@ -120,7 +120,8 @@ impl StreamSource {
         if rows.is_none() && mark.is_none() {
             return Ok(None);
         }
-        Ok(Some(Streamed { stream: self.partition.clone(), rows, mark, cursor: json!(self.cursor) }))
+        let stream = self.partition.clone();
+        Ok(Some(Streamed { writer: stream.clone(), stream, rows, mark, cursor: json!(self.cursor) }))
     }
 
     fn read(&self) -> Result<Vec<Frame>, SourceError> {

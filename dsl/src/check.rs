@@ -135,13 +135,9 @@ pub(crate) fn changelog(plan: &Plan, walk: &mut Walk) {
     let mut here: Vec<String> =
         plan.sources().iter().filter(|source| !moves(&source.place)).map(|source| source.place.text.clone()).collect();
     here.extend(sinks(plan).iter().filter_map(|(_, sink)| Some(format!("stream {}", sink.place.stream()?.0))));
-    if plan.options.tasks > 1 {
-        let across: Vec<Span> = plan.across_partitions().into_iter().map(place_of).collect();
-        across.into_iter().for_each(|step| walk.say(say_pipelines::across_tasks(step)));
-        if let Some(more) = plan.sources().get(1) {
-            walk.say(say_pipelines::sources_of_tasks(said.value.span, &more.place.text));
-        }
-    }
+    let partitioned: Vec<String> = plan.source.partitioned_by.clone();
+    let hops: Vec<_> = plan.hops().into_iter().map(|(step, by)| (place_of(step), by)).collect();
+    hops.into_iter().for_each(|(step, by)| walk.say(say_pipelines::repartition(step, &by, &partitioned)));
     let span = said.value.span;
     here.iter().for_each(|place| walk.say(say_places::changelog_and_local(span, place)));
 }

@@ -58,6 +58,7 @@ pages! {
     OPTION_TWICE = "option-twice";
     OPTION_VALUE = "option-value";
     QUOTES = "quotes";
+    REPARTITION = "repartition";
     SAME_PATH = "same-path";
     SECRET_IN_TEXT = "secret-in-text";
     SHARD_ARMS = "shard-arms";

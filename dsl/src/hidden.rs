@@ -195,6 +195,7 @@ fn expressions(kind: &StepKind) -> Vec<&str> {
         | StepKind::Union { .. }
         | StepKind::Join(_)
         | StepKind::Limit { .. }
+        | StepKind::Hop { .. }
         | StepKind::Project { .. } => Vec::new(),
     }
 }

@@ -9,6 +9,7 @@ mod beside;
 mod intakes;
 mod options;
 mod partitions;
+mod stages;
 mod walk;
 
 use serde::{Deserialize, Serialize};
@@ -125,6 +126,21 @@ pub struct SourcePlan {
     /// Another pipeline writes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<Box<StreamPlan>>,
+    /// An earlier stage of the same pipeline writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hop: Option<Box<HopPlan>>,
+}
+
+/// Rows that an earlier stage of a pipeline gives to the tasks of this one, by their key. They are what they were in front of the step
+/// that the hop was put in front of, hidden columns too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HopPlan {
+    /// The stage that writes them.
+    pub writer: Plan,
+    /// Its step.
+    pub step: String,
+    /// They come from a derived arm of a `SHARD`.
+    pub derived: bool,
 }
 
 /// Rows that another pipeline of the project writes.
@@ -295,6 +311,14 @@ pub enum StepKind {
         per: Vec<String>,
     },
     Sink(SinkPlan),
+    /// Put in by the compiler at the end of a stage: rows go to the task of the next stage that has their key.
+    Hop {
+        topic: String,
+        /// SQL of the key; empty: all rows go to one task.
+        by: Vec<String>,
+        /// In front of the names of the columns, as `by` has them.
+        alias: Option<String>,
+    },
 }
 
 /// A window of time as a key of a group.

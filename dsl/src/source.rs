@@ -268,6 +268,7 @@ impl<'a> Walk<'a> {
             event_time: source.event_time,
             partitioned_by: source.partitioned_by,
             stream: source.stream.map(Box::new),
+            hop: None,
         })
     }
 }

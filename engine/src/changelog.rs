@@ -15,6 +15,14 @@ use crate::witness::ChangelogWitness;
 /// A key, and its value; none: the key is removed.
 pub type Record = (Vec<u8>, Option<Vec<u8>>);
 
+/// A record of a topic beside it, which others read: of a partition of a hop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    pub topic: String,
+    pub partition: u32,
+    pub body: Vec<u8>,
+}
+
 /// Where a changelog begins and ends. Between the two there may be nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -65,9 +73,9 @@ pub trait Changelog: Send {
     /// Gives every record from `from` to `end`, in order, until `take` fails; offsets have gaps.
     fn read(&mut self, from: u64, end: u64, take: &mut Take<'_>) -> Result<(), ChangelogError>;
 
-    /// Writes all records or none; when it returns they are durable. The offset after the last one. After an error nothing more is
-    /// written through this value.
-    fn write(&mut self, records: &[Record]) -> Result<u64, ChangelogError>;
+    /// Writes all records, with those beside it, or none; when it returns they are durable. The offset after its last one. After an error
+    /// nothing more is written through this value. `records`: at least one.
+    fn write(&mut self, records: &[Record], beside: &[Sent]) -> Result<u64, ChangelogError>;
 
     /// What was read or written last is in the copy now.
     fn copied(&mut self) {}

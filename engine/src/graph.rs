@@ -7,6 +7,7 @@ use std::sync::Arc;
 use syncline_record::{Books, StepId};
 
 use crate::{
+    hop::Hop,
     lookup::Lookup,
     operator::{Operator, Side},
     operators::{Decode, Present},
@@ -82,6 +83,8 @@ pub enum Work {
         topic: String,
         readers: Box<Readers>,
     },
+    /// Rows go to the tasks of the next stage of the pipeline.
+    Hop(Hop),
 }
 
 /// The id of the first input in books, ledger and dead letters.

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod fingerprints;
 pub mod folder;
 pub mod graph;
+pub mod hop;
 pub mod intake;
 pub mod ledger;
 pub mod log;

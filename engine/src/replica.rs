@@ -14,7 +14,8 @@
 //! | `t` | a topic's name | number of the oldest record that is not let go of (8) |
 //! | `i` | nothing; the first record | the changelog's id: another one under the same name has another |
 //!
-//! All numbers are big-endian.
+//! All numbers are big-endian. What a hop takes to other tasks goes with the checkpoint too, into topics beside the changelog: nothing of it lies
+//! here.
 
 pub mod conformance;
 mod frames;
@@ -35,7 +36,7 @@ use serde::{Deserialize, Serialize};
 use syncline_record::Micros;
 
 use crate::{
-    changelog::{Changelog, ChangelogError, Record},
+    changelog::{Changelog, ChangelogError, Record, Sent},
     checkpoint,
     clock::Clock,
     log::Log,
@@ -109,6 +110,8 @@ struct Batch {
     heads: Vec<Record>,
     pairs: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     frames: Vec<Record>,
+    /// What goes to other tasks (`hop`).
+    beside: Vec<Sent>,
 }
 
 impl Batch {
@@ -230,6 +233,8 @@ impl Replica {
     fn seal(state: &mut State) {
         let frames = state.topics.take_prepared();
         state.pending.frames.extend(frames);
+        let leaving = state.topics.take_leaving();
+        state.pending.beside.extend(leaving);
     }
 
     fn fail(&self, error: StoreError) -> StoreError {
@@ -308,7 +313,7 @@ impl StateStore for Replica {
             state.writing = Some(batch.clone());
             batch
         };
-        let next = changelog.write(&batch.records()).map_err(|error| self.fail(error.into()))?;
+        let next = changelog.write(&batch.records(), &batch.beside).map_err(|error| self.fail(error.into()))?;
         let mut state = self.state();
         (state.place.next, state.place.time) = (next, self.clock.now());
         let mut changes = batch.changes();

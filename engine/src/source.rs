@@ -61,8 +61,10 @@ pub struct LeftOut {
 /// Rows that another pipeline put into a stream, or how far its time has come, or both.
 #[derive(Debug)]
 pub struct Streamed {
-    /// Under this name position and watermark are kept: the rows have partitions of their own.
+    /// Under this name the position is kept: the rows have partitions of their own.
     pub stream: Partition,
+    /// Whose time it is: the stream's, or that of one of several writers.
+    pub writer: Partition,
     pub rows: Option<Carried>,
     /// How far time had come in the writer after these rows.
     pub mark: Option<Micros>,
@@ -137,6 +139,12 @@ pub trait Source: Send {
 
     fn progress(&self) -> Progress {
         Progress::default()
+    }
+
+    /// Those of its partitions that nobody has to wait for, where who fills them says so. `None`: the engine goes by the time since their
+    /// last rows.
+    fn quiet(&self) -> Option<Vec<Partition>> {
+        None
     }
 
     /// Called after each commit with the committed cursors, so that what is no longer needed can be let go.

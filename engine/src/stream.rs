@@ -9,6 +9,7 @@
 //! |---|---|
 //! | 0 | rows: an Arrow IPC stream of one batch; the columns that begin with `__` are told in `rows` |
 //! | 1 | a mark: microseconds, 8 bytes, little endian; then the id of the stream as text |
+//! | 2 | a mark of a writer that is quiet (`hop`): nobody has to wait for it; the same |
 //!
 //! Every frame names the stream by the id that its writer got with its first start: a writer that starts over begins another stream, and a
 //! position in the old one means nothing there.
@@ -24,10 +25,11 @@ use syncline_record::Micros;
 use crate::checkpoint::ReadError;
 
 pub(crate) use rows::op_field;
-pub use rows::{Carried, encode, without_clears};
+pub use rows::{Carried, encode, encode_whole, without_clears};
 
 const ROWS: u8 = 0;
 const MARK: u8 = 1;
+const QUIET: u8 = 2;
 
 /// What a frame holds.
 #[derive(Debug)]
@@ -35,16 +37,19 @@ pub enum Content {
     Rows(Box<Carried>),
     /// How far time has come.
     Mark(Micros),
+    /// The same of a writer all of whose partitions are idle.
+    Quiet(Micros),
 }
 
 /// A frame as it is read: the id of its stream, and what it holds.
 pub fn decode(body: &[u8]) -> Result<(String, Content), String> {
     match body.split_first() {
         Some((&ROWS, rest)) => rows::decode(rest).map(|(id, rows)| (id, Content::Rows(Box::new(rows)))),
-        Some((&MARK, rest)) => {
+        Some((kind @ &(MARK | QUIET), rest)) => {
             let (mark, id) = rest.split_first_chunk::<8>().ok_or("a mark is cut off")?;
             let id = std::str::from_utf8(id).map_err(|_| "the id of a stream is not UTF-8")?;
-            Ok((id.to_owned(), Content::Mark(Micros::from_le_bytes(*mark))))
+            let mark = Micros::from_le_bytes(*mark);
+            Ok((id.to_owned(), if *kind == MARK { Content::Mark(mark) } else { Content::Quiet(mark) }))
         }
         Some((other, _)) => Err(format!("a frame of kind {other}, which this version does not know")),
         None => Err("an empty frame".into()),
@@ -59,6 +64,11 @@ pub fn holds_rows(body: &[u8]) -> bool {
 /// The body of a mark.
 pub fn encode_mark(mark: Micros, id: &str) -> Vec<u8> {
     [&[MARK], &mark.to_le_bytes()[..], id.as_bytes()].concat()
+}
+
+/// The same of a writer that is quiet.
+pub fn encode_quiet(mark: Micros, id: &str) -> Vec<u8> {
+    [&[QUIET], &mark.to_le_bytes()[..], id.as_bytes()].concat()
 }
 
 /// The name under which a reader keeps its position and watermark.

@@ -58,21 +58,21 @@ pub(crate) fn tasks_without_changelog(span: Span, name: &str) -> Diagnostic {
         .help("say where it is kept: WITH (changelog = 'bus', …)")
 }
 
-pub(crate) fn across_tasks(step: Span) -> Diagnostic {
-    Diagnostic::error(slug::CHANGELOG, "the rows of a key may come to several tasks")
-        .at(step, "has to see all of them in one place")
-        .help("say what decides the partition of a record, if it is true: FROM … PARTITIONED BY (column)")
-        .help("or leave `tasks` out: one task reads all partitions")
-}
-
-/// `more`: a source beside the first.
-pub(crate) fn sources_of_tasks(option: Span, more: &str) -> Diagnostic {
-    Diagnostic::error(
-        slug::CHANGELOG,
-        format!("tasks share the partitions of one source, and this pipeline reads {more} too"),
-    )
-    .at(option, "nobody knows which of their partitions belong together")
-    .help("leave `tasks` out: one task reads all partitions")
+/// `by`: the SQL of its key, of which nothing means that all rows go to one task; `said`: what the source is partitioned by.
+pub(crate) fn repartition(step: Span, by: &[String], said: &[String]) -> Diagnostic {
+    let (title, seen) = match by {
+        [] => ("all rows go to one task here".to_owned(), "has to see all of them".to_owned()),
+        _ => {
+            let by = listed(by.iter().map(String::as_str));
+            (format!("rows go through a topic here, to the task that has their {by}"), "by another key than before".to_owned())
+        }
+    };
+    let told = Diagnostic::note(slug::REPARTITION, title).at(step, seen);
+    match (by, said) {
+        ([], _) => told.help("leave `tasks` out if that is all that is done: one task reads all partitions"),
+        (_, []) => told.help("if the records are partitioned by it already, say so and save the way: FROM … PARTITIONED BY (column)"),
+        _ => told,
+    }
 }
 
 pub(crate) fn read_when_compiled(span: Span, name: &str) -> Diagnostic {

@@ -5,7 +5,7 @@
 //! says which: `1` and `01` are one number, and two keys of records.
 
 use super::{Plan, SourcePlan, Step, StepKind, WritePlan};
-use crate::{expression::column_sql, planner};
+use crate::{expression::column_sql, hidden::reads, planner};
 
 impl Plan {
     /// Whether the partitions of its source may be shared out among workers, so that each step that keeps or orders rows by a key
@@ -25,43 +25,86 @@ impl Plan {
     }
 }
 
-/// The columns of `PARTITIONED BY` as they are called at a step; `None`: one is not there any more as it came.
+/// What decides in which partition, or at which task, a row is: SQL over the columns of a step. Of nothing, all rows are in one. `None`: a
+/// part of it is not there any more as it came.
 #[derive(Clone, Debug, Default)]
-struct Claim(Option<Vec<String>>);
+pub(super) struct Claim(Option<Vec<String>>);
 
 impl Claim {
-    const LOST: Claim = Claim(None);
+    pub(super) const LOST: Claim = Claim(None);
 
-    fn of(source: &SourcePlan) -> Self {
-        Self(Some(source.partitioned_by.clone()).filter(|columns| !columns.is_empty()))
+    /// What `PARTITIONED BY` says.
+    pub(super) fn of(source: &SourcePlan) -> Self {
+        let columns = source.partitioned_by.iter().map(|name| column_sql(planner(), name)).collect();
+        Self(Some(columns).filter(|columns: &Vec<String>| !columns.is_empty()))
+    }
+
+    /// Rows were put together by this key.
+    pub(super) fn by(key: &[String]) -> Self {
+        Self(Some(key.to_vec()))
     }
 
     /// Behind a step that makes columns of expressions.
     fn through(&self, columns: &[(String, String)]) -> Self {
-        let renamed = |name: &String| {
-            let sql = column_sql(planner(), name);
+        let renamed = |sql: &String| {
             // Under its own name, where it goes on under several.
-            let same = columns.iter().find(|(after, made)| after == name && *made == sql);
-            same.or(columns.iter().find(|(_, made)| *made == sql)).map(|(after, _)| after.clone())
+            let same = columns.iter().find(|(after, made)| made == sql && column_sql(planner(), after) == *sql);
+            let found = same.or(columns.iter().find(|(_, made)| made == sql));
+            found.map(|(after, _)| column_sql(planner(), after))
         };
-        Self(self.0.as_ref().and_then(|names| names.iter().map(renamed).collect()))
+        Self(self.0.as_ref().and_then(|parts| parts.iter().map(renamed).collect()))
     }
 
     /// Whether equal keys come from one partition. `key`: the SQL of its parts.
     fn decides<'k>(&self, key: impl Iterator<Item = &'k String> + Clone) -> bool {
-        let is_part = |name: &String| key.clone().any(|part| *part == column_sql(planner(), name));
-        self.0.as_ref().is_some_and(|names| names.iter().all(is_part))
+        self.0.as_ref().is_some_and(|parts| parts.iter().all(|part| key.clone().any(|own| own == part)))
     }
 
     /// The same of a key that is written as names of columns.
     fn decides_columns(&self, key: &[String]) -> bool {
-        self.0.as_ref().is_some_and(|names| names.iter().all(|name| key.contains(name)))
+        self.decides(columns(key).iter())
     }
 
     /// Of whole open records: equal ones are equal in every field that is still the record's.
     fn is_content(&self, step: &Step) -> bool {
         let kept = |name: &String| step.open.as_ref().is_some_and(|open| !open.dropped.contains(name));
-        self.0.as_ref().is_some_and(|names| names.iter().all(kept))
+        self.0.as_ref().is_some_and(|parts| parts.iter().all(|part| reads(part, planner()).iter().all(kept)))
+    }
+}
+
+/// Columns as SQL.
+pub(super) fn columns(names: &[String]) -> Vec<String> {
+    names.iter().map(|name| column_sql(planner(), name)).collect()
+}
+
+/// Whether a step finds all rows of a key in one place, and what decides behind it where rows are. Its branches are not looked into.
+pub(super) fn judged(step: &Step, claim: &Claim) -> (bool, Claim) {
+    let same = || claim.clone();
+    match &step.kind {
+        StepKind::Project { columns, .. } => (true, claim.through(columns)),
+        StepKind::Dedup { by, .. } if by.is_empty() => (claim.is_content(step), same()),
+        StepKind::Dedup { by, .. } => (claim.decides(by.iter()), same()),
+        StepKind::Aggregate { keys, columns, .. } => {
+            let after = claim.through(keys);
+            let after = if columns.is_empty() { after } else { after.through(columns) };
+            (claim.decides(keys.iter().map(|(_, sql)| sql)), after)
+        }
+        StepKind::Lanes { by, .. } | StepKind::Arms { by, .. } => (claim.decides(by.iter()), same()),
+        StepKind::Union { .. } => (true, Claim::LOST),
+        StepKind::Join(join) if join.bound.is_some() => (false, Claim::LOST),
+        StepKind::Sort { .. } | StepKind::Limit { .. } => (claim.decides([].iter()), same()),
+        StepKind::Sink(sink) => match &sink.write {
+            WritePlan::Insert { .. } => (true, same()),
+            WritePlan::Upsert { key, .. } | WritePlan::Replace { per: key, .. } => (claim.decides_columns(key), same()),
+        },
+        StepKind::Where { .. }
+        | StepKind::Expect { .. }
+        | StepKind::Unnest { .. }
+        | StepKind::Group { .. }
+        | StepKind::Tee { .. }
+        | StepKind::Fork { .. }
+        | StepKind::Hop { .. }
+        | StepKind::Join(_) => (true, same()),
     }
 }
 
@@ -77,46 +120,14 @@ impl<'a> Across<'a> {
     }
 
     fn step(&mut self, step: &'a Step, claim: Claim) -> Claim {
-        let (in_place, after) = match &step.kind {
-            StepKind::Project { columns, .. } => (true, claim.through(columns)),
-            StepKind::Dedup { by, .. } if by.is_empty() => (claim.is_content(step), claim),
-            StepKind::Dedup { by, .. } => (claim.decides(by.iter()), claim),
-            StepKind::Aggregate { keys, columns, .. } => {
-                let after = claim.through(keys);
-                let after = if columns.is_empty() { after } else { after.through(columns) };
-                (claim.decides(keys.iter().map(|(_, sql)| sql)), after)
-            }
-            StepKind::Lanes { by, .. } => (claim.decides(by.iter()), claim),
-            StepKind::Arms { by, arms, .. } => {
-                arms.iter().for_each(|arm| self.flow(&arm.flow, claim.clone()));
-                (claim.decides(by.iter()), claim)
-            }
-            StepKind::Tee { flow } => {
-                self.flow(flow, claim.clone());
-                (true, claim)
-            }
-            StepKind::Fork { flows } => {
-                flows.iter().for_each(|flow| self.flow(flow, claim.clone()));
-                (true, claim)
-            }
-            StepKind::Union { arms } => {
-                arms.iter().for_each(|arm| self.flow(&arm.flow, Claim::of(&arm.source)));
-                (true, Claim::LOST)
-            }
-            StepKind::Join(join) if join.bound.is_some() => (false, Claim::LOST),
-            StepKind::Sort { .. } | StepKind::Limit { .. } => (false, claim),
-            StepKind::Sink(sink) => match &sink.write {
-                WritePlan::Insert { .. } => (true, claim),
-                WritePlan::Upsert { key, .. } | WritePlan::Replace { per: key, .. } => {
-                    (claim.decides_columns(key), claim)
-                }
-            },
-            StepKind::Where { .. }
-            | StepKind::Expect { .. }
-            | StepKind::Unnest { .. }
-            | StepKind::Group { .. }
-            | StepKind::Join(_) => (true, claim),
-        };
+        let (in_place, after) = judged(step, &claim);
+        match &step.kind {
+            StepKind::Arms { arms, .. } => arms.iter().for_each(|arm| self.flow(&arm.flow, claim.clone())),
+            StepKind::Tee { flow } => self.flow(flow, claim),
+            StepKind::Fork { flows } => flows.iter().for_each(|flow| self.flow(flow, claim.clone())),
+            StepKind::Union { arms } => arms.iter().for_each(|arm| self.flow(&arm.flow, Claim::of(&arm.source))),
+            _ => {}
+        }
         if !in_place {
             self.found.push(step);
         }

@@ -3,13 +3,15 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Changelog, ChangelogError, Record, Span, Take};
+use super::{Changelog, ChangelogError, Record, Sent, Span, Take};
 
 /// What the brokers hold.
 #[derive(Default)]
 struct Kept {
     records: Vec<(u64, Record)>,
     next: u64,
+    /// What was written into topics beside it.
+    beside: Vec<Sent>,
     /// Grows with every open: only the newest may write.
     fence: u64,
     /// The next write's outcome is not told: whether it is written.
@@ -31,6 +33,13 @@ impl MemoryChangelogs {
     /// One more process that writes it.
     pub fn writer(&self) -> MemoryChangelog {
         MemoryChangelog { kept: self.clone(), fence: 0 }
+    }
+
+    /// What was written into a partition beside it, in order.
+    pub fn beside(&self, topic: &str, partition: u32) -> Vec<Vec<u8>> {
+        let kept = self.kept();
+        let own = kept.beside.iter().filter(|sent| sent.topic == topic && sent.partition == partition);
+        own.map(|sent| sent.body.clone()).collect()
     }
 
     /// Nobody hears of the next write; it happened or it did not.
@@ -84,7 +93,7 @@ impl Changelog for MemoryChangelog {
         asked.try_for_each(|(offset, (key, value))| take(*offset, key, value.as_deref()))
     }
 
-    fn write(&mut self, records: &[Record]) -> Result<u64, ChangelogError> {
+    fn write(&mut self, records: &[Record], beside: &[Sent]) -> Result<u64, ChangelogError> {
         let mut kept = self.kept.kept();
         if self.fence != kept.fence {
             return Err(ChangelogError::Fenced { name: NAME.to_owned() });
@@ -96,6 +105,7 @@ impl Changelog for MemoryChangelog {
                 kept.records.push((offset, record.clone()));
                 kept.next += 1;
             }
+            kept.beside.extend_from_slice(beside);
             // As with Kafka, the end of a transaction is a record of its own.
             kept.next += 1;
         }

@@ -23,7 +23,7 @@ use syncline_functions::{
 };
 use syncline_record::{
     Batch, Micros, Op, Origin, Partition, Reason, RowFailure,
-    batch::{MARK, RECORD, ROW},
+    batch::{GROUP, LANE, MARK, OP, RECORD, ROW},
     time::NO_WATERMARK,
 };
 
@@ -106,6 +106,8 @@ pub struct Decode {
     tell: Option<Tell>,
     /// How far ahead of the clock a time may be.
     future: Micros,
+    /// The rows are as they left an earlier stage (`hop`), and have all columns.
+    whole: bool,
 }
 
 /// What happens when a record has a field that none had before.
@@ -135,7 +137,24 @@ impl Decode {
             watermarks: BTreeMap::new(),
             tell: None,
             future: FUTURE,
+            whole: false,
         }
+    }
+
+    /// Of rows that come through a hop, with these columns.
+    pub fn whole(schema: SchemaRef) -> Self {
+        let wanted = Wanted {
+            fields: vec![],
+            reject_unknown: false,
+            whole_record: false,
+            metadata: vec![],
+            event_time: None,
+            csv: None,
+            raw: false,
+            stream: None,
+            key: vec![],
+        };
+        Self { schema, whole: true, ..Self::new(wanted) }
     }
 
     /// Fields that are not wanted are told, once each.
@@ -191,7 +210,12 @@ impl Decode {
     }
 
     /// Rows out of a stream: their times and their marks are what they were in the writer.
-    pub fn push_streamed(&mut self, stream: &Partition, rows: Carried, out: &mut Output) {
+    /// What is said of rows that do not have the columns of the step before.
+    pub fn push_streamed(&mut self, stream: &Partition, rows: Carried, out: &mut Output) -> Result<(), String> {
+        if self.whole {
+            out.emit(self.as_they_were(stream, rows)?);
+            return Ok(());
+        }
         let Carried { origin, columns, marks, ops } = rows;
         let Read { mut columns, records, bad, .. } = self.reader.read(&origin, columns.as_ref());
         let metadata: Vec<ArrayRef> = self.wanted.metadata.iter().map(|name| metadata_column(name, &origin)).collect();
@@ -200,6 +224,28 @@ impl Decode {
         let marks = marks.unwrap_or_else(|| vec![NO_WATERMARK; origin.rows()]);
         columns.extend(metadata);
         self.put_out(origin, columns, records, Told { marks, ops, watermark }, failed, out);
+        Ok(())
+    }
+
+    fn as_they_were(&self, writer: &Partition, rows: Carried) -> Result<Batch, String> {
+        let Carried { origin, columns, .. } = rows;
+        let given = columns.ok_or("they are whole records, and named columns are read")?;
+        let count = origin.rows();
+        let column = |field: &Arc<Field>| -> Result<ArrayRef, String> {
+            match (field.name().as_str(), given.column_by_name(field.name())) {
+                (ROW, _) => Ok(Arc::new(UInt32Array::from_iter_values(0..count as u32))),
+                (_, Some(column)) if column.data_type() == field.data_type() => Ok(column.clone()),
+                // Whoever writes rows that all do the same does not say so.
+                (OP, None) => Ok(Arc::new(UInt8Array::from_value(Op::Insert as u8, count))),
+                (LANE | GROUP, None) => Ok(new_null_array(field.data_type(), count)),
+                (name, Some(column)) => Err(format!("{name} is {}, and {} is read now", column.data_type(), field.data_type())),
+                (name, None) => Err(format!("they have no column {name}")),
+            }
+        };
+        let columns = self.schema.fields().iter().map(column).collect::<Result<_, _>>()?;
+        let rows = RecordBatch::try_new(self.schema.clone(), columns).map_err(|error| error.to_string())?;
+        let watermark = self.watermarks.get(&writer.to_string()).copied().unwrap_or(NO_WATERMARK);
+        Ok(Batch { origin: Arc::new(origin), rows, watermark })
     }
 
     /// Time has come so far in the writer of a stream.

@@ -37,7 +37,7 @@ pub fn bring_up(
         Some(id) => id,
         None => {
             let id = ground.rng.id();
-            span.end = changelog.write(&[(vec![IDENTITY], Some(id.clone().into_bytes()))])?;
+            span.end = changelog.write(&[(vec![IDENTITY], Some(id.clone().into_bytes()))], &[])?;
             id
         }
     };

@@ -13,7 +13,8 @@ use super::{
     frames::{self, Kind, parts_of},
 };
 use crate::{
-    changelog::Record,
+    changelog::{Record, Sent},
+    hop,
     log::{CommitError, End, Ends, Event, Frame, Log, LogError, NewFrame},
     ownership::Parting,
     store::{StateStore, StoreError},
@@ -43,6 +44,8 @@ pub struct Topics {
     appended: BTreeMap<String, Vec<(u64, NewFrame)>>,
     /// Waits for the checkpoint that names it.
     prepared: Vec<Record>,
+    /// Of the open epoch, for other tasks.
+    leaving: Vec<Sent>,
     /// Of what was prepared, where its bytes end here.
     ends: Ends,
     /// Frames that were written by this process and are not let go of, by topic.
@@ -58,6 +61,10 @@ impl Topics {
 
     pub fn take_prepared(&mut self) -> Vec<Record> {
         std::mem::take(&mut self.prepared)
+    }
+
+    pub fn take_leaving(&mut self) -> Vec<Sent> {
+        std::mem::take(&mut self.leaving)
     }
 
     pub fn take_moved(&mut self) -> BTreeMap<String, u64> {
@@ -130,6 +137,7 @@ impl Log for Replica {
         let topics = &mut state.topics;
         (topics.appended, topics.ends) = Default::default();
         topics.prepared.clear();
+        topics.leaving.clear();
         topics
             .unrecovered
             .retain(|topic| !ends.contains_key(topic) && !prefixes.iter().any(|prefix| topic.starts_with(prefix)));
@@ -165,6 +173,12 @@ impl Log for Replica {
     }
 
     fn append(&self, topic: &str, frame: NewFrame) -> Result<u64, LogError> {
+        if let Some((topic, partition)) = hop::outside(topic) {
+            let mut state = self.state();
+            state.check().map_err(failed)?;
+            state.topics.leaving.push(Sent { topic: topic.to_owned(), partition, body: frame.body });
+            return Ok(0);
+        }
         self.must_be(topic, Kind::Transaction, "append to")?;
         self.must_be_recovered(topic)?;
         let base = self.log.append(topic, frame.clone())?;

@@ -49,6 +49,7 @@ impl Job {
         self.spec.witness.enter(Window::Logging);
         lap();
         let marked = self.mark_streams()?;
+        self.tell_hops()?;
         let ends = self.prepare_topics(&open, marked)?;
         let mut changes = Changes::default();
         let states = self.close_states(epoch, &mut changes)?;
@@ -121,6 +122,10 @@ impl Job {
             let names = input.source.partitions();
             partitions.extend(names.iter().map(|partition| (input.qualified(&partition.to_string()), index)));
             watermarks.extend(qualified_watermarks(input));
+            if let Some(quiet) = input.source.quiet() {
+                let quiet = quiet.iter().map(|partition| input.qualified(&partition.to_string()));
+                self.frontier.told(index, quiet.collect());
+            }
         }
         let lowest = self.frontier.lowest(partitions, &watermarks).unwrap_or(NO_WATERMARK);
         self.checkpoint.lowest.max(lowest)

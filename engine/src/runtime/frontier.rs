@@ -5,7 +5,10 @@
 //! the partition's last row. When all are idle, time is as far as the one that is furthest. As long as a source still reads history
 //! it says no such thing, however long that takes, so the files of a batch wait for each other. Each input of a pipeline says so for itself: a busy one does not keep a quiet one awake.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use syncline_record::{Micros, time::NO_WATERMARK};
 
@@ -20,11 +23,22 @@ pub struct Frontier {
     began: Duration,
     /// When each input last had nothing to give, by index.
     exhausted: BTreeMap<usize, Duration>,
+    /// Partitions that nobody has to wait for, of inputs that are told so.
+    told: BTreeMap<usize, BTreeSet<String>>,
+    /// At the last look nobody was waited for.
+    quiet: bool,
 }
 
 impl Frontier {
     pub fn new(now: Duration, idle_after: Duration) -> Self {
-        Self { idle_after, active: BTreeMap::new(), began: now, exhausted: BTreeMap::new() }
+        Self {
+            idle_after,
+            active: BTreeMap::new(),
+            began: now,
+            exhausted: BTreeMap::new(),
+            told: BTreeMap::new(),
+            quiet: false,
+        }
     }
 
     pub fn gave_rows(&mut self, partition: &str, now: Duration) {
@@ -40,6 +54,16 @@ impl Frontier {
         self.exhausted.insert(input, now);
     }
 
+    /// Of this input these partitions are not waited for, and all others are, however long they give nothing.
+    pub fn told(&mut self, input: usize, quiet: BTreeSet<String>) {
+        self.told.insert(input, quiet);
+    }
+
+    /// Whether at the last look for the lowest nobody was waited for.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// When an input last had nothing to give; at first, when the job began.
     pub fn caught_up(&self, input: usize) -> Duration {
         self.exhausted.get(&input).copied().unwrap_or(self.began)
@@ -51,11 +75,15 @@ impl Frontier {
         parts.sort_unstable();
         self.active.retain(|name, _| parts.binary_search_by(|(known, _)| known.cmp(name)).is_ok());
         let waited_for = |(name, input): &&(String, usize)| {
+            if let Some(quiet) = self.told.get(input) {
+                return !quiet.contains(name);
+            }
             let active = self.active.get(name).copied().unwrap_or(self.began);
             self.caught_up(*input).saturating_sub(active) < self.idle_after
         };
         let watermark = |(name, _): &(String, usize)| watermarks.get(name).copied().unwrap_or(NO_WATERMARK);
         let lowest = parts.iter().filter(waited_for).map(watermark).min();
+        self.quiet = lowest.is_none();
         lowest.or_else(|| parts.iter().map(watermark).max())
     }
 }
@@ -108,6 +136,21 @@ mod tests {
         assert_eq!(frontier.lowest(partitions(), &both), Some(3));
         frontier.exhausted(0, 2 * SECOND);
         assert_eq!(frontier.lowest(partitions(), &both), Some(9));
+    }
+
+    #[test]
+    fn who_says_himself_whether_he_is_quiet_is_waited_for_until_he_does() {
+        let mut frontier = Frontier::new(Duration::ZERO, SECOND);
+        let both = [("a".to_owned(), 3), ("b".to_owned(), 9)].into();
+        frontier.told(0, BTreeSet::new());
+        frontier.exhausted(0, 1000 * SECOND);
+        assert_eq!((frontier.lowest(partitions(), &both), frontier.is_quiet()), (Some(3), false));
+        frontier.told(0, ["a".to_owned()].into());
+        assert_eq!((frontier.lowest(partitions(), &both), frontier.is_quiet()), (Some(9), false));
+        frontier.told(0, ["a".to_owned(), "b".to_owned()].into());
+        assert_eq!((frontier.lowest(partitions(), &both), frontier.is_quiet()), (Some(9), true));
+        frontier.lowest(vec![], &both);
+        assert!(frontier.is_quiet(), "who has no partition holds nothing back");
     }
 
     #[test]

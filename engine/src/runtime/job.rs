@@ -15,6 +15,7 @@ use crate::{
     checkpoint::{Checkpoint, ReadError, Run},
     fingerprints::Fingerprints,
     graph::{Edge, Graph, Node, Work},
+    hop::{SendError, Standing},
     log::{CommitError, Event, LogError, NewFrame, Release},
     operator::{Halt, LedgerEntry, Operator, Output, Side},
     outbox,
@@ -94,6 +95,15 @@ pub enum JobError {
     Lost { partition: String },
 }
 
+impl From<SendError> for JobError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Halt(halt) => halt.into(),
+            SendError::Log(error) => error.into(),
+        }
+    }
+}
+
 /// What the open epoch holds, beside what operators and sinks keep themselves.
 #[derive(Default)]
 pub(super) struct Open {
@@ -140,6 +150,8 @@ pub struct Job {
     pub(super) waits: BTreeMap<StepId, String>,
     /// The mark that each stream was given last, by topic.
     pub(super) marked: BTreeMap<String, Micros>,
+    /// What the tasks behind hops were told last.
+    pub(super) told: Option<Standing>,
     /// What is let go of each stream, by topic.
     pub(super) released: BTreeMap<String, Release>,
     pub(super) ended: bool,
@@ -306,12 +318,14 @@ impl Job {
     /// Looked at once in a while: it asks every partition.
     fn time_moved(&mut self) -> bool {
         let elapsed = self.ground.clock.elapsed();
-        let wants_time = |node: &Node| node.state.is_some() || matches!(node.work, Work::Stream { .. });
+        let wants_time =
+            |node: &Node| node.state.is_some() || matches!(node.work, Work::Stream { .. } | Work::Hop(_));
         if elapsed.saturating_sub(self.looked) < QUIET_LOOK || !self.spec.graph.nodes.iter().any(wants_time) {
             return false;
         }
         self.looked = elapsed;
-        self.lowest() > self.checkpoint.lowest
+        let lowest = self.lowest();
+        lowest > self.checkpoint.lowest || self.has_to_tell_hops(lowest)
     }
 
     fn take(&mut self, input: usize, rows: Rows) -> Result<(), JobError> {
@@ -410,6 +424,12 @@ impl Job {
                     let time = batch.time(0);
                     self.ground.log.append(topic, NewFrame { count: batch.len() as u32, time, body })?;
                     out.hold(crate::operator::counted(&batch));
+                }
+            }
+            Work::Hop(hop) => {
+                out.emit(batch);
+                for batch in std::mem::take(&mut out.emitted) {
+                    hop.send(&*self.ground.log, &self.checkpoint.log_id, &node.id, &batch)?;
                 }
             }
             Work::Stream { present, topic, .. } => {

@@ -3,14 +3,15 @@
 //! What a step writes lies in its topic until every reader has committed what it made of it. A writer whose readers are too far behind
 //! waits for them, as it does for a sink. A reader takes rows with the marks of their own partitions; its own time is the writer's.
 
-use syncline_record::{Batch, StepId, time::NO_WATERMARK};
+use syncline_record::{Batch, Micros, StepId, time::NO_WATERMARK};
 
 use super::job::{Backlog, Job, JobError};
 use crate::{
     graph::Work,
+    hop::{Hop, Standing},
     log::{Log, LogError, NewFrame},
     operator::{Halt, Output},
-    source::Streamed,
+    source::{SourceError, Streamed},
     stream,
     witness::Window,
 };
@@ -70,6 +71,35 @@ impl Job {
         Ok(!self.waits.is_empty())
     }
 
+    fn standing(&self, lowest: Micros) -> Standing {
+        Standing { lowest, quiet: self.frontier.is_quiet() }
+    }
+
+    /// Whether the tasks behind hops do not know yet how far time has come.
+    pub(super) fn has_to_tell_hops(&self, lowest: Micros) -> bool {
+        let standing = self.standing(lowest);
+        standing.says_something() && self.told != Some(standing) && self.hops().next().is_some()
+    }
+
+    /// Tells the tasks behind hops how far time has come, where that is news.
+    pub(super) fn tell_hops(&mut self) -> Result<(), JobError> {
+        let lowest = self.checkpoint.lowest;
+        if !self.has_to_tell_hops(lowest) {
+            return Ok(());
+        }
+        let (log, id, standing) = (&*self.ground.log, &self.checkpoint.log_id, self.standing(lowest));
+        self.hops().try_for_each(|hop| hop.tell(log, id, standing))?;
+        self.told = Some(standing);
+        Ok(())
+    }
+
+    fn hops(&self) -> impl Iterator<Item = &Hop> {
+        self.spec.graph.nodes.iter().filter_map(|node| match &node.work {
+            Work::Hop(hop) => Some(hop),
+            _ => None,
+        })
+    }
+
     /// Tells every stream how far time has come, where that is news; the topics that this epoch writes.
     pub(super) fn mark_streams(&mut self) -> Result<Vec<String>, JobError> {
         let (lowest, id) = (self.checkpoint.lowest, self.checkpoint.log_id.clone());
@@ -108,7 +138,7 @@ impl Job {
 
     /// Takes what a stream gave through the chain.
     pub(super) fn take_streamed(&mut self, input: usize, streamed: Streamed) -> Result<(), JobError> {
-        let Streamed { stream, rows, mark, cursor } = streamed;
+        let Streamed { stream, writer, rows, mark, cursor } = streamed;
         let since = self.ground.clock.elapsed();
         if self.open.since.is_none() {
             self.open.since = Some(since);
@@ -118,7 +148,7 @@ impl Job {
         let at = &mut self.spec.graph.inputs[input];
         let partition = at.qualified(&stream.to_string());
         // Time that moves without rows is no quiet time either.
-        self.frontier.gave_rows(&partition, since);
+        self.frontier.gave_rows(&at.qualified(&writer.to_string()), since);
         if let Some(rows) = rows {
             let count = rows.origin.rows() as u64;
             self.open.rows += count;
@@ -127,7 +157,10 @@ impl Job {
             self.open.took(since);
             let mut out = Output::new(at.step.clone(), self.spec.keep_passed);
             out.books.rows_in = count;
-            at.decode.push_streamed(&stream, rows, &mut out);
+            at.decode.push_streamed(&writer, rows, &mut out).map_err(|detail| SourceError::Changed {
+                what: stream.to_string(),
+                detail,
+            })?;
             let emitted = self.enter(out);
             for batch in emitted {
                 for edge in 0..self.spec.graph.inputs[input].first.len() {
@@ -136,7 +169,7 @@ impl Job {
             }
         }
         if let Some(mark) = mark {
-            self.spec.graph.inputs[input].decode.mark(&stream, mark);
+            self.spec.graph.inputs[input].decode.mark(&writer, mark);
         }
         self.open.moved.insert(partition.clone());
         self.checkpoint.cursors.insert(partition, cursor);

@@ -9,6 +9,8 @@
 //! | `__ingested_at` | `Int64`, optional | when it was taken, where that is not one instant for all |
 //! | `__byte`, `__key`, `__headers` | optional | as far as its source has such things |
 //! | `__original` | `LargeBinary`, optional | the bytes of its record, where it has some and `__out` is not there |
+//!
+//! A frame of a hop (`hop`) has all columns of a batch, those that begin with `__` too, as the next step wants them.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -21,15 +23,16 @@ use arrow::{
     datatypes::{DataType, Field, FieldRef, Int64Type, Schema, UInt8Type, UInt64Type},
     ipc::{reader::StreamReader, writer::StreamWriter},
 };
+use syncline_functions::decode::record_column;
 use syncline_record::{
     Batch, Headers, Instants, Keys, Micros, Op, Origin, Partition,
-    batch::{MARK, OP, ROW, RowTexts},
+    batch::{MARK, OP, RECORD, ROW, RowTexts},
 };
 
 use crate::{
     operators::{
         aggregate::release::Answers,
-        present::{OFFSET, ORIGIN, OUT},
+        present::{OFFSET, ORIGIN, OUT, put_column},
     },
     outbox::compact,
 };
@@ -41,17 +44,23 @@ const KEY: &str = "__key";
 const HEADERS: &str = "__headers";
 const ORIGINAL: &str = "__original";
 
+/// The columns of a frame that are none of its rows.
+const OURS: [&str; 7] = [OFFSET, TIME, INGESTED_AT, BYTE, KEY, HEADERS, ORIGINAL];
+
 /// Metadata of a frame's schema: the id of the stream, the partition of its rows, and what all of them share.
 const STREAM: &str = "stream";
 const PARTITION: &str = "partition";
 const NUMBER: &str = "number";
+/// Metadata of a frame that has all columns; and of one whose column `__record` is what `__original` says.
+const WHOLE: &str = "whole";
+const SAME: &str = "record is original";
 
 /// Rows as they come out of a stream.
 #[derive(Debug)]
 pub struct Carried {
     /// Where they came from in the writer. The payload is the record where the rows have no named columns.
     pub origin: Origin,
-    /// Their named columns.
+    /// Their named columns; of a hop all that the batch had, but `__row`.
     pub columns: Option<RecordBatch>,
     /// Of each row, where the writer has such things.
     pub marks: Option<Vec<Micros>>,
@@ -65,14 +74,43 @@ pub fn without_clears(batch: Batch) -> Batch {
     batch.keep(&rows)
 }
 
-/// The body of a frame of these rows. `id`: that of the stream.
+/// The body of a frame of these rows, as they came out of `Present`. `id`: that of the stream.
 pub fn encode(batch: &Batch, id: &str) -> Result<Vec<u8>, String> {
+    written(batch, id, HashMap::new())
+}
+
+/// The same of rows with all their columns.
+pub fn encode_whole(batch: &Batch, id: &str) -> Result<Vec<u8>, String> {
+    let mut metadata = HashMap::from([(WHOLE.to_owned(), String::new())]);
+    let ids = batch.row_ids();
+    let offsets: UInt64Array = ids.values().iter().map(|row| batch.origin.offsets[*row as usize]).collect();
+    let mut rows = put_column(&batch.rows, OFFSET, Arc::new(offsets));
+    if let Some(records) = record_as_it_came(batch) {
+        metadata.insert(SAME.to_owned(), String::new());
+        rows.remove_column(records);
+    }
+    written(&batch.with_rows(rows), id, metadata)
+}
+
+/// The column of the whole record, where it is nothing but the record's bytes.
+fn record_as_it_came(batch: &Batch) -> Option<usize> {
+    let index = batch.rows.schema().index_of(RECORD).ok()?;
+    let records = batch.rows.column(index).as_string_view_opt()?;
+    let ids = batch.row_ids().values();
+    let same = |(row, id): (usize, &u32)| {
+        records.is_valid(row) && *records.value(row).as_bytes() == *batch.origin.bytes_of(*id as usize)
+    };
+    (batch.origin.texts.is_none() && ids.iter().enumerate().all(same)).then_some(index)
+}
+
+fn written(batch: &Batch, id: &str, more: HashMap<String, String>) -> Result<Vec<u8>, String> {
     let origin = &*batch.origin;
     let mut metadata = HashMap::from([
         (STREAM.to_owned(), id.to_owned()),
         (PARTITION.to_owned(), origin.partition.name.to_string()),
         (NUMBER.to_owned(), origin.partition.number.to_string()),
     ]);
+    metadata.extend(more);
     let given = batch.rows.schema();
     let kept = |field: &&FieldRef| ![ROW, ORIGIN].contains(&field.name().as_str());
     let mut fields: Vec<FieldRef> = given.fields().iter().filter(kept).cloned().collect();
@@ -183,9 +221,16 @@ impl Frame {
             return Ok(None);
         }
         let schema = self.rows.schema();
+        let whole = self.metadata.contains_key(WHOLE);
+        let is_theirs = |name: &str| if whole { !OURS.contains(&name) } else { !name.starts_with("__") };
         let named: Vec<usize> =
-            (0..schema.fields().len()).filter(|index| !schema.field(*index).name().starts_with("__")).collect();
-        self.rows.project(&named).map(Some).map_err(|error| error.to_string())
+            (0..schema.fields().len()).filter(|index| is_theirs(schema.field(*index).name())).collect();
+        let columns = self.rows.project(&named).map_err(|error| error.to_string())?;
+        if !self.metadata.contains_key(SAME) {
+            return Ok(Some(columns));
+        }
+        let (payload, spans) = self.payload()?;
+        Ok(Some(put_column(&columns, RECORD, Arc::new(record_column(&payload, &spans)))))
     }
 
     fn origin(&self, columns: Option<&RecordBatch>) -> Result<Origin, String> {

@@ -84,7 +84,7 @@ fn a_reader_decodes_what_the_writer_had() {
     let stream = syncline_record::Partition::new("stream/orders", 0);
     let mut out = Output::new(StepId::new("source"), false);
     decode.mark(&stream, 17);
-    decode.push_streamed(&stream, carried(&presented(before.clone(), &["id", "at"], None)), &mut out);
+    decode.push_streamed(&stream, carried(&presented(before.clone(), &["id", "at"], None)), &mut out).unwrap();
     let after = out.emitted.remove(0);
     assert_eq!(shown(&after), shown(&before));
     assert_eq!(after.watermark, 17);

@@ -93,7 +93,7 @@ fn found(world: &World, from: u64) -> Vec<(String, Result<u64, i64>)> {
     let frames = world.log.read(&topic(), from, usize::MAX).unwrap();
     let content = |body: &[u8]| match stream::decode(body).unwrap() {
         (id, Content::Rows(rows)) => (id, Ok(rows.origin.rows() as u64)),
-        (id, Content::Mark(mark)) => (id, Err(mark)),
+        (id, Content::Mark(mark) | Content::Quiet(mark)) => (id, Err(mark)),
     };
     frames.iter().map(|frame| content(&frame.body)).collect()
 }
