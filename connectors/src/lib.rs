@@ -38,8 +38,8 @@ pub use kafka::Members;
 pub use listing::list;
 pub use log_source::LogSource;
 pub use registry::{
-    Asked, check, check_sink, columns_there, look, open_changelog, open_lookup, open_members, open_sink, open_source,
-    registry,
+    Asked, check, check_sink, columns_there, empty_hop, look, open_changelog, open_hop, open_lookup, open_members,
+    open_sink, open_source, registry,
 };
 pub use registry::{Connector, SinkAbility, SinkKind, SinkRequest, SourceAbility, SourceRequest, Writes};
 pub use spec::{Args, Argument, ArgumentKind, ConnectorError, Surroundings, Task};

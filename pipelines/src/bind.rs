@@ -6,6 +6,7 @@
 mod aggregate;
 mod flow;
 pub mod formats;
+mod hops;
 mod inputs;
 pub mod places;
 mod pruning;
@@ -14,16 +15,19 @@ mod values;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use arrow::datatypes::Field;
 use syncline_connectors::{
-    Asked, ConnectorError, LogSource, SinkRequest, SourceRequest, StreamSource, Surroundings, open_changelog,
-    open_lookup, open_sink, open_source, stream_source, typed::Pruning,
+    Asked, ConnectorError, LogSource, SinkRequest, SourceRequest, StreamSource, Surroundings, Task, open_changelog,
+    open_hop, open_lookup, open_sink, open_source, stream_source, typed::Pruning,
 };
-use syncline_dsl::plan::{Place, Plan, SourcePlan};
+use syncline_dsl::plan::{HopPlan, Place, Plan, SourcePlan};
 use syncline_engine::{
     changelog::Changelog,
     checkpoint::{self, ReadError},
@@ -87,6 +91,11 @@ pub trait Edges {
 
     fn sink(&self, connector: &str, place: &Place, request: SinkEdge<'_>) -> Result<Sink, BindError>;
 
+    /// Which task of how many this is.
+    fn task(&self) -> Task {
+        Task::default()
+    }
+
     /// Where all that the pipeline keeps is written down; none where it is kept here and nowhere else.
     fn changelog(&self, _place: &Place) -> Result<Option<Box<dyn Changelog>>, BindError> {
         Ok(None)
@@ -146,6 +155,9 @@ impl Edges for RealEdges<'_> {
         if let Some((name, writer)) = place.stream() {
             return Ok(Box::new(self.stream(plan, name, writer)));
         }
+        if let Some(hop) = &plan.hop {
+            return self.hop(place, hop);
+        }
         let args = arguments(place, self.secrets)?;
         if place.connector == "http" {
             let path = args.positional.first().or(args.named.get("path")).and_then(|path| path.as_str()).unwrap_or("/");
@@ -197,6 +209,10 @@ impl Edges for RealEdges<'_> {
         open_sink(connector, request).map_err(|error| BindError::Connector { place: place.text.clone(), error })
     }
 
+    fn task(&self) -> Task {
+        self.around.task
+    }
+
     fn changelog(&self, place: &Place) -> Result<Option<Box<dyn Changelog>>, BindError> {
         let args = arguments(place, self.secrets)?;
         let changelog = open_changelog(&place.connector, &args, &self.around, &self.stop);
@@ -205,6 +221,15 @@ impl Edges for RealEdges<'_> {
 }
 
 impl RealEdges<'_> {
+    fn hop(&self, place: &Place, hop: &HopPlan) -> Result<Box<dyn Source>, BindError> {
+        let (streams, stage, stop) = (self.streams.clone(), hop.writer.pipeline.clone(), self.stop.clone());
+        let writers = Box::new(move |number| streams.writer(&format!("{stage}.{number}")));
+        let cut_off = Box::new(move || stop.store(true, Ordering::SeqCst));
+        let args = arguments(place, self.secrets)?;
+        open_hop(&place.connector, &args, &self.around, self.once, (writers, cut_off))
+            .map_err(|error| BindError::Connector { place: place.text.clone(), error })
+    }
+
     fn stream(&self, plan: &SourcePlan, name: &str, writer: &str) -> StreamSource {
         let wanted = stream_source::Wanted {
             topic: stream_topic(writer, name),
@@ -253,10 +278,9 @@ pub fn bind(
     edges: &dyn Edges,
     witness: Box<dyn Witness>,
 ) -> Result<Pipeline, BindError> {
-    let decode = decode(&plan.source, plan)?;
     let endless = plan.endless();
     let mut flow = Flow::new(plan, planner, edges, endless);
-    let first = flow.steps(&plan.flow, decode.schema(), flow::Branch::Main)?;
+    let (decode, first) = flow.whole()?;
     let Flow { nodes, sinks, inputs: more, tables, lookups, .. } = flow;
     let input = Input {
         step: input_step(0),

@@ -6,6 +6,7 @@ pub mod bind;
 pub mod command;
 pub mod control;
 pub mod groups;
+mod hops;
 pub mod host;
 pub mod inlets;
 pub mod kept;

@@ -41,16 +41,17 @@ impl Member {
     }
 
     /// Each task is run, kept and shown as a pipeline by itself, `name.0` and so on.
+    /// Where rows have to change places on their way, behind which steps are run apart, `name.step.0` and so on.
     fn tasks(self: Arc<Self>) -> Vec<Arc<Self>> {
         let of = self.plan.options.tasks;
         if of <= 1 {
             return vec![self];
         }
-        let task = |number: u32| {
-            let plan = Plan { pipeline: format!("{}.{number}", self.plan.pipeline), ..self.plan.clone() };
+        let task = |stage: &Plan, number: u32| {
+            let plan = Plan { pipeline: format!("{}.{number}", stage.pipeline), ..stage.clone() };
             Arc::new(Self { plan, file: self.file.clone(), task: Task { number, of } })
         };
-        (0..of).map(task).collect()
+        self.plan.stages().iter().flat_map(|stage| (0..of).map(|number| task(stage, number))).collect()
     }
 
     pub fn name(&self) -> &str {

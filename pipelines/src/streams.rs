@@ -103,7 +103,8 @@ impl Streams {
         (!id.is_empty()).then(|| id.to_owned())
     }
 
-    fn writer(&self, pipeline: &str) -> Writer {
+    /// How it stands with a pipeline of this process.
+    pub fn writer(&self, pipeline: &str) -> Writer {
         match self.inner().stages.get(pipeline) {
             Some(Stage::Coming) => return Writer::Coming,
             Some(Stage::Running) => return Writer::Running,

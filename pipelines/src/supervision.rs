@@ -23,6 +23,7 @@ use syncline_functions::Planner;
 use crate::{
     command::Format,
     groups::Groups,
+    hops,
     host::Host,
     inlets::inlets,
     origin,
@@ -99,6 +100,9 @@ impl Supervision<'_> {
         (tell, news): (Sender<News>, Receiver<News>),
     ) -> Outcome {
         let mut crew = Crew::default();
+        if options.fresh {
+            hops::empty(self.world, &project.pipelines)?;
+        }
         // All of them before the first: a reader asks for its writer.
         project.pipelines.iter().for_each(|member| self.streams.begins(member.name(), options.fresh));
         std::thread::scope(|scope| {

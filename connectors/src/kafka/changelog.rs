@@ -5,6 +5,7 @@
 //! next one's `init_transactions` waits until that is decided (`exactly-once.md`, W6).
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -20,7 +21,7 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, DeliveryResult, NoCustomPartitioner, Producer, ProducerContext},
 };
 use syncline_engine::{
-    changelog::{Changelog, ChangelogError, Record, Span, Take},
+    changelog::{Changelog, ChangelogError, Record, Sent, Span, Take},
     source::SourceError,
     witness::{ChangelogWitness, NoWitness, Upkeep},
 };
@@ -29,6 +30,7 @@ use super::{
     calls::{LATE, within_or_stopped},
     client::{Ears, Held, Settings, log, told},
     flush::{flush, pause},
+    hop,
     queue::{Queue, Taken},
     topic::{self, Topic},
     trouble::{NoAnswer, PATIENCE, of_partition, words},
@@ -84,6 +86,9 @@ pub struct KafkaChangelog {
     /// Nobody waits for long any more.
     stop: Arc<AtomicBool>,
     witness: Arc<dyn ChangelogWitness>,
+    /// Topics of hops that are known to be as they have to be.
+    beside: BTreeSet<String>,
+    tasks: u32,
 }
 
 /// Clients, which a call that hangs holds too.
@@ -93,6 +98,8 @@ type Reader = Held<Arc<BaseConsumer<Ears>>>;
 /// Where the records of a transaction were put.
 #[derive(Default)]
 struct Places {
+    /// Of the changelog.
+    topic: String,
     last: AtomicI64,
     refused: Mutex<Option<KafkaError>>,
 }
@@ -112,7 +119,10 @@ impl ProducerContext<NoCustomPartitioner> for Places {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         match result {
-            Ok(record) => drop(self.last.fetch_max(record.offset(), Ordering::Relaxed)),
+            Ok(record) if record.topic() == self.topic => {
+                self.last.fetch_max(record.offset(), Ordering::Relaxed);
+            }
+            Ok(_) => {}
             Err((error, _)) => {
                 let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
                 refused.get_or_insert_with(|| error.clone());
@@ -144,6 +154,8 @@ impl KafkaChangelog {
             writer: None,
             stop,
             witness: Arc::new(NoWitness),
+            beside: BTreeSet::new(),
+            tasks: around.task.of,
         })
     }
 
@@ -214,7 +226,8 @@ impl KafkaChangelog {
     fn producer(&self) -> Result<Writer, ChangelogError> {
         let mut config = self.settings.with(WRITER);
         config.set("transactional.id", &self.name).set("transaction.timeout.ms", TRANSACTION.as_millis().to_string());
-        let made: Result<BaseProducer<Places>, _> = config.create_with_context(Places::default());
+        let places = Places { topic: self.topic.name.clone(), ..Places::default() };
+        let made: Result<BaseProducer<Places>, _> = config.create_with_context(places);
         let producer = Arc::new(made.map_err(|error| self.error("make a client", &error))?);
         let writer = Held::new(producer.clone());
         let doing = "begin to write";
@@ -223,13 +236,50 @@ impl KafkaChangelog {
         Ok(writer)
     }
 
-    fn send(&self, producer: &BaseProducer<Places>, (key, value): &Record) -> Result<(), ChangelogError> {
-        let began = Instant::now();
-        let mut record: BaseRecord<'_, [u8], [u8], ()> =
-            BaseRecord::to(&self.topic.name).partition(self.partition).key(key.as_slice());
-        if let Some(value) = value {
-            record = record.payload(value.as_slice());
+    fn record<'a>(&'a self, (key, value): &'a Record) -> BaseRecord<'a, [u8], [u8], ()> {
+        let record = BaseRecord::to(&self.topic.name).partition(self.partition).key(key.as_slice());
+        match value {
+            Some(value) => record.payload(value.as_slice()),
+            None => record,
         }
+    }
+
+    /// The topics of hops have a partition for each task.
+    fn expect(&mut self, beside: &[Sent]) -> Result<(), ChangelogError> {
+        for sent in beside {
+            if self.beside.contains(&sent.topic) {
+                continue;
+            }
+            let topic = hop::topic_of(&sent.topic, &self.topic, self.tasks);
+            let found = self.topic_found("look at the topic of a hop", topic.clone())?;
+            if let Some(detail) = hop::other_number(found.partitions, self.tasks) {
+                let detail = format!("topic {} {detail}", topic.name);
+                return Err(ChangelogError::Refused { name: self.name.clone(), detail });
+            }
+            self.beside.insert(topic.name);
+        }
+        Ok(())
+    }
+
+    fn topic_found(&self, doing: &str, topic: Topic) -> Result<topic::Found, ChangelogError> {
+        let settings = self.settings.clone();
+        let found = self.asked(doing, move || topic::found_or_made(&topic, &settings))?;
+        found.map_err(|none| {
+            let (name, detail) = (self.name.clone(), format!("{doing}: {}", none.words()));
+            match none {
+                NoAnswer::Refused(_) => ChangelogError::Refused { name, detail },
+                NoAnswer::Nobody(..) => ChangelogError::Unreachable { name, detail },
+                NoAnswer::Error(error) => self.error(doing, &error),
+            }
+        })
+    }
+
+    fn send(
+        &self,
+        producer: &BaseProducer<Places>,
+        mut record: BaseRecord<'_, [u8], [u8], ()>,
+    ) -> Result<(), ChangelogError> {
+        let began = Instant::now();
         loop {
             record = match producer.send(record) {
                 Ok(()) => return Ok(()),
@@ -248,9 +298,18 @@ impl KafkaChangelog {
         }
     }
 
-    fn write_all(&self, producer: &Arc<BaseProducer<Places>>, records: &[Record]) -> Result<u64, ChangelogError> {
+    fn write_all(
+        &self,
+        producer: &Arc<BaseProducer<Places>>,
+        records: &[Record],
+        beside: &[Sent],
+    ) -> Result<u64, ChangelogError> {
         producer.begin_transaction().map_err(|error| self.error("begin a transaction", &error))?;
-        records.iter().try_for_each(|record| self.send(producer, record))?;
+        records.iter().try_for_each(|record| self.send(producer, self.record(record)))?;
+        beside.iter().try_for_each(|sent| {
+            let record = BaseRecord::to(&sent.topic).partition(sent.partition as i32).payload(sent.body.as_slice());
+            self.send(producer, record)
+        })?;
         let writer = producer.clone();
         let flushed = self.asked("write", move || flush(&writer, TRANSACTION))?;
         flushed.map_err(|error| self.error("write", &error))?;
@@ -278,16 +337,7 @@ impl Changelog for KafkaChangelog {
 
     fn open(&mut self) -> Result<Span, ChangelogError> {
         self.writer = None;
-        let (topic, settings) = (self.topic.clone(), self.settings.clone());
-        let found = self.asked("look at its topic", move || topic::found_or_made(&topic, &settings))?;
-        let found = found.map_err(|none| {
-            let (name, detail) = (self.name.clone(), format!("look at its topic: {}", none.words()));
-            match none {
-                NoAnswer::Refused(_) => ChangelogError::Refused { name, detail },
-                NoAnswer::Nobody(..) => ChangelogError::Unreachable { name, detail },
-                NoAnswer::Error(error) => self.error("look at its topic", &error),
-            }
-        })?;
+        let found = self.topic_found("look at its topic", self.topic.clone())?;
         if self.partition as u32 >= found.partitions {
             let detail = format!("its topic has {} partitions; another number of tasks wrote it", found.partitions);
             return Err(ChangelogError::Foreign { name: self.name.clone(), detail });
@@ -364,12 +414,13 @@ impl Changelog for KafkaChangelog {
         Ok(())
     }
 
-    fn write(&mut self, records: &[Record]) -> Result<u64, ChangelogError> {
+    fn write(&mut self, records: &[Record], beside: &[Sent]) -> Result<u64, ChangelogError> {
+        self.expect(beside)?;
         let Some(producer) = self.writer.take() else {
             let detail = "it is not open".to_owned();
             return Err(ChangelogError::Unreachable { name: self.name.clone(), detail });
         };
-        let next = self.write_all(&producer, records).map_err(|error| self.after(&producer, error))?;
+        let next = self.write_all(&producer, records, beside).map_err(|error| self.after(&producer, error))?;
         self.writer = Some(producer);
         Ok(next)
     }

@@ -14,6 +14,7 @@ mod client_tests;
 mod cursor;
 mod flush;
 mod headers;
+mod hop;
 mod list;
 mod look;
 mod members;
@@ -30,6 +31,8 @@ mod waiting;
 
 pub(crate) use beside::COLUMNS as BESIDE;
 pub(crate) use changelog::KafkaChangelog;
+pub use hop::Around;
+pub(crate) use hop::{HopSource, empty};
 pub(crate) use list::list;
 pub(crate) use look::{look, named};
 pub use members::Members;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use rdkafka::{
+    Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
-    consumer::BaseConsumer,
+    consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
 };
 
@@ -124,6 +125,25 @@ pub fn forget_group(group: &str, settings: &Settings) -> Result<(), KafkaError> 
         Some(Err((_, code))) if code != RDKafkaErrorCode::GroupIdNotFound => Err(KafkaError::AdminOp(code)),
         _ => Ok(()),
     }
+}
+
+/// Deletes the records of partitions below these offsets.
+pub fn delete_below(topic: &str, below: &[(i32, i64)], settings: &Settings) -> Result<(), KafkaError> {
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in below {
+        list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
+    }
+    let results = asked(async { admin(settings)?.delete_records(&list, &options()).await })?;
+    results.elements().iter().try_for_each(|element| element.error())
+}
+
+/// Deletes all records of a topic, if it is there.
+pub fn empty(topic: &str, settings: &Settings) -> Result<(), NoAnswer> {
+    let client: BaseConsumer<Ears> = settings.with(&[]).create_with_context(Ears::default())?;
+    let partitions = partitions(&client, topic)? as i32;
+    let end = |partition: i32| Ok((partition, client.fetch_watermarks(topic, partition, PATIENCE)?.1));
+    let ends = (0..partitions).map(end).collect::<Result<Vec<_>, KafkaError>>()?;
+    if ends.is_empty() { Ok(()) } else { Ok(delete_below(topic, &ends, settings)?) }
 }
 
 fn admin(settings: &Settings) -> Result<AdminClient<DefaultClientContext>, KafkaError> {

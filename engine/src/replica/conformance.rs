@@ -337,7 +337,7 @@ fn a_copy_of_another_one_is_not_mixed_with_it(world: World<impl Cluster>, anothe
 fn what_does_not_begin_as_a_changelog_is_left_alone(changelogs: &impl Cluster) {
     let mut theirs = changelogs.writer();
     theirs.open().unwrap();
-    theirs.write(&[(b"k".to_vec(), Some(b"of somebody else".to_vec()))]).unwrap();
+    theirs.write(&[(b"k".to_vec(), Some(b"of somebody else".to_vec()))], &[]).unwrap();
     let damaged = opened(changelogs, Arc::default(), Arc::default()).err();
     assert!(matches!(damaged, Some(StoreError::Changelog(ChangelogError::Damaged { .. }))), "{damaged:?}");
 }

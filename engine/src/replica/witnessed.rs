@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::OLDEST;
 use crate::{
-    changelog::{Changelog, ChangelogError, Record, Span, Take},
+    changelog::{Changelog, ChangelogError, Record, Sent, Span, Take},
     witness::{ChangelogWitness, Upkeep},
 };
 
@@ -52,10 +52,10 @@ impl Changelog for Witnessed {
         self.changelog.read(from, end, take)
     }
 
-    fn write(&mut self, records: &[Record]) -> Result<u64, ChangelogError> {
+    fn write(&mut self, records: &[Record], beside: &[Sent]) -> Result<u64, ChangelogError> {
         let moves = records.iter().any(|(key, _)| key.first() == Some(&OLDEST));
         let window = if moves { Upkeep::Moving } else { Upkeep::Writing };
-        let next = self.within(window, |changelog| changelog.write(records))?;
+        let next = self.within(window, |changelog| changelog.write(records, beside))?;
         self.witness.enter(Upkeep::Copying);
         Ok(next)
     }

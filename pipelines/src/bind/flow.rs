@@ -48,6 +48,8 @@ pub struct Flow<'a> {
     pub inputs: Vec<Input>,
     pub tables: Vec<TableInput>,
     pub lookups: Vec<Arc<Lookup>>,
+    /// The columns in front of each hop.
+    pub(super) hops: BTreeMap<String, SchemaRef>,
 }
 
 /// Steps that follow each other.
@@ -70,6 +72,7 @@ impl<'a> Flow<'a> {
             inputs: vec![],
             tables: vec![],
             lookups: vec![],
+            hops: BTreeMap::new(),
         }
     }
 
@@ -78,11 +81,20 @@ impl<'a> Flow<'a> {
         Ok(self.chain(steps, schema, branch)?.first)
     }
 
-    pub(super) fn chain(&mut self, steps: &[Step], mut schema: SchemaRef, branch: Branch) -> Result<Chain, BindError> {
+    pub(super) fn chain(&mut self, steps: &[Step], schema: SchemaRef, branch: Branch) -> Result<Chain, BindError> {
+        self.chain_behind((vec![], true), steps, schema, branch)
+    }
+
+    /// The same behind a step that leaves these columns, and whose rows are an open record or not.
+    pub(super) fn chain_behind(
+        &mut self,
+        (mut before, mut open): (Vec<Column>, bool),
+        steps: &[Step],
+        mut schema: SchemaRef,
+        branch: Branch,
+    ) -> Result<Chain, BindError> {
         let mut first = vec![];
         let mut last: Option<usize> = None;
-        let mut before: Vec<Column> = vec![];
-        let mut open = true;
         for step in steps {
             let (index, after) = self.step(step, &schema, branch, &before, open)?;
             // What is computed from the answers of an AGGREGATE is a node behind it.
@@ -197,6 +209,7 @@ impl<'a> Flow<'a> {
                 (self.arms(step, by, delete_when.as_deref(), arms, schema)?, same)
             }
             StepKind::Sink(sink) => (self.sink(step, sink, schema, branch)?, same),
+            StepKind::Hop { topic, by, alias } => (self.hop(step, topic, by, alias.as_ref(), schema)?, same),
         })
     }
 

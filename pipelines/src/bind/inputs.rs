@@ -104,7 +104,7 @@ impl Flow<'_> {
             let detail = format!("a pipeline reads from at most {MOST_INPUTS} sources");
             return Err(BindError::Plan { step: step.id.clone(), detail });
         }
-        let decode = decode(source, self.plan)?;
+        let decode = self.decode(source)?;
         let columns = decode.schema();
         let index = self.inputs.len();
         let key = record_key(source);
@@ -250,7 +250,7 @@ fn types(schema: &Schema) -> Vec<String> {
 }
 
 /// The columns of a table as `alias.column`.
-fn renamed(schema: &Schema, alias: &str) -> SchemaRef {
+pub(super) fn renamed(schema: &Schema, alias: &str) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| match field.name().starts_with("__") {
         true => field.clone(),
         false => Arc::new(field.as_ref().clone().with_name(format!("{alias}.{}", field.name()))),

@@ -1,0 +1,422 @@
+//! The topic of a hop: made with a partition for each task, read by the task of its number, and emptied behind it.
+//!
+//! Who writes it does so in transactions of its own changelog (`changelog`), so it is read as it is committed. The position is in the reader's
+//! checkpoint. What that has taken is deleted from the topic, which has no other readers and no other end: nothing of it goes by its age.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use syncline_engine::{
+    hop::{Assembly, Writer, Writers},
+    source::{Cursors, Polled, Source, SourceError, Streamed},
+    stream::{self, Carried, Content},
+};
+use syncline_record::{Micros, Partition};
+
+use super::{
+    client::{Ears, Held, Settings},
+    cursor::Cursor,
+    queue::{Queue, Taken},
+    topic::{self, Topic},
+    trouble::{NoAnswer, PATIENCE, of_partition, of_start},
+};
+use crate::{
+    cursor_of,
+    spec::{Arguments, ConnectorError, Surroundings, Task},
+    stream_source::Writer as Standing,
+};
+
+/// Records that are taken at once.
+const AT_ONCE: usize = 64;
+/// How often what is committed is deleted.
+const DELETED_EVERY: Duration = Duration::from_secs(10);
+
+/// Rows wait for their reader, however long that is away; they go when it has them. Files are small, since only whole ones go.
+pub const CONFIG: &[(&str, &str)] = &[
+    ("cleanup.policy", "delete"),
+    ("retention.ms", "-1"),
+    ("retention.bytes", "-1"),
+    ("segment.bytes", "67108864"),
+];
+
+const READER: &[(&str, &str)] = &[
+    ("isolation.level", "read_committed"),
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "error"),
+    ("enable.partition.eof", "true"),
+    ("fetch.queue.backoff.ms", "10"),
+    ("fetch.wait.max.ms", "50"),
+    ("statistics.interval.ms", "1000"),
+    ("queued.max.messages.kbytes", "32768"),
+];
+
+/// The topic of a hop, for who writes or reads it. `like`: the topic of a changelog in the same cluster.
+pub fn topic_of(name: &str, like: &Topic, tasks: u32) -> Topic {
+    Topic { name: name.to_owned(), partitions: Some(tasks as i32), config: CONFIG, ..like.clone() }
+}
+
+/// Another number of partitions than of tasks: keys would be elsewhere.
+pub fn other_number(partitions: u32, tasks: u32) -> Option<String> {
+    let count = |number: u32, what: &str| if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") };
+    (partitions != tasks).then(|| {
+        format!(
+            "has {}, and the pipeline {}; run it with as many tasks as before, or delete the topic and run it with --fresh",
+            count(partitions, "partition"),
+            count(tasks, "task")
+        )
+    })
+}
+
+/// How it stands with the tasks that write, by their number.
+pub type Around = Box<dyn Fn(u32) -> Standing + Send>;
+
+pub struct HopSource {
+    settings: Settings,
+    topic: Topic,
+    task: Task,
+    /// Ends when all writers have, and everything is read.
+    bounded: bool,
+    around: Around,
+    /// Called once, when nothing more will come although this is not the end.
+    cut_off: Box<dyn FnMut() + Send>,
+    told: bool,
+    reading: Option<Held<Reading>>,
+}
+
+/// Where the reader is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Place {
+    /// Everything before this offset was taken.
+    next: i64,
+    /// Where to begin again: a frame that was not whole began there.
+    from: i64,
+    cluster: Option<String>,
+    writers: Writers,
+}
+
+struct Reading {
+    // Before the client, which has to go last.
+    queue: Queue<Ears>,
+    client: Arc<BaseConsumer<Ears>>,
+    place: Place,
+    assembly: Assembly,
+    frames: VecDeque<Whole>,
+    /// What writers had said when the reader began, still to be handed on.
+    known: Vec<(u32, Micros)>,
+    /// Offset behind what the client has given.
+    given: i64,
+    /// Where a bounded reader ends, once its writers are over.
+    until: Option<i64>,
+    trouble: Option<SourceError>,
+    deleted: Instant,
+    deleting: Option<thread::JoinHandle<()>>,
+}
+
+/// A whole frame, and where the partition goes on behind it.
+struct Whole {
+    writer: u32,
+    next: i64,
+    from: i64,
+    body: Vec<u8>,
+}
+
+impl HopSource {
+    pub(crate) fn new(
+        arguments: &Arguments,
+        around: &Surroundings,
+        bounded: bool,
+        writers: Around,
+        cut_off: Box<dyn FnMut() + Send>,
+    ) -> Result<Self, ConnectorError> {
+        let settings = Settings::new(arguments, around)?;
+        let topic = topic_of(arguments.text("topic"), &Topic::new(arguments, false), around.task.of);
+        Ok(Self {
+            settings,
+            topic,
+            task: around.task,
+            bounded,
+            around: writers,
+            cut_off,
+            told: false,
+            reading: None,
+        })
+    }
+
+    fn what(&self) -> String {
+        format!("partition {} of topic {} at {}", self.task.number, self.topic.name, self.settings.brokers)
+    }
+
+    /// Under which the position is kept.
+    fn partition(&self) -> Partition {
+        Partition::new(self.topic.name.clone(), self.task.number)
+    }
+
+    /// Whose time it is.
+    fn writer(&self, number: u32) -> Partition {
+        Partition::new(format!("{}/from", self.topic.name), number)
+    }
+
+    /// How the writers stand, all in all.
+    fn writers(&self) -> Standing {
+        let all: Vec<Standing> = (0..self.task.of).map(|number| (self.around)(number)).collect();
+        let order = [Standing::Coming, Standing::Running, Standing::Gone];
+        order.into_iter().find(|one| all.contains(one)).unwrap_or(Standing::Ended)
+    }
+
+    /// The next frame that is whole.
+    fn next(&mut self) -> Result<Option<Streamed>, SourceError> {
+        let what = self.what();
+        let Some(reading) = &mut self.reading else {
+            return Err(SourceError::Unreadable { what, detail: "is not open".to_owned() });
+        };
+        let reading: &mut Reading = reading;
+        if let Some((number, mark)) = reading.known.pop() {
+            let cursor = json!(reading.place);
+            return Ok(Some(self.streamed(number, None, Some(mark), cursor)));
+        }
+        if reading.frames.is_empty() {
+            reading.take(&what)?;
+        }
+        let Some(Whole { writer, next, from, body }) = reading.frames.pop_front() else { return Ok(None) };
+        let (id, content) = stream::decode(&body)
+            .map_err(|detail| SourceError::Unreadable { what: format!("record {} of {what}", next - 1), detail })?;
+        let known = reading.place.writers.entry(writer).or_insert_with(|| Writer { id: id.clone(), mark: None, quiet: false });
+        if known.id != id {
+            let detail = format!(
+                "task {writer} before it was started over, and what it had written before was read already; run the whole pipeline with --fresh"
+            );
+            return Err(SourceError::Changed { what, detail });
+        }
+        known.quiet = matches!(content, Content::Quiet(_));
+        let (rows, mark): (Option<Carried>, _) = match content {
+            Content::Rows(rows) => (Some(*rows), None),
+            Content::Mark(mark) | Content::Quiet(mark) if known.mark > Some(mark) => (None, None),
+            Content::Mark(mark) | Content::Quiet(mark) => (None, Some(mark)),
+        };
+        known.mark = known.mark.max(mark);
+        (reading.place.next, reading.place.from) = (next, from);
+        let cursor = json!(reading.place);
+        Ok(Some(self.streamed(writer, rows, mark, cursor)))
+    }
+
+    fn streamed(&self, writer: u32, rows: Option<Carried>, mark: Option<Micros>, cursor: serde_json::Value) -> Streamed {
+        Streamed { stream: self.partition(), writer: self.writer(writer), rows, mark, cursor }
+    }
+
+    /// Where what is committed ends now.
+    fn end(&self) -> Result<i64, SourceError> {
+        let Some(reading) = &self.reading else { return Ok(0) };
+        let ends = reading.client.fetch_watermarks(&self.topic.name, self.task.number as i32, PATIENCE);
+        ends.map(|(_, end)| end).map_err(|error| of_start(self.what(), &error))
+    }
+}
+
+impl Reading {
+    /// Takes what has come.
+    fn take(&mut self, what: &str) -> Result<(), SourceError> {
+        if let Some(trouble) = self.trouble.take() {
+            return Err(trouble);
+        }
+        match self.client.poll(Duration::ZERO) {
+            Some(Err(KafkaError::PartitionEOF(_))) | None => {}
+            Some(Ok(_)) => {
+                let detail = "a record came among the events".to_owned();
+                return Err(SourceError::Again { what: what.to_owned(), detail });
+            }
+            Some(Err(error)) => match of_start(what.to_owned(), &error) {
+                SourceError::Again { .. } => {}
+                refused => return Err(refused),
+            },
+        }
+        let Self { queue, assembly, frames, given, trouble, place, .. } = self;
+        let done = place.next;
+        queue.take(AT_ONCE, |taken| match taken {
+            Taken::Record(record) if record.offset() < *given || trouble.is_some() => {}
+            Taken::Record(record) => {
+                let next = record.offset() + 1;
+                *given = next;
+                match assembly.take(record.offset() as u64, record.value().unwrap_or_default()) {
+                    // It was whole before: only what was not is taken again.
+                    Ok(Some(_)) if next <= done => {}
+                    Ok(Some((writer, body))) => {
+                        let from = assembly.from(next as u64) as i64;
+                        frames.push_back(Whole { writer, next, from, body });
+                    }
+                    Ok(None) => {}
+                    // Its first part lies before the place where this begins: then it was whole before.
+                    Err(_) if next <= done => {}
+                    Err(detail) => {
+                        let what = format!("record {} of {what}", record.offset());
+                        *trouble = Some(SourceError::Unreadable { what, detail });
+                    }
+                }
+            }
+            Taken::End(offset) => *given = offset.max(*given),
+            Taken::Trouble(code, text) => *trouble = Some(of_partition(what.to_owned(), code, &text)),
+        });
+        if self.frames.is_empty() { self.trouble.take().map_or(Ok(()), Err) } else { Ok(()) }
+    }
+
+    /// Deletes what nobody needs any more, on a thread of its own: a broker may take its time, and nothing depends on it.
+    fn delete(&mut self, topic: &str, partition: i32, below: i64, settings: &Settings) {
+        if self.deleted.elapsed() < DELETED_EVERY || self.deleting.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return;
+        }
+        self.deleted = Instant::now();
+        let (settings, topic) = (settings.clone(), topic.to_owned());
+        let thread = thread::Builder::new().name("kafka-delete".to_owned());
+        self.deleting = thread
+            .spawn(move || {
+                if let Err(error) = topic::delete_below(&topic, &[(partition, below)], &settings) {
+                    tracing::debug!(target: "kafka", topic, partition, below, %error, "records stay for now");
+                }
+            })
+            .ok();
+    }
+}
+
+impl Source for HopSource {
+    fn open(&mut self, cursors: &Cursors, _now: Micros) -> Result<(), SourceError> {
+        self.reading = None;
+        let what = self.what();
+        let found = topic::found_or_made(&self.topic, &self.settings).map_err(|none| match none {
+            NoAnswer::Error(error) => of_start(what.clone(), &error),
+            none => none.of_source(what.clone()),
+        })?;
+        if let Some(detail) = other_number(found.partitions, self.task.of) {
+            return Err(SourceError::Changed { what: format!("topic {}", self.topic.name), detail });
+        }
+        let mut config = self.settings.with(READER);
+        // Nobody is a member of it: the client wants one to be named.
+        config.set("group.id", &self.topic.name);
+        let client = config.create_with_context::<_, BaseConsumer<Ears>>(Ears::default());
+        let client = client.map(Arc::new).map_err(|error| of_start(what.clone(), &error))?;
+        let cluster = client.client().fetch_cluster_id(PATIENCE).filter(|id| !id.is_empty());
+        let number = self.task.number as i32;
+        let ends = client.fetch_watermarks(&self.topic.name, number, PATIENCE);
+        let (oldest, end) = ends.map_err(|error| of_start(what.clone(), &error))?;
+        let name = self.partition().to_string();
+        let place = match cursors.get(&name) {
+            None => Place { next: oldest, from: oldest, cluster, writers: Writers::new() },
+            Some(cursor) => {
+                let place: Place = cursor_of(&name, cursor)?;
+                let fits = Cursor { next: place.from, cluster: place.cluster.clone(), spread: None };
+                fits.fits(cluster.as_deref(), oldest, end)
+                    .map_err(|detail| SourceError::Changed { what: what.clone(), detail })?;
+                place
+            }
+        };
+        let queue = Queue::of(&client, &self.topic.name, number).ok_or_else(|| {
+            let detail = "has no queue in the client".to_owned();
+            SourceError::Unreadable { what: what.clone(), detail }
+        })?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.topic.name, number, Offset::Offset(place.from))
+            .and_then(|()| client.incremental_assign(&list))
+            .map_err(|error| of_start(what, &error))?;
+        let known = place.writers.iter().filter_map(|(number, writer)| Some((*number, writer.mark?))).collect();
+        self.reading = Some(Held::new(Reading {
+            queue,
+            client,
+            given: place.from,
+            place,
+            assembly: Assembly::default(),
+            frames: VecDeque::new(),
+            known,
+            until: None,
+            trouble: None,
+            deleted: Instant::now(),
+            deleting: None,
+        }));
+        Ok(())
+    }
+
+    fn poll(&mut self, _now: Micros) -> Result<Polled, SourceError> {
+        // Asked first: what is written before they are over is there afterwards.
+        let writers = if self.bounded { self.writers() } else { Standing::Running };
+        if writers == Standing::Coming {
+            return Ok(Polled::Idle);
+        }
+        if let Some(streamed) = self.next()? {
+            return Ok(Polled::Streamed(Box::new(streamed)));
+        }
+        if writers == Standing::Running {
+            return Ok(Polled::Idle);
+        }
+        let end = match self.reading.as_ref().and_then(|reading| reading.until) {
+            Some(end) => end,
+            None => self.end()?,
+        };
+        let Some(reading) = &mut self.reading else { return Ok(Polled::Idle) };
+        reading.until = Some(end);
+        if reading.given < end {
+            return Ok(Polled::Idle);
+        }
+        if writers == Standing::Ended {
+            return Ok(Polled::Ended);
+        }
+        if !self.told {
+            self.told = true;
+            tracing::warn!(
+                topic = self.topic.name,
+                "a task that writes it does not run and did not come to its end; what it wrote is read, and this one stops"
+            );
+            (self.cut_off)();
+        }
+        Ok(Polled::Idle)
+    }
+
+    fn bounded(&self) -> bool {
+        self.bounded
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let reading = self.reading.as_ref()?;
+        reading.client.context().seen().alone.then(|| format!("{}: no broker can be reached", self.what()))
+    }
+
+    fn behind(&self) -> Option<u64> {
+        let reading = self.reading.as_ref()?;
+        let end = reading.client.context().seen().ends.get(&(self.task.number as i32)).copied()?;
+        Some((end - reading.given).max(0) as u64)
+    }
+
+    /// Who has said nothing yet holds time back.
+    fn partitions(&self) -> Vec<Partition> {
+        (0..self.task.of).map(|number| self.writer(number)).collect()
+    }
+
+    fn quiet(&self) -> Option<Vec<Partition>> {
+        let writers = self.reading.iter().flat_map(|reading| &reading.place.writers);
+        Some(writers.filter(|(_, writer)| writer.quiet).map(|(number, _)| self.writer(*number)).collect())
+    }
+
+    fn committed(&mut self, cursors: &Cursors) -> Result<(), SourceError> {
+        let name = self.partition().to_string();
+        let Some(cursor) = cursors.get(&name) else { return Ok(()) };
+        let place: Place = cursor_of(&name, cursor)?;
+        if let Some(reading) = &mut self.reading {
+            reading.delete(&self.topic.name, self.task.number as i32, place.from, &self.settings);
+        }
+        Ok(())
+    }
+}
+
+/// Empties the topic of a hop before its pipeline is started over: what lies there was written before. One that is not there is fine.
+pub(crate) fn empty(arguments: &Arguments, around: &Surroundings) -> Result<(), String> {
+    let settings = Settings::new(arguments, around).map_err(|error| error.to_string())?;
+    let topic = arguments.text("topic");
+    topic::empty(topic, &settings).map_err(|none| format!("topic {topic} at {}: {}", settings.brokers, none.words()))
+}

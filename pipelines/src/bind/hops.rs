@@ -1,0 +1,85 @@
+//! Hops: the end of one stage of a pipeline, and the beginning of the next.
+//!
+//! The columns that come through a hop are those in front of it in the stage that writes it. So that stage is bound too, without anything
+//! outside, and asked.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::SchemaRef;
+use syncline_dsl::plan::{Column, HopPlan, SourcePlan, Step, StepKind};
+use syncline_engine::{
+    graph::{Edge, Work},
+    hop::Hop,
+    operators::decode::Decode,
+};
+
+use super::{
+    BindError, decode,
+    flow::{Branch, Flow},
+    inputs::renamed,
+    state_digest,
+    unopened::UnopenedEdges,
+};
+
+/// What the note about a hop in a checkpoint counts as: while there is one, an edit cannot take the hop away without a word.
+impl Flow<'_> {
+    /// The pipeline's own source, and all steps.
+    pub fn whole(&mut self) -> Result<(Decode, Vec<Edge>), BindError> {
+        let plan = self.plan;
+        let decode = self.decode(&plan.source)?;
+        let (before, branch) = match &plan.source.hop {
+            None => ((vec![], true), Branch::Main),
+            Some(hop) => (left_before(hop), if hop.derived { Branch::Derived } else { Branch::Main }),
+        };
+        let chain = self.chain_behind(before, &plan.flow, decode.schema(), branch)?;
+        Ok((decode, chain.first))
+    }
+
+    pub(super) fn decode(&self, source: &SourcePlan) -> Result<Decode, BindError> {
+        match &source.hop {
+            None => decode(source, self.plan),
+            Some(hop) => Ok(Decode::whole(self.columns(hop)?)),
+        }
+    }
+
+    /// The columns that come through a hop.
+    fn columns(&self, hop: &HopPlan) -> Result<SchemaRef, BindError> {
+        let mut writer = Flow::new(&hop.writer, self.planner, &UnopenedEdges, true);
+        writer.whole()?;
+        let missing = || BindError::Plan { step: hop.step.clone(), detail: "the stage before has no such step".to_owned() };
+        writer.hops.remove(&hop.step).ok_or_else(missing)
+    }
+
+    pub(super) fn hop(
+        &mut self,
+        step: &Step,
+        topic: &str,
+        by: &[String],
+        alias: Option<&String>,
+        schema: &SchemaRef,
+    ) -> Result<usize, BindError> {
+        let named = alias.map_or_else(|| schema.clone(), |alias| renamed(schema, alias));
+        let key = if by.is_empty() { None } else { Some(self.key(step, by, &named)?) };
+        self.hops.insert(step.id.clone(), schema.clone());
+        let task = self.edges.task();
+        let digest = state_digest(&BTreeMap::from([
+            ("hop", topic.to_owned()),
+            ("by", format!("{by:?}")),
+            ("tasks", task.of.to_string()),
+        ]));
+        let _ = digest;
+        let hop = Hop::new(topic.to_owned(), key, alias.cloned(), (task.number, task.of));
+        Ok(self.node(step, Work::Hop(hop), None))
+    }
+}
+
+/// What the step in front of a hop leaves: its columns, and whether its rows are open records.
+fn left_before(hop: &HopPlan) -> (Vec<Column>, bool) {
+    let mut before = (vec![], true);
+    hop.writer.each_step(&mut |step| {
+        if step.id == hop.step && matches!(step.kind, StepKind::Hop { .. }) && !step.columns.is_empty() {
+            before = (step.columns.clone(), step.open.is_some());
+        }
+    });
+    before
+}
