@@ -13,6 +13,7 @@ mod edits;
 mod exact;
 mod github;
 mod headers;
+mod hops;
 mod joins;
 mod kafka;
 mod kills;

@@ -13,6 +13,7 @@ mod samples;
 mod shapes;
 mod shorthand_and_rows;
 mod source_keys;
+mod stages;
 mod streams;
 
 use syncline_syntax::render;
@@ -109,6 +110,7 @@ fn catalog_of(source: &str) -> Catalog {
                 ..SinkFacts::default()
             }),
             arguments: vec![argument("topic", true), argument("brokers", false)],
+            changelog: true,
             ..ConnectorFacts::default()
         });
     }

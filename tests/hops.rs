@@ -1,0 +1,269 @@
+//! A pipeline of several tasks whose steps need rows of one key together, wherever their partitions lie: rows hop to the task that has their key.
+//!
+//! Records are scattered over the partitions of their topic without any rule. A desk is a machine: it has a data folder of its own.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    chance::{Chance, soak},
+    desk::{Desk, PATIENCE, Running},
+    kafka::{self, Bus, Isolation, Record, Topic},
+    look,
+    promises::figure,
+    topics::{RUN, feed_until},
+};
+
+/// Partitions of the input, and tasks.
+const PARTITIONS: i32 = 4;
+
+/// Repeats of `id` are dropped, wherever they lie; each `region` has one running list of what it kept, in one partition.
+fn job(bus: &Bus, from: &Topic, to: &Topic) -> (String, String) {
+    let name = format!("h_{}", from.name);
+    let text = format!(
+        "CONNECTION bus TO kafka WITH (brokers = '{}');
+PIPELINE {name} WITH (checkpoint_every = '20 milliseconds', restart_delay = '100 milliseconds', max_restarts = 1000,
+                      changelog = 'bus', tasks = 3) AS
+FROM bus.{}
+|> WHERE amount > 0
+|> DEDUP BY id WITHIN '1 day'
+|> SELECT CAST(id AS STRING) AS id, CAST(region AS STRING) AS region, CAST(amount AS BIGINT) AS amount
+|> UPSERT INTO bus.{} KEY (id);
+",
+        bus.brokers(),
+        from.name,
+        to.name
+    );
+    (name, text)
+}
+
+/// Records of which one in five is a repeat of an earlier one, in any partition.
+fn scattered(count: usize, seed: u64) -> Vec<Record> {
+    let mut chance = Chance::of(seed);
+    let mut records: Vec<Record> = vec![];
+    for number in 0..count {
+        let value = match records.last() {
+            Some(_) if chance.below(5) == 0 => records[chance.below(records.len() as u64) as usize].text(),
+            _ => {
+                let region = ["north", "south", "east", "west", "centre"][chance.below(5) as usize];
+                json!({"id": format!("e{number}"), "region": region, "amount": chance.below(100)}).to_string()
+            }
+        };
+        records.push(Record::new("", &value).partition(chance.below(PARTITIONS as u64) as i32));
+    }
+    records
+}
+
+fn value(record: &Record) -> Value {
+    serde_json::from_str(&record.text()).expect("JSON")
+}
+
+/// What must come out: every id once.
+fn expected(input: &[Record]) -> Vec<String> {
+    let kept = input.iter().map(value).filter(|row| row["amount"].as_i64() > Some(0));
+    let rows: BTreeSet<String> = kept.map(|row| row.to_string()).collect();
+    rows.into_iter().collect()
+}
+
+fn rows(topic: &Topic) -> Vec<String> {
+    let mut rows: Vec<String> = topic.read(Isolation::Committed).iter().map(|record| value(record).to_string()).collect();
+    rows.sort();
+    rows
+}
+
+fn until_it_is_there(topic: &Topic, expected: &[String]) {
+    let began = std::time::Instant::now();
+    while rows(topic).len() < expected.len() && began.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(300));
+    }
+    look::same("the topic", &rows(topic), expected);
+}
+
+fn works(running: &Running) -> bool {
+    running.err().contains("started")
+}
+
+#[test]
+fn keys_that_lie_in_several_partitions_come_to_one_task() {
+    let bus = kafka::shared();
+    let (from, to) = (bus.topic("from", PARTITIONS), bus.topic("to", 2));
+    let (name, job) = job(&bus, &from, &to);
+    let input = scattered(4_000, 5);
+    let (first, second) = input.split_at(1_500);
+    let desk = Desk::with(&job);
+    from.produce(first);
+    desk.ok(&["run", "orders.sync", "--once"]);
+    look::same("the topic", &rows(&to), &expected(first));
+    // A later run takes what is new, and knows what was there.
+    from.produce(second);
+    desk.ok(&["run", "orders.sync", "--once"]);
+    look::same("the topic", &rows(&to), &expected(&input));
+    for task in 0..3 {
+        desk.books(&format!("{name}.{task}"));
+        desk.books(&format!("{name}.dedup.{task}"));
+    }
+    let hop = bus.existing(&format!("syncline.{name}.dedup.repartition"));
+    assert_eq!(hop.partitions(), 3);
+    let settings = hop.settings();
+    assert_eq!((settings["cleanup.policy"].as_str(), settings["retention.ms"].as_str()), ("delete", "-1"));
+    // Another machine goes on with what is there.
+    let other = Desk::with(&job);
+    other.ok(&["run", "orders.sync", "--once"]);
+    look::same("the topic", &rows(&to), &expected(&input));
+}
+
+#[test]
+fn soak_two_processes_that_are_killed_lose_and_repeat_nothing_behind_a_hop() {
+    let (mut chance, seed) = Chance::told("hops");
+    let (count, kills) = if soak() { (400_000, 100) } else { (20_000, 6) };
+    let bus = kafka::shared();
+    let (from, to) = (bus.topic("from", PARTITIONS), bus.topic("to", 2));
+    let (name, job) = job(&bus, &from, &to);
+    let over = Arc::new(AtomicBool::new(false));
+    let feed = feed_until(over.clone(), from.clone(), scattered(count, seed));
+    let desks = [Desk::with(&job), Desk::with(&job)];
+    let mut running: Vec<Option<Running>> = desks.iter().map(|desk| Some(desk.start(&RUN))).collect();
+    for _ in 0..kills {
+        let one = chance.below(2) as usize;
+        let mut killed = running[one].take().expect("it was started again");
+        killed.until("it works", |running| works(running));
+        thread::sleep(Duration::from_millis(500 + chance.below(2_500)));
+        assert!(killed.kill(), "it runs until it is killed");
+        running[one] = Some(desks[one].start(&RUN));
+    }
+    over.store(true, Ordering::Relaxed);
+    let input = feed.join().expect("every record is acknowledged");
+    until_it_is_there(&to, &expected(&input));
+    running.into_iter().flatten().for_each(|running| drop(running.stop().expect(0)));
+    look::same("the topic", &rows(&to), &expected(&input));
+    // Every record is in the books of the tasks that read it, once; and every row that hopped in those behind.
+    let last = Desk::with(&job);
+    last.ok(&["run", "orders.sync", "--once"]);
+    let read = |stage: &str| {
+        let sum = "SELECT sum(rows_in) AS n FROM runs WHERE pipeline LIKE";
+        last.value(&format!("{sum} '{name}{stage}'")).as_u64().unwrap_or_default()
+    };
+    let kept = input.iter().filter(|record| value(record)["amount"].as_i64() > Some(0)).count();
+    assert_eq!((read("._"), read(".dedup._")), (input.len() as u64, kept as u64));
+    figure(
+        "soak_two_processes_that_are_killed_lose_and_repeat_nothing_behind_a_hop",
+        &format!("{kills} kills, {} records in, {} out, none lost or twice", input.len(), rows(&to).len()),
+    );
+}
+
+/// A record each second, of which every seventh is told twice.
+fn timed(count: i64) -> Vec<Record> {
+    let record = |second: i64, partition: i64| {
+        let (minute, second) = (second / 60, second % 60);
+        let at = format!("2026-11-20T10:{minute:02}:{second:02}Z");
+        let region = ["north", "south", "east"][((minute * 60 + second) % 3) as usize];
+        let row = json!({"id": minute * 60 + second, "region": region, "amount": second, "at": at});
+        Record::new("", &row.to_string()).partition((partition % i64::from(PARTITIONS)) as i32)
+    };
+    let all = (0..count).flat_map(|second| {
+        let twice = (second % 7 == 0).then(|| record(second, second + 1));
+        [record(second, second)].into_iter().chain(twice)
+    });
+    all.collect()
+}
+
+#[test]
+fn windows_behind_two_hops_are_those_of_one_task() {
+    let bus = kafka::shared();
+    let (from, to) = (bus.topic("from", PARTITIONS), bus.topic("to", 1));
+    let job = |name: &str, to: &Topic, tasks: &str| {
+        format!(
+            "CONNECTION bus TO kafka WITH (brokers = '{}');
+SCHEMA event (id BIGINT NOT NULL, region STRING NOT NULL, amount BIGINT, at TIMESTAMP NOT NULL,
+              WATERMARK FOR at AS at - INTERVAL '10 seconds');
+PIPELINE {name} WITH (checkpoint_every = '20 milliseconds', changelog = 'bus'{tasks}) AS
+FROM bus.{} SCHEMA event
+|> DEDUP BY id WITHIN '1 hour'
+|> AGGREGATE SUM(amount) AS total, COUNT(*) AS n GROUP BY tumble(at, INTERVAL '1 minute') AS minute, region
+|> INSERT INTO bus.{} KEY (region);
+",
+            bus.brokers(),
+            from.name,
+            to.name
+        )
+    };
+    let one = bus.topic("one", 1);
+    from.produce(&timed(600));
+    let alone = Desk::with(&job(&format!("a_{}", from.name), &one, ""));
+    alone.ok(&["run", "orders.sync", "--once"]);
+    let several = Desk::with(&job(&format!("s_{}", from.name), &to, ", tasks = 3"));
+    // Windows close while it runs, but for the last that records reach.
+    let mut running = several.start(&RUN);
+    let closed = |topic: &Topic| {
+        rows(topic).into_iter().filter(|row| !row.contains("10:09:") && !row.contains("10:08:")).collect::<Vec<_>>()
+    };
+    running.until("windows are closed", |_| closed(&to).len() >= 24);
+    look::same("what closes while it runs", &closed(&to), &closed(&one));
+    running.stop().expect(0);
+    several.ok(&["run", "orders.sync", "--once"]);
+    look::same("the windows", &rows(&to), &rows(&one));
+    let n: i64 = rows(&to).iter().map(|row| serde_json::from_str::<Value>(row).expect("JSON")["n"].as_i64().unwrap_or(0)).sum();
+    assert_eq!(n, 600);
+}
+
+#[test]
+fn a_dead_letter_behind_a_hop_has_the_bytes_and_the_place_of_its_record() {
+    let bus = kafka::shared();
+    let (from, to) = (bus.topic("from", PARTITIONS), bus.topic("to", 1));
+    let name = format!("d_{}", from.name);
+    let desk = Desk::with(&format!(
+        "CONNECTION bus TO kafka WITH (brokers = '{}');
+PIPELINE {name} WITH (changelog = 'bus', tasks = 3) AS
+FROM bus.{}
+|> DEDUP BY id WITHIN '1 day'
+|> SELECT CAST(id AS STRING) AS id, CAST(amount AS BIGINT) AS amount
+|> INSERT INTO bus.{} KEY (id);
+",
+        bus.brokers(),
+        from.name,
+        to.name
+    ));
+    let bad = r#"{"id":  "x",  "amount": "a lot"}"#;
+    from.produce(&[
+        Record::new("", r#"{"id": "y", "amount": 1}"#).partition(1),
+        Record::new("", bad).partition(1).header("by", "hand"),
+    ]);
+    desk.ok(&["run", "orders.sync", "--once"]);
+    let dead: BTreeMap<String, Value> = desk
+        .query("SELECT step, source, record_offset, text, headers FROM dead_letters")
+        .into_iter()
+        .flat_map(|row| row.as_object().cloned().unwrap_or_default())
+        .collect();
+    assert_eq!(dead["text"], bad, "{dead:?}");
+    assert_eq!((dead["step"].as_str(), dead["record_offset"].as_i64()), (Some("select"), Some(1)), "{dead:?}");
+    assert!(dead["source"].to_string().contains(&from.name), "{dead:?}");
+    assert!(dead["headers"].to_string().contains("hand"), "{dead:?}");
+}
+
+#[test]
+fn a_pipeline_that_starts_over_begins_with_an_empty_hop() {
+    let bus = kafka::shared();
+    let (from, to) = (bus.topic("from", PARTITIONS), bus.topic("to", 2));
+    let (name, job) = job(&bus, &from, &to);
+    let input = scattered(800, 9);
+    from.produce(&input);
+    let desk = Desk::with(&job);
+    desk.ok(&["run", "orders.sync", "--once"]);
+    desk.ok(&["run", "orders.sync", "--once", "--fresh"]);
+    // Rows of an UPSERT are written again.
+    let again: Vec<String> = expected(&input).into_iter().flat_map(|row| [row.clone(), row]).collect();
+    look::same("the topic", &rows(&to), &again);
+    // Who is given as many tasks as the topic has not partitions is told.
+    let said = Desk::with(&job.replace("tasks = 3", "tasks = 2")).say(&["run", "orders.sync", "--once"]).expect(1);
+    let told = format!("syncline.{name}.dedup.repartition: has 3 partitions, and the pipeline 2 tasks");
+    assert!(said.err.contains(&told), "{}", said.err);
+}
