@@ -75,7 +75,8 @@ fn expected(input: &[Record]) -> Vec<String> {
 }
 
 fn rows(topic: &Topic) -> Vec<String> {
-    let mut rows: Vec<String> = topic.read(Isolation::Committed).iter().map(|record| value(record).to_string()).collect();
+    let mut rows: Vec<String> =
+        topic.read(Isolation::Committed).iter().map(|record| value(record).to_string()).collect();
     rows.sort();
     rows
 }
@@ -211,7 +212,8 @@ FROM bus.{} SCHEMA event
     running.stop().expect(0);
     several.ok(&["run", "orders.sync", "--once"]);
     look::same("the windows", &rows(&to), &rows(&one));
-    let n: i64 = rows(&to).iter().map(|row| serde_json::from_str::<Value>(row).expect("JSON")["n"].as_i64().unwrap_or(0)).sum();
+    let n: i64 =
+        rows(&to).iter().map(|row| serde_json::from_str::<Value>(row).expect("JSON")["n"].as_i64().unwrap_or(0)).sum();
     assert_eq!(n, 600);
 }
 

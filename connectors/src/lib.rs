@@ -5,6 +5,7 @@
 
 pub mod conformance;
 pub mod file;
+mod hops;
 pub mod http;
 pub mod ingest;
 pub mod ipc;
@@ -34,12 +35,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use syncline_engine::source::SourceError;
 
+pub use hops::{empty_hop, open_hop};
 pub use kafka::Members;
 pub use listing::list;
 pub use log_source::LogSource;
 pub use registry::{
-    Asked, check, check_sink, columns_there, empty_hop, look, open_changelog, open_hop, open_lookup, open_members,
-    open_sink, open_source, registry,
+    Asked, check, check_sink, columns_there, look, open_changelog, open_lookup, open_members, open_sink, open_source,
+    registry,
 };
 pub use registry::{Connector, SinkAbility, SinkKind, SinkRequest, SourceAbility, SourceRequest, Writes};
 pub use spec::{Args, Argument, ArgumentKind, ConnectorError, Surroundings, Task};

@@ -265,7 +265,9 @@ impl Display for Line<'_> {
             }
             StepKind::Group { per } => write!(f, "group by {}", per.join(", ")),
             StepKind::Sink(sink) => write!(f, "{}", Sink(sink)),
-            StepKind::Hop { topic, by, .. } if by.is_empty() => write!(f, "repartition: all to one task, through {topic}"),
+            StepKind::Hop { topic, by, .. } if by.is_empty() => {
+                write!(f, "repartition: all to one task, through {topic}")
+            }
             StepKind::Hop { topic, by, .. } => write!(f, "repartition by {}, through {topic}", by.join(", ")),
         }
     }

@@ -22,7 +22,8 @@ pub fn empty(world: &World, members: &[Arc<Member>]) -> Result<(), Failure> {
                     .seen(detail)
                     .help("what it holds was written before; start again when its brokers are there and let us delete records")
             };
-            let args = arguments(place, &|path| secrets::text(folder, path)).map_err(|error| words(error.to_string()))?;
+            let args =
+                arguments(place, &|path| secrets::text(folder, path)).map_err(|error| words(error.to_string()))?;
             empty_hop(&place.connector, &args, &around).map_err(words)?;
         }
     }

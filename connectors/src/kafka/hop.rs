@@ -43,12 +43,8 @@ const AT_ONCE: usize = 64;
 const DELETED_EVERY: Duration = Duration::from_secs(10);
 
 /// Rows wait for their reader, however long that is away; they go when it has them. Files are small, since only whole ones go.
-pub const CONFIG: &[(&str, &str)] = &[
-    ("cleanup.policy", "delete"),
-    ("retention.ms", "-1"),
-    ("retention.bytes", "-1"),
-    ("segment.bytes", "67108864"),
-];
+pub const CONFIG: &[(&str, &str)] =
+    &[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1"), ("segment.bytes", "67108864")];
 
 const READER: &[(&str, &str)] = &[
     ("isolation.level", "read_committed"),
@@ -142,16 +138,7 @@ impl HopSource {
     ) -> Result<Self, ConnectorError> {
         let settings = Settings::new(arguments, around)?;
         let topic = topic_of(arguments.text("topic"), &Topic::new(arguments, false), around.task.of);
-        Ok(Self {
-            settings,
-            topic,
-            task: around.task,
-            bounded,
-            around: writers,
-            cut_off,
-            told: false,
-            reading: None,
-        })
+        Ok(Self { settings, topic, task: around.task, bounded, around: writers, cut_off, told: false, reading: None })
     }
 
     fn what(&self) -> String {
@@ -192,7 +179,8 @@ impl HopSource {
         let Some(Whole { writer, next, from, body }) = reading.frames.pop_front() else { return Ok(None) };
         let (id, content) = stream::decode(&body)
             .map_err(|detail| SourceError::Unreadable { what: format!("record {} of {what}", next - 1), detail })?;
-        let known = reading.place.writers.entry(writer).or_insert_with(|| Writer { id: id.clone(), mark: None, quiet: false });
+        let known =
+            reading.place.writers.entry(writer).or_insert_with(|| Writer { id: id.clone(), mark: None, quiet: false });
         if known.id != id {
             let detail = format!(
                 "task {writer} before it was started over, and what it had written before was read already; run the whole pipeline with --fresh"
@@ -211,7 +199,13 @@ impl HopSource {
         Ok(Some(self.streamed(writer, rows, mark, cursor)))
     }
 
-    fn streamed(&self, writer: u32, rows: Option<Carried>, mark: Option<Micros>, cursor: serde_json::Value) -> Streamed {
+    fn streamed(
+        &self,
+        writer: u32,
+        rows: Option<Carried>,
+        mark: Option<Micros>,
+        cursor: serde_json::Value,
+    ) -> Streamed {
         Streamed { stream: self.partition(), writer: self.writer(writer), rows, mark, cursor }
     }
 
@@ -271,7 +265,8 @@ impl Reading {
 
     /// Deletes what nobody needs any more, on a thread of its own: a broker may take its time, and nothing depends on it.
     fn delete(&mut self, topic: &str, partition: i32, below: i64, settings: &Settings) {
-        if self.deleted.elapsed() < DELETED_EVERY || self.deleting.as_ref().is_some_and(|thread| !thread.is_finished()) {
+        if self.deleted.elapsed() < DELETED_EVERY || self.deleting.as_ref().is_some_and(|thread| !thread.is_finished())
+        {
             return;
         }
         self.deleted = Instant::now();

@@ -97,9 +97,8 @@ fn made(topic: &Topic, settings: &Settings, client: &BaseConsumer<Ears>) -> Resu
     }
     let results = asked(async { admin(settings)?.create_topics([&new], &options()).await })?;
     match results.into_iter().next() {
-        Some(Err((_, code))) if code != RDKafkaErrorCode::TopicAlreadyExists => {
-            return Err(KafkaError::AdminOp(code).into());
-        }
+        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {}
+        Some(Err((_, code))) => return Err(KafkaError::AdminOp(code).into()),
         _ => tracing::info!(topic = topic.name, "the topic was made"),
     }
     let began = std::time::Instant::now();

@@ -64,13 +64,18 @@ pub(crate) fn repartition(step: Span, by: &[String], said: &[String]) -> Diagnos
         [] => ("all rows go to one task here".to_owned(), "has to see all of them".to_owned()),
         _ => {
             let by = listed(by.iter().map(String::as_str));
-            (format!("rows go through a topic here, to the task that has their {by}"), "by another key than before".to_owned())
+            (
+                format!("rows go through a topic here, to the task that has their {by}"),
+                "by another key than before".to_owned(),
+            )
         }
     };
     let told = Diagnostic::note(slug::REPARTITION, title).at(step, seen);
     match (by, said) {
         ([], _) => told.help("leave `tasks` out if that is all that is done: one task reads all partitions"),
-        (_, []) => told.help("if the records are partitioned by it already, say so and save the way: FROM … PARTITIONED BY (column)"),
+        (_, []) => told.help(
+            "if the records are partitioned by it already, say so and save the way: FROM … PARTITIONED BY (column)",
+        ),
         _ => told,
     }
 }

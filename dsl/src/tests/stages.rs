@@ -24,13 +24,17 @@ fn shown(stage: &Plan) -> String {
     let sources: Vec<&str> = stage.sources().iter().map(|source| source.place.text.as_str()).collect();
     let changelog = stage.options.changelog.as_ref().map_or("", |place| &place.text);
     assert_eq!(changelog, format!("bus.syncline.{}.changelog", stage.pipeline));
-    format!("{} from {}: {}", stage.pipeline, sources.join(", "), steps.join(" | ")).replace("syncline.", "").replace(".→", ".rp")
+    format!("{} from {}: {}", stage.pipeline, sources.join(", "), steps.join(" | "))
+        .replace("syncline.", "")
+        .replace(".→", ".rp")
 }
 
 #[test]
 fn steps_by_one_key_follow_one_hop_and_another_key_takes_another() {
     assert_eq!(
-        stages("SCHEMA row |> WHERE n > 0 |> DEDUP BY id WITHIN '1 day' |> SELECT id AS key, region |> UPSERT INTO bus.o KEY (key)"),
+        stages(
+            "SCHEMA row |> WHERE n > 0 |> DEDUP BY id WITHIN '1 day' |> SELECT id AS key, region |> UPSERT INTO bus.o KEY (key)"
+        ),
         [
             "p from bus.t: where | → by id, through p.dedup.rp",
             "p.dedup from bus.p.dedup.repartition: dedup | select | upsert",

@@ -238,7 +238,9 @@ impl Decode {
                 // Whoever writes rows that all do the same does not say so.
                 (OP, None) => Ok(Arc::new(UInt8Array::from_value(Op::Insert as u8, count))),
                 (LANE | GROUP, None) => Ok(new_null_array(field.data_type(), count)),
-                (name, Some(column)) => Err(format!("{name} is {}, and {} is read now", column.data_type(), field.data_type())),
+                (name, Some(column)) => {
+                    Err(format!("{name} is {}, and {} is read now", column.data_type(), field.data_type()))
+                }
                 (name, None) => Err(format!("they have no column {name}")),
             }
         };

@@ -194,6 +194,9 @@ impl Job {
     fn close_states(&mut self, epoch: u64, changes: &mut Changes) -> Result<BTreeMap<StepId, StateNote>, JobError> {
         let mut states = BTreeMap::new();
         for node in &mut self.spec.graph.nodes {
+            if let (Work::Hop(hop), Some(digest)) = (&node.work, node.state) {
+                states.insert(node.id.clone(), StateNote { digest, size: hop.size(), stored: 0 });
+            }
             let (Work::Operator(operator), Some(digest)) = (&mut node.work, node.state) else { continue };
             let delta = operator.close(epoch, &node.id)?;
             let Some(segments) = self.segments.get_mut(&node.id) else { continue };

@@ -15,7 +15,7 @@ use crate::{
     checkpoint::{Checkpoint, ReadError, Run},
     fingerprints::Fingerprints,
     graph::{Edge, Graph, Node, Work},
-    hop::{SendError, Standing},
+    hop::Standing,
     log::{CommitError, Event, LogError, NewFrame, Release},
     operator::{Halt, LedgerEntry, Operator, Output, Side},
     outbox,
@@ -93,15 +93,6 @@ pub enum JobError {
     /// A partition went to another worker with an open epoch: start again from what is committed.
     #[error("{partition} was taken over by another worker")]
     Lost { partition: String },
-}
-
-impl From<SendError> for JobError {
-    fn from(error: SendError) -> Self {
-        match error {
-            SendError::Halt(halt) => halt.into(),
-            SendError::Log(error) => error.into(),
-        }
-    }
 }
 
 /// What the open epoch holds, beside what operators and sinks keep themselves.
@@ -318,8 +309,7 @@ impl Job {
     /// Looked at once in a while: it asks every partition.
     fn time_moved(&mut self) -> bool {
         let elapsed = self.ground.clock.elapsed();
-        let wants_time =
-            |node: &Node| node.state.is_some() || matches!(node.work, Work::Stream { .. } | Work::Hop(_));
+        let wants_time = |node: &Node| node.state.is_some() || matches!(node.work, Work::Stream { .. } | Work::Hop(_));
         if elapsed.saturating_sub(self.looked) < QUIET_LOOK || !self.spec.graph.nodes.iter().any(wants_time) {
             return false;
         }
@@ -426,12 +416,7 @@ impl Job {
                     out.hold(crate::operator::counted(&batch));
                 }
             }
-            Work::Hop(hop) => {
-                out.emit(batch);
-                for batch in std::mem::take(&mut out.emitted) {
-                    hop.send(&*self.ground.log, &self.checkpoint.log_id, &node.id, &batch)?;
-                }
-            }
+            Work::Hop(hop) => streams::hop_on(hop, &*self.ground.log, &self.checkpoint.log_id, batch, &mut out)?,
             Work::Stream { present, topic, .. } => {
                 present.push(batch, &mut out)?;
                 let id = &self.checkpoint.log_id;

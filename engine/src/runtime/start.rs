@@ -326,6 +326,9 @@ fn restore(
     }
     let mut all = BTreeMap::new();
     for node in &mut spec.graph.nodes {
+        if let (Work::Hop(hop), Some(note)) = (&mut node.work, checkpoint.states.get(&node.id)) {
+            hop.sent = note.size.keys;
+        }
         let (Work::Operator(operator), Some(digest)) = (&mut node.work, node.state) else { continue };
         let mut segments = Segments::new(&spec.pipeline, &node.id, digest);
         if let Some(note) = checkpoint.states.get(&node.id) {

@@ -1,4 +1,4 @@
-//! Streams in a job: rows that go to other pipelines, and rows that come from them.
+//! Streams in a job: rows that go to other pipelines, or to other tasks of this one, and rows that come from them.
 //!
 //! What a step writes lies in its topic until every reader has committed what it made of it. A writer whose readers are too far behind
 //! waits for them, as it does for a sink. A reader takes rows with the marks of their own partitions; its own time is the writer's.
@@ -8,7 +8,7 @@ use syncline_record::{Batch, Micros, StepId, time::NO_WATERMARK};
 use super::job::{Backlog, Job, JobError};
 use crate::{
     graph::Work,
-    hop::{Hop, Standing},
+    hop::{Hop, SendError, Standing},
     log::{Log, LogError, NewFrame},
     operator::{Halt, Output},
     source::{SourceError, Streamed},
@@ -24,6 +24,24 @@ pub(super) fn append(log: &dyn Log, topic: &str, id: &str, step: &StepId, batch:
     }
     let body = stream::encode(&batch, id).map_err(|detail| Halt::Broken { step: step.clone(), detail })?;
     log.append(topic, NewFrame { count: batch.len() as u32, time: batch.time(0), body })?;
+    Ok(())
+}
+
+impl From<SendError> for JobError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Halt(halt) => halt.into(),
+            SendError::Log(error) => error.into(),
+        }
+    }
+}
+
+/// Gives rows to the next stage, as part of the open epoch.
+pub(super) fn hop_on(hop: &mut Hop, log: &dyn Log, id: &str, batch: Batch, out: &mut Output) -> Result<(), JobError> {
+    out.emit(batch);
+    for batch in std::mem::take(&mut out.emitted) {
+        hop.send(log, id, out.step(), &batch)?;
+    }
     Ok(())
 }
 
@@ -157,10 +175,9 @@ impl Job {
             self.open.took(since);
             let mut out = Output::new(at.step.clone(), self.spec.keep_passed);
             out.books.rows_in = count;
-            at.decode.push_streamed(&writer, rows, &mut out).map_err(|detail| SourceError::Changed {
-                what: stream.to_string(),
-                detail,
-            })?;
+            at.decode
+                .push_streamed(&writer, rows, &mut out)
+                .map_err(|detail| SourceError::Changed { what: stream.to_string(), detail })?;
             let emitted = self.enter(out);
             for batch in emitted {
                 for edge in 0..self.spec.graph.inputs[input].first.len() {

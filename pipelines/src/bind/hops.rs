@@ -21,7 +21,6 @@ use super::{
     unopened::UnopenedEdges,
 };
 
-/// What the note about a hop in a checkpoint counts as: while there is one, an edit cannot take the hop away without a word.
 impl Flow<'_> {
     /// The pipeline's own source, and all steps.
     pub fn whole(&mut self) -> Result<(Decode, Vec<Edge>), BindError> {
@@ -46,7 +45,8 @@ impl Flow<'_> {
     fn columns(&self, hop: &HopPlan) -> Result<SchemaRef, BindError> {
         let mut writer = Flow::new(&hop.writer, self.planner, &UnopenedEdges, true);
         writer.whole()?;
-        let missing = || BindError::Plan { step: hop.step.clone(), detail: "the stage before has no such step".to_owned() };
+        let missing =
+            || BindError::Plan { step: hop.step.clone(), detail: "the stage before has no such step".to_owned() };
         writer.hops.remove(&hop.step).ok_or_else(missing)
     }
 
@@ -62,14 +62,14 @@ impl Flow<'_> {
         let key = if by.is_empty() { None } else { Some(self.key(step, by, &named)?) };
         self.hops.insert(step.id.clone(), schema.clone());
         let task = self.edges.task();
+        // Of another digest, rows of a key went elsewhere, to tasks that know them.
         let digest = state_digest(&BTreeMap::from([
             ("hop", topic.to_owned()),
             ("by", format!("{by:?}")),
             ("tasks", task.of.to_string()),
         ]));
-        let _ = digest;
         let hop = Hop::new(topic.to_owned(), key, alias.cloned(), (task.number, task.of));
-        Ok(self.node(step, Work::Hop(hop), None))
+        Ok(self.node(step, Work::Hop(hop), Some(digest)))
     }
 }
 
