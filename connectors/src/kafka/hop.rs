@@ -5,7 +5,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -118,6 +121,8 @@ struct Reading {
     trouble: Option<SourceError>,
     deleted: Instant,
     deleting: Option<thread::JoinHandle<()>>,
+    /// It was told that nothing can be deleted.
+    complained: Arc<AtomicBool>,
 }
 
 /// A whole frame, and where the partition goes on behind it.
@@ -270,12 +275,14 @@ impl Reading {
             return;
         }
         self.deleted = Instant::now();
-        let (settings, topic) = (settings.clone(), topic.to_owned());
+        let (settings, topic, complained) = (settings.clone(), topic.to_owned(), self.complained.clone());
         let thread = thread::Builder::new().name("kafka-delete".to_owned());
         self.deleting = thread
             .spawn(move || {
-                if let Err(error) = topic::delete_below(&topic, &[(partition, below)], &settings) {
-                    tracing::debug!(target: "kafka", topic, partition, below, %error, "records stay for now");
+                if let Err(error) = topic::delete_below(&topic, &[(partition, below)], &settings)
+                    && !complained.swap(true, Ordering::Relaxed)
+                {
+                    tracing::warn!(topic, partition, %error, "what was taken out of a hop cannot be deleted, and stays there");
                 }
             })
             .ok();
@@ -334,6 +341,7 @@ impl Source for HopSource {
             trouble: None,
             deleted: Instant::now(),
             deleting: None,
+            complained: Arc::default(),
         }));
         Ok(())
     }

@@ -116,17 +116,23 @@ impl Job {
 
     /// How far time has come over all inputs; never goes back.
     pub(super) fn lowest(&mut self) -> Micros {
-        let (mut partitions, mut watermarks) = (vec![], BTreeMap::new());
-        for (index, input) in self.spec.graph.inputs.iter().enumerate().filter(|(index, _)| !self.over.contains(index))
-        {
+        let (mut partitions, mut over, mut watermarks) = (vec![], vec![], BTreeMap::new());
+        for (index, input) in self.spec.graph.inputs.iter().enumerate() {
             let names = input.source.partitions();
-            partitions.extend(names.iter().map(|partition| (input.qualified(&partition.to_string()), index)));
+            let names = names.iter().map(|partition| (input.qualified(&partition.to_string()), index));
+            // Who is at its end holds nothing back here. It may go on another day, so it is not quiet for that.
+            if self.over.contains(&index) {
+                over.extend(names);
+                continue;
+            }
+            partitions.extend(names);
             watermarks.extend(qualified_watermarks(input));
             if let Some(quiet) = input.source.quiet() {
                 let quiet = quiet.iter().map(|partition| input.qualified(&partition.to_string()));
                 self.frontier.told(index, quiet.collect());
             }
         }
+        self.quiet = self.frontier.is_quiet(&partitions) && self.frontier.is_quiet(&over);
         let lowest = self.frontier.lowest(partitions, &watermarks).unwrap_or(NO_WATERMARK);
         self.checkpoint.lowest.max(lowest)
     }

@@ -25,8 +25,6 @@ pub struct Frontier {
     exhausted: BTreeMap<usize, Duration>,
     /// Partitions that nobody has to wait for, of inputs that are told so.
     told: BTreeMap<usize, BTreeSet<String>>,
-    /// At the last look nobody was waited for.
-    quiet: bool,
 }
 
 impl Frontier {
@@ -37,7 +35,6 @@ impl Frontier {
             began: now,
             exhausted: BTreeMap::new(),
             told: BTreeMap::new(),
-            quiet: false,
         }
     }
 
@@ -59,9 +56,17 @@ impl Frontier {
         self.told.insert(input, quiet);
     }
 
-    /// Whether at the last look for the lowest nobody was waited for.
-    pub fn is_quiet(&self) -> bool {
-        self.quiet
+    /// Whether none of these partitions is waited for.
+    pub fn is_quiet(&self, parts: &[(String, usize)]) -> bool {
+        !parts.iter().any(|part| self.waits_for(part))
+    }
+
+    fn waits_for(&self, (name, input): &(String, usize)) -> bool {
+        if let Some(quiet) = self.told.get(input) {
+            return !quiet.contains(name);
+        }
+        let active = self.active.get(name).copied().unwrap_or(self.began);
+        self.caught_up(*input).saturating_sub(active) < self.idle_after
     }
 
     /// When an input last had nothing to give; at first, when the job began.
@@ -74,16 +79,8 @@ impl Frontier {
     pub fn lowest(&mut self, mut parts: Vec<(String, usize)>, watermarks: &BTreeMap<String, Micros>) -> Option<Micros> {
         parts.sort_unstable();
         self.active.retain(|name, _| parts.binary_search_by(|(known, _)| known.cmp(name)).is_ok());
-        let waited_for = |(name, input): &&(String, usize)| {
-            if let Some(quiet) = self.told.get(input) {
-                return !quiet.contains(name);
-            }
-            let active = self.active.get(name).copied().unwrap_or(self.began);
-            self.caught_up(*input).saturating_sub(active) < self.idle_after
-        };
         let watermark = |(name, _): &(String, usize)| watermarks.get(name).copied().unwrap_or(NO_WATERMARK);
-        let lowest = parts.iter().filter(waited_for).map(watermark).min();
-        self.quiet = lowest.is_none();
+        let lowest = parts.iter().filter(|part| self.waits_for(part)).map(watermark).min();
         lowest.or_else(|| parts.iter().map(watermark).max())
     }
 }
@@ -142,15 +139,15 @@ mod tests {
     fn who_says_himself_whether_he_is_quiet_is_waited_for_until_he_does() {
         let mut frontier = Frontier::new(Duration::ZERO, SECOND);
         let both = [("a".to_owned(), 3), ("b".to_owned(), 9)].into();
+        let look = |frontier: &mut Frontier| (frontier.lowest(partitions(), &both), frontier.is_quiet(&partitions()));
         frontier.told(0, BTreeSet::new());
         frontier.exhausted(0, 1000 * SECOND);
-        assert_eq!((frontier.lowest(partitions(), &both), frontier.is_quiet()), (Some(3), false));
+        assert_eq!(look(&mut frontier), (Some(3), false));
         frontier.told(0, ["a".to_owned()].into());
-        assert_eq!((frontier.lowest(partitions(), &both), frontier.is_quiet()), (Some(9), false));
+        assert_eq!(look(&mut frontier), (Some(9), false));
         frontier.told(0, ["a".to_owned(), "b".to_owned()].into());
-        assert_eq!((frontier.lowest(partitions(), &both), frontier.is_quiet()), (Some(9), true));
-        frontier.lowest(vec![], &both);
-        assert!(frontier.is_quiet(), "who has no partition holds nothing back");
+        assert_eq!(look(&mut frontier), (Some(9), true));
+        assert!(frontier.is_quiet(&[]), "who has no partition holds nothing back");
     }
 
     #[test]

@@ -141,6 +141,8 @@ pub struct Job {
     pub(super) waits: BTreeMap<StepId, String>,
     /// The mark that each stream was given last, by topic.
     pub(super) marked: BTreeMap<String, Micros>,
+    /// None of its partitions is waited for.
+    pub(super) quiet: bool,
     /// What the tasks behind hops were told last.
     pub(super) told: Option<Standing>,
     /// What is let go of each stream, by topic.

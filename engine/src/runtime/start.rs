@@ -161,6 +161,7 @@ impl Job {
             turn: 0,
             waits: BTreeMap::new(),
             marked: BTreeMap::new(),
+            quiet: false,
             told: None,
             released: BTreeMap::new(),
             ended: false,

@@ -90,7 +90,7 @@ impl Job {
     }
 
     fn standing(&self, lowest: Micros) -> Standing {
-        Standing { lowest, quiet: self.frontier.is_quiet() }
+        Standing { lowest, quiet: self.quiet }
     }
 
     /// Whether the tasks behind hops do not know yet how far time has come.
