@@ -103,7 +103,10 @@ fn rows_of_a_key_come_to_one_task_as_they_were() {
             let letter = batch.origin.dead(*id as usize, &StepId::new("x"), syncline_record::Reason::new("y", "z"));
             let offset = letter.place.offset as i64;
             assert_eq!(letter.bytes, format!("{{ \"id\": \"k{}\", \"n\": {offset} }}", offset % 5).into_bytes());
-            assert_eq!((letter.place.partition.to_string().as_str(), letter.headers.as_deref()), ("orders#0", Some("{}")));
+            assert_eq!(
+                (letter.place.partition.to_string().as_str(), letter.headers.as_deref()),
+                ("orders", Some("{}"))
+            );
             assert_eq!(row as u32, *id);
         }
         assert!(batch.origin.offsets.is_sorted());
@@ -116,7 +119,10 @@ fn without_a_key_all_rows_come_to_the_first_task() {
     let log = MemoryLog::new();
     hop(None, &batch, 3).send(&log, "life", &StepId::new("limit/repartition"), &batch).unwrap();
     let tasks = taken(&log, &batch, 3);
-    assert_eq!(tasks.iter().map(|batches| batches.iter().map(Batch::len).sum::<usize>()).collect::<Vec<_>>(), [19, 0, 0]);
+    assert_eq!(
+        tasks.iter().map(|batches| batches.iter().map(Batch::len).sum::<usize>()).collect::<Vec<_>>(),
+        [19, 0, 0]
+    );
 }
 
 #[test]
@@ -143,7 +149,8 @@ fn every_task_hears_how_far_time_has_come() {
     hop.tell(&log, "life", Standing { lowest: 7, quiet: false }).unwrap();
     hop.tell(&log, "life", Standing { lowest: 9, quiet: true }).unwrap();
     for task in 0..2 {
-        let told: Vec<_> = frames(&log, task).iter().map(|frame| format!("{:?}", stream::decode(frame).unwrap())).collect();
+        let told: Vec<_> =
+            frames(&log, task).iter().map(|frame| format!("{:?}", stream::decode(frame).unwrap())).collect();
         assert_eq!(told, [r#"("life", Mark(7))"#, r#"("life", Quiet(9))"#]);
     }
 }
@@ -153,7 +160,8 @@ fn what_hops_is_written_with_the_checkpoint_or_not_at_all() {
     let changelogs = MemoryChangelogs::default();
     let open = || {
         let (store, log) = (Arc::new(MemoryStore::default()), Arc::new(MemoryLog::default()));
-        let ground = Ground { store, log, clock: Arc::new(VirtualClock::at(0)), rng: Arc::new(SeededRng::from_seed(1)) };
+        let ground =
+            Ground { store, log, clock: Arc::new(VirtualClock::at(0)), rng: Arc::new(SeededRng::from_seed(1)) };
         Replica::open(&ground, Scope::of("p"), Box::new(changelogs.writer()), None, false).unwrap()
     };
     let put = |replica: &Replica, body: &[u8]| {
@@ -212,10 +220,7 @@ fn what_is_no_record_of_a_hop_is_told() {
     assert!(assembly.take(0, b"{}").is_err());
     assert!(assembly.take(0, &[9; HEAD]).unwrap_err().contains("format 9"));
     let second = records(1, &vec![0; PART + 1]).nth(1).unwrap();
-    assert_eq!(
-        assembly.take(0, &second),
-        Err("part 1 of 2 of task 1 does not follow what came before it".to_owned())
-    );
+    assert_eq!(assembly.take(0, &second), Err("part 1 of 2 of task 1 does not follow what came before it".to_owned()));
 }
 
 #[test]

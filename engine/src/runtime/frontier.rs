@@ -29,13 +29,7 @@ pub struct Frontier {
 
 impl Frontier {
     pub fn new(now: Duration, idle_after: Duration) -> Self {
-        Self {
-            idle_after,
-            active: BTreeMap::new(),
-            began: now,
-            exhausted: BTreeMap::new(),
-            told: BTreeMap::new(),
-        }
+        Self { idle_after, active: BTreeMap::new(), began: now, exhausted: BTreeMap::new(), told: BTreeMap::new() }
     }
 
     pub fn gave_rows(&mut self, partition: &str, now: Duration) {

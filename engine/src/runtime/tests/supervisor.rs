@@ -13,7 +13,7 @@ use syncline_record::{Micros, Partition, StepId};
 
 use crate::{
     changelog::{
-        Changelog, ChangelogError, Record, Span, Take,
+        Changelog, ChangelogError, Record, Sent, Span, Take,
         memory::{MemoryChangelog, MemoryChangelogs},
     },
     checkpoint::{self, RunState},
@@ -389,8 +389,8 @@ impl Changelog for Away {
         self.changelog.read(from, end, take)
     }
 
-    fn write(&mut self, records: &[Record]) -> Result<u64, ChangelogError> {
-        self.changelog.write(records)
+    fn write(&mut self, records: &[Record], beside: &[Sent]) -> Result<u64, ChangelogError> {
+        self.changelog.write(records, beside)
     }
 }
 
