@@ -266,6 +266,6 @@ fn a_pipeline_that_starts_over_begins_with_an_empty_hop() {
     look::same("the topic", &rows(&to), &again);
     // Who is given as many tasks as the topic has not partitions is told.
     let said = Desk::with(&job.replace("tasks = 3", "tasks = 2")).say(&["run", "orders.sync", "--once"]).expect(1);
-    let told = format!("syncline.{name}.dedup.repartition: has 3 partitions, and the pipeline 2 tasks");
+    let told = format!("syncline.{name}.upsert.repartition: has 3 partitions, and the pipeline 2 tasks");
     assert!(said.err.contains(&told), "{}", said.err);
 }
