@@ -46,7 +46,7 @@ fn hop(key: Option<&str>, batch: &Batch, tasks: u32) -> Hop {
 /// The frames of a partition.
 fn frames(log: &MemoryLog, partition: u32) -> Vec<Vec<u8>> {
     let topic = address(TOPIC, partition);
-    let ends = log.prepare(&[topic.clone()]).unwrap();
+    let ends = log.prepare(std::slice::from_ref(&topic)).unwrap();
     log.commit(1, &ends).unwrap();
     let mut assembly = Assembly::default();
     let frames = log.read(&topic, 0, usize::MAX).unwrap();
