@@ -4,7 +4,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, channel},
+        mpsc::{Receiver, Sender, channel},
     },
     time::Duration,
 };
@@ -158,7 +158,11 @@ impl Clock for Hasty {
 }
 
 /// Falls over its first poll, as a defect of the product would.
-struct Falling;
+#[derive(Default)]
+struct Falling {
+    /// Once this is told.
+    after: Option<Receiver<()>>,
+}
 
 impl Source for Falling {
     fn open(&mut self, _: &Cursors, _: Micros) -> Result<(), SourceError> {
@@ -166,6 +170,9 @@ impl Source for Falling {
     }
 
     fn poll(&mut self, _: Micros) -> Result<Polled, SourceError> {
+        if let Some(after) = &self.after {
+            let _ = after.recv();
+        }
         panic!("an index of 7 where there are 7")
     }
 
@@ -206,8 +213,9 @@ const ON_FAILURE: Restart = Restart { when: When::OnFailure, delay: Duration::fr
 #[test]
 fn a_panic_of_the_job_is_named_and_the_next_start_is_an_attempt_of_the_same_run() {
     let world = world();
-    let (result, pauses) =
-        run_spoiled(&world, 2, ON_FAILURE, |pipeline| pipeline.job.graph.inputs[0].source = Box::new(Falling));
+    let (result, pauses) = run_spoiled(&world, 2, ON_FAILURE, |pipeline| {
+        pipeline.job.graph.inputs[0].source = Box::new(Falling::default())
+    });
     assert_eq!(result.unwrap(), Ending::Ended);
     oracle::judge(&world, 1, &mut Outcome::default()).unwrap();
     let reason = "its task ended by a panic: an index of 7 where there are 7";
@@ -261,11 +269,24 @@ fn what_always_starts_again_is_another_run_and_a_stop_ends_the_pause() {
 }
 
 /// A client whose call comes back when the test is over, and not before.
-struct Hanging(Receiver<()>);
+struct Hanging {
+    /// It is in the call.
+    called: Sender<()>,
+    over: Receiver<()>,
+}
+
+impl Hanging {
+    /// With what tells of its call, and what ends it.
+    fn new() -> (Self, Receiver<()>, Sender<()>) {
+        let ((called, seen), (hold, over)) = (channel(), channel());
+        (Self { called, over }, seen, hold)
+    }
+}
 
 impl OutboxSink for Hanging {
     fn open(&mut self, _: &Stream) -> Result<Option<Delivered>, SinkError> {
-        let _ = self.0.recv();
+        let _ = self.called.send(());
+        let _ = self.over.recv();
         Err(SinkError::Reconnect("too late".into()))
     }
 
@@ -285,15 +306,16 @@ impl OutboxSink for Hanging {
 #[test]
 fn a_sink_that_hangs_does_not_keep_a_process_that_ends() {
     let world = world();
-    let (_hold, held) = channel();
-    let mut held = Some(held);
+    let (sink, called, _hold) = Hanging::new();
+    let (mut sink, mut called) = (Some(sink), Some(called));
     let mut build = || {
         let mut pipeline = pipeline(&world);
-        pipeline.sinks[1].1 = Box::new(Hanging(held.take().ok_or("a second start")?));
+        pipeline.sinks[1].1 = Box::new(sink.take().ok_or("a second start")?);
         Ok(pipeline)
     };
     let stop = Stop::default();
     let mut watch = |_: &Look| {
+        called.take().into_iter().for_each(|called| called.recv().expect("the sink is called"));
         stop.process.store(true, Ordering::Relaxed);
         stop.asked.store(true, Ordering::Relaxed);
     };
@@ -308,12 +330,13 @@ fn a_sink_that_hangs_does_not_keep_a_process_that_ends() {
 #[test]
 fn what_hangs_is_not_started_again_beside_itself() {
     let world = world();
-    let (_hold, held) = channel();
-    let held = std::cell::Cell::new(Some(held));
+    let (sink, called, _hold) = Hanging::new();
+    let spoil = std::cell::Cell::new(Some((sink, called)));
     let always = Restart { when: When::Always, ..ON_FAILURE };
     let (result, pauses) = run_spoiled(&world, 1, always, |pipeline| {
-        pipeline.job.graph.inputs[0].source = Box::new(Falling);
-        pipeline.sinks[1].1 = Box::new(Hanging(held.take().expect("one start")));
+        let (sink, called) = spoil.take().expect("one start");
+        pipeline.job.graph.inputs[0].source = Box::new(Falling { after: Some(called) });
+        pipeline.sinks[1].1 = Box::new(sink);
     });
     let cause = "its task ended by a panic: an index of 7 where there are 7";
     let Err(RunError::Hangs { step, cause: found }) = result else { panic!("{result:?}") };
