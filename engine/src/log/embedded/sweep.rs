@@ -27,10 +27,10 @@ use crate::log::LogError;
 const GONE: &str = "gone";
 /// What a file loses at a time: given back within a millisecond.
 const PIECE: u64 = 512 << 10;
-/// Between two pieces, so that syncs come in between: 128 MB a second go away.
-const PAUSE: Duration = Duration::from_millis(4);
-/// With more files than this it goes on without a pause: what is written must not outrun what is deleted.
-const BEHIND: usize = 32;
+/// Between two pieces, so that syncs come in between: 170 MB a second go away.
+const PAUSE: Duration = Duration::from_millis(3);
+/// With more files than this, a gigabyte, it goes on without a pause: what is written must not outrun what is deleted for long.
+const BEHIND: usize = 128;
 /// A file that somebody still reads from is looked at again after this long.
 const READ: Duration = Duration::from_millis(20);
 
