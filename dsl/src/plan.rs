@@ -143,6 +143,19 @@ pub struct HopPlan {
     pub derived: bool,
 }
 
+impl HopPlan {
+    /// The step that writes them: it has the columns in front of the hop.
+    pub fn end(&self) -> Option<&Step> {
+        let mut end = None;
+        self.writer.each_step(&mut |step| {
+            if step.id == self.step {
+                end = Some(step);
+            }
+        });
+        end
+    }
+}
+
 /// Rows that another pipeline of the project writes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamPlan {

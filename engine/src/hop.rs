@@ -14,14 +14,11 @@
 //! | 5–6, 7–8 | number of the part, how many parts |
 //! | then | a part of the frame |
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use arrow::{
     array::{BooleanArray, RecordBatch},
-    datatypes::{Field, Schema},
+    datatypes::{Field, SchemaRef},
 };
 use syncline_functions::{Projection, keys::fingerprints};
 use syncline_record::{Batch, Micros, StepId, time::NO_WATERMARK};
@@ -56,8 +53,8 @@ pub struct Hop {
     pub topic: String,
     /// `None`: all rows go to the first task.
     pub key: Option<Projection>,
-    /// In front of the names of the columns, as the key has them.
-    pub alias: Option<String>,
+    /// The columns of the rows under the names that the key has for them, where those are others.
+    pub renamed: Option<SchemaRef>,
     /// How many tasks the next stage has.
     pub tasks: u32,
     /// Which task of its own stage writes.
@@ -83,16 +80,24 @@ impl Standing {
 }
 
 impl Hop {
-    pub fn new(topic: String, key: Option<Projection>, alias: Option<String>, (writer, tasks): (u32, u32)) -> Self {
-        Self { topic, key, alias, tasks: tasks.max(1), writer, sent: 0, fingerprints: vec![] }
+    pub fn new(
+        topic: String,
+        key: Option<Projection>,
+        renamed: Option<SchemaRef>,
+        (writer, tasks): (u32, u32),
+    ) -> Self {
+        Self { topic, key, renamed, tasks: tasks.max(1), writer, sent: 0, fingerprints: vec![] }
     }
 
     /// The task of each row. A row whose key cannot be computed is dead at the step behind the hop: it goes to the first.
     fn tasks_of(&mut self, batch: &Batch) -> Vec<u32> {
         let Some(key) = self.key.as_ref().filter(|_| self.tasks > 1) else { return vec![0; batch.len()] };
-        let key = match &self.alias {
+        let key = match &self.renamed {
             None => key.apply(&batch.rows),
-            Some(alias) => key.apply(&aliased(&batch.rows, alias)),
+            Some(renamed) => key.apply(
+                &RecordBatch::try_new(renamed.clone(), batch.rows.columns().to_vec())
+                    .expect("the columns in front of it, under other names"),
+            ),
         };
         let schema = key.rows.schema();
         let fields: Vec<&Field> = schema.fields().iter().map(|field| field.as_ref()).collect();
@@ -147,16 +152,6 @@ pub enum SendError {
     Halt(#[from] Halt),
     #[error(transparent)]
     Log(#[from] LogError),
-}
-
-fn aliased(rows: &RecordBatch, alias: &str) -> RecordBatch {
-    let schema = rows.schema();
-    let fields = schema.fields().iter().map(|field| match field.name().starts_with("__") {
-        true => field.clone(),
-        false => Arc::new(field.as_ref().clone().with_name(format!("{alias}.{}", field.name()))),
-    });
-    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-    RecordBatch::try_new(schema, rows.columns().to_vec()).unwrap_or_else(|_| rows.clone())
 }
 
 /// The records of a frame.

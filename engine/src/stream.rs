@@ -63,12 +63,16 @@ pub fn holds_rows(body: &[u8]) -> bool {
 
 /// The body of a mark.
 pub fn encode_mark(mark: Micros, id: &str) -> Vec<u8> {
-    [&[MARK], &mark.to_le_bytes()[..], id.as_bytes()].concat()
+    marked(MARK, mark, id)
 }
 
 /// The same of a writer that is quiet.
 pub fn encode_quiet(mark: Micros, id: &str) -> Vec<u8> {
-    [&[QUIET], &mark.to_le_bytes()[..], id.as_bytes()].concat()
+    marked(QUIET, mark, id)
+}
+
+fn marked(kind: u8, mark: Micros, id: &str) -> Vec<u8> {
+    [&[kind], &mark.to_le_bytes()[..], id.as_bytes()].concat()
 }
 
 /// The name under which a reader keeps its position and watermark.

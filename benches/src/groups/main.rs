@@ -14,6 +14,8 @@
 mod measure;
 mod plain;
 mod product;
+#[path = "../program.rs"]
+mod program;
 mod rows;
 
 use std::path::Path;

@@ -2,14 +2,11 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::ExitCode,
     sync::Arc,
 };
 
 use arrow::{array::RecordBatch, buffer::Buffer};
-use clap::Parser;
 use datafusion::common::DFSchema;
-use syncline::command::{self, CommandLine};
 use syncline_engine::{
     operator::{Operator, Output},
     operators::aggregate::{Recipe, Whole, Window, Windows},
@@ -107,8 +104,7 @@ pub fn program(folder: &Path) -> String {
     let (file, data) = (place.join("groups.sync"), place.join("data"));
     std::fs::write(&file, JOB).expect("the pipeline file");
     let (file, data) = (file.display().to_string(), data.display().to_string());
-    let code = command::run(CommandLine::parse_from(["syncline", "run", &file, "--data", &data]));
-    assert!(format!("{code:?}") == format!("{:?}", ExitCode::SUCCESS), "the run failed");
+    crate::program::run(&["run", &file, "--data", &data]);
     String::new()
 }
 

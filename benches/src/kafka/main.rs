@@ -9,6 +9,8 @@
 
 mod broker;
 mod copy;
+#[path = "../cpu.rs"]
+mod cpu;
 mod live;
 #[path = "../spine/measure.rs"]
 mod measure;
@@ -17,6 +19,8 @@ mod measure;
 #[allow(dead_code)]
 mod orders;
 mod product;
+#[path = "../program.rs"]
+mod program;
 #[path = "../../../connectors/src/kafka/queue.rs"]
 // Headers are not read here.
 #[allow(dead_code)]

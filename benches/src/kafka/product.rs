@@ -4,12 +4,11 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitCode, Stdio},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use clap::Parser;
-use syncline::command::{self, CommandLine};
+use crate::{cpu, program};
 
 /// The job of `spine`, from one topic to another.
 const JOB: &str = "
@@ -53,13 +52,13 @@ impl Job<'_> {
 /// Takes what is there, and ends.
 pub fn once(job: &Job, folder: &Path) {
     let file = job.write(folder);
-    call(&["run", &file.to_string_lossy(), "--once", "--data", &folder.join("data").to_string_lossy()]);
+    program::run(&["run", &file.to_string_lossy(), "--once", "--data", &folder.join("data").to_string_lossy()]);
 }
 
 /// Runs until it is killed.
 pub fn live(job: &Job, folder: &Path) {
     let file = job.write(folder);
-    call(&[
+    program::run(&[
         "run",
         &file.to_string_lossy(),
         "--listen",
@@ -67,12 +66,6 @@ pub fn live(job: &Job, folder: &Path) {
         "--data",
         &folder.join("data").to_string_lossy(),
     ]);
-}
-
-fn call(arguments: &[&str]) {
-    let line = CommandLine::parse_from(std::iter::once("syncline").chain(arguments.iter().copied()));
-    let code = command::run(line);
-    assert!(format!("{code:?}") == format!("{:?}", ExitCode::SUCCESS), "{arguments:?} failed");
 }
 
 /// One that runs.
@@ -100,10 +93,7 @@ impl Live {
     }
 
     pub fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
-        let ticks: u64 = after.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
-        Duration::from_millis(ticks * 10)
+        cpu::of(self.child.id())
     }
 
     /// Of a histogram: how often up to each of its limits, and how often at all.

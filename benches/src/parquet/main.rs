@@ -13,6 +13,8 @@ mod contest;
 mod measure;
 mod plain;
 mod product;
+#[path = "../program.rs"]
+mod program;
 #[path = "../random.rs"]
 mod random;
 mod trips;

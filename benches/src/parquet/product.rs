@@ -1,11 +1,8 @@
 //! The product itself: its own command line, in a process of its own.
 
-use std::{path::Path, process::ExitCode};
+use std::path::Path;
 
-use clap::Parser;
-use syncline::command::{self, CommandLine};
-
-use crate::{COLUMNS, CONDITION};
+use crate::{COLUMNS, CONDITION, program};
 
 pub fn run(input: &Path, output: &Path) {
     let job = format!(
@@ -20,6 +17,5 @@ FROM parquet('{}/')
     let file = output.join(".job.sync");
     std::fs::write(&file, job).expect("the pipeline file");
     let (file, data) = (file.display().to_string(), output.join(".data").display().to_string());
-    let code = command::run(CommandLine::parse_from(["syncline", "run", &file, "--data", &data]));
-    assert!(format!("{code:?}") == format!("{:?}", ExitCode::SUCCESS), "the run failed");
+    program::run(&["run", &file, "--data", &data]);
 }

@@ -12,6 +12,8 @@ mod measure;
 mod orders;
 mod plain;
 mod product;
+#[path = "../program.rs"]
+mod program;
 #[path = "../random.rs"]
 mod random;
 

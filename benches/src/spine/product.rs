@@ -2,12 +2,11 @@
 
 use std::{
     path::Path,
-    process::{Command, ExitCode},
+    process::Command,
     time::{Duration, Instant},
 };
 
-use clap::Parser;
-use syncline::command::{self, CommandLine};
+use crate::program;
 
 const JOB: &str = "
 PIPELINE orders AS
@@ -26,20 +25,14 @@ pub fn run(input: &Path, output: &Path) {
     let file = output.join(".job.sync");
     std::fs::write(&file, JOB.replace("INPUT", &input.to_string_lossy())).expect("the pipeline file");
     let data = output.join(".data");
-    call(&["run", &file.to_string_lossy(), "--data", &data.to_string_lossy()]);
+    program::run(&["run", &file.to_string_lossy(), "--data", &data.to_string_lossy()]);
 }
 
 /// Runs until it is killed.
 pub fn idle(folder: &Path) {
     let file = folder.join("idle.sync");
     std::fs::write(&file, IDLE).expect("the pipeline file");
-    call(&["run", &file.to_string_lossy(), "--listen", "127.0.0.1:7893"]);
-}
-
-fn call(arguments: &[&str]) {
-    let line = CommandLine::parse_from(std::iter::once("syncline").chain(arguments.iter().copied()));
-    let code = command::run(line);
-    assert!(format!("{code:?}") == format!("{:?}", ExitCode::SUCCESS), "{arguments:?} failed");
+    program::run(&["run", &file.to_string_lossy(), "--listen", "127.0.0.1:7893"]);
 }
 
 /// Bytes of state per key, start-up and idle memory.

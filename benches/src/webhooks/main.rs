@@ -7,6 +7,8 @@
 //! the moment at which it should have been sent. The pipeline has to have written every delivery before a round counts.
 
 mod bare;
+#[path = "../cpu.rs"]
+mod cpu;
 mod disk;
 mod load;
 #[path = "../spine/measure.rs"]
@@ -14,6 +16,8 @@ mod load;
 #[allow(dead_code)]
 mod measure;
 mod product;
+#[path = "../program.rs"]
+mod program;
 mod server;
 
 use std::{sync::Arc, time::Duration};

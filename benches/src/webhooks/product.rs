@@ -1,10 +1,9 @@
 //! The product itself, by its own command line: verifies, keeps each delivery once, answers when it is durable, and has a
 //! pipeline read and write what came in.
 
-use std::{path::Path, process::ExitCode};
+use std::path::Path;
 
-use clap::Parser;
-use syncline::command::{self, CommandLine};
+use crate::program;
 
 /// Where the rows come out, in the folder.
 pub const OUT: &str = "out";
@@ -20,7 +19,5 @@ FROM http('/github', verify => github(secret('hooks')))
 pub fn run(address: &str, folder: &str) {
     let file = Path::new(folder).join("hooks.sync");
     std::fs::write(&file, JOB).expect("the pipeline file");
-    let arguments = ["run", &file.to_string_lossy(), "--listen", address].map(str::to_owned);
-    let code = command::run(CommandLine::parse_from(std::iter::once("syncline".to_owned()).chain(arguments)));
-    assert!(format!("{code:?}") == format!("{:?}", ExitCode::SUCCESS), "the server failed");
+    program::run(&["run", &file.to_string_lossy(), "--listen", address]);
 }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{load, product};
+use crate::{cpu, load, product};
 
 /// How long a server may take to answer, and its pipeline to write what it has taken.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -38,10 +38,7 @@ impl Server {
 
     /// CPU time of the process so far, as the kernel counts it, in hundredths of a second.
     pub fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
-        let ticks: u64 = after.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
-        Duration::from_millis(ticks * 10)
+        cpu::of(self.child.id())
     }
 
     /// Ends it, once each of so many deliveries has come out as one row.

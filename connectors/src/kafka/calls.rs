@@ -43,35 +43,34 @@ pub enum Lost {
 
 impl Lost {
     /// `what` could not be done.
-    pub fn of_sink(self, what: &str) -> SinkError {
+    fn words(&self, what: &str) -> String {
         match self {
-            Self::Late(limit) => SinkError::Reconnect(format!(
+            Self::Late(limit) => format!(
                 "{what}: the client's call did not come back within {} s; it is left behind, and another client begins anew",
                 limit.as_secs()
-            )),
-            Self::Many(many) => SinkError::Hangs(format!("{what}: {many} calls of the client do not come back")),
-            Self::Stopped => SinkError::Again(format!("{what}: told to stop before an answer came")),
-            Self::NoThread => SinkError::Again(format!("{what}: there is no thread for the call")),
+            ),
+            Self::Many(many) => format!("{what}: {many} calls of the client do not come back"),
+            Self::Stopped => format!("{what}: told to stop before an answer came"),
+            Self::NoThread => format!("{what}: there is no thread for the call"),
+        }
+    }
+
+    pub fn of_sink(self, what: &str) -> SinkError {
+        let words = self.words(what);
+        match self {
+            Self::Late(_) => SinkError::Reconnect(words),
+            Self::Many(_) => SinkError::Hangs(words),
+            Self::Stopped | Self::NoThread => SinkError::Again(words),
         }
     }
 
     /// The same of the changelog of this name.
     pub fn of_changelog(self, name: String, what: &str) -> ChangelogError {
+        let detail = self.words(what);
         match self {
-            Self::Late(limit) => ChangelogError::Unreachable {
-                name,
-                detail: format!(
-                    "{what}: the client's call did not come back within {} s; it is left behind, and another client begins anew",
-                    limit.as_secs()
-                ),
-            },
-            Self::Many(many) => {
-                ChangelogError::Hangs { name, detail: format!("{what}: {many} calls of the client do not come back") }
-            }
+            Self::Late(_) | Self::NoThread => ChangelogError::Unreachable { name, detail },
+            Self::Many(_) => ChangelogError::Hangs { name, detail },
             Self::Stopped => ChangelogError::Stopped { name },
-            Self::NoThread => {
-                ChangelogError::Unreachable { name, detail: format!("{what}: there is no thread for the call") }
-            }
         }
     }
 }

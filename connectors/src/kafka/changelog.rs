@@ -64,17 +64,8 @@ const WRITER: &[(&str, &str)] = &[
     ("queue.buffering.max.kbytes", "262144"),
 ];
 
-const READER: &[(&str, &str)] = &[
-    ("isolation.level", "read_committed"),
-    ("enable.auto.commit", "false"),
-    ("enable.auto.offset.store", "false"),
-    ("auto.offset.reset", "error"),
-    ("enable.partition.eof", "true"),
-    ("fetch.queue.backoff.ms", "10"),
-    ("fetch.wait.max.ms", "50"),
-    ("fetch.message.max.bytes", "8388608"),
-    ("queued.max.messages.kbytes", "65536"),
-];
+const READER: &[(&str, &str)] =
+    &[("fetch.wait.max.ms", "50"), ("fetch.message.max.bytes", "8388608"), ("queued.max.messages.kbytes", "65536")];
 
 pub struct KafkaChangelog {
     settings: Settings,
@@ -167,7 +158,7 @@ impl KafkaChangelog {
             error => error.rdkafka_error_code(),
         };
         match code {
-            Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch) => ChangelogError::Fenced { name },
+            Some(code) if is_fenced(code) => ChangelogError::Fenced { name },
             Some(
                 Code::TopicAuthorizationFailed
                 | Code::ClusterAuthorizationFailed
@@ -197,17 +188,14 @@ impl KafkaChangelog {
 
     /// A producer that another one has shut out says so once, and of what follows that it failed.
     fn after(&self, producer: &BaseProducer<Places>, error: ChangelogError) -> ChangelogError {
-        use RDKafkaErrorCode as Code;
         match producer.client().fatal_error() {
-            Some((Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch, _)) => {
-                ChangelogError::Fenced { name: self.name.clone() }
-            }
+            Some((code, _)) if is_fenced(code) => ChangelogError::Fenced { name: self.name.clone() },
             _ => error,
         }
     }
 
     fn client(&self, isolation: &str) -> Result<Reader, ChangelogError> {
-        let mut config = self.settings.with(READER);
+        let mut config = self.settings.reading(READER);
         // Nobody is a member of it: the client wants one to be named.
         config.set("group.id", &self.name).set("isolation.level", isolation);
         let made = config.create_with_context(Ears::default());
@@ -328,6 +316,12 @@ impl KafkaChangelog {
         })?;
         Ok(next as u64)
     }
+}
+
+/// Another producer has the transactional id.
+fn is_fenced(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)
 }
 
 impl Changelog for KafkaChangelog {

@@ -23,6 +23,18 @@ const fn optional(name: &'static str, kind: ArgumentKind, help: &'static str, ex
     Argument { name, kind, required: false, positional: false, help, example }
 }
 
+/// What a client is told that reads from places that it is given.
+const COMMITTED: &[(&str, &str)] = &[
+    ("isolation.level", "read_committed"),
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    // What is gone is a stop with a name, never a jump.
+    ("auto.offset.reset", "error"),
+    ("enable.partition.eof", "true"),
+    // The default stalls a fast reader for a second.
+    ("fetch.queue.backoff.ms", "10"),
+];
+
 /// What `security` can be: Kafka's `security.protocol`, in lower case.
 const PROTOCOLS: &[&str] = &["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
 /// What `mechanism` can be: Kafka's `sasl.mechanism`, in lower case.
@@ -165,6 +177,11 @@ impl Settings {
     /// Kafka's `security.protocol`.
     pub fn security(&self) -> &str {
         self.common.get("security.protocol").unwrap_or_default()
+    }
+
+    /// Of a client that reads what is committed, where it is told to; and what else it is told.
+    pub fn reading(&self, more: &[(&str, &str)]) -> ClientConfig {
+        self.with(&[COMMITTED, more].concat())
     }
 
     /// With `defaults` for what the file does not say.

@@ -16,7 +16,6 @@ use std::{
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -32,7 +31,7 @@ use super::{
     cursor::Cursor,
     queue::{Queue, Taken},
     topic::{self, Topic},
-    trouble::{NoAnswer, PATIENCE, of_partition, of_start},
+    trouble::{PATIENCE, event, of_partition, of_start},
 };
 use crate::{
     cursor_of,
@@ -49,17 +48,8 @@ const DELETED_EVERY: Duration = Duration::from_secs(10);
 pub const CONFIG: &[(&str, &str)] =
     &[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1"), ("segment.bytes", "67108864")];
 
-const READER: &[(&str, &str)] = &[
-    ("isolation.level", "read_committed"),
-    ("enable.auto.commit", "false"),
-    ("enable.auto.offset.store", "false"),
-    ("auto.offset.reset", "error"),
-    ("enable.partition.eof", "true"),
-    ("fetch.queue.backoff.ms", "10"),
-    ("fetch.wait.max.ms", "50"),
-    ("statistics.interval.ms", "1000"),
-    ("queued.max.messages.kbytes", "32768"),
-];
+const READER: &[(&str, &str)] =
+    &[("fetch.wait.max.ms", "50"), ("statistics.interval.ms", "1000"), ("queued.max.messages.kbytes", "32768")];
 
 /// The topic of a hop, for who writes or reads it. `like`: the topic of a changelog in the same cluster.
 pub fn topic_of(name: &str, like: &Topic, tasks: u32) -> Topic {
@@ -228,17 +218,7 @@ impl Reading {
         if let Some(trouble) = self.trouble.take() {
             return Err(trouble);
         }
-        match self.client.poll(Duration::ZERO) {
-            Some(Err(KafkaError::PartitionEOF(_))) | None => {}
-            Some(Ok(_)) => {
-                let detail = "a record came among the events".to_owned();
-                return Err(SourceError::Again { what: what.to_owned(), detail });
-            }
-            Some(Err(error)) => match of_start(what.to_owned(), &error) {
-                SourceError::Again { .. } => {}
-                refused => return Err(refused),
-            },
-        }
+        event(&self.client, what)?;
         let Self { queue, assembly, frames, given, trouble, place, .. } = self;
         let done = place.next;
         queue.take(AT_ONCE, |taken| match taken {
@@ -293,14 +273,11 @@ impl Source for HopSource {
     fn open(&mut self, cursors: &Cursors, _now: Micros) -> Result<(), SourceError> {
         self.reading = None;
         let what = self.what();
-        let found = topic::found_or_made(&self.topic, &self.settings).map_err(|none| match none {
-            NoAnswer::Error(error) => of_start(what.clone(), &error),
-            none => none.of_source(what.clone()),
-        })?;
+        let found = topic::found_or_made(&self.topic, &self.settings).map_err(|none| none.of_source(what.clone()))?;
         if let Some(detail) = other_number(found.partitions, self.task.of) {
             return Err(SourceError::Changed { what: format!("topic {}", self.topic.name), detail });
         }
-        let mut config = self.settings.with(READER);
+        let mut config = self.settings.reading(READER);
         // Nobody is a member of it: the client wants one to be named.
         config.set("group.id", &self.topic.name);
         let client = config.create_with_context::<_, BaseConsumer<Ears>>(Ears::default());

@@ -11,7 +11,7 @@ use std::{
 };
 
 use rdkafka::{
-    Message, Offset, TopicPartitionList,
+    Offset, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer},
     error::KafkaError,
 };
@@ -25,7 +25,7 @@ use super::{
     queue::{Queue, Taken},
     records::{self, Gathered, Values},
     start::Start,
-    trouble::{NoAnswer, PATIENCE, SHORT_PATIENCE, metadata, of_partition, of_start},
+    trouble::{NoAnswer, PATIENCE, SHORT_PATIENCE, event, metadata, of_partition, of_start},
 };
 use crate::{
     cursor_of,
@@ -42,14 +42,6 @@ const TELL_GROUP: Duration = Duration::from_secs(5);
 
 /// What a client is told, where the file says nothing else.
 const READER: &[(&str, &str)] = &[
-    ("isolation.level", "read_committed"),
-    ("enable.auto.commit", "false"),
-    ("enable.auto.offset.store", "false"),
-    // What is gone is a stop with a name, never a jump.
-    ("auto.offset.reset", "error"),
-    ("enable.partition.eof", "true"),
-    // The default stalls a fast reader for a second.
-    ("fetch.queue.backoff.ms", "10"),
     ("fetch.wait.max.ms", "100"),
     // How far the topic goes, and whether a broker is there.
     ("statistics.interval.ms", "1000"),
@@ -140,7 +132,7 @@ impl KafkaSource {
     }
 
     fn connect(&self) -> Result<Arc<BaseConsumer<Ears>>, SourceError> {
-        let mut config = self.settings.with(READER);
+        let mut config = self.settings.reading(READER);
         config.set("group.id", &self.group);
         let client = config.create_with_context(Ears::default());
         client.map(Arc::new).map_err(|error| of_start(self.what(), &error))
@@ -358,21 +350,7 @@ impl Source for KafkaSource {
             return Err(SourceError::Unreadable { what, detail: "is not open".to_owned() });
         };
         let reading: &mut Reading = reading;
-        match reading.client.poll(Duration::ZERO) {
-            // Records come from their partitions' own queues. A client that lost sight of a partition makes it anew, with another queue:
-            // to go on would pass over this record.
-            Some(Ok(record)) => {
-                let place = (record.partition(), record.offset());
-                let detail = format!("record {} of partition {} came among the events", place.1, place.0);
-                return Err(SourceError::Again { what, detail });
-            }
-            // Brokers that do not answer may answer soon; whoever refuses us, or has no such topic, does not change by itself.
-            Some(Err(KafkaError::PartitionEOF(_))) | None => {}
-            Some(Err(error)) => match of_start(what.clone(), &error) {
-                SourceError::Again { .. } => {}
-                refused => return Err(refused),
-            },
-        }
+        event(&reading.client, &what)?;
         if let Some(lane) = reading.lanes.iter_mut().find(|lane| !lane.noted) {
             return Ok(Polled::Rows(lane.begun(reading.cluster.as_deref(), reading.spread, now)));
         }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use rdkafka::{
+    Message,
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
     metadata::Metadata,
@@ -86,6 +87,24 @@ pub fn metadata(client: &BaseConsumer<Ears>, topic: Option<&str>, patience: Dura
         }
         drop(seen);
         thread::sleep(PAUSE);
+    }
+}
+
+/// Takes what the client of a reader has to say, if anything: records come from their partitions' own queues.
+pub fn event(client: &BaseConsumer<Ears>, what: &str) -> Result<(), SourceError> {
+    match client.poll(Duration::ZERO) {
+        // A client that lost sight of a partition makes it anew, with another queue: to go on would pass over this record.
+        Some(Ok(record)) => {
+            let place = (record.partition(), record.offset());
+            let detail = format!("record {} of partition {} came among the events", place.1, place.0);
+            Err(SourceError::Again { what: what.to_owned(), detail })
+        }
+        Some(Err(KafkaError::PartitionEOF(_))) | None => Ok(()),
+        // Brokers that do not answer may answer soon; whoever refuses us, or has no such topic, does not change by itself.
+        Some(Err(error)) => match of_start(what.to_owned(), &error) {
+            SourceError::Again { .. } => Ok(()),
+            refused => Err(refused),
+        },
     }
 }
 

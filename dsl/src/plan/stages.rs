@@ -86,17 +86,10 @@ struct Before {
 
 impl Before {
     fn source(source: &SourcePlan) -> Self {
-        let mut before = Self { columns: vec![], open: source.whole_record.then(Open::default) };
-        let HopPlan { writer, step, .. } = match &source.hop {
-            Some(hop) => &**hop,
-            None => return before,
-        };
-        writer.each_step(&mut |found| {
-            if found.id == *step {
-                before = Self { columns: found.columns.clone(), open: found.open.clone() };
-            }
-        });
-        before
+        match source.hop.as_ref().and_then(|hop| hop.end()) {
+            Some(Step { columns, open, .. }) => Self { columns: columns.clone(), open: open.clone() },
+            None => Self { columns: vec![], open: source.whole_record.then(Open::default) },
+        }
     }
 }
 

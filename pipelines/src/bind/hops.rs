@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use arrow::datatypes::SchemaRef;
-use syncline_dsl::plan::{Column, HopPlan, SourcePlan, Step, StepKind};
+use syncline_dsl::plan::{Column, HopPlan, SourcePlan, Step};
 use syncline_engine::{
     graph::{Edge, Work},
     hop::Hop,
@@ -58,8 +58,9 @@ impl Flow<'_> {
         alias: Option<&String>,
         schema: &SchemaRef,
     ) -> Result<usize, BindError> {
-        let named = alias.map_or_else(|| schema.clone(), |alias| renamed(schema, alias));
-        let key = if by.is_empty() { None } else { Some(self.key(step, by, &named)?) };
+        let renamed = alias.map(|alias| renamed(schema, alias));
+        let named = renamed.as_ref().unwrap_or(schema);
+        let key = if by.is_empty() { None } else { Some(self.key(step, by, named)?) };
         self.hops.insert(step.id.clone(), schema.clone());
         let task = self.edges.task();
         // Of another digest, rows of a key went elsewhere, to tasks that know them.
@@ -68,18 +69,13 @@ impl Flow<'_> {
             ("by", format!("{by:?}")),
             ("tasks", task.of.to_string()),
         ]));
-        let hop = Hop::new(topic.to_owned(), key, alias.cloned(), (task.number, task.of));
+        let hop = Hop::new(topic.to_owned(), key, renamed, (task.number, task.of));
         Ok(self.node(step, Work::Hop(hop), Some(digest)))
     }
 }
 
 /// What the step in front of a hop leaves: its columns, and whether its rows are open records.
 fn left_before(hop: &HopPlan) -> (Vec<Column>, bool) {
-    let mut before = (vec![], true);
-    hop.writer.each_step(&mut |step| {
-        if step.id == hop.step && matches!(step.kind, StepKind::Hop { .. }) && !step.columns.is_empty() {
-            before = (step.columns.clone(), step.open.is_some());
-        }
-    });
-    before
+    let end = hop.end().filter(|step| !step.columns.is_empty());
+    end.map_or((vec![], true), |step| (step.columns.clone(), step.open.is_some()))
 }
