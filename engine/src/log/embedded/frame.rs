@@ -92,9 +92,9 @@ impl Header {
     }
 }
 
-/// Where in `bytes` a sound header starts, if anywhere.
-pub fn find(bytes: &[u8]) -> Option<(usize, Header)> {
+/// The sound headers that are anywhere in `bytes`.
+pub fn headers(bytes: &[u8]) -> impl Iterator<Item = Header> {
     (0..bytes.len().saturating_sub(HEADER - 1))
         .filter(|&at| bytes[at..at + 4] == MAGIC)
-        .find_map(|at| Header::decode(&bytes[at..]).map(|header| (at, header)))
+        .filter_map(|at| Header::decode(&bytes[at..]))
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, ErrorKind},
     ops::Range,
     os::unix::fs::FileExt,
@@ -30,7 +30,7 @@ pub struct Segment {
     pub base: u64,
     pub path: PathBuf,
     pub file: File,
-    /// Bytes of whole frames that are in the file.
+    /// Bytes of whole frames that are in the file; after a start, of the whole file: it may end in the frames of an earlier life.
     length: AtomicU64,
     places: Mutex<Places>,
 }
@@ -64,6 +64,14 @@ impl Segment {
         Ok(Segment { base, path, file, length: AtomicU64::new(0), places: Mutex::default() })
     }
 
+    /// Takes a file that is not needed any more, at `from`, to write over what is in it: the bytes stay, and none of them counts.
+    pub fn renew(from: &Path, folder: &Path, base: u64) -> io::Result<Segment> {
+        let path = path_of(folder, base);
+        fs::rename(from, &path)?;
+        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        Ok(Segment { base, path, file, length: AtomicU64::new(0), places: Mutex::default() })
+    }
+
     pub fn open(folder: &Path, base: u64) -> Result<Segment, LogError> {
         let path = path_of(folder, base);
         let open = || -> io::Result<(File, u64)> {
@@ -77,6 +85,11 @@ impl Segment {
 
     pub fn length(&self) -> u64 {
         self.length.load(Ordering::Acquire)
+    }
+
+    /// With what is left of the records that were here before it was written over.
+    pub fn size_on_disk(&self) -> Result<u64, LogError> {
+        self.file.metadata().map(|data| data.len()).map_err(failed("look at", &self.path))
     }
 
     /// Adds whole frames at `position`, the end.
@@ -170,6 +183,8 @@ pub struct Walk<'s> {
     pub offset: u64,
     pub position: u64,
     limit: u64,
+    /// The offset at which the next file begins.
+    until: u64,
     chunk: usize,
     pub buffer: Vec<u8>,
     /// Position of the buffer's first byte.
@@ -179,7 +194,13 @@ pub struct Walk<'s> {
 impl<'s> Walk<'s> {
     /// From the frame of `offset` at `position`, to `limit`, which must be the end of a frame; reads about `chunk` bytes at a time.
     pub fn new(segment: &'s Segment, offset: u64, position: u64, limit: u64, chunk: usize) -> Self {
-        Walk { segment, offset, position, limit, chunk, buffer: Vec::new(), start: position }
+        Walk { segment, offset, position, limit, until: u64::MAX, chunk, buffer: Vec::new(), start: position }
+    }
+
+    /// Ends at this offset, with which the next file begins; what follows there are frames of an earlier life of the file.
+    pub fn until(mut self, offset: u64) -> Self {
+        self.until = offset;
+        self
     }
 
     /// The next frame, with its body, verified.
@@ -212,7 +233,7 @@ impl<'s> Walk<'s> {
     }
 
     fn checked_header(&mut self) -> Result<Step, LogError> {
-        if self.position == self.limit {
+        if self.position == self.limit || self.offset == self.until {
             return Ok(Step::End);
         }
         if !self.fill(HEADER)? {

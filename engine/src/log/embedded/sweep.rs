@@ -1,50 +1,71 @@
-//! Files that are let go of: shrunk piece by piece beside everything else, and deleted when little of them is left.
+//! Files that are let go of: kept for a while to be written again under another name, then shrunk piece by piece and deleted.
 //!
-//! To delete a file of many megabytes in one go makes every sync of the same file system wait for its blocks to be given back (where they
-//! are discarded on a disk at once, for 1–2 ms per megabyte), and who syncs has somebody waiting for an answer.
+//! Who syncs has somebody waiting for an answer, and two things make a sync slow. A file that grows is one: its new length and blocks
+//! go through the file system's journal, where a file that is written over has only its bytes to bring to the disk. The other is a file
+//! of many megabytes that is deleted in one go: every sync that needs the journal waits until its blocks are given back (where they
+//! are discarded on a disk at once, for 1–2 ms per megabyte).
 //!
-//! A file that is let go of gets another name first, which no start takes for a part of the topic.
+//! A file that is let go of gets another name first, which no start takes for a part of the topic. Not a byte of it changes before that
+//! name is durable: a crash could bring the old name back.
 
 use std::{
     collections::VecDeque,
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{self, Receiver, Sender, TryRecvError},
-    },
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
     disk::{delete, failed, sync_folder},
     segment::Segment,
+    writer::FILE_SIZE,
 };
 use crate::log::LogError;
 
 /// What the names of such files end with.
 const GONE: &str = "gone";
+/// How long a file waits to be written again.
+const KEPT: Duration = Duration::from_secs(10);
 /// What a file loses at a time: given back within a millisecond.
 const PIECE: u64 = 512 << 10;
-/// Between two pieces, so that syncs come in between: 170 MB a second go away.
-const PAUSE: Duration = Duration::from_millis(3);
-/// With more files than this, a gigabyte, it goes on without a pause: what is written must not outrun what is deleted for long.
-const BEHIND: usize = 128;
+/// Between two pieces, so that syncs come in between: 25 MB a second go away.
+const PAUSE: Duration = Duration::from_millis(20);
+/// With more files than this, two gigabytes, none waits and pieces come faster: 170 MB a second; with twice as many without a pause.
+/// What is written must not outrun what is deleted for long.
+const BEHIND: usize = 256;
+const SHORT_PAUSE: Duration = Duration::from_millis(3);
 /// A file that somebody still reads from is looked at again after this long.
 const READ: Duration = Duration::from_millis(20);
 
 /// What is to be swept away; its thread begins with the first file, and ends with the log.
-#[derive(Default)]
 pub struct Sweeper {
-    running: Mutex<Option<(Sender<Gone>, JoinHandle<()>)>>,
+    heap: Arc<Heap>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Heap {
+    state: Mutex<State>,
+    changed: Condvar,
+    kept: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    /// The one that has waited longest comes first.
+    files: VecDeque<Gone>,
+    closed: bool,
 }
 
 struct Gone {
     file: Arc<Segment>,
     path: PathBuf,
+    /// Bytes that it takes up on the disk.
     length: u64,
-    /// Its new name is durable. Before that it may not lose a byte: a crash could bring the old name back.
+    since: Instant,
+    /// Its new name is durable.
     named: bool,
 }
 
@@ -52,106 +73,161 @@ pub fn is_gone(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension == GONE)
 }
 
+impl Default for Sweeper {
+    fn default() -> Self {
+        Sweeper::keeping(KEPT)
+    }
+}
+
 impl Sweeper {
+    /// Keeps files for that long to be written again.
+    pub fn keeping(kept: Duration) -> Sweeper {
+        let heap = Heap { state: Mutex::default(), changed: Condvar::new(), kept };
+        Sweeper { heap: Arc::new(heap), thread: Mutex::default() }
+    }
+
     /// Takes a file away. Whoever reads from it at the moment reads on.
     pub fn take(&self, file: Arc<Segment>) -> Result<(), LogError> {
         let path = file.path.with_extension(GONE);
+        let length = file.size_on_disk()?;
         fs::rename(&file.path, &path).map_err(failed("rename", &file.path))?;
-        let gone = Gone { length: file.length(), file, path, named: false };
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let (files, _) = running.get_or_insert_with(|| {
-            let (files, waiting) = mpsc::channel();
-            (files, thread::spawn(move || sweep(&waiting)))
+        let gone = Gone { file, path, length, since: Instant::now(), named: false };
+        self.heap.state().files.push_back(gone);
+        self.heap.changed.notify_one();
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        thread.get_or_insert_with(|| {
+            let heap = self.heap.clone();
+            thread::spawn(move || heap.sweep())
         });
-        match files.send(gone) {
-            Ok(()) => Ok(()),
-            // Its thread is gone; nothing waits for this file.
-            Err(unsent) => delete(&unsent.0.path),
+        Ok(())
+    }
+
+    /// A file of the topic in `folder` that may be written over, the one that was let go of last: the most of it is still in the system's
+    /// cache. It begins a new life as the file of `base`. What is left of its old records are frames of offsets below `base`, which
+    /// no reader takes for records of this file.
+    pub fn reuse(&self, folder: &Path, base: u64) -> Result<Option<Segment>, LogError> {
+        loop {
+            let mut state = self.heap.state();
+            let Some(at) = state.files.iter().rposition(|gone| gone.is_free(folder)) else { return Ok(None) };
+            let Some(gone) = state.files.remove(at) else { return Ok(None) };
+            match Segment::renew(&gone.path, folder, base) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                renewed => return renewed.map(Some).map_err(failed("rename", &gone.path)),
+            }
         }
+    }
+
+    /// Waits until the files that were taken can be written again.
+    #[cfg(test)]
+    pub fn settled(&self) {
+        while self.heap.state().files.iter().any(|gone| !gone.named) {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The folder's files of that kind are somebody else's to delete.
+    pub fn forget(&self, folder: &Path) {
+        self.heap.state().files.retain(|gone| gone.path.parent() != Some(folder));
     }
 }
 
 impl Drop for Sweeper {
     /// What is left is deleted at once: nobody waits for a sync any more.
     fn drop(&mut self) {
-        if let Some((files, thread)) = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
-            drop(files);
+        self.heap.state().closed = true;
+        self.heap.changed.notify_one();
+        if let Some(thread) = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = thread.join();
         }
     }
 }
 
-fn sweep(waiting: &Receiver<Gone>) {
-    let mut files: VecDeque<Gone> = VecDeque::new();
-    loop {
-        match more(waiting, files.is_empty()) {
-            Next::File(gone) => files.push_back(*gone),
-            Next::Nothing => {
-                let Some(mut gone) = files.pop_front() else { continue };
-                let behind = files.len() > BEHIND;
-                match gone.shrink() {
-                    Ok(true) => {}
-                    Ok(false) => files.push_front(gone),
-                    Err(Left::Read) => {
-                        files.push_back(gone);
-                        thread::sleep(READ);
-                    }
-                    Err(Left::Failed(error)) => {
-                        tracing::warn!(path = %gone.path.display(), %error, "a file that is not needed stays; the next start tries again");
-                    }
-                }
-                if !behind {
-                    thread::sleep(PAUSE);
-                }
+impl Heap {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sweep(&self) {
+        loop {
+            let mut state = self.state();
+            if state.closed {
+                break;
             }
-            Next::End => break,
+            if state.files.iter().any(|gone| !gone.named) {
+                drop(state);
+                self.make_names_durable();
+                continue;
+            }
+            let count = state.files.len();
+            let pause = match state.files.front().map(|gone| self.kept.saturating_sub(gone.since.elapsed())) {
+                None => self.kept,
+                Some(young) if !young.is_zero() && count <= BEHIND => young,
+                Some(_) => {
+                    let gone = state.files.pop_front();
+                    drop(state);
+                    let read = gone.is_some_and(|gone| self.shrink(gone));
+                    state = self.state();
+                    match count {
+                        _ if read => READ,
+                        ..=BEHIND => PAUSE,
+                        _ if count <= 2 * BEHIND => SHORT_PAUSE,
+                        _ => continue,
+                    }
+                }
+            };
+            if !state.closed {
+                drop(self.changed.wait_timeout(state, pause));
+            }
+        }
+        for gone in self.state().files.drain(..) {
+            let _ = delete(&gone.path);
         }
     }
-    for gone in files {
-        let _ = delete(&gone.path);
+
+    fn make_names_durable(&self) {
+        let unnamed: Vec<PathBuf> =
+            self.state().files.iter().filter(|gone| !gone.named).map(|gone| gone.path.clone()).collect();
+        let mut folders: Vec<&Path> = unnamed.iter().filter_map(|path| path.parent()).collect();
+        folders.sort_unstable();
+        folders.dedup();
+        let failed: Vec<&Path> = folders.into_iter().filter(|folder| sync_folder(folder).is_err()).collect();
+        let mut state = self.state();
+        state.files.retain_mut(|gone| {
+            let asked = unnamed.contains(&gone.path);
+            gone.named |= asked;
+            // Where the folder is gone there is nothing to do; where its disk fails the next start tries again.
+            !asked || !gone.path.parent().is_some_and(|folder| failed.contains(&folder))
+        });
     }
-}
 
-enum Next {
-    File(Box<Gone>),
-    Nothing,
-    End,
-}
-
-fn more(waiting: &Receiver<Gone>, wait: bool) -> Next {
-    let next = match wait {
-        true => waiting.recv().map_err(|_| TryRecvError::Disconnected),
-        false => waiting.try_recv(),
-    };
-    match next {
-        Ok(gone) => Next::File(Box::new(gone)),
-        Err(TryRecvError::Empty) => Next::Nothing,
-        Err(TryRecvError::Disconnected) => Next::End,
+    /// Takes a piece away, or the last of it; true: somebody reads from it.
+    fn shrink(&self, mut gone: Gone) -> bool {
+        let read = Arc::strong_count(&gone.file) > 1;
+        if read {
+            self.state().files.push_back(gone);
+            return true;
+        }
+        let done = if gone.length <= PIECE {
+            delete(&gone.path).map(|()| true)
+        } else {
+            gone.length -= PIECE;
+            gone.file.file.set_len(gone.length).map_err(failed("shrink", &gone.path)).map(|()| false)
+        };
+        match done {
+            Ok(true) => {}
+            Ok(false) => self.state().files.push_front(gone),
+            Err(error) => {
+                tracing::warn!(path = %gone.path.display(), %error, "a file that is not needed stays; the next start tries again");
+            }
+        }
+        false
     }
-}
-
-/// Why a file is not smaller.
-enum Left {
-    /// Somebody reads from it.
-    Read,
-    Failed(LogError),
 }
 
 impl Gone {
-    /// Takes a piece away; true: it is deleted.
-    fn shrink(&mut self) -> Result<bool, Left> {
-        if Arc::strong_count(&self.file) > 1 {
-            return Err(Left::Read);
-        }
-        if self.length <= PIECE {
-            return delete(&self.path).map(|()| true).map_err(Left::Failed);
-        }
-        if !self.named {
-            self.path.parent().map_or(Ok(()), sync_folder).map_err(Left::Failed)?;
-            self.named = true;
-        }
-        self.length -= PIECE;
-        self.file.file.set_len(self.length).map_err(failed("shrink", &self.path)).map_err(Left::Failed)?;
-        Ok(false)
+    /// It may be written over: nobody reads from it, and it is about as long as a file becomes.
+    fn is_free(&self, folder: &Path) -> bool {
+        let long = (FILE_SIZE / 2..=FILE_SIZE).contains(&self.length);
+        self.named && long && self.path.parent() == Some(folder) && Arc::strong_count(&self.file) == 1
     }
 }

@@ -27,7 +27,7 @@ pub struct Topic {
     /// Locked while bytes are written and synced.
     writer: Mutex<Writer>,
     pub queue: Queue,
-    sweeper: Arc<Sweeper>,
+    pub sweeper: Arc<Sweeper>,
 }
 
 /// What readers see.
@@ -94,13 +94,15 @@ impl Topic {
             (view.files[first..].to_vec(), view.visible)
         };
         let (mut frames, mut bytes, mut next) = (Vec::new(), 0, from);
-        for file in files.iter().take_while(|file| file.base <= visible.file) {
+        for (at, file) in files.iter().enumerate().take_while(|(_, file)| file.base <= visible.file) {
+            let until = files.get(at + 1).map_or(u64::MAX, |next| next.base);
             let limit = if file.base == visible.file { visible.length } else { file.length() };
             if file.base > next {
                 return Err(Broken { offset: next, detail: MISSING }.in_topic(&self.name));
             }
             let (base, position) = file.locate(next, limit).map_err(|error| self.located(error))?;
-            let mut walk = Walk::new(file, base, position, limit, max_bytes.clamp(HEADER, SCAN_CHUNK * 16));
+            let chunk = max_bytes.clamp(HEADER, SCAN_CHUNK * 16);
+            let mut walk = Walk::new(file, base, position, limit, chunk).until(until);
             while bytes < max_bytes.max(1) {
                 match walk.frame()? {
                     Step::Frame(Header { base, count, time, .. }, body) => {
@@ -177,8 +179,9 @@ impl Topic {
         Ok(())
     }
 
-    /// The files, in order. What an earlier run let go of and did not get rid of is deleted.
+    /// The files, in order. What was let go of is deleted.
     fn list(&self) -> Result<Vec<Arc<Segment>>, LogError> {
+        self.sweeper.forget(&self.folder);
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             other => other.map_err(failed("list", &self.folder))?,
@@ -219,17 +222,13 @@ impl Topic {
     }
 
     /// A crash in the middle of a write leaves a torn tail, of which nothing was ever acknowledged. When a later frame says that
-    /// this place was durable when it was written, the file was damaged afterwards, and cutting would lose records.
+    /// this place was durable when it was written, the file was damaged afterwards, and cutting would lose records. Frames of an earlier
+    /// life of the file were written before this place was.
     fn must_be_a_torn_tail(&self, file: &Segment, scan: &Scan, broken: Broken) -> Result<(), LogError> {
-        let mut at = scan.position;
-        while at < file.length() {
-            let Some((position, header)) = file.find_header(at)? else { return Ok(()) };
-            if header.durable > broken.offset {
-                return Err(broken.in_topic(&self.name));
-            }
-            at = position + 1;
+        match file.any_header(scan.position, |header| header.durable > broken.offset)? {
+            true => Err(broken.in_topic(&self.name)),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     fn must_reach_its_mark(&self, visible: End) -> Result<(), LogError> {
@@ -297,7 +296,7 @@ impl Topic {
         }
         let mut kind = None;
         if let Some(last) = files.last_mut() {
-            if file_length(last)? != end.length {
+            if last.size_on_disk()? != end.length {
                 last.file.set_len(end.length).map_err(failed("cut", &last.path))?;
                 last.file.sync_all().map_err(failed("sync", &last.path))?;
             }
@@ -324,8 +323,8 @@ impl Topic {
             return Ok(());
         }
         let found = match files.last() {
-            Some(last) if last.base == end.file && file_length(last)? >= end.length => return Ok(()),
-            Some(last) => self.scan(last, file_length(last)?)?.offset,
+            Some(last) if last.base == end.file && last.size_on_disk()? >= end.length => return Ok(()),
+            Some(last) => self.scan(last, last.size_on_disk()?)?.offset,
             None => 0,
         };
         // Where the records are all there but their bytes are not, the file is not the one that the checkpoint saw.
@@ -361,22 +360,18 @@ pub struct Scan {
     pub broken: Option<Broken>,
 }
 
-fn file_length(file: &Segment) -> Result<u64, LogError> {
-    file.file.metadata().map(|data| data.len()).map_err(failed("look at", &file.path))
-}
-
 impl Segment {
-    /// The first sound header at or after `from`.
-    fn find_header(&self, from: u64) -> Result<Option<(u64, Header)>, LogError> {
+    /// Whether there is a sound header at or after `from` of which this holds.
+    fn any_header(&self, from: u64, holds: impl Fn(&Header) -> bool) -> Result<bool, LogError> {
         let mut at = from;
         while at < self.length() {
             let bytes = self.bytes(at, (self.length() - at).min(SCAN_CHUNK as u64) as usize)?;
-            if let Some((found, header)) = frame::find(&bytes) {
-                return Ok(Some((at + found as u64, header)));
+            if frame::headers(&bytes).any(|header| holds(&header)) {
+                return Ok(true);
             }
             // A header may lie across two pieces.
             at += (bytes.len().saturating_sub(HEADER - 1)).max(1) as u64;
         }
-        Ok(None)
+        Ok(false)
     }
 }

@@ -201,7 +201,10 @@ impl Topic {
     fn begin_file(&self, writer: &mut Writer) -> Result<(), LogError> {
         writer.flush()?;
         self.make_folder()?;
-        let file = Arc::new(Segment::create(&self.folder, writer.next)?);
+        let file = match self.sweeper.reuse(&self.folder, writer.next)? {
+            Some(file) => Arc::new(file),
+            None => Arc::new(Segment::create(&self.folder, writer.next)?),
+        };
         self.view().files.push(file.clone());
         writer.active = Some(file);
         writer.length = 0;
