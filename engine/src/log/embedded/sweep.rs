@@ -117,12 +117,13 @@ impl Sweeper {
         }
     }
 
-    /// Waits until the files that were taken can be written again.
+    /// Waits until the files that were taken can be written again; how many there are.
     #[cfg(test)]
-    pub fn settled(&self) {
+    pub fn settled(&self) -> usize {
         while self.heap.state().files.iter().any(|gone| !gone.named) {
             thread::sleep(Duration::from_millis(1));
         }
+        self.heap.state().files.len()
     }
 
     /// The folder's files of that kind are somebody else's to delete.
