@@ -25,6 +25,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often whoever feeds looks at the clock.
 const TICK: Duration = Duration::from_millis(2);
 const COMMITS: &str = "syncline_commit_duration_seconds";
+const PHASES: &str = "syncline_commit_phase_duration_seconds";
+/// Of a commit: the syncs of outbox and ledger, the store, what is shown.
+const NAMES: [&str; 3] = ["logging", "committing", "revealing"];
+
+/// How many took up to each limit in seconds; the last counts all.
+type Buckets = Vec<(f64, u64)>;
 
 /// What came of a phase.
 pub struct Phase {
@@ -34,8 +40,10 @@ pub struct Phase {
     pub cpu: Duration,
     /// Milliseconds from the time of a record to the moment at which its row was read, in order.
     latencies: Vec<u32>,
-    /// Closes of epochs: up to each limit in seconds, and all.
-    closes: Vec<(f64, u64)>,
+    /// Closes of epochs.
+    closes: Buckets,
+    /// Their parts, in the order of [`NAMES`].
+    parts: Vec<Buckets>,
 }
 
 impl Phase {
@@ -52,11 +60,33 @@ impl Phase {
         self.closes.last().map_or(0, |(_, count)| *count)
     }
 
-    /// The smallest limit of the histogram that holds so many of all closes.
+    /// So many of all closes took no longer than this, in seconds.
     pub fn close(&self, percent: f64) -> f64 {
-        let needed = self.epochs() as f64 * percent / 100.0;
-        self.closes.iter().find(|(_, count)| *count as f64 >= needed).map_or(f64::INFINITY, |(limit, _)| *limit)
+        within(&self.closes, percent)
     }
+
+    /// The same of each part of a close.
+    pub fn parts(&self, percent: f64) -> String {
+        let parts = NAMES.iter().zip(&self.parts);
+        parts.map(|(name, part)| format!("{name} {:.3} s", within(part, percent))).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The smallest limit of the histogram that holds so many of all.
+fn within(buckets: &Buckets, percent: f64) -> f64 {
+    let needed = buckets.last().map_or(0, |(_, count)| *count) as f64 * percent / 100.0;
+    buckets.iter().find(|(_, count)| *count as f64 >= needed).map_or(f64::INFINITY, |(limit, _)| *limit)
+}
+
+/// Of one phase of the run, all closes and each of their parts.
+fn closes(live: &Live) -> Vec<Buckets> {
+    let parts = NAMES.iter().map(|name| live.histogram(PHASES, &format!("phase=\"{name}\"")));
+    [live.histogram(COMMITS, "")].into_iter().chain(parts).collect()
+}
+
+fn since(before: &Buckets, after: Buckets) -> Buckets {
+    let earlier = |at: usize| before.get(at).map_or(0, |(_, count)| *count);
+    after.into_iter().enumerate().map(|(at, (limit, count))| (limit, count - earlier(at))).collect()
 }
 
 pub struct Feed<'a> {
@@ -71,7 +101,7 @@ pub struct Feed<'a> {
 impl Feed<'_> {
     /// Feeds orders for so long, so many a second or as many as are taken, and waits until the last row has come out.
     pub fn run(&mut self, live: &Live, during: Duration, rate: Option<f64>) -> Phase {
-        let before = (live.cpu(), live.histogram(COMMITS));
+        let before = (live.cpu(), closes(live));
         let ready = Arc::new(AtomicBool::new(false));
         let reader = {
             let (brokers, to, ready) = (self.brokers.to_owned(), self.to.to_owned(), ready.clone());
@@ -85,12 +115,9 @@ impl Feed<'_> {
         let fed = self.feed(&producer, began, during, rate);
         producer.flush(PATIENCE).expect("every record is acknowledged");
         let (latencies, ended) = reader.join().expect("rows come out");
-        let after = live.histogram(COMMITS);
-        let closes = after.iter().enumerate().map(|(at, (limit, count))| {
-            let earlier = before.1.get(at).map_or(0, |(_, count)| *count);
-            (*limit, count - earlier)
-        });
-        Phase { fed, took: ended - began, cpu: live.cpu() - before.0, latencies, closes: closes.collect() }
+        let mut parts = before.1.iter().zip(closes(live)).map(|(before, after)| since(before, after));
+        let closes = parts.next().unwrap_or_default();
+        Phase { fed, took: ended - began, cpu: live.cpu() - before.0, latencies, closes, parts: parts.collect() }
     }
 
     fn feed(&mut self, producer: &BaseProducer, began: Instant, during: Duration, rate: Option<f64>) -> u64 {

@@ -179,4 +179,5 @@ fn print(what: &str, phase: &Phase) {
         phase.close(50.0),
         phase.close(99.0),
     );
+    println!("{:<34} half: {}; 99 %: {}", "  of which", phase.parts(50.0), phase.parts(99.0));
 }

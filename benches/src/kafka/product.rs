@@ -96,8 +96,8 @@ impl Live {
         cpu::of(self.child.id())
     }
 
-    /// Of a histogram: how often up to each of its limits, and how often at all.
-    pub fn histogram(&self, name: &str) -> Vec<(f64, u64)> {
+    /// Of a histogram, of the one that has this label: how often up to each of its limits, and how often at all.
+    pub fn histogram(&self, name: &str, label: &str) -> Vec<(f64, u64)> {
         let mut stream = TcpStream::connect(&self.address).expect("it listens");
         let ask = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
         stream.write_all(ask.as_bytes()).expect("it takes requests");
@@ -105,8 +105,9 @@ impl Live {
         stream.read_to_string(&mut text).expect("an answer");
         let bucket = |line: &str| {
             let rest = line.strip_prefix(name)?.strip_prefix("_bucket{")?;
-            let (_, limit) = rest.split_once("le=\"")?;
+            let (labels, limit) = rest.split_once("le=\"")?;
             let (limit, count) = limit.split_once("\"}")?;
+            labels.contains(label).then_some(())?;
             Some((limit.parse().unwrap_or(f64::INFINITY), count.trim().parse().ok()?))
         };
         text.lines().filter_map(bucket).collect()

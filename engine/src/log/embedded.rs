@@ -11,8 +11,10 @@ use std::{
     collections::HashMap,
     fs,
     io::ErrorKind,
+    panic,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
+    thread,
 };
 
 use syncline_record::Epoch;
@@ -90,7 +92,18 @@ impl Log for EmbeddedLog {
     }
 
     fn prepare(&self, topics: &[String]) -> Result<Ends, LogError> {
-        topics.iter().map(|topic| Ok((topic.clone(), self.topic(topic).prepare()?))).collect()
+        let Some((last, others)) = topics.split_last() else { return Ok(Ends::new()) };
+        // A disk takes several syncs in little more time than one.
+        thread::scope(|scope| {
+            let others: Vec<_> = others.iter().map(|name| (name, self.topic(name))).collect();
+            let others = others.into_iter().map(|(name, topic)| (name, scope.spawn(move || topic.prepare())));
+            let others: Vec<_> = others.collect();
+            let mut ends = Ends::from([(last.clone(), self.topic(last).prepare()?)]);
+            for (name, end) in others {
+                ends.insert(name.clone(), end.join().unwrap_or_else(|panic| panic::resume_unwind(panic))?);
+            }
+            Ok(ends)
+        })
     }
 
     fn commit(&self, _epoch: Epoch, ends: &Ends) -> Result<(), CommitError> {

@@ -1,4 +1,4 @@
-//! Files that are let go of: kept for a while to be written again under another name, then shrunk piece by piece and deleted.
+//! Files that are let go of: a few wait to be written again under another name, the others are shrunk piece by piece and deleted.
 //!
 //! Who syncs has somebody waiting for an answer, and two things make a sync slow. A file that grows is one: its new length and blocks
 //! go through the file system's journal, where a file that is written over has only its bytes to bring to the disk. The other is a file
@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{
@@ -27,14 +27,14 @@ use crate::log::LogError;
 
 /// What the names of such files end with.
 const GONE: &str = "gone";
-/// How long a file waits to be written again.
-const KEPT: Duration = Duration::from_secs(10);
+/// So many wait to be written again: 64 MiB.
+const SPARE: usize = 8;
 /// What a file loses at a time: given back within a millisecond.
 const PIECE: u64 = 512 << 10;
 /// Between two pieces, so that syncs come in between: 25 MB a second go away.
 const PAUSE: Duration = Duration::from_millis(20);
-/// With more files than this, two gigabytes, none waits and pieces come faster: 170 MB a second; with twice as many without a pause.
-/// What is written must not outrun what is deleted for long.
+/// With more files than this, two gigabytes, pieces come faster: 170 MB a second; with twice as many without a pause. What is written must
+/// not outrun what is deleted for long.
 const BEHIND: usize = 256;
 const SHORT_PAUSE: Duration = Duration::from_millis(3);
 /// A file that somebody still reads from is looked at again after this long.
@@ -49,7 +49,7 @@ pub struct Sweeper {
 struct Heap {
     state: Mutex<State>,
     changed: Condvar,
-    kept: Duration,
+    spare: usize,
 }
 
 #[derive(Default)]
@@ -64,7 +64,6 @@ struct Gone {
     path: PathBuf,
     /// Bytes that it takes up on the disk.
     length: u64,
-    since: Instant,
     /// Its new name is durable.
     named: bool,
 }
@@ -75,14 +74,14 @@ pub fn is_gone(name: &str) -> bool {
 
 impl Default for Sweeper {
     fn default() -> Self {
-        Sweeper::keeping(KEPT)
+        Sweeper::keeping(SPARE)
     }
 }
 
 impl Sweeper {
-    /// Keeps files for that long to be written again.
-    pub fn keeping(kept: Duration) -> Sweeper {
-        let heap = Heap { state: Mutex::default(), changed: Condvar::new(), kept };
+    /// Keeps so many files to be written again.
+    pub fn keeping(spare: usize) -> Sweeper {
+        let heap = Heap { state: Mutex::default(), changed: Condvar::new(), spare };
         Sweeper { heap: Arc::new(heap), thread: Mutex::default() }
     }
 
@@ -91,7 +90,7 @@ impl Sweeper {
         let path = file.path.with_extension(GONE);
         let length = file.size_on_disk()?;
         fs::rename(&file.path, &path).map_err(failed("rename", &file.path))?;
-        let gone = Gone { file, path, length, since: Instant::now(), named: false };
+        let gone = Gone { file, path, length, named: false };
         self.heap.state().files.push_back(gone);
         self.heap.changed.notify_one();
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
@@ -160,22 +159,19 @@ impl Heap {
                 continue;
             }
             let count = state.files.len();
-            let pause = match state.files.front().map(|gone| self.kept.saturating_sub(gone.since.elapsed())) {
-                None => self.kept,
-                Some(young) if !young.is_zero() && count <= BEHIND => young,
-                Some(_) => {
-                    let gone = state.files.pop_front();
-                    drop(state);
-                    let read = gone.is_some_and(|gone| self.shrink(gone));
-                    state = self.state();
-                    match count {
-                        _ if read => READ,
-                        ..=BEHIND => PAUSE,
-                        _ if count <= 2 * BEHIND => SHORT_PAUSE,
-                        _ => continue,
-                    }
-                }
+            if count <= self.spare {
+                drop(self.changed.wait(state));
+                continue;
+            }
+            let gone = state.files.pop_front();
+            drop(state);
+            let pause = match gone.is_some_and(|gone| self.shrink(gone)) {
+                true => READ,
+                false if count <= BEHIND => PAUSE,
+                false if count <= 2 * BEHIND => SHORT_PAUSE,
+                false => continue,
             };
+            let state = self.state();
             if !state.closed {
                 drop(self.changed.wait_timeout(state, pause));
             }

@@ -1,6 +1,6 @@
 //! The embedded log after crashes, damage and full disks.
 
-use std::{cell::RefCell, fs, path::PathBuf, time::Duration};
+use std::{cell::RefCell, fs, path::PathBuf};
 
 use super::*;
 use crate::{
@@ -192,7 +192,7 @@ fn a_topic_goes_on_in_a_new_file_and_release_deletes_whole_ones() {
 #[test]
 fn what_is_let_go_of_keeps_its_bytes_while_somebody_reads_and_goes_away_then() {
     let place = place();
-    let log = EmbeddedLog { sweeper: Arc::new(Sweeper::keeping(Duration::ZERO)), ..open(place.path()) };
+    let log = EmbeddedLog { sweeper: Arc::new(Sweeper::keeping(0)), ..open(place.path()) };
     for number in 0..20 {
         log.append("p", NewFrame { count: 10, time: 0, body: vec![number; BODY] }).expect("append");
     }
