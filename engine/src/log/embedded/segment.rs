@@ -73,7 +73,11 @@ impl Segment {
     }
 
     pub fn open(folder: &Path, base: u64) -> Result<Segment, LogError> {
-        let path = path_of(folder, base);
+        Segment::at(path_of(folder, base), base)
+    }
+
+    /// A file by its name.
+    pub fn at(path: PathBuf, base: u64) -> Result<Segment, LogError> {
         let open = || -> io::Result<(File, u64)> {
             let file = OpenOptions::new().read(true).write(true).open(&path)?;
             let length = file.metadata()?.len();

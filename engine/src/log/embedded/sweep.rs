@@ -7,10 +7,14 @@
 //!
 //! A file that is let go of gets another name first, which no start takes for a part of the topic. Not a byte of it changes before that
 //! name is durable: a crash could bring the old name back.
+//!
+//! A topic that has filled a file will fill another: the next one lies ready, under a durable name of its own, so that whoever writes on
+//! waits for no journal, of which others' files are a part too. It is renamed when it is begun, and nobody waits until that is durable:
+//! a start knows a begun file by what it holds ([`begun`]).
 
 use std::{
-    collections::VecDeque,
-    fs,
+    collections::{BTreeSet, VecDeque},
+    fs::{self, File},
     io::ErrorKind,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -20,10 +24,14 @@ use std::{
 
 use super::{
     disk::{delete, failed, sync_folder},
-    segment::Segment,
+    frame::{HEADER, Header},
+    segment::{Broken, Segment, path_of},
     writer::FILE_SIZE,
 };
 use crate::log::LogError;
+
+/// The file that a topic goes on with. No offset is called so.
+const NEXT: &str = "next";
 
 /// What the names of such files end with.
 const GONE: &str = "gone";
@@ -56,6 +64,9 @@ struct Heap {
 struct State {
     /// The one that has waited longest comes first.
     files: VecDeque<Gone>,
+    /// Folders that want a next file, and those that have one.
+    wanted: BTreeSet<PathBuf>,
+    ready: BTreeSet<PathBuf>,
     closed: bool,
 }
 
@@ -92,34 +103,55 @@ impl Sweeper {
         fs::rename(&file.path, &path).map_err(failed("rename", &file.path))?;
         let gone = Gone { file, path, length, named: false };
         self.heap.state().files.push_back(gone);
+        self.wake();
+        Ok(())
+    }
+
+    fn wake(&self) {
         self.heap.changed.notify_one();
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         thread.get_or_insert_with(|| {
             let heap = self.heap.clone();
             thread::spawn(move || heap.sweep())
         });
-        Ok(())
+    }
+
+    /// The file that lies ready for the topic in `folder`, which begins now as the one of `base`; another one is made ready.
+    pub fn next(&self, folder: &Path, base: u64) -> Result<Option<Segment>, LogError> {
+        let ready = {
+            let mut state = self.heap.state();
+            state.wanted.insert(folder.to_owned());
+            state.ready.remove(folder)
+        };
+        self.wake();
+        if !ready {
+            return Ok(None);
+        }
+        let path = folder.join(NEXT);
+        match Segment::renew(&path, folder, base) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            renewed => renewed.map(Some).map_err(failed("rename", &path)),
+        }
     }
 
     /// A file of the topic in `folder` that may be written over, the one that was let go of last: the most of it is still in the system's
     /// cache. It begins a new life as the file of `base`. What is left of its old records are frames of offsets below `base`, which
     /// no reader takes for records of this file.
     pub fn reuse(&self, folder: &Path, base: u64) -> Result<Option<Segment>, LogError> {
-        loop {
-            let mut state = self.heap.state();
-            let Some(at) = state.files.iter().rposition(|gone| gone.is_free(folder)) else { return Ok(None) };
-            let Some(gone) = state.files.remove(at) else { return Ok(None) };
-            match Segment::renew(&gone.path, folder, base) {
+        while let Some(path) = self.heap.free(folder) {
+            match Segment::renew(&path, folder, base) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
-                renewed => return renewed.map(Some).map_err(failed("rename", &gone.path)),
+                renewed => return renewed.map(Some).map_err(failed("rename", &path)),
             }
         }
+        Ok(None)
     }
 
-    /// Waits until the files that were taken can be written again; how many there are.
+    /// Waits until the files that were taken can be written again, and the next ones lie ready; how many were taken.
     #[cfg(test)]
     pub fn settled(&self) -> usize {
-        while self.heap.state().files.iter().any(|gone| !gone.named) {
+        let busy = |state: &State| !state.wanted.is_empty() || state.files.iter().any(|gone| !gone.named);
+        while busy(&self.heap.state()) {
             thread::sleep(Duration::from_millis(1));
         }
         self.heap.state().files.len()
@@ -127,7 +159,10 @@ impl Sweeper {
 
     /// The folder's files of that kind are somebody else's to delete.
     pub fn forget(&self, folder: &Path) {
-        self.heap.state().files.retain(|gone| gone.path.parent() != Some(folder));
+        let mut state = self.heap.state();
+        state.files.retain(|gone| gone.path.parent() != Some(folder));
+        state.wanted.remove(folder);
+        state.ready.remove(folder);
     }
 }
 
@@ -158,6 +193,11 @@ impl Heap {
                 self.make_names_durable();
                 continue;
             }
+            if let Some(folder) = state.wanted.first().cloned() {
+                drop(state);
+                self.make_ready(&folder);
+                continue;
+            }
             let count = state.files.len();
             if count <= self.spare {
                 drop(self.changed.wait(state));
@@ -176,8 +216,29 @@ impl Heap {
                 drop(self.changed.wait_timeout(state, pause));
             }
         }
-        for gone in self.state().files.drain(..) {
-            let _ = delete(&gone.path);
+        let state = std::mem::take(&mut *self.state());
+        let ready = state.ready.into_iter().map(|folder| folder.join(NEXT));
+        state.files.into_iter().map(|gone| gone.path).chain(ready).for_each(|path| drop(delete(&path)));
+    }
+
+    /// A file of the topic in `folder` that may be written over.
+    fn free(&self, folder: &Path) -> Option<PathBuf> {
+        let mut state = self.state();
+        let at = state.files.iter().rposition(|gone| gone.is_free(folder))?;
+        state.files.remove(at).map(|gone| gone.path)
+    }
+
+    fn make_ready(&self, folder: &Path) {
+        let next = folder.join(NEXT);
+        let made = match self.free(folder) {
+            Some(path) => fs::rename(&path, &next),
+            None => File::create(&next).map(drop),
+        };
+        let made = made.map_err(failed("create", &next)).and_then(|()| sync_folder(folder));
+        let mut state = self.state();
+        // Unless nobody wants it any more. Where it cannot be had, whoever writes makes one, and says why not.
+        if state.wanted.remove(folder) && made.is_ok() {
+            state.ready.insert(folder.to_owned());
         }
     }
 
@@ -227,4 +288,27 @@ impl Gone {
         let long = (FILE_SIZE / 2..=FILE_SIZE).contains(&self.length);
         self.named && long && self.path.parent() == Some(folder) && Arc::strong_count(&self.file) == 1
     }
+}
+
+/// What became of the file that lay ready in a folder, whose last file is that of `last`: the path and offset of one that was begun, and whose
+/// new name was lost in a crash. One that was not begun holds nothing, or records of before `last`.
+pub fn begun(folder: &Path, topic: &str, last: Option<u64>) -> Result<Option<u64>, LogError> {
+    let path = folder.join(NEXT);
+    let (Some(last), true) = (last, path.exists()) else { return delete(&path).map(|()| None) };
+    let segment = Segment::at(path.clone(), 0)?;
+    let first = Header::decode(&segment.bytes(0, HEADER)?);
+    let base = match first {
+        Some(header) if header.base > last => header.base,
+        Some(_) => return delete(&path).map(|()| None),
+        // Nothing of it was ever synced, or it was damaged since: then a later frame says that all before it was durable.
+        None if segment.any_header(0, |header| header.base > last && header.durable == header.base)? => {
+            let broken =
+                Broken { offset: last, detail: "the checksum of a header in the file behind it does not match" };
+            return Err(broken.in_topic(topic));
+        }
+        None => return delete(&path).map(|()| None),
+    };
+    fs::rename(&path, path_of(folder, base)).map_err(failed("rename", &path))?;
+    sync_folder(folder)?;
+    Ok(Some(base))
 }

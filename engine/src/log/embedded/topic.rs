@@ -197,6 +197,7 @@ impl Topic {
             bases.extend(name.strip_suffix(".log").and_then(|base| base.parse::<u64>().ok()));
         }
         bases.sort_unstable();
+        bases.extend(sweep::begun(&self.folder, &self.name, bases.last().copied())?);
         bases.into_iter().map(|base| Segment::open(&self.folder, base).map(Arc::new)).collect()
     }
 
@@ -362,7 +363,7 @@ pub struct Scan {
 
 impl Segment {
     /// Whether there is a sound header at or after `from` of which this holds.
-    fn any_header(&self, from: u64, holds: impl Fn(&Header) -> bool) -> Result<bool, LogError> {
+    pub fn any_header(&self, from: u64, holds: impl Fn(&Header) -> bool) -> Result<bool, LogError> {
         let mut at = from;
         while at < self.length() {
             let bytes = self.bytes(at, (self.length() - at).min(SCAN_CHUNK as u64) as usize)?;

@@ -201,14 +201,21 @@ impl Topic {
     fn begin_file(&self, writer: &mut Writer) -> Result<(), LogError> {
         writer.flush()?;
         self.make_folder()?;
-        let file = match self.sweeper.reuse(&self.folder, writer.next)? {
-            Some(file) => Arc::new(file),
-            None => Arc::new(Segment::create(&self.folder, writer.next)?),
+        let goes_on = writer.active.is_some();
+        let ready = if goes_on { self.sweeper.next(&self.folder, writer.next)? } else { None };
+        let named = ready.is_some();
+        let file = match ready {
+            Some(file) => file,
+            None => match self.sweeper.reuse(&self.folder, writer.next)? {
+                Some(file) => file,
+                None => Segment::create(&self.folder, writer.next)?,
+            },
         };
+        let file = Arc::new(file);
         self.view().files.push(file.clone());
         writer.active = Some(file);
         writer.length = 0;
-        writer.new_names = true;
+        writer.new_names |= !named;
         Ok(())
     }
 

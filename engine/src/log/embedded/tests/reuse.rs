@@ -72,6 +72,52 @@ fn the_records_of_a_first_life_never_show() {
     }
 }
 
+/// A copy of the folder in which the new name of the last file was lost.
+fn forgotten(place: &Path, name: &str) -> PathBuf {
+    let copy = place.join("copy").join(name);
+    child::copy(&place.join("in"), &copy.join("in"));
+    let (last, _) = files(&copy.join("in"), "log").pop().expect("files");
+    fs::rename(last, copy.join("in/next")).expect("rename");
+    copy
+}
+
+#[test]
+fn a_file_whose_new_name_was_lost_is_known_by_its_records() {
+    let place = place();
+    let (log, from) = written_again(place.path());
+    log.sweeper.settled();
+    assert!(place.path().join("in/next").exists(), "the next one lies ready");
+    for offset in from..from + 3 {
+        log.publish("in", vec![small(offset)]).expect("publish");
+    }
+    let last = large(from - 1);
+    let mut expected = vec![read(last.clone(), from - 1)];
+    expected.extend((from..from + 3).map(|offset| read(small(offset), offset)));
+    let copy = forgotten(place.path(), "sound");
+    let found = open(&copy);
+    assert!(read_all(&found, "in", from - 1) == expected);
+    assert_eq!(found.publish("in", vec![new("more")]), Ok(from + 3));
+    assert_eq!((files(&copy.join("in"), "log").len(), copy.join("in/next").exists()), (3, false));
+    // Its first frame was durable, as the others say.
+    let copy = forgotten(place.path(), "damaged");
+    damage(&copy.join("in/next"), 10);
+    assert!(matches!(open(&copy).end("in"), Err(LogError::Damaged { .. })));
+    // Nothing in it was: only the first frame is there, and torn.
+    let copy = forgotten(place.path(), "torn");
+    let next = copy.join("in/next");
+    let second = frame::HEADER + last.body.len();
+    let bytes = fs::read(&next).expect("a file");
+    let after = second + (from..from + 3).map(|offset| frame::HEADER + small(offset).body.len()).sum::<usize>();
+    fs::write(&next, [&vec![0; after], &bytes[after..]].concat()).expect("write");
+    let found = open(&copy);
+    assert_eq!((found.end("in"), found.publish("in", vec![last])), (Ok(from - 1), Ok(from - 1)));
+    // One that was not begun holds records of before.
+    let copy = place.path().join("copy/ready");
+    child::copy(&place.path().join("in"), &copy.join("in"));
+    assert!(read_all(&open(&copy), "in", from - 1) == expected);
+    assert!(!copy.join("in/next").exists());
+}
+
 #[test]
 fn a_torn_tail_in_it_is_cut_and_damage_is_named() {
     let place = place();
