@@ -94,11 +94,11 @@ struct Place {
 }
 
 impl Place {
-    fn moved(&mut self, topic: String, oldest: u64) {
+    fn moved(&mut self, topic: &str, oldest: u64) {
         if oldest == EMPTIED {
-            self.oldest.remove(&topic)
+            self.oldest.remove(topic)
         } else {
-            self.oldest.insert(topic, oldest)
+            self.oldest.insert(topic.to_owned(), oldest)
         };
     }
 }
@@ -106,8 +106,8 @@ impl Place {
 /// What is committed together.
 #[derive(Default)]
 struct Batch {
-    /// How old topics are: read before what is new in them.
-    heads: Vec<Record>,
+    /// By topic: number of the oldest record that is not let go of. Read before what is new in them.
+    moved: BTreeMap<String, u64>,
     pairs: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     frames: Vec<Record>,
     /// What goes to other tasks (`hop`).
@@ -116,7 +116,7 @@ struct Batch {
 
 impl Batch {
     fn is_empty(&self) -> bool {
-        self.heads.is_empty() && self.pairs.is_empty() && self.frames.is_empty()
+        self.moved.is_empty() && self.pairs.is_empty() && self.frames.is_empty()
     }
 
     /// Removals first: a key that is both removed and put is there afterwards.
@@ -127,7 +127,10 @@ impl Batch {
 
     fn records(&self) -> Vec<Record> {
         let pairs = self.pairs.iter().map(|(key, value)| ([&[PAIR], key.as_slice()].concat(), value.clone()));
-        self.heads.iter().cloned().chain(pairs).chain(self.frames.iter().cloned()).collect()
+        let moved = |(topic, oldest): (&String, &u64)| {
+            ([&[OLDEST], topic.as_bytes()].concat(), Some(oldest.to_be_bytes().to_vec()))
+        };
+        self.moved.iter().map(moved).chain(pairs).chain(self.frames.iter().cloned()).collect()
     }
 
     fn changes(&self) -> Changes {
@@ -159,6 +162,13 @@ impl State {
     fn newer(&self, key: &[u8]) -> Option<&Option<Vec<u8>>> {
         let writing = self.writing.as_deref().and_then(|batch| batch.pairs.get(key));
         self.pending.pairs.get(key).or(writing)
+    }
+
+    /// Number of the oldest record of a topic that is not let go of, whether or not the changelog has heard of it.
+    fn oldest(&self, topic: &str) -> u64 {
+        let writing = self.writing.as_deref().and_then(|batch| batch.moved.get(topic));
+        let newer = self.pending.moved.get(topic).or(writing);
+        newer.or(self.place.oldest.get(topic)).copied().unwrap_or_default()
     }
 
     fn check(&self) -> Result<(), StoreError> {
@@ -300,12 +310,6 @@ impl StateStore for Replica {
         let batch = {
             let mut state = self.state();
             state.check()?;
-            let oldest = state.topics.take_moved();
-            for (topic, oldest) in oldest {
-                let key = [&[OLDEST], topic.as_bytes()].concat();
-                state.pending.heads.push((key, Some(oldest.to_be_bytes().to_vec())));
-                state.place.moved(topic, oldest);
-            }
             if state.pending.is_empty() {
                 return Ok(());
             }
@@ -316,6 +320,7 @@ impl StateStore for Replica {
         let next = changelog.write(&batch.records(), &batch.beside).map_err(|error| self.fail(error.into()))?;
         let mut state = self.state();
         (state.place.next, state.place.time) = (next, self.clock.now());
+        batch.moved.iter().for_each(|(topic, oldest)| state.place.moved(topic, *oldest));
         let mut changes = batch.changes();
         checkpoint::put(&mut changes, self.scope.place.clone(), &state.place);
         // A copy that lags behind is one all the same, so it needs no flush.

@@ -257,7 +257,7 @@ impl<'a> Restoring<'a> {
         let (Ok(topic), Some(oldest)) = (std::str::from_utf8(topic), oldest) else {
             return Err(Stop::Doubt("a record says of no topic how old it is".to_owned()));
         };
-        self.place.moved(topic.to_owned(), oldest);
+        self.place.moved(topic, oldest);
         if oldest == EMPTIED {
             self.ground.log.recover(&[], &Ends::from([(topic.to_owned(), End::default())]))?;
             self.next.insert(topic.to_owned(), 0);

@@ -1,14 +1,14 @@
 //! The changelog in memory passes the suite, and shows what only one can that is told what to answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::{
-    Replica, Witnessed,
+    FRAME, Replica, Witnessed,
     conformance::{self, World, epoch, ground, opened, put, scope},
 };
 use crate::{
-    changelog::{ChangelogError, memory::MemoryChangelogs},
-    log::{Ends, Log},
+    changelog::{Changelog, ChangelogError, Record, Sent, Span, Take, memory::MemoryChangelogs},
+    log::{Ends, Log, NewFrame},
     store::{StateStore, StoreError, memory::MemoryStore},
     witness::{ChangelogWitness, Upkeep},
 };
@@ -67,4 +67,82 @@ fn a_witness_hears_of_each_window_in_its_order() {
     world.replica.apply(put("a", "1")).unwrap();
     assert!(world.replica.flush().is_err());
     assert_eq!(windows(), [Writing, Idle]);
+}
+
+/// One whose last transaction is aborted while a sink's thread goes on.
+struct Aborted {
+    changelog: Box<dyn Changelog>,
+    replica: Arc<OnceLock<Arc<Replica>>>,
+}
+
+impl Changelog for Aborted {
+    fn name(&self) -> &str {
+        self.changelog.name()
+    }
+
+    fn open(&mut self) -> Result<Span, ChangelogError> {
+        self.changelog.open()
+    }
+
+    fn look(&mut self) -> Result<Span, ChangelogError> {
+        self.changelog.look()
+    }
+
+    fn read(&mut self, from: u64, end: u64, take: &mut Take<'_>) -> Result<(), ChangelogError> {
+        self.changelog.read(from, end, take)
+    }
+
+    fn write(&mut self, records: &[Record], beside: &[Sent]) -> Result<u64, ChangelogError> {
+        let Some(replica) = self.replica.get() else { return self.changelog.write(records, beside) };
+        replica.release("out", 20).unwrap();
+        Err(ChangelogError::Unreachable { name: self.name().to_owned(), detail: "the process is killed".to_owned() })
+    }
+}
+
+/// A start once found records gone that its changelog still had: they had been let go of with a transaction that never was.
+#[test]
+fn what_is_let_go_of_stays_here_until_the_changelog_has_heard_of_it() {
+    let (store, log, changelogs) = <(Arc<MemoryStore>, Arc<_>, MemoryChangelogs)>::default();
+    let replica = Arc::new(OnceLock::new());
+    let changelog = Box::new(Aborted { changelog: Box::new(changelogs.writer()), replica: replica.clone() });
+    let standing = Replica::open(&ground(&store, &log), scope(), changelog, None, false).unwrap();
+    let world = World { store: store.clone(), log: log.clone(), changelogs: changelogs.clone(), replica: standing };
+    world.replica.recover(&["out"], &Ends::new()).unwrap();
+    let ends = (0..3).map(|round| epoch(&world, &format!("frame {round}"))).last().unwrap();
+    assert!(replica.set(world.replica.clone()).is_ok());
+    world.replica.release("out", 10).unwrap();
+    assert!(world.replica.flush().is_err());
+    assert_eq!(world.log.read("out", 0, 1).map(|frames| frames.len()), Ok(1));
+    let again = opened(&changelogs, store, log).unwrap();
+    again.replica.recover(&["out"], &ends).unwrap();
+    assert_eq!(again.replica.release("out", 30), Ok(()));
+    again.replica.flush().unwrap();
+    assert_eq!(frames_of(&changelogs, "out"), 0);
+}
+
+#[test]
+fn records_that_are_gone_here_keep_nobody_from_letting_go_of_the_rest() {
+    let world = new();
+    world.replica.recover(&["out"], &Ends::new()).unwrap();
+    let ends = (0..3).map(|round| epoch(&world, &format!("frame {round}"))).last().unwrap();
+    world.log.release("out", 10).unwrap();
+    let again = opened(&world.changelogs, world.store.clone(), world.log.clone()).unwrap();
+    again.replica.recover(&["out"], &ends).unwrap();
+    assert_eq!(again.replica.release("out", 30), Ok(()));
+    again.replica.flush().unwrap();
+    assert_eq!(frames_of(&world.changelogs, "out"), 1);
+}
+
+/// Frames of a topic that the changelog keeps for ever.
+fn frames_of(changelogs: &MemoryChangelogs, topic: &str) -> usize {
+    changelogs.compact();
+    let (mut reader, mut frames) = (changelogs.writer(), 0);
+    let span = reader.look().unwrap();
+    let own = |key: &[u8]| key.first() == Some(&FRAME) && key[3..].starts_with(topic.as_bytes());
+    let mut count = |_: u64, key: &[u8], _: Option<&[u8]>| {
+        frames += usize::from(own(key));
+        Ok(())
+    };
+    reader.read(span.oldest, span.end, &mut count).unwrap();
+    frames
 }

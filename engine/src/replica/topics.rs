@@ -50,8 +50,6 @@ pub struct Topics {
     ends: Ends,
     /// Frames that were written by this process and are not let go of, by topic.
     live: BTreeMap<String, VecDeque<Live>>,
-    /// Number of the oldest record that is not let go of, where the changelog has not heard of it.
-    moved: BTreeMap<String, u64>,
 }
 
 impl Topics {
@@ -67,14 +65,9 @@ impl Topics {
         std::mem::take(&mut self.leaving)
     }
 
-    pub fn take_moved(&mut self) -> BTreeMap<String, u64> {
-        std::mem::take(&mut self.moved)
-    }
-
-    /// Nobody knows any more what of this topic is in the changelog: what it has holds no longer.
-    fn empty(&mut self, topic: String) {
-        self.live.remove(&topic);
-        self.moved.insert(topic, EMPTIED);
+    #[cfg(test)]
+    pub fn remembered(&self, topic: &str) -> usize {
+        self.live.get(topic).map_or(0, VecDeque::len)
     }
 }
 
@@ -106,16 +99,18 @@ impl Replica {
         Err(LogError::Io { operation: "append to", path: PathBuf::from(topic), detail })
     }
 
-    /// Number of the oldest record that is not let go of, as far as the changelog has heard of it.
-    fn written_oldest(&self, topic: &str) -> u64 {
-        self.state().place.oldest.get(topic).copied().unwrap_or_default()
-    }
-
-    /// Frames before `below` from the oldest one on, which an earlier process wrote.
+    /// Frames before `below`, from the oldest one on that is here.
     fn walk(&self, topic: &str, from: u64, below: u64) -> Result<Vec<Live>, LogError> {
         let (mut found, mut next) = (vec![], from);
         while next < below {
-            let frames = self.log.read(topic, next, WALK)?;
+            let frames = match self.log.read(topic, next, WALK) {
+                // An older copy, or a folder that lost files: what is left can be let go of all the same.
+                Err(LogError::Gone { oldest, .. }) if oldest > next => {
+                    next = oldest;
+                    continue;
+                }
+                frames => frames?,
+            };
             let Some(last) = frames.last() else { break };
             next = last.next();
             let whole = frames.iter().filter(|frame| frame.base >= from && frame.next() <= below);
@@ -167,7 +162,9 @@ impl Log for Replica {
         self.log.recover(prefixes, &rest)?;
         for topic in gone {
             state.topics.kinds.remove(&topic);
-            state.topics.empty(topic);
+            // Nobody knows any more what of it is in the changelog: what that has holds no longer.
+            state.topics.live.remove(&topic);
+            state.pending.moved.insert(topic, EMPTIED);
         }
         begun.into_iter().try_for_each(|(topic, offset)| self.log.begin(topic, offset))
     }
@@ -250,10 +247,11 @@ impl Log for Replica {
     }
 
     fn release(&self, topic: &str, below: u64) -> Result<(), LogError> {
-        // What the changelog has not heard of cannot be told from the copy any more when its files are gone.
-        let written = self.written_oldest(topic);
         let mut state = self.state();
-        let oldest = state.topics.moved.get(topic).copied().unwrap_or(written);
+        // Files stay until the changelog has heard that they are not needed: a transaction may be aborted, and the next process then looks
+        // for their frames.
+        let written = state.place.oldest.get(topic).copied().unwrap_or_default();
+        let oldest = state.oldest(topic);
         if below > oldest && oldest != EMPTIED {
             let own = state.topics.live.get(topic).and_then(|live| live.front()).map_or(u64::MAX, |live| live.base);
             let mut dead = if own > oldest { self.walk(topic, oldest, below.min(own))? } else { vec![] };
@@ -262,7 +260,7 @@ impl Log for Replica {
                 dead.push(frame);
             }
             if let Some(last) = dead.last() {
-                state.topics.moved.insert(topic.to_owned(), last.next);
+                state.pending.moved.insert(topic.to_owned(), last.next);
             }
             let removals = dead.iter().flat_map(|frame| frames::removals(topic, frame.base, frame.parts));
             state.pending.frames.extend(removals);
