@@ -146,3 +146,28 @@ fn frames_of(changelogs: &MemoryChangelogs, topic: &str) -> usize {
     reader.read(span.oldest, span.end, &mut count).unwrap();
     frames
 }
+
+/// The books and the dead letters of a run are never let go of, and a sink may be away for days.
+#[test]
+fn what_is_remembered_of_frames_is_bounded_and_all_are_let_go_of() {
+    const EPOCHS: u64 = 10_000;
+    let world = new();
+    world.replica.recover(&["out", "ledger"], &Ends::new()).unwrap();
+    for epoch in 0..EPOCHS {
+        for topic in ["ledger", "out"] {
+            world.replica.append(topic, NewFrame { count: 3, time: 5, body: b"an entry".to_vec() }).unwrap();
+        }
+        let ends = world.replica.prepare(&["ledger".to_owned(), "out".to_owned()]).unwrap();
+        world.replica.apply(put("checkpoint", &epoch.to_string())).unwrap();
+        world.replica.flush().unwrap();
+        world.replica.commit(epoch, &ends).unwrap();
+    }
+    let remembered = |topic| world.replica.state().topics.remembered(topic);
+    assert!(remembered("ledger") <= 1024 && remembered("out") <= 1024, "{}", remembered("ledger"));
+    for next in (0..=EPOCHS * 3).step_by(1000) {
+        world.replica.release("out", next).unwrap();
+    }
+    world.replica.flush().unwrap();
+    assert_eq!((frames_of(&world.changelogs, "out"), remembered("out")), (0, 0));
+    assert_eq!(frames_of(&world.changelogs, "ledger") as u64, EPOCHS);
+}

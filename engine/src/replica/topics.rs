@@ -26,6 +26,9 @@ pub const EMPTIED: u64 = u64::MAX;
 /// Bytes of a topic that are gone through at once.
 const WALK: usize = 4 << 20;
 
+/// Frames of a topic that are remembered: minutes of epochs. Where they are in the log is found by reading it too; that takes longer.
+const REMEMBERED: usize = 1024;
+
 /// A frame that the changelog has.
 #[derive(Clone, Copy, Debug)]
 struct Live {
@@ -48,7 +51,7 @@ pub struct Topics {
     leaving: Vec<Sent>,
     /// Of what was prepared, where its bytes end here.
     ends: Ends,
-    /// Frames that were written by this process and are not let go of, by topic.
+    /// The newest frames that were written by this process and are not let go of, by topic.
     live: BTreeMap<String, VecDeque<Live>>,
 }
 
@@ -63,6 +66,14 @@ impl Topics {
 
     pub fn take_leaving(&mut self) -> Vec<Sent> {
         std::mem::take(&mut self.leaving)
+    }
+
+    fn written(&mut self, topic: &str, frame: Live) {
+        let live = self.live.entry(topic.to_owned()).or_default();
+        if live.len() == REMEMBERED {
+            live.pop_front();
+        }
+        live.push_back(frame);
     }
 
     #[cfg(test)]
@@ -193,7 +204,7 @@ impl Log for Replica {
             for (base, frame) in state.topics.appended.remove(topic).unwrap_or_default() {
                 state.topics.prepared.extend(frames::records(topic, base, Kind::Transaction, &frame));
                 let live = Live { base, next: base + u64::from(frame.count), parts: parts_of(frame.body.len()) };
-                state.topics.live.entry(topic.clone()).or_default().push_back(live);
+                state.topics.written(topic, live);
             }
             state.topics.ends.insert(topic.clone(), *end);
         }
@@ -224,7 +235,7 @@ impl Log for Replica {
             for frame in &frames {
                 state.pending.frames.extend(frames::records(topic, base, Kind::Publication, frame));
                 let live = Live { base, next: base + u64::from(frame.count), parts: parts_of(frame.body.len()) };
-                state.topics.live.entry(topic.to_owned()).or_default().push_back(live);
+                state.topics.written(topic, live);
                 base = live.next;
             }
         }
