@@ -169,15 +169,15 @@ impl Job {
         self.frontier.gave_rows(&at.qualified(&writer.to_string()), since);
         if let Some(rows) = rows {
             let count = rows.origin.rows() as u64;
-            self.open.rows += count;
-            self.open.bytes += rows.origin.payload.len() as u64;
-            self.open.bytes += rows.columns.as_ref().map_or(0, |columns| columns.get_array_memory_size() as u64);
-            self.open.took(since);
+            let bytes = rows.origin.payload.len() + rows.columns.as_ref().map_or(0, |one| one.get_array_memory_size());
             let mut out = Output::new(at.step.clone(), self.spec.keep_passed);
             out.books.rows_in = count;
-            at.decode
-                .push_streamed(&writer, rows, &mut out)
-                .map_err(|detail| SourceError::Changed { what: stream.to_string(), detail })?;
+            if let Err(detail) = at.decode.push_streamed(&writer, rows, &mut out) {
+                return self.stop_in_front_of(SourceError::Changed { what: stream.to_string(), detail });
+            }
+            self.open.rows += count;
+            self.open.bytes += bytes as u64;
+            self.open.took(since);
             let emitted = self.enter(out);
             for batch in emitted {
                 for edge in 0..self.spec.graph.inputs[input].first.len() {
@@ -191,5 +191,12 @@ impl Job {
         self.open.moved.insert(partition.clone());
         self.checkpoint.cursors.insert(partition, cursor);
         Ok(())
+    }
+
+    /// What came before is committed first: else it would come again in every attempt with what cannot be read behind it, and no edit
+    /// could bring the reader to the place where another version of the file has to go on.
+    fn stop_in_front_of(&mut self, unread: SourceError) -> Result<(), JobError> {
+        self.commit(false)?;
+        Err(unread.into())
     }
 }
