@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray};
+use arrow::{
+    array::{Array, AsArray},
+    datatypes::Schema,
+};
 use syncline_record::{Headers, Partition};
 
 use super::*;
@@ -138,7 +141,33 @@ fn rows_of_another_version_are_told_and_not_guessed() {
     };
     assert_eq!(read(&["n"]), Ok(()));
     assert_eq!(read(&["n", "total"]).unwrap_err(), "they have no column total");
-    assert!(read(&["n:i64"]).unwrap_err().starts_with("n is Utf8View, and Int64 is read now"));
+    assert_eq!(read(&["n:i64"]).unwrap_err(), "n is JSON, and BIGINT is read now");
+}
+
+/// A STRING and JSON look alike in memory: `"north"` would be a text with quotes around it, and `north` no JSON at all.
+#[test]
+fn json_is_not_taken_for_text_nor_text_for_json() {
+    let tagged = batch(0);
+    let plain = |field: &Arc<Field>| match field.name().as_str() {
+        "id" => Arc::new(field.as_ref().clone().with_metadata(HashMap::new())),
+        _ => field.clone(),
+    };
+    let schema = tagged.rows.schema();
+    let schema: SchemaRef = Arc::new(Schema::new(schema.fields().iter().map(plain).collect::<Vec<_>>()));
+    let texts = RecordBatch::try_new(schema, tagged.rows.columns().to_vec()).unwrap();
+    let texts = tagged.with_rows(texts);
+    let read = |written: &Batch, read: &Batch| {
+        let log = MemoryLog::new();
+        hop(None, written, 1).send(&log, "life", &StepId::new("x"), written).unwrap();
+        let (_, Content::Rows(rows)) = stream::decode(&frames(&log, 0)[0]).unwrap() else { panic!("no rows") };
+        let mut out = Output::new(StepId::new("source"), false);
+        let answer = Decode::whole(read.rows.schema()).push_streamed(&Partition::new("from", 1), *rows, &mut out);
+        answer.map(|()| out.emitted.iter().flat_map(shown).collect::<Vec<_>>())
+    };
+    assert_eq!(read(&tagged, &tagged), Ok(shown(&tagged)));
+    assert_eq!(read(&texts, &texts), Ok(shown(&texts)));
+    assert_eq!(read(&tagged, &texts), Err("id is JSON, and STRING is read now".to_owned()));
+    assert_eq!(read(&texts, &tagged), Err("id is STRING, and JSON is read now".to_owned()));
 }
 
 #[test]

@@ -18,8 +18,9 @@ use syncline_functions::{
     JsonWriter,
     csv::{self, CsvDecoder, Dialect},
     decode::{Decoder, Unknown, record_column},
+    is_json,
     json::json_field,
-    raw_column,
+    raw_column, sql_type_of,
 };
 use syncline_record::{
     Batch, Micros, Op, Origin, Partition, Reason, RowFailure,
@@ -231,15 +232,17 @@ impl Decode {
         let Carried { origin, columns, .. } = rows;
         let given = columns.ok_or("they are whole records, and named columns are read")?;
         let count = origin.rows();
+        let had = given.schema();
         let column = |field: &Arc<Field>| -> Result<ArrayRef, String> {
-            match (field.name().as_str(), given.column_by_name(field.name())) {
+            let there = had.column_with_name(field.name()).map(|(index, had)| (had, given.column(index)));
+            match (field.name().as_str(), there) {
                 (ROW, _) => Ok(Arc::new(UInt32Array::from_iter_values(0..count as u32))),
-                (_, Some(column)) if column.data_type() == field.data_type() => Ok(column.clone()),
+                (_, Some((had, column))) if is_of_the_type(had, field) => Ok(column.clone()),
                 // Whoever writes rows that all do the same does not say so.
                 (OP, None) => Ok(Arc::new(UInt8Array::from_value(Op::Insert as u8, count))),
                 (LANE | GROUP, None) => Ok(new_null_array(field.data_type(), count)),
-                (name, Some(column)) => {
-                    Err(format!("{name} is {}, and {} is read now", column.data_type(), field.data_type()))
+                (name, Some((had, _))) => {
+                    Err(format!("{name} is {}, and {} is read now", sql_type_of(had), sql_type_of(field)))
                 }
                 (name, None) => Err(format!("they have no column {name}")),
             }
@@ -336,6 +339,12 @@ impl Decode {
     pub fn delay(&self) -> Micros {
         self.wanted.event_time.as_ref().map_or(0, |event| event.delay)
     }
+}
+
+/// Whether the values of a column are what is read now. JSON and STRING are one in memory: only their fields say which it is. Columns of
+/// our own are never told apart by that.
+fn is_of_the_type(had: &Field, read: &Field) -> bool {
+    had.data_type() == read.data_type() && (read.name().starts_with("__") || is_json(had) == is_json(read))
 }
 
 /// What is known of the rows of one poll beside their columns.
