@@ -122,14 +122,19 @@ impl Hop {
         StateSize { keys: self.sent, bytes: 0 }
     }
 
-    /// Puts rows into the hop, as part of the open epoch.
-    pub fn send(&mut self, log: &dyn Log, id: &str, step: &StepId, batch: &Batch) -> Result<(), SendError> {
+    /// Puts rows into the hop, as part of the open epoch; how many bytes they are there.
+    pub fn send(&mut self, log: &dyn Log, id: &str, step: &StepId, batch: &Batch) -> Result<u64, SendError> {
         self.sent += batch.len() as u64;
+        let mut bytes = 0;
         for (task, rows) in self.parts(batch) {
-            let body = stream::encode_whole(&rows, id).map_err(|detail| Halt::Broken { step: step.clone(), detail })?;
-            self.put(log, task, rows.len() as u32, rows.time(0), &body)?;
+            for rows in stream::frames(rows) {
+                let body =
+                    stream::encode_whole(&rows, id).map_err(|detail| Halt::Broken { step: step.clone(), detail })?;
+                self.put(log, task, rows.len() as u32, rows.time(0), &body)?;
+                bytes += body.len() as u64;
+            }
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// Tells every task of the next stage how far time has come.

@@ -10,10 +10,12 @@
 //! | 0 | rows: an Arrow IPC stream of one batch; the columns that begin with `__` are told in `rows` |
 //! | 1 | a mark: microseconds, 8 bytes, little endian; then the id of the stream as text |
 //! | 2 | a mark of a writer that is quiet (`hop`): nobody has to wait for it; the same |
+//! | 3 | rows, of which some show what others show: that is written once (`once`) |
 //!
 //! Every frame names the stream by the id that its writer got with its first start: a writer that starts over begins another stream, and a
 //! position in the old one means nothing there.
 
+mod once;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -24,12 +26,14 @@ use syncline_record::Micros;
 
 use crate::checkpoint::ReadError;
 
+pub use once::frames;
 pub(crate) use rows::op_field;
 pub use rows::{Carried, encode, encode_whole, without_clears};
 
 const ROWS: u8 = 0;
 const MARK: u8 = 1;
 const QUIET: u8 = 2;
+const SHARED: u8 = 3;
 
 /// What a frame holds.
 #[derive(Debug)]
@@ -44,7 +48,9 @@ pub enum Content {
 /// A frame as it is read: the id of its stream, and what it holds.
 pub fn decode(body: &[u8]) -> Result<(String, Content), String> {
     match body.split_first() {
-        Some((&ROWS, rest)) => rows::decode(rest).map(|(id, rows)| (id, Content::Rows(Box::new(rows)))),
+        Some((kind @ &(ROWS | SHARED), rest)) => {
+            rows::decode(rest, *kind == SHARED).map(|(id, rows)| (id, Content::Rows(Box::new(rows))))
+        }
         Some((kind @ &(MARK | QUIET), rest)) => {
             let (mark, id) = rest.split_first_chunk::<8>().ok_or("a mark is cut off")?;
             let id = std::str::from_utf8(id).map_err(|_| "the id of a stream is not UTF-8")?;
@@ -58,7 +64,7 @@ pub fn decode(body: &[u8]) -> Result<(String, Content), String> {
 
 /// Whether a frame holds rows, without a look at them.
 pub fn holds_rows(body: &[u8]) -> bool {
-    body.first() == Some(&ROWS)
+    matches!(body.first(), Some(&(ROWS | SHARED)))
 }
 
 /// The body of a mark.

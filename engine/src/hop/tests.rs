@@ -6,6 +6,7 @@ use arrow::{
     array::{Array, AsArray},
     datatypes::Schema,
 };
+use syncline_functions::Planner;
 use syncline_record::{Headers, Partition};
 
 use super::*;
@@ -18,9 +19,10 @@ use crate::{
         Operator, Output,
         harness::{NOW, by, origin, shown, wanted, when},
     },
-    operators::{Decode, Filter, decode::Wanted},
+    operators::{Decode, Filter, Unnest, decode::Wanted},
     replica::{Replica, Scope},
     runtime::Ground,
+    simulation::pipeline::typed,
     store::{Changes, StateStore, memory::MemoryStore},
     stream::Content,
 };
@@ -168,6 +170,75 @@ fn json_is_not_taken_for_text_nor_text_for_json() {
     assert_eq!(read(&texts, &texts), Ok(shown(&texts)));
     assert_eq!(read(&tagged, &texts), Err("id is JSON, and STRING is read now".to_owned()));
     assert_eq!(read(&texts, &tagged), Err("id is STRING, and JSON is read now".to_owned()));
+}
+
+/// Records with a list of as many `items`, and a row for each of them.
+fn unnested(records: &[usize]) -> (Vec<String>, Vec<Batch>) {
+    let items =
+        |count: &usize| (0..*count).map(|n| format!("\"{n}{}\"", "x".repeat(100))).collect::<Vec<_>>().join(",");
+    let record = |(id, count): (usize, &usize)| format!(r#"{{ "id": {id}, "items": [{}] }}"#, items(count));
+    let records: Vec<String> = records.iter().enumerate().map(record).collect();
+    let mut out = Output::new(StepId::new("source"), false);
+    let wanted = Wanted { whole_record: true, ..wanted(&["id", "items"]) };
+    Decode::new(wanted).push(origin("orders", 0, &records), None, NOW, &mut out);
+    let batch = out.emitted.remove(0);
+    let schema = batch.rows.schema();
+    let planner = Planner::new();
+    let arrays = vec![("item".to_owned(), typed(&planner, "items", &schema))];
+    let arrays = Projection::new(&planner, arrays, &schema).unwrap();
+    let mut unnest = Unnest::new(arrays, vec!["items".into()], false, None).unwrap();
+    let mut out = Output::new(StepId::new("unnest"), false);
+    unnest.push(batch, &mut out).unwrap();
+    (records, out.emitted)
+}
+
+/// Rows with their records, in order.
+fn with_records(batches: &[Batch]) -> Vec<(String, Vec<u8>)> {
+    let of = |batch: &Batch| {
+        let ids = batch.row_ids().values().to_vec();
+        let record = |id: u32| batch.origin.bytes_of(id as usize).into_owned();
+        shown(batch).into_iter().zip(ids.into_iter().map(record)).collect::<Vec<_>>()
+    };
+    batches.iter().flat_map(of).collect()
+}
+
+/// A record of a megabyte with 4,000 elements was 4 GB in one frame.
+#[test]
+fn a_record_of_many_rows_is_written_once_and_is_the_record_of_all_of_them() {
+    let (records, batches) = unnested(&[2, 400, 1, 100]);
+    let whole: usize = records.iter().map(String::len).sum();
+    let send = |batches: &[Batch]| {
+        let log = MemoryLog::new();
+        let mut hop = hop(None, &batches[0], 1);
+        for batch in batches {
+            hop.send(&log, "life", &StepId::new("x"), batch).unwrap();
+        }
+        let size: usize = frames(&log, 0).iter().map(Vec::len).sum();
+        // The record, its column `items`, and the elements; a column of the whole record is nothing more.
+        assert!(size < whole * 4, "{size} bytes of {whole}");
+        taken(&log, &batches[0], 1).remove(0)
+    };
+    let first = send(&batches);
+    assert_eq!(with_records(&first), with_records(&batches));
+    assert_eq!(first[0].rows.num_rows(), 503);
+    let second = send(&first);
+    assert_eq!(with_records(&second), with_records(&batches), "through another hop");
+    let letters = second[0].origin.dead(402, &StepId::new("x"), syncline_record::Reason::new("y", "z"));
+    assert_eq!((letters.bytes, letters.place.offset), (records[2].clone().into_bytes(), 2));
+}
+
+#[test]
+fn heavy_rows_go_in_several_frames() {
+    let heavy = |id: usize| format!(r#"{{ "id": "{id}{}", "n": {id} }}"#, "x".repeat(1 << 20));
+    let records: Vec<String> = (0..10).map(heavy).collect();
+    let mut out = Output::new(StepId::new("source"), false);
+    Decode::new(wanted(&["id", "n"])).push(origin("orders", 0, &records), None, NOW, &mut out);
+    let log = MemoryLog::new();
+    let bytes = hop(None, &out.emitted[0], 1).send(&log, "life", &StepId::new("x"), &out.emitted[0]).unwrap();
+    let frames: Vec<usize> = frames(&log, 0).iter().map(Vec::len).collect();
+    assert!(frames.len() == 4 && frames.iter().all(|frame| *frame < 9 << 20), "{frames:?}");
+    assert_eq!(frames.iter().sum::<usize>() as u64, bytes);
+    assert_eq!(with_records(&taken(&log, &out.emitted[0], 1).remove(0)), with_records(&out.emitted));
 }
 
 #[test]

@@ -100,6 +100,8 @@ pub enum JobError {
 pub(super) struct Open {
     pub rows: u64,
     pub bytes: u64,
+    /// Bytes that went into hops: one record may have become many rows.
+    pub sent: u64,
     pub since: Option<Duration>,
     /// When batches were taken, the first [`MEASURED`] of them.
     pub taken: Vec<Duration>,
@@ -291,7 +293,7 @@ impl Job {
     fn commit_if_due(&mut self) -> Result<(), JobError> {
         let Some(since) = self.open.since else { return self.commit_in_quiet_times() };
         let old = self.ground.clock.elapsed().saturating_sub(since) >= self.spec.checkpoint_every;
-        if old || self.open.rows >= EPOCH_ROWS || self.open.bytes >= EPOCH_BYTES {
+        if old || self.open.rows >= EPOCH_ROWS || self.open.bytes.max(self.open.sent) >= EPOCH_BYTES {
             self.commit(false)?;
         }
         Ok(())
@@ -413,12 +415,11 @@ impl Job {
                 for batch in std::mem::take(&mut out.emitted) {
                     let body =
                         outbox::encode(&batch).map_err(|detail| Halt::Broken { step: node.id.clone(), detail })?;
-                    let time = batch.time(0);
-                    self.ground.log.append(topic, NewFrame { count: batch.len() as u32, time, body })?;
+                    self.ground.log.append(topic, NewFrame { count: batch.len() as u32, time: batch.time(0), body })?;
                     out.hold(crate::operator::counted(&batch));
                 }
             }
-            Work::Hop(hop) => streams::hop_on(hop, &*self.ground.log, &self.checkpoint.log_id, batch, &mut out)?,
+            Work::Hop(hop) => streams::hop_on(hop, &self.ground, batch, (&self.checkpoint, &mut self.open), &mut out)?,
             Work::Stream { present, topic, .. } => {
                 present.push(batch, &mut out)?;
                 let id = &self.checkpoint.log_id;

@@ -5,8 +5,12 @@
 
 use syncline_record::{Batch, Micros, StepId, time::NO_WATERMARK};
 
-use super::job::{Backlog, Job, JobError};
+use super::{
+    Ground,
+    job::{Backlog, Job, JobError, Open},
+};
 use crate::{
+    checkpoint::Checkpoint,
     graph::Work,
     hop::{Hop, SendError, Standing},
     log::{Log, LogError, NewFrame},
@@ -22,8 +26,10 @@ pub(super) fn append(log: &dyn Log, topic: &str, id: &str, step: &StepId, batch:
     if batch.is_empty() {
         return Ok(());
     }
-    let body = stream::encode(&batch, id).map_err(|detail| Halt::Broken { step: step.clone(), detail })?;
-    log.append(topic, NewFrame { count: batch.len() as u32, time: batch.time(0), body })?;
+    for batch in stream::frames(batch) {
+        let body = stream::encode(&batch, id).map_err(|detail| Halt::Broken { step: step.clone(), detail })?;
+        log.append(topic, NewFrame { count: batch.len() as u32, time: batch.time(0), body })?;
+    }
     Ok(())
 }
 
@@ -37,10 +43,16 @@ impl From<SendError> for JobError {
 }
 
 /// Gives rows to the next stage, as part of the open epoch.
-pub(super) fn hop_on(hop: &mut Hop, log: &dyn Log, id: &str, batch: Batch, out: &mut Output) -> Result<(), JobError> {
+pub(super) fn hop_on(
+    hop: &mut Hop,
+    ground: &Ground,
+    batch: Batch,
+    (at, open): (&Checkpoint, &mut Open),
+    out: &mut Output,
+) -> Result<(), JobError> {
     out.emit(batch);
     for batch in std::mem::take(&mut out.emitted) {
-        hop.send(log, id, out.step(), &batch)?;
+        open.sent += hop.send(&*ground.log, &at.log_id, out.step(), &batch)?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@
 //! | `__offset`, `__time` | `UInt64`, `Int64` | its place in its partition, its time |
 //! | `__ingested_at` | `Int64`, optional | when it was taken, where that is not one instant for all |
 //! | `__byte`, `__key`, `__headers` | optional | as far as its source has such things |
-//! | `__original` | `LargeBinary`, optional | the bytes of its record, where it has some and `__out` is not there |
+//! | `__original` | `LargeBinary`, optional | the bytes of its record, where it has some and `__out` is not there; NULL: those of the row before |
 //!
 //! A frame of a hop (`hop`) has all columns of a batch, those that begin with `__` too, as the next step wants them.
 
@@ -29,12 +29,10 @@ use syncline_record::{
     batch::{MARK, OP, RECORD, ROW, RowTexts},
 };
 
-use crate::{
-    operators::{
-        aggregate::release::Answers,
-        present::{OFFSET, ORIGIN, OUT, put_column},
-    },
-    outbox::compact,
+use super::once;
+use crate::operators::{
+    aggregate::release::Answers,
+    present::{OFFSET, ORIGIN, OUT, put_column},
 };
 
 const TIME: &str = "__time";
@@ -98,7 +96,9 @@ fn record_as_it_came(batch: &Batch) -> Option<usize> {
     let records = batch.rows.column(index).as_string_view_opt()?;
     let ids = batch.row_ids().values();
     let same = |(row, id): (usize, &u32)| {
-        records.is_valid(row) && *records.value(row).as_bytes() == *batch.origin.bytes_of(*id as usize)
+        let (record, came) = (records.value(row).as_bytes(), &*batch.origin.bytes_of(*id as usize));
+        // Mostly they lie in one place, and thousands of rows may be of one long record.
+        records.is_valid(row) && (std::ptr::eq(record, came) || record == came)
     };
     (batch.origin.texts.is_none() && ids.iter().enumerate().all(same)).then_some(index)
 }
@@ -121,12 +121,13 @@ fn written(batch: &Batch, id: &str, more: HashMap<String, String>) -> Result<Vec
         columns.push(column);
     }
     let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
-    let rows = RecordBatch::try_new(schema.clone(), columns).map_err(|error| error.to_string())?;
+    let rows = RecordBatch::try_new(schema, columns).map_err(|error| error.to_string())?;
+    let repeated = rows.column_by_name(ORIGINAL).is_some_and(|originals| originals.null_count() > 0);
     // Views would drag the whole payload along: only what the rows show is written.
-    let rows = compact(rows);
+    let (rows, shared) = once::compact(rows)?;
     let mut body = Vec::with_capacity(16 << 10);
-    body.push(super::ROWS);
-    let mut writer = StreamWriter::try_new(body, &schema).map_err(|error| error.to_string())?;
+    body.push(if shared || repeated { super::SHARED } else { super::ROWS });
+    let mut writer = StreamWriter::try_new(body, &rows.schema()).map_err(|error| error.to_string())?;
     writer.write(&rows).and_then(|()| writer.finish()).map_err(|error| error.to_string())?;
     writer.into_inner().map_err(|error| error.to_string())
 }
@@ -162,16 +163,18 @@ fn hidden(batch: &Batch, metadata: &mut HashMap<String, String>) -> Vec<(&'stati
         }
     }
     if origin.texts.is_none() && batch.rows.column_by_name(OUT).is_none() {
-        let originals = LargeBinaryArray::from_iter_values(rows.iter().map(|row| origin.bytes_of(*row)));
-        columns.push((ORIGINAL, Arc::new(originals)));
+        let repeats = |at: usize| at > 0 && once::of_one_record(batch, rows[at - 1], rows[at]);
+        let original = |(at, row): (usize, &usize)| (!repeats(at)).then(|| origin.bytes_of(*row));
+        columns.push((ORIGINAL, Arc::new(rows.iter().enumerate().map(original).collect::<LargeBinaryArray>())));
     }
     columns
 }
 
-/// The inverse of [`encode`], behind its first byte: the id of the stream, and the rows.
-pub(super) fn decode(body: &[u8]) -> Result<(String, Carried), String> {
+/// The inverse of [`encode`], behind its first byte: the id of the stream, and the rows. `shared`: some of what they show was written once.
+pub(super) fn decode(body: &[u8], shared: bool) -> Result<(String, Carried), String> {
     let mut reader = StreamReader::try_new(body, None).map_err(|error| error.to_string())?;
     let rows = reader.next().ok_or("an empty frame")?.map_err(|error| error.to_string())?;
+    let rows = if shared { once::spread(rows)? } else { rows };
     let frame = Frame { metadata: rows.schema().metadata().clone(), rows };
     Ok((frame.said(STREAM)?.to_owned(), frame.carried()?))
 }
@@ -279,8 +282,13 @@ impl Frame {
         };
         let originals = originals.as_binary_opt::<i64>().ok_or_else(|| strange(ORIGINAL))?;
         let ends = originals.value_offsets();
-        let span = |row: usize| Ok((end_of(ends[row] as usize)?, end_of(ends[row + 1] as usize)?));
-        let spans = (0..originals.len()).map(span).collect::<Result<_, String>>()?;
+        let mut spans: Vec<(u32, u32)> = Vec::with_capacity(originals.len());
+        for row in 0..originals.len() {
+            spans.push(match originals.is_valid(row) {
+                true => (end_of(ends[row] as usize)?, end_of(ends[row + 1] as usize)?),
+                false => *spans.last().ok_or("the first row of a frame has no record")?,
+            });
+        }
         Ok((originals.values().clone(), spans))
     }
 
