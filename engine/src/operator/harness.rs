@@ -65,6 +65,22 @@ pub fn origin(partition: &str, first: u64, records: &[String]) -> Origin {
     lines::origin(partition, first, records, MIDNIGHT, NOW)
 }
 
+/// Where each row that goes out came from, after an end of the input: partition and offset. The step is called `step`.
+pub fn places(fields: &[&str], make: impl Fn(&Schema) -> Box<dyn Operator>, records: &[String]) -> Vec<String> {
+    let mut decode = Decode::new(wanted(fields));
+    let mut operator = make(&decode.schema());
+    let (mut came, mut out) = (Output::new(StepId::new("source"), false), Output::new(StepId::new("step"), false));
+    decode.push(origin("in", 0, records), None, NOW, &mut came);
+    came.emitted.into_iter().for_each(|batch| operator.push(batch, &mut out).expect("rows"));
+    operator.finish(&mut out).expect("an end");
+    let place = |batch: &Batch, row: &u32| {
+        let place = batch.origin.place(*row as usize);
+        format!("{} {}", place.partition, place.offset)
+    };
+    let places = |batch: &Batch| batch.row_ids().values().iter().map(|row| place(batch, row)).collect::<Vec<_>>();
+    out.emitted.iter().flat_map(places).collect()
+}
+
 type Make = Box<dyn Fn(&Schema) -> Box<dyn Operator>>;
 
 pub struct Bench {

@@ -122,6 +122,12 @@ impl TimeJoin {
         }
     }
 
+    /// As one of several tasks, of which each has keys of its own.
+    pub fn of_task(mut self, task: u32) -> Self {
+        self.pairs = self.pairs.of_task(task);
+        self
+    }
+
     /// The columns of a pair: those of the left that go on, then those of the right.
     pub fn pairs_schema(left: &Taken, right: &Taken) -> SchemaRef {
         let all = [fields(left), fields(right)];

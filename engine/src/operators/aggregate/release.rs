@@ -1,4 +1,4 @@
-//! Rows that go out: what was known of groups, as records of a partition that bears the step's name.
+//! Rows that go out: what was known of groups, as records of a partition that bears the step's name and the number of the task.
 
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ pub struct Shape {
     /// The place of the window's start among the keys.
     window: Option<usize>,
     marked: bool,
+    task: u32,
 }
 
 impl Shape {
@@ -37,7 +38,12 @@ impl Shape {
             fields.push(Arc::new(Field::new(MARK, DataType::Int64, false)));
         }
         fields.push(Arc::new(Field::new(ROW, DataType::UInt32, false)));
-        Self { schema: Arc::new(Schema::new(fields)), window: window.map(|(_, at)| at), marked }
+        Self { schema: Arc::new(Schema::new(fields)), window: window.map(|(_, at)| at), marked, task: 0 }
+    }
+
+    /// Rows of this task, which count from 0 as those of every other do: they are records of its own partition.
+    pub fn of_task(self, task: u32) -> Self {
+        Self { task, ..self }
     }
 
     pub fn schema(&self) -> SchemaRef {
@@ -107,7 +113,7 @@ fn batch(
     let offsets: Vec<u64> = (*next..).take(rows).collect();
     *next += rows as u64;
     let origin = Origin {
-        partition: Partition::new(step.as_str(), 0),
+        partition: Partition::new(step.as_str(), shape.task),
         payload: Buffer::from_vec(Vec::<u8>::new()),
         spans: vec![],
         texts: Some(Arc::new(Answers(made.clone()))),

@@ -42,6 +42,12 @@ impl Whole {
         }
     }
 
+    /// As one of several tasks, of which each has groups of its own.
+    pub fn of_task(mut self, task: u32) -> Self {
+        self.shape = self.shape.of_task(task);
+        self
+    }
+
     /// Columns of what comes out.
     pub fn schema(&self) -> arrow::datatypes::SchemaRef {
         self.shape.schema()

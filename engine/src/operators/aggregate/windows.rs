@@ -55,6 +55,12 @@ impl Windows {
         Self::of(recipe, Window::tumble(gap), true, shape, by_record_time)
     }
 
+    /// As one of several tasks, of which each has groups of its own.
+    pub fn of_task(mut self, task: u32) -> Self {
+        self.shape = self.shape.of_task(task);
+        self
+    }
+
     fn of(recipe: Recipe, window: Window, sessions: bool, shape: Shape, by_record_time: bool) -> Self {
         Self {
             recipe,

@@ -8,7 +8,7 @@ use syncline_functions::{Aggregates, Planner, Projection};
 use crate::{
     operator::{
         Operator,
-        harness::{Bench, given},
+        harness::{Bench, given, places},
     },
     operators::aggregate::{Recipe, Whole, Window, Windows},
     simulation::{
@@ -85,6 +85,27 @@ impl Rows for Bench {
     fn gives(self, rows: &[String]) -> Self {
         self.output(&rows.iter().map(String::as_str).collect::<Vec<_>>())
     }
+}
+
+#[test]
+fn groups_of_every_task_are_records_of_its_own_partition() {
+    let records =
+        [(0, "a"), (1, "b")].map(|(second, k)| format!(r#"{{"t":"2026-11-20T10:00:0{second}Z","k":"{k}","n":1}}"#));
+    let fields = ["t:time", "k", "n:int"];
+    let tumble = |task: u32| {
+        move |schema: &Schema| {
+            let window = Window::tumble(60 * SECOND);
+            let windows = Windows::new(recipe(Some("t"), &["k"], schema), window, ("at", 0), true);
+            Box::new(windows.of_task(task)) as Box<dyn Operator>
+        }
+    };
+    let whole = |task: u32| {
+        move |schema: &Schema| Box::new(Whole::new(recipe(None, &["k"], schema)).of_task(task)) as Box<dyn Operator>
+    };
+    assert_eq!(places(&fields, tumble(0), &records), ["step 1", "step 2"]);
+    assert_eq!(places(&fields, tumble(2), &records), ["step#2 1", "step#2 2"]);
+    assert_eq!(places(&fields, whole(0), &records), ["step 1", "step 2"]);
+    assert_eq!(places(&fields, whole(2), &records), ["step#2 1", "step#2 2"]);
 }
 
 #[test]

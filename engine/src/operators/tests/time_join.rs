@@ -9,7 +9,7 @@ use syncline_record::StepId;
 use crate::{
     operator::{
         Operator,
-        harness::{Bench, by, given, wanted, when},
+        harness::{Bench, by, given, places, wanted, when},
     },
     operators::{
         Decode,
@@ -74,6 +74,21 @@ fn rows_of_both_sides_meet_in_either_order_when_their_times_are_near_enough() {
         .input([at("1.0", 101, 7)])
         .output(&[r#"{"id":1.0,"n":7,"r.id":1,"r.n":5}"#, r#"{"id":1.0,"n":7,"r.id":1,"r.n":6}"#])
         .fates("7 absorbed");
+}
+
+#[test]
+fn rows_of_every_task_are_records_of_its_own_partition() {
+    let make = |task: u32| {
+        move |schema: &Schema| -> Box<dyn Operator> {
+            let (left, right) = (side(schema, ""), side(&Decode::new(wanted(&FIELDS)).schema(), "r."));
+            let bound = Bound { least: 0, most: SECOND };
+            let recipe = Recipe { left, right, bound, residual: None, outer: true, time: None, ids: None };
+            Box::new(TimeJoin::new(recipe).of_task(task))
+        }
+    };
+    let records = [at(1, 100, 1), at(2, 100, 2)];
+    assert_eq!(places(&FIELDS, make(0), &records), ["step 1", "step 2"]);
+    assert_eq!(places(&FIELDS, make(1), &records), ["step#1 1", "step#1 2"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Rows that go out of a join: the columns of both sides, as records of a partition that bears the step's name.
+//! Rows that go out of a join: the columns of both sides, as records of a partition that bears the step's name and the number of the task.
 
 use std::sync::Arc;
 
@@ -45,6 +45,8 @@ pub struct Pairs {
     /// The column of the ids of pairs, and the step that makes them; the last column of `both` then holds the partner's place.
     ids: Option<(usize, StepId)>,
     partners: bool,
+    /// Rows of every task count from 0: they are records of its own partition.
+    task: u32,
 }
 
 impl Pairs {
@@ -66,7 +68,12 @@ impl Pairs {
             timed: time.is_some(),
             ids: left.index_of(ID).ok().zip(ids),
             partners,
+            task: 0,
         }
+    }
+
+    pub fn of_task(self, task: u32) -> Self {
+        Self { task, ..self }
     }
 
     pub fn schema(&self) -> SchemaRef {
@@ -173,7 +180,7 @@ impl Pairs {
         notes.next += count as u64;
         let ingested_at = times.iter().max().copied().unwrap_or_default().into();
         let origin = Origin {
-            partition: Partition::new(step.as_str(), 0),
+            partition: Partition::new(step.as_str(), self.task),
             payload: Buffer::from_vec(Vec::<u8>::new()),
             spans: vec![],
             texts: Some(Arc::new(Answers(rows.clone()))),
