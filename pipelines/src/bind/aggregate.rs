@@ -67,8 +67,9 @@ pub fn operator(
         taken: Projection::new(planner, taken, schema).map_err(whole)?,
         aggregates: Aggregates::new(fields, &compiled).map_err(whole)?,
     };
+    let task = flow.edges.task().number;
     let Some(window) = window else {
-        let operator = Whole::new(recipe);
+        let operator = Whole::new(recipe).of_task(task);
         let after = operator.schema();
         return Ok((Box::new(operator), after, digest));
     };
@@ -82,6 +83,7 @@ pub fn operator(
         }
         WindowKind::Session { gap } => Windows::sessions(recipe, gap as i64, column, timed),
     };
+    let operator = operator.of_task(task);
     let after = operator.schema();
     Ok((Box::new(operator), after, digest))
 }

@@ -16,7 +16,7 @@ use syncline_engine::{
 use super::{
     BindError, decode,
     flow::{Branch, Flow},
-    inputs::renamed,
+    inputs::{renamed, types},
     state_digest,
     unopened::UnopenedEdges,
 };
@@ -64,9 +64,11 @@ impl Flow<'_> {
         self.hops.insert(step.id.clone(), schema.clone());
         let task = self.edges.task();
         // Of another digest, rows of a key went elsewhere, to tasks that know them.
+        let kinds = key.as_ref().map(|key| types(&key.schema()));
         let digest = state_digest(&BTreeMap::from([
             ("hop", topic.to_owned()),
             ("by", format!("{by:?}")),
+            ("types", format!("{kinds:?}")),
             ("tasks", task.of.to_string()),
         ]));
         let hop = Hop::new(topic.to_owned(), key, renamed, (task.number, task.of));
@@ -78,4 +80,43 @@ impl Flow<'_> {
 fn left_before(hop: &HopPlan) -> (Vec<Column>, bool) {
     let end = hop.end().filter(|step| !step.columns.is_empty());
     end.map_or((vec![], true), |step| (step.columns.clone(), step.open.is_some()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use syncline_dsl::{Samples, compile};
+    use syncline_functions::Planner;
+
+    use super::*;
+
+    /// The digest of each hop of a pipeline whose rows have `columns` in front of a step by `region`.
+    fn digests(columns: &str) -> HashMap<String, u64> {
+        let text = format!(
+            "CONNECTION bus TO kafka WITH (brokers = 'b');
+PIPELINE p WITH (changelog = 'bus', tasks = 3) AS
+FROM bus.t |> SELECT {columns} |> DEDUP BY region WITHIN '1 day' |> INSERT INTO bus.o;"
+        );
+        let checked = compile(&text, &crate::source_file::catalog(), &Samples::default());
+        let plan = &checked.plan.pipelines[0];
+        let planner = Planner::new();
+        let mut found = HashMap::new();
+        for stage in plan.stages() {
+            let mut flow = Flow::new(&stage, &planner, &UnopenedEdges, true);
+            flow.whole().unwrap();
+            let hops = flow.nodes.iter().filter(|node| matches!(node.work, Work::Hop(_)));
+            found.extend(hops.map(|hop| (hop.id.to_string(), hop.state.unwrap())));
+        }
+        found
+    }
+
+    #[test]
+    fn a_key_of_another_type_is_another_hop_and_other_columns_are_none() {
+        let before = digests("id, region");
+        assert_eq!(before.len(), 1);
+        assert_eq!(digests("region, id, n"), before);
+        assert_ne!(digests("id, CAST(region AS STRING) AS region"), before);
+        assert_ne!(digests("id, CAST(region AS BIGINT) AS region"), before);
+    }
 }

@@ -169,6 +169,7 @@ impl Flow<'_> {
             time: timed.filter(|column| !column.visible).map(|_| TIME.to_owned()),
             ids,
         });
+        let operator = operator.of_task(self.edges.task().number);
         let after = operator.schema();
         let index = self.operator(step, Box::new(operator), Some(digest));
         self.inputs[input].first.push(Edge { to: index, side: Side::Right });
@@ -244,7 +245,8 @@ fn with_later(step: &Step, sides: &[SchemaRef]) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-fn types(schema: &Schema) -> Vec<String> {
+/// The columns with their types, for a digest.
+pub(super) fn types(schema: &Schema) -> Vec<String> {
     let kind = |field: &Arc<Field>| format!("{} {} {}", field.name(), field.data_type(), is_json(field));
     schema.fields().iter().map(kind).collect()
 }
