@@ -8,9 +8,9 @@
 mod bound;
 mod lookup;
 
-use datafusion::arrow::datatypes::Field;
+use datafusion::arrow::datatypes::{DataType, Field};
 use sqlparser::ast::{BinaryOperator, Expr, Spanned};
-use syncline_functions::{is_json, sql_type_of};
+use syncline_functions::{is_json, sql_type, sql_type_of};
 use syncline_syntax::{Span, ast};
 
 use self::bound::Times;
@@ -269,6 +269,8 @@ impl Walk<'_> {
         let kinds = (sql_type_of(own.1), sql_type_of(its.1));
         let to = |sql: String, from: &str, kind: &str| match from == kind {
             true => sql,
+            // An integer that has more digits than a decimal with this scale can have is equal to none, and so NULL.
+            false if kind.starts_with("DECIMAL") && digits(from).is_some() => format!("TRY_CAST({sql} AS {kind})"),
             false => format!("CAST({sql} AS {kind})"),
         };
         condition.its.push(its.0.clone());
@@ -298,12 +300,40 @@ fn common_type(own: (&Field, &str), its: (&Field, &str)) -> Option<Option<String
     match (own.1, its.1) {
         (one, other) if one == other => Some(None),
         _ if integer(own) && integer(its) || decimal(own) && decimal(its) => Some(None),
-        _ if number(own) && number(its) => {
-            Some(Some(if float(own) || float(its) { "DOUBLE" } else { "DECIMAL(38, 0)" }.to_owned()))
-        }
+        _ if number(own) && number(its) && (float(own) || float(its)) => Some(Some("DOUBLE".to_owned())),
+        _ if number(own) && number(its) => Some(exact_type(own.0.data_type(), its.0.data_type())),
         ("DATE", "TIMESTAMP") | ("TIMESTAMP", "DATE") => Some(Some("TIMESTAMP".to_owned())),
         _ => None,
     }
+}
+
+/// The type that has all digits of an integer and a decimal, as far as one can.
+fn exact_type(own: &DataType, its: &DataType) -> Option<String> {
+    let parts = |kind: &DataType| match kind {
+        DataType::Decimal32(all, scale)
+        | DataType::Decimal64(all, scale)
+        | DataType::Decimal128(all, scale)
+        | DataType::Decimal256(all, scale) => (i16::from(*all) - i16::from(*scale), i16::from(*scale)),
+        integer => (digits(&sql_type(integer)).unwrap_or(MOST_DIGITS), 0),
+    };
+    let ((own, own_scale), (its, its_scale)) = (parts(own), parts(its));
+    let scale = own_scale.max(its_scale);
+    Some(format!("DECIMAL({}, {scale})", (own.max(its) + scale).min(MOST_DIGITS)))
+}
+
+/// How many a decimal can have.
+const MOST_DIGITS: i16 = 38;
+
+/// How many an integer of this type can have.
+fn digits(kind: &str) -> Option<i16> {
+    Some(match kind {
+        "TINYINT" | "TINYINT UNSIGNED" => 3,
+        "SMALLINT" | "SMALLINT UNSIGNED" => 5,
+        "INT" | "INT UNSIGNED" => 10,
+        "BIGINT" => 19,
+        "BIGINT UNSIGNED" => 20,
+        _ => return None,
+    })
 }
 
 /// The parts of a condition between its ANDs.

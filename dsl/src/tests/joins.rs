@@ -31,6 +31,44 @@ pipeline p · checkpoint every 200 ms
     );
 }
 
+/// A whole number beside a decimal was one of `DECIMAL(38, 0)`: 5.4 was rounded, and joined 5.
+#[test]
+fn keys_of_two_numbers_are_compared_as_a_type_that_loses_nothing() {
+    let key = |own: &str, its: &str| {
+        let source = format!(
+            "SCHEMA one (id {own});
+SCHEMA other (id {its}, name STRING);
+PIPELINE p AS FROM file('a') SCHEMA one AS o JOIN file('b') SCHEMA other AS r ON o.id = r.id |> SELECT o.id, r.name |> INSERT INTO stdout();"
+        );
+        let plan = plan_of(&source);
+        plan.lines().find_map(|line| line.trim().strip_prefix("on ")).expect("a condition").to_owned()
+    };
+    let keys = [
+        ("BIGINT", "DECIMAL(12, 2)"),
+        ("DECIMAL(12, 2)", "BIGINT"),
+        ("INT", "DECIMAL(38, 0)"),
+        ("BIGINT", "DECIMAL(38, 30)"),
+        ("DECIMAL(12, 2)", "DECIMAL(20, 4)"),
+        ("SMALLINT", "BIGINT"),
+        ("DECIMAL(12, 2)", "DOUBLE"),
+        ("BIGINT", "DOUBLE"),
+    ];
+    let keys: Vec<String> = keys.iter().map(|(own, its)| key(own, its)).collect();
+    assert_eq!(
+        keys,
+        [
+            "TRY_CAST(id AS DECIMAL(21, 2)) = CAST(\"r.id\" AS DECIMAL(21, 2))",
+            "CAST(id AS DECIMAL(21, 2)) = TRY_CAST(\"r.id\" AS DECIMAL(21, 2))",
+            "TRY_CAST(id AS DECIMAL(38, 0)) = \"r.id\"",
+            "TRY_CAST(id AS DECIMAL(38, 30)) = \"r.id\"",
+            "id = \"r.id\"",
+            "id = \"r.id\"",
+            "CAST(id AS DOUBLE) = \"r.id\"",
+            "CAST(id AS DOUBLE) = \"r.id\"",
+        ]
+    );
+}
+
 const TIMES: &str = "
 SCHEMA paid DISCARD (order_id BIGINT NOT NULL, amount DECIMAL(12, 2), at TIMESTAMP NOT NULL, WATERMARK FOR at AS at - INTERVAL '1 minute');
 ";
