@@ -32,6 +32,11 @@ pub(crate) use writers::two_writers;
 /// Something wrong with one of several pipelines: its index, and what to say.
 pub(crate) type Charge = (usize, Diagnostic);
 
+/// A sink that keeps every row.
+fn adds(step: &Step) -> bool {
+    matches!(&step.kind, StepKind::Sink(sink) if matches!(sink.write, WritePlan::Insert { .. }))
+}
+
 pub(crate) fn place_of(step: &Step) -> Span {
     Span::new(step.span.0, step.span.1)
 }
@@ -138,6 +143,8 @@ pub(crate) fn changelog(plan: &Plan, walk: &mut Walk) {
     let partitioned: Vec<String> = plan.source.partitioned_by.clone();
     let hops: Vec<_> = plan.hops().into_iter().map(|(step, by)| (place_of(step), by)).collect();
     hops.into_iter().for_each(|(step, by)| walk.say(say_pipelines::repartition(step, &by, &partitioned)));
+    let unordered: Vec<_> = plan.unordered().into_iter().map(|(step, key)| (place_of(step), adds(step), key)).collect();
+    unordered.into_iter().for_each(|(step, adds, key)| walk.say(say_pipelines::order_not_kept(step, &key, adds)));
     let span = said.value.span;
     here.iter().for_each(|place| walk.say(say_places::changelog_and_local(span, place)));
 }

@@ -57,6 +57,7 @@ pages! {
     NOT_YET = "not-yet";
     OPTION_TWICE = "option-twice";
     OPTION_VALUE = "option-value";
+    ORDER_NOT_KEPT = "order-not-kept";
     QUOTES = "quotes";
     REPARTITION = "repartition";
     SAME_PATH = "same-path";

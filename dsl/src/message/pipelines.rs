@@ -80,6 +80,19 @@ pub(crate) fn repartition(step: Span, by: &[String], said: &[String]) -> Diagnos
     }
 }
 
+/// `adds`: the sink keeps every row; else the one that comes last stands.
+pub(crate) fn order_not_kept(step: Span, key: &[String], adds: bool) -> Diagnostic {
+    let key = listed(key.iter().map(String::as_str));
+    let told = Diagnostic::warning(slug::ORDER_NOT_KEPT, format!("rows of one {key} may change their order here"))
+        .at(step, "they come from several tasks, which do not wait for each other");
+    match adds {
+        true => {
+            told.help(format!("let the step in front of which rows change tasks go by {key} too, or leave `tasks` out"))
+        }
+        false => told.help("say which row is newer: SEQUENCE BY column"),
+    }
+}
+
 pub(crate) fn read_when_compiled(span: Span, name: &str) -> Diagnostic {
     Diagnostic::error(slug::OPTION_VALUE, format!("{name} is part of what the file means"))
         .at(span, "known only when it runs")

@@ -61,7 +61,7 @@ impl Claim {
     }
 
     /// The same of a key that is written as names of columns.
-    fn decides_columns(&self, key: &[String]) -> bool {
+    pub(super) fn decides_columns(&self, key: &[String]) -> bool {
         self.decides(columns(key).iter())
     }
 

@@ -52,6 +52,57 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Sinks to which rows of one key come from several tasks, and so in any order, although they came from one partition and nothing else
+    /// says which of them is newer; in the order of the file, each with that key.
+    pub fn unordered(&self) -> Vec<(&Step, Vec<String>)> {
+        let mut found: Vec<(String, Vec<String>)> = vec![];
+        for stage in self.stages() {
+            let Some(hop) = &stage.source.hop else { continue };
+            let Some(StepKind::Hop { by, .. }) = hop.end().map(|step| &step.kind) else { continue };
+            let again = hop.writer.source.hop.is_some();
+            let first = stage.flow.first().filter(|_| again);
+            found.extend(first.and_then(|step| Some((step.id.clone(), last_come(step)?.to_vec()))));
+            added_by_others(&stage.flow, Claim::by(by), &mut found);
+        }
+        let mut all = vec![];
+        self.each_step(&mut |step| {
+            all.extend(found.iter().find(|(id, _)| *id == step.id).map(|(_, key)| (step, key.clone())));
+        });
+        all
+    }
+}
+
+/// The key of a sink in which of two rows the one that comes later stands.
+fn last_come(step: &Step) -> Option<&[String]> {
+    let StepKind::Sink(sink) = &step.kind else { return None };
+    match &sink.write {
+        WritePlan::Upsert { key, sequence: None, .. } | WritePlan::Replace { per: key, sequence: None } => Some(key),
+        _ => None,
+    }
+}
+
+/// Sinks that add rows of a key that does not decide which task they come from.
+fn added_by_others(flow: &[Step], mut claim: Claim, found: &mut Vec<(String, Vec<String>)>) {
+    for step in flow {
+        match &step.kind {
+            StepKind::Tee { flow } => added_by_others(flow, claim.clone(), found),
+            StepKind::Fork { flows } => flows.iter().for_each(|flow| added_by_others(flow, claim.clone(), found)),
+            StepKind::Arms { arms, .. } => {
+                arms.iter().for_each(|arm| added_by_others(&arm.flow, claim.clone(), found));
+            }
+            StepKind::Sink(sink) => match &sink.write {
+                WritePlan::Insert { key } if !key.is_empty() && !claim.decides_columns(key) => {
+                    found.push((step.id.clone(), key.clone()));
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+        claim = judged(step, &claim).1;
+    }
+}
+
 /// Behind the id of a step: the hop in front of it.
 const HOP: &str = "/repartition";
 /// Between the two: of the right side of a join.

@@ -117,3 +117,48 @@ PIPELINE p WITH (changelog = 'bus', tasks = 2) AS FROM bus.t |> DEDUP BY id WITH
     assert!(told.contains("note: all rows go to one task here\n"), "{told}");
     assert!(told.contains("help: if the records are partitioned by it already, say so and save the way: FROM … PARTITIONED BY (column)\n"), "{told}");
 }
+
+/// Sinks whose rows of one key may come in another order.
+fn unordered(flow: &str) -> Vec<String> {
+    let source = format!(
+        "CONNECTION bus TO kafka WITH (brokers = 'b');
+SCHEMA row (id BIGINT NOT NULL, region STRING, n BIGINT, at TIMESTAMP NOT NULL, WATERMARK FOR at AS at);
+PIPELINE p WITH (changelog = 'bus', tasks = 3) AS FROM bus.t {flow};"
+    );
+    let checked = checked_of(&source);
+    let plan = checked.plan.pipelines.first().unwrap_or_else(|| panic!("{}", said(&checked, &source)));
+    let found: Vec<String> =
+        plan.unordered().into_iter().map(|(step, key)| format!("{} by {}", step.id, key.join(", "))).collect();
+    let told = checked.diagnostics.iter().filter(|told| told.slug == "order-not-kept").count();
+    assert_eq!(told, found.len(), "{}", said(&checked, &source));
+    found
+}
+
+#[test]
+fn a_sink_by_another_key_than_the_hop_before_it_is_told() {
+    let dedup = "SCHEMA row |> DEDUP BY id WITHIN '1 day'";
+    assert_eq!(unordered(&format!("{dedup} |> UPSERT INTO bus.o KEY (region)")), ["upsert by region"]);
+    assert_eq!(unordered(&format!("{dedup} |> REPLACE INTO sqlite('s.db', 't') PER region")), ["replace by region"]);
+    assert_eq!(unordered(&format!("{dedup} |> INSERT INTO bus.o KEY (region)")), ["insert by region"]);
+    assert_eq!(
+        unordered(&format!(
+            "{dedup} |> SELECT n, region |> TEE (|> INSERT INTO bus.a KEY (n)) |> UPSERT INTO bus.o KEY (region)"
+        )),
+        ["tee/insert by n", "upsert by region"]
+    );
+    for right in [
+        "|> UPSERT INTO bus.o KEY (region) SEQUENCE BY n",
+        "|> UPSERT INTO bus.o KEY (id)",
+        "|> INSERT INTO bus.o KEY (id, region)",
+        "|> INSERT INTO bus.o",
+        "|> AGGREGATE COUNT(*) AS c GROUP BY tumble(at, INTERVAL '1 hour') AS hour, region |> UPSERT INTO bus.o KEY (hour, region)",
+    ] {
+        assert_eq!(unordered(&format!("{dedup} {right}")), [""; 0], "{right}");
+    }
+    // One hop, of rows that came from one partition.
+    assert_eq!(unordered("SCHEMA row |> UPSERT INTO bus.o KEY (region)"), [""; 0]);
+    assert_eq!(
+        unordered("SCHEMA row PARTITIONED BY (id) |> DEDUP BY id WITHIN '1 day' |> UPSERT INTO bus.o KEY (region)"),
+        [""; 0]
+    );
+}
