@@ -55,6 +55,8 @@ enum Stage {
     /// It is about to start over: what its streams hold is not its own any more.
     Coming,
     Running,
+    /// It was given up. What its checkpoint says of its end is that of an earlier run.
+    Failed,
 }
 
 #[derive(Default)]
@@ -92,8 +94,13 @@ impl Streams {
         self.inner().stages.insert(pipeline.to_owned(), Stage::Running);
     }
 
-    pub fn over(&self, pipeline: &str) {
-        self.inner().stages.remove(pipeline);
+    /// It does not run any more.
+    pub fn over(&self, pipeline: &str, failed: bool) {
+        let mut inner = self.inner();
+        inner.stages.remove(pipeline);
+        if failed {
+            inner.stages.insert(pipeline.to_owned(), Stage::Failed);
+        }
     }
 
     /// The id of the stream that a pipeline writes.
@@ -108,6 +115,7 @@ impl Streams {
         match self.inner().stages.get(pipeline) {
             Some(Stage::Coming) => return Writer::Coming,
             Some(Stage::Running) => return Writer::Running,
+            Some(Stage::Failed) => return Writer::Gone,
             None => {}
         }
         let checkpoint = checkpoint::read::<Value>(&*self.store, &checkpoint::checkpoint_key(pipeline));
@@ -121,7 +129,8 @@ impl Streams {
     fn slowest(&self, writer: &str, name: &str, id: &str) -> Result<Option<Slowest>, ReadError> {
         let inner = self.inner();
         let readers = inner.declared.0.get(&stream_topic(writer, name)).cloned().unwrap_or_default();
-        let runs: Vec<bool> = readers.iter().map(|reader| inner.stages.contains_key(&reader.pipeline)).collect();
+        let runs = |reader: &Reader| matches!(inner.stages.get(&reader.pipeline), Some(Stage::Coming | Stage::Running));
+        let runs: Vec<bool> = readers.iter().map(runs).collect();
         drop(inner);
         let mut slowest: Option<Slowest> = None;
         for (Reader { pipeline, inputs }, runs) in readers.into_iter().zip(runs) {
@@ -229,8 +238,13 @@ PIPELINE both AS FROM s |> UNION ALL (FROM s |> WHERE id = 1) |> INSERT INTO fil
         assert_eq!(streams.writer("w"), Writer::Running);
         over(true);
         assert_eq!(streams.writer("w"), Writer::Running);
-        streams.over("w");
+        streams.over("w", false);
         assert_eq!((streams.writer("w"), streams.id("w").as_deref()), (Writer::Ended, Some("x")));
+        // The end of an earlier run is not that of one that failed before it began.
+        streams.begins("w", false);
+        streams.over("w", true);
+        assert_eq!(streams.writer("w"), Writer::Gone);
+        streams.over("w", false);
         over(false);
         assert_eq!(streams.writer("w"), Writer::Gone);
     }

@@ -177,7 +177,7 @@ impl Supervision<'_> {
         let next = over.next.filter(|_| !crew.stopping);
         // Between two versions of a pipeline its readers wait.
         if next.is_none() {
-            self.streams.over(pipeline);
+            self.streams.over(pipeline, outcome.is_err());
         }
         let taken_away = crew.taken_away.remove(pipeline);
         if let Err(failure) = &outcome
