@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::Value;
@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::{
     chance::{Chance, soak},
     desk::{Desk, PATIENCE, Running},
-    kafka::{self, Bus, Isolation, Topic},
+    kafka::{self, Bus, Isolation, Record, Topic},
     look,
     postgres::shared,
     promises::figure,
@@ -231,4 +231,81 @@ fn a_folder_and_a_changelog_that_do_not_belong_together_are_told_and_left_alone(
     desk.write("orders.sync", &with);
     desk.ok(&["run", "orders.sync", "--once"]);
     look::same("the topic", &found(&to), &expected(&input));
+}
+
+/// Rows are taken as they are, by tasks that have nothing to say to each other.
+fn passing(bus: &Bus, from: &Topic, to: &Topic, options: &str) -> String {
+    format!(
+        "CONNECTION bus TO kafka WITH (brokers = '{}');
+PIPELINE p_{} WITH (changelog = 'bus'{options}) AS
+FROM bus.{} |> SELECT CAST(n AS BIGINT) AS n |> INSERT INTO bus.{};
+",
+        bus.brokers(),
+        from.name,
+        from.name,
+        to.name
+    )
+}
+
+/// Of today: brokers forget what is a week old.
+fn numbers(range: std::ops::Range<i32>, partition: i32) -> Vec<Record> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    range.map(|n| Record::new("", &format!(r#"{{"n":{n}}}"#)).partition(partition).time(now)).collect()
+}
+
+/// Waits until as many records are there, and says which.
+fn until_there(topic: &Topic, count: i32) {
+    let began = Instant::now();
+    let read = || {
+        let mut found: Vec<i64> = topic.read(Isolation::Committed).iter().map(number).collect();
+        found.sort_unstable();
+        found
+    };
+    while read().len() < count as usize && began.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(read(), (0..i64::from(count)).collect::<Vec<_>>());
+}
+
+fn number(record: &Record) -> i64 {
+    let row: Value = serde_json::from_str(&record.text()).expect("JSON");
+    row["n"].as_i64().expect("a number")
+}
+
+#[test]
+fn another_number_of_tasks_is_refused_and_nothing_is_read() {
+    let bus = kafka::shared();
+    let (from, to) = (bus.topic("from", 3), bus.topic("to", 1));
+    (0..3).for_each(|partition| from.produce(&numbers(partition * 10..partition * 10 + 10, partition)));
+    let two = passing(&bus, &from, &to, ", tasks = 2");
+    let desk = Desk::with(&two);
+    desk.ok(&["run", "orders.sync", "--once"]);
+    // Of several tasks that are given up each is told.
+    for (options, code) in [(", tasks = 3", 1), ("", 3), (", tasks = 1, standby = true", 3)] {
+        let elsewhere = Desk::with(&passing(&bus, &from, &to, options));
+        for desk in [&desk, &elsewhere] {
+            desk.write("orders.sync", passing(&bus, &from, &to, options));
+            let said = desk.say(&["run", "orders.sync", "--once"]).expect(code);
+            let told = "its topic has 2 partitions, and the pipeline has";
+            assert!(said.err.contains(told) && said.err.contains("write `tasks = 2`"), "{options}: {}", said.err);
+        }
+    }
+    from.produce(&numbers(30..40, 2));
+    desk.write("orders.sync", two);
+    desk.ok(&["run", "orders.sync", "--once"]);
+    until_there(&to, 40);
+}
+
+#[test]
+fn a_task_without_a_partition_is_given_the_one_that_comes_later() {
+    let bus = kafka::shared();
+    let (from, to) = (bus.topic("from", 2), bus.topic("to", 1));
+    from.produce(&numbers(0..10, 0));
+    let desk = Desk::with(&passing(&bus, &from, &to, ", tasks = 3"));
+    let running = desk.start(&RUN);
+    until_there(&to, 10);
+    from.grow(3);
+    from.produce(&numbers(10..20, 2));
+    until_there(&to, 20);
+    drop(running.stop().expect(0));
 }

@@ -255,7 +255,7 @@ FROM bus.{}
 fn a_pipeline_that_starts_over_begins_with_an_empty_hop() {
     let bus = kafka::shared();
     let (from, to) = (bus.topic("from", PARTITIONS), bus.topic("to", 2));
-    let (name, job) = job(&bus, &from, &to);
+    let (_, job) = job(&bus, &from, &to);
     let input = scattered(800, 9);
     from.produce(&input);
     let desk = Desk::with(&job);
@@ -264,8 +264,8 @@ fn a_pipeline_that_starts_over_begins_with_an_empty_hop() {
     // Rows of an UPSERT are written again.
     let again: Vec<String> = expected(&input).into_iter().flat_map(|row| [row.clone(), row]).collect();
     look::same("the topic", &rows(&to), &again);
-    // Who is given as many tasks as the topic has not partitions is told.
+    // Another number of tasks would find each other's state.
     let said = Desk::with(&job.replace("tasks = 3", "tasks = 2")).say(&["run", "orders.sync", "--once"]).expect(1);
-    let told = format!("syncline.{name}.upsert.repartition: has 3 partitions, and the pipeline 2 tasks");
-    assert!(said.err.contains(&told), "{}", said.err);
+    let told = "its topic has 3 partitions, and the pipeline has `tasks = 2`: write `tasks = 3`";
+    assert!(said.err.contains(told), "{}", said.err);
 }

@@ -127,6 +127,16 @@ pub fn topic_of(arguments: &Arguments, around: &Surroundings) -> Topic {
     Topic { partitions: Some(around.task.of as i32), config: CONFIG, ..Topic::new(arguments, true) }
 }
 
+/// Why a topic with so many partitions is not the changelog of as many tasks as the pipeline has: what each of them kept, and what it read,
+/// would be another's.
+pub fn of_another_number(partitions: u32, topic: &Topic) -> Option<String> {
+    let tasks = topic.partitions.filter(|tasks| *tasks as u32 != partitions)?;
+    Some(format!(
+        "its topic has {partitions} partitions, and the pipeline has `tasks = {tasks}`: write `tasks = {partitions}`, or give the pipeline another \
+         name, under which it begins anew"
+    ))
+}
+
 impl KafkaChangelog {
     /// Of a task: the partition of its number of a topic that has one for each.
     pub(crate) fn new(
@@ -332,8 +342,7 @@ impl Changelog for KafkaChangelog {
     fn open(&mut self) -> Result<Span, ChangelogError> {
         self.writer = None;
         let found = self.topic_found("look at its topic", self.topic.clone())?;
-        if self.partition as u32 >= found.partitions {
-            let detail = format!("its topic has {} partitions; another number of tasks wrote it", found.partitions);
+        if let Some(detail) = of_another_number(found.partitions, &self.topic) {
             return Err(ChangelogError::Foreign { name: self.name.clone(), detail });
         }
         self.writer = Some(self.producer()?);

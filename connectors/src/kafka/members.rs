@@ -22,7 +22,7 @@ use syncline_engine::ownership::{Ownership, Parting};
 
 use super::{
     calls::{LATE, within},
-    changelog::topic_of,
+    changelog::{of_another_number, topic_of},
     client::{Held, Settings, alone, log, told},
     topic::{self, Topic},
     trouble::{nobody_answers, words},
@@ -75,6 +75,8 @@ struct State {
     trouble: Option<String>,
     /// No broker is connected, as the client last said.
     alone: bool,
+    /// The changelog is that of another number of tasks. Each task of ours may begin, and is told so where it opens it.
+    refused: bool,
     closing: bool,
 }
 
@@ -220,7 +222,14 @@ fn served(settings: &Settings, topic: &Topic, worker: &str, shared: &Arc<Shared>
     // Nobody is given what is not there.
     let (wanted, ours) = (topic.clone(), settings.clone());
     match within(LATE, move || topic::found_or_made(&wanted, &ours)) {
-        Ok(Ok(_)) => {}
+        Ok(Ok(found)) => {
+            let why = of_another_number(found.partitions, topic);
+            shared.state().refused = why.is_some();
+            if why.is_some() {
+                shared.changed.notify_all();
+                return why;
+            }
+        }
         Ok(Err(error)) => return Some(error.words()),
         Err(_) => return Some(format!("the client does not answer within {} s; another one asks", LATE.as_secs())),
     }
@@ -269,9 +278,10 @@ impl Ownership for Member {
         let until = Instant::now() + patience;
         let mut state = shared.state();
         loop {
+            let refused = state.refused;
             let task = state.tasks.entry(self.task).or_default();
-            if task.hold == Hold::Ours {
-                task.busy = true;
+            if task.hold == Hold::Ours || refused {
+                (task.hold, task.busy) = (Hold::Ours, true);
                 return true;
             }
             let left = until.saturating_duration_since(Instant::now());

@@ -354,7 +354,8 @@ impl Source for KafkaSource {
         if let Some(lane) = reading.lanes.iter_mut().find(|lane| !lane.noted) {
             return Ok(Polled::Rows(lane.begun(reading.cluster.as_deref(), reading.spread, now)));
         }
-        if reading.lanes.iter().all(Lane::is_over) {
+        // Who has no partition yet may be given one.
+        if self.bounded && reading.lanes.iter().all(Lane::is_over) {
             return Ok(Polled::Ended);
         }
         for _ in 0..reading.lanes.len() {
