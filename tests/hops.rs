@@ -26,6 +26,9 @@ use crate::{
 /// Partitions of the input, and tasks.
 const PARTITIONS: i32 = 4;
 
+/// Of two tasks, each has one of them.
+const REGIONS: [&str; 2] = ["north", "south"];
+
 /// Repeats of `id` are dropped, wherever they lie; each `region` has one running list of what it kept, in one partition.
 fn job(bus: &Bus, from: &Topic, to: &Topic) -> (String, String) {
     let name = format!("h_{}", from.name);
@@ -215,6 +218,41 @@ FROM bus.{} SCHEMA event
     let n: i64 =
         rows(&to).iter().map(|row| serde_json::from_str::<Value>(row).expect("JSON")["n"].as_i64().unwrap_or(0)).sum();
     assert_eq!(n, 600);
+}
+
+/// Rows of two tasks, each the first of its own, were taken for one input: the group kept both.
+#[test]
+fn the_first_rows_of_two_tasks_are_two_inputs_of_a_group() {
+    let bus = kafka::shared();
+    let from = bus.topic("from", PARTITIONS);
+    let name = format!("g_{}", from.name);
+    let job = |tasks: &str| {
+        format!(
+            "CONNECTION bus TO kafka WITH (brokers = '{}');
+SCHEMA event (region STRING NOT NULL, at TIMESTAMP NOT NULL, WATERMARK FOR at AS at);
+PIPELINE {name}{} WITH (changelog = 'bus'{tasks}) AS
+FROM bus.{} SCHEMA event
+|> AGGREGATE COUNT(*) AS n GROUP BY tumble(at, INTERVAL '1 minute') AS minute, region
+|> REPLACE INTO sqlite('shop.db', 'last') PER minute;
+",
+            bus.brokers(),
+            tasks.len(),
+            from.name
+        )
+    };
+    let event = |region: &str| Record::new("", &json!({"region": region, "at": "2026-11-20T10:00:00Z"}).to_string());
+    from.produce(&REGIONS.map(|region| event(region).partition(0)));
+    let groups = |tasks: &str| {
+        let desk = Desk::with(&job(tasks));
+        desk.ok(&["run", "orders.sync", "--once"]);
+        let made = desk.query("SELECT rows_out FROM steps WHERE step = 'aggregate' AND rows_out > 0");
+        let count = look::sqlite(&desk.path("shop.db"), "SELECT COUNT(*) FROM last");
+        (made.len(), count)
+    };
+    let (alone, one) = groups("");
+    let (several, two) = groups(", tasks = 2");
+    assert_eq!((alone, several), (1, 2), "each region has a task of its own");
+    assert_eq!((one, two), (vec![vec!["1".to_owned()]], vec![vec!["1".to_owned()]]));
 }
 
 #[test]
