@@ -40,6 +40,11 @@ pub fn all<C: Cluster>(mut empty: impl FnMut() -> C) {
         store::conformance::all(&mut new, |world| crash(world, machine));
         what_is_let_go_of_is_gone_from_the_changelog_and_numbers_go_on_where_they_were(new(), machine);
         a_topic_that_is_emptied_stays_empty(new(), machine);
+        for released in 0..=4 {
+            for lost in [false, true] {
+                what_was_before_a_topic_was_emptied_is_never_taken_for_its_records(new(), machine, released, lost);
+            }
+        }
     }
     for machine in [Machine::Same, Machine::New] {
         log::conformance::all(&mut new, |world| crash(world, machine));
@@ -199,7 +204,11 @@ fn frame(body: &str) -> NewFrame {
 
 /// One epoch: a frame, and the checkpoint that names it.
 pub(super) fn epoch(world: &World<impl Cluster>, body: &str) -> Ends {
-    world.replica.append("out", frame(body)).unwrap();
+    epoch_of(world, frame(body))
+}
+
+pub(super) fn epoch_of(world: &World<impl Cluster>, frame: NewFrame) -> Ends {
+    world.replica.append("out", frame).unwrap();
     let ends = world.replica.prepare(&["out".to_owned()]).unwrap();
     world.replica.apply(put("checkpoint", &ends["out"].offset.to_string())).unwrap();
     world.replica.flush().unwrap();
@@ -274,6 +283,42 @@ fn a_topic_that_is_emptied_stays_empty(world: World<impl Cluster>, machine: Mach
     let world = crash(world, machine);
     world.replica.recover(&["out"], &ends).unwrap();
     assert_eq!((bodies(&world, 0), world.replica.end("out")), (vec!["new".to_owned()], Ok(10)));
+}
+
+/// Frames of another size, under numbers that the older ones have too. `lost`: this machine does not know any more which they were.
+fn what_was_before_a_topic_was_emptied_is_never_taken_for_its_records<C: Cluster>(
+    mut world: World<C>,
+    machine: Machine,
+    released: u64,
+    lost: bool,
+) {
+    world.replica.recover(&["out"], &Ends::new()).unwrap();
+    for round in 0..4 {
+        epoch(&world, &format!("of the past {round}"));
+    }
+    world.replica.release("out", 10).unwrap();
+    world.replica.flush().unwrap();
+    if lost {
+        world.log.begin("out", 40).unwrap();
+    }
+    world.replica.recover(&["out"], &Ends::new()).unwrap();
+    let mut ends = Ends::new();
+    for round in 0..4 {
+        ends = epoch_of(&world, NewFrame { count: 7, ..frame(&format!("new {round}")) });
+    }
+    world.replica.release("out", 7 * released).unwrap();
+    world.replica.flush().unwrap();
+    for _ in 0..2 {
+        world = crash(world, machine);
+        world.replica.recover(&["out"], &ends).unwrap();
+        let kept: Vec<String> = (released..4).map(|round| format!("new {round}")).collect();
+        assert_eq!((bodies(&world, 7 * released), world.replica.end("out")), (kept, Ok(28)));
+        // Who asks for what was let go of gets it, or hears that it is gone.
+        let before = world.replica.read("out", 0, usize::MAX);
+        assert!(before.unwrap_or_default().iter().all(|frame| frame.body.starts_with(b"new")));
+    }
+    epoch(&world, "next");
+    assert_eq!(bodies(&world, 28), ["next"]);
 }
 
 fn who_comes_second_writes_and_who_was_first_writes_nothing_more(first: World<impl Cluster>) {

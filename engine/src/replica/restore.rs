@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use syncline_record::Micros;
 
 use super::{
-    FRAME, IDENTITY, OLDEST, PAIR, Place, Scope,
+    EMPTIED, FRAME, IDENTITY, OLDEST, PAIR, Place, Scope,
     frames::{self, Kind},
-    topics::EMPTIED,
 };
 use crate::{
     changelog::{Changelog, ChangelogError, Span},
@@ -221,6 +220,7 @@ impl<'a> Restoring<'a> {
     fn take(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Stop> {
         match key.split_first() {
             Some((&PAIR, pair)) => self.pair(pair, value),
+            Some((&EMPTIED, topic)) => self.emptied(topic),
             Some((&OLDEST, topic)) => self.oldest(topic, value),
             Some((&FRAME, _)) => match value {
                 Some(value) => self.frame(key, value),
@@ -257,11 +257,18 @@ impl<'a> Restoring<'a> {
         let (Ok(topic), Some(oldest)) = (std::str::from_utf8(topic), oldest) else {
             return Err(Stop::Doubt("a record says of no topic how old it is".to_owned()));
         };
-        self.place.moved(topic, oldest);
-        if oldest == EMPTIED {
-            self.ground.log.recover(&[], &Ends::from([(topic.to_owned(), End::default())]))?;
-            self.next.insert(topic.to_owned(), 0);
-        }
+        self.place.oldest.insert(topic.to_owned(), oldest);
+        Ok(())
+    }
+
+    /// What was read of the topic is of an earlier life, also where its numbers are those of records that come.
+    fn emptied(&mut self, topic: &[u8]) -> Result<(), Stop> {
+        let Ok(topic) = std::str::from_utf8(topic) else {
+            return Err(Stop::Doubt("a record says of no topic that it is empty".to_owned()));
+        };
+        self.ground.log.recover(&[], &Ends::from([(topic.to_owned(), End::default())]))?;
+        self.place.oldest.remove(topic);
+        self.next.insert(topic.to_owned(), 0);
         Ok(())
     }
 
@@ -304,6 +311,8 @@ impl<'a> Restoring<'a> {
     fn cut(&self, topic: &str, base: u64) -> Result<(), Stop> {
         match self.ground.log.recover(&[], &Ends::from([(topic.to_owned(), End::at(base))])) {
             Err(LogError::Short { .. }) => self.begin(topic, base),
+            // A frame of before the topic was emptied, of which the changelog has not read yet. One that is made from nothing has no other.
+            Err(LogError::Damaged { .. }) if self.whole => self.begin(topic, base),
             recovered => Ok(recovered?),
         }
     }
@@ -319,8 +328,11 @@ impl<'a> Restoring<'a> {
     fn publish(&mut self, topic: &str, base: u64, frame: NewFrame) -> Result<(), Stop> {
         let log = &*self.ground.log;
         let end = log.end(topic)?;
-        if end > base {
+        if end > base && !self.whole {
             return Ok(());
+        }
+        if end > base {
+            self.cut(topic, base)?;
         }
         if end < base {
             self.begin(topic, base)?;

@@ -171,3 +171,60 @@ fn what_is_remembered_of_frames_is_bounded_and_all_are_let_go_of() {
     assert_eq!((frames_of(&world.changelogs, "out"), remembered("out")), (0, 0));
     assert_eq!(frames_of(&world.changelogs, "ledger") as u64, EPOCHS);
 }
+
+fn frames(count: u32, bodies: &[&str]) -> Vec<NewFrame> {
+    bodies.iter().map(|body| NewFrame { count, time: 5, body: body.as_bytes().to_vec() }).collect()
+}
+
+fn read(world: &World<MemoryChangelogs>, topic: &str, from: u64) -> Vec<String> {
+    let frames = crate::log::conformance::read_all(&*world.replica, topic, from);
+    frames.into_iter().map(|frame| String::from_utf8(frame.body).unwrap()).collect()
+}
+
+/// A pipeline that is started over now and then, on a machine that cannot tell what it had: what each life left lies between the others'.
+#[test]
+fn what_is_left_of_several_lives_keeps_nobody_from_the_newest() {
+    let world = new();
+    let mut ends = Ends::new();
+    for (life, count) in [10, 7, 5].into_iter().enumerate() {
+        world.replica.recover(&["out"], &Ends::new()).unwrap();
+        for round in 0..4 {
+            let body = format!("{round} of life {life}");
+            ends = conformance::epoch_of(&world, frames(count, &[&body]).remove(0));
+        }
+        world.replica.release("out", u64::from(count)).unwrap();
+        world.replica.flush().unwrap();
+        if life < 2 {
+            world.log.begin("out", 40).unwrap();
+        }
+    }
+    world.changelogs.compact();
+    let again = opened(&world.changelogs, Arc::default(), Arc::default()).unwrap();
+    again.replica.recover(&["out"], &ends).unwrap();
+    assert_eq!(read(&again, "out", 5), ["1 of life 2", "2 of life 2", "3 of life 2"]);
+}
+
+#[test]
+fn what_was_before_a_topic_was_emptied_goes_from_the_changelog() {
+    let world = new();
+    world.replica.recover(&["out"], &Ends::new()).unwrap();
+    (0..3).for_each(|round| drop(epoch(&world, &format!("of the past {round}"))));
+    world.replica.publish("out of a sink", frames(1, &["a", "b"])).unwrap();
+    let again = opened(&world.changelogs, world.store.clone(), world.log.clone()).unwrap();
+    again.replica.recover(&["out"], &Ends::new()).unwrap();
+    again.replica.apply(put("checkpoint", "0")).unwrap();
+    again.replica.flush().unwrap();
+    assert_eq!(frames_of(&again.changelogs, "out"), 0);
+}
+
+/// The folder of the log was deleted by hand, so nobody could say that the topic was emptied.
+#[test]
+fn what_is_published_after_the_log_was_lost_is_there_on_a_new_machine() {
+    let world = new();
+    world.replica.publish("sink", frames(10, &["of the past 0", "of the past 1"])).unwrap();
+    world.log.recover(&[""], &Ends::new()).unwrap();
+    world.replica.publish("sink", frames(3, &["new"])).unwrap();
+    world.changelogs.compact();
+    let again = opened(&world.changelogs, Arc::default(), Arc::default()).unwrap();
+    assert_eq!(read(&again, "sink", 0), ["new"]);
+}
