@@ -38,7 +38,7 @@ use serde::{Deserialize, Serialize};
 use syncline_record::Micros;
 
 use crate::{
-    changelog::{Changelog, ChangelogError, Record, Sent},
+    changelog::{Changelog, ChangelogError, Record, Sent, Span},
     checkpoint,
     clock::Clock,
     log::Log,
@@ -196,9 +196,23 @@ pub fn leave(ground: &Ground, scope: &Scope, anew: bool) -> Result<(), StoreErro
     ground.store.flush()
 }
 
-/// Brings the copy of a task that another process works on up to its changelog, as far as that is decided. Nobody is fenced.
-pub fn follow(ground: &Ground, scope: &Scope, changelog: &mut dyn Changelog) -> Result<(), StoreError> {
-    restore::follow(ground, scope, changelog)
+/// Keeps the copy of a task that another process works on.
+pub struct Follower {
+    scope: Scope,
+    changelog: Box<dyn Changelog>,
+    /// The id of the changelog, and what it had when it was looked at last.
+    known: Option<(String, Span)>,
+}
+
+impl Follower {
+    pub fn new(scope: Scope, changelog: Box<dyn Changelog>) -> Self {
+        Self { scope, changelog, known: None }
+    }
+
+    /// Brings it up to its changelog, as far as that is decided. Nobody is fenced.
+    pub fn follow(&mut self, ground: &Ground) -> Result<(), StoreError> {
+        restore::follow(ground, &self.scope, &mut *self.changelog, &mut self.known)
+    }
 }
 
 pub struct Replica {
