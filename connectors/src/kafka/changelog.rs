@@ -77,6 +77,9 @@ pub struct KafkaChangelog {
     /// A copy follows it, so readers are kept: it asks again twice a second.
     follows: bool,
     reading: Option<Reading>,
+    /// How many readers were made.
+    #[cfg(test)]
+    pub(super) made: std::sync::atomic::AtomicUsize,
     /// Nobody waits for long any more.
     stop: Arc<AtomicBool>,
     witness: Arc<dyn ChangelogWitness>,
@@ -155,6 +158,8 @@ impl KafkaChangelog {
             writer: None,
             follows: false,
             reading: None,
+            #[cfg(test)]
+            made: Default::default(),
             stop,
             witness: Arc::new(NoWitness),
             beside: BTreeSet::new(),
@@ -207,6 +212,8 @@ impl KafkaChangelog {
     }
 
     fn client(&self, isolation: &str) -> Result<Reader, ChangelogError> {
+        #[cfg(test)]
+        self.made.fetch_add(1, Ordering::Relaxed);
         let mut config = self.settings.reading(READER);
         // Nobody is a member of it: the client wants one to be named.
         config.set("group.id", &self.name).set("isolation.level", isolation);

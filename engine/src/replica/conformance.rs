@@ -33,28 +33,69 @@ impl Cluster for MemoryChangelogs {
     }
 }
 
+/// How much of it is run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Each test, on a new machine: enough where all calls go to brokers, which take their time.
+    Once,
+    /// Each test, on each kind of machine.
+    Full,
+}
+
+impl Extent {
+    fn machines(self) -> &'static [Machine] {
+        match self {
+            Self::Once => &[Machine::New],
+            Self::Full => &[Machine::Same, Machine::New, Machine::Compacted],
+        }
+    }
+
+    /// Of topics that are emptied: records of a frame of before, frames of now that are let go of. Numbers of before lie between those of
+    /// now, and at the same places.
+    fn lives(self) -> &'static [(u32, u64)] {
+        const ALL: &[(u32, u64)] = &[(10, 2), (2, 4), (10, 0), (10, 1), (10, 3), (10, 4), (2, 2)];
+        if self == Self::Full { ALL } else { &ALL[..2] }
+    }
+}
+
 /// Runs everything. `empty` gives a changelog in which nothing was ever written.
 pub fn all<C: Cluster>(mut empty: impl FnMut() -> C) {
-    let mut new = || opened(&empty(), Arc::default(), Arc::default()).unwrap();
-    for machine in [Machine::Same, Machine::New, Machine::Compacted] {
-        store::conformance::all(&mut new, |world| crash(world, machine));
-        what_is_let_go_of_is_gone_from_the_changelog_and_numbers_go_on_where_they_were(new(), machine);
-        a_topic_that_is_emptied_stays_empty(new(), machine);
-        // Numbers of before between those of now, and at the same places.
-        for (past, released) in [(10, 2), (2, 4), (10, 0), (10, 1), (10, 3), (10, 4), (2, 2)] {
+    stores(Extent::Full, &mut empty);
+    logs(Extent::Full, &mut empty);
+    histories(Extent::Full, &mut empty);
+}
+
+/// What stands on it is a store.
+pub fn stores<C: Cluster>(extent: Extent, mut empty: impl FnMut() -> C) {
+    for machine in extent.machines() {
+        store::conformance::all(|| new(&empty()), |world| crash(world, *machine));
+    }
+}
+
+/// What stands on it is a log.
+pub fn logs<C: Cluster>(extent: Extent, mut empty: impl FnMut() -> C) {
+    for machine in extent.machines().iter().filter(|machine| **machine != Machine::Compacted) {
+        log::conformance::all(|| new(&empty()), |world| crash(world, *machine));
+    }
+}
+
+/// What only something that stands on a changelog has to do.
+pub fn histories<C: Cluster>(extent: Extent, mut empty: impl FnMut() -> C) {
+    let mut new = || new(&empty());
+    for machine in extent.machines() {
+        what_is_let_go_of_is_gone_from_the_changelog_and_numbers_go_on_where_they_were(new(), *machine);
+        a_topic_that_is_emptied_stays_empty(new(), *machine);
+        for (past, released) in extent.lives() {
             for lost in [true, false] {
                 what_was_before_a_topic_was_emptied_is_never_taken_for_its_records(
                     new(),
-                    machine,
-                    past,
-                    released,
+                    *machine,
+                    *past,
+                    *released,
                     lost,
                 );
             }
         }
-    }
-    for machine in [Machine::Same, Machine::New] {
-        log::conformance::all(&mut new, |world| crash(world, machine));
     }
     frames_go_with_the_checkpoint_that_names_them_and_not_before(new());
     a_body_larger_than_a_record_is_whole_again(new());
@@ -65,6 +106,10 @@ pub fn all<C: Cluster>(mut empty: impl FnMut() -> C) {
     a_copy_of_another_one_is_not_mixed_with_it(world, &empty());
     what_does_not_begin_as_a_changelog_is_left_alone(&empty());
     a_folder_with_state_of_its_own_and_a_changelog_are_not_mixed(&empty());
+}
+
+fn new<C: Cluster>(empty: &C) -> World<C> {
+    opened(empty, Arc::default(), Arc::default()).unwrap()
 }
 
 /// What becomes of the machine in a crash.
