@@ -11,10 +11,12 @@
 //! |---|---|---|
 //! | `k` | a key of the store | its value |
 //! | `l` | length of a topic's name (2 bytes), the name, number of a frame's first record (8), number of the part (2) | kind, count, time, how many parts, a part of the body |
+//! | `e` | a topic's name | nothing of it that was written before holds: number of the next record, which is 0 (8) |
 //! | `t` | a topic's name | number of the oldest record that is not let go of (8) |
 //! | `i` | nothing; the first record | the changelog's id: another one under the same name has another |
 //!
-//! All numbers are big-endian. What a hop takes to other tasks goes with the checkpoint too, into topics beside the changelog: nothing of it lies
+//! That a topic was emptied has a key of its own, since brokers may throw away all but the last record of a key: frames of before would else be
+//! the topic's again. All numbers are big-endian. What a hop takes to other tasks goes with the checkpoint too, into topics beside the changelog: nothing of it lies
 //! here.
 
 pub mod conformance;
@@ -27,7 +29,7 @@ mod witnessed;
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -36,7 +38,7 @@ use serde::{Deserialize, Serialize};
 use syncline_record::Micros;
 
 use crate::{
-    changelog::{Changelog, ChangelogError, Record, Sent},
+    changelog::{Changelog, ChangelogError, Record, Sent, Span},
     checkpoint,
     clock::Clock,
     log::Log,
@@ -45,11 +47,12 @@ use crate::{
     store::{Changes, StateStore, StoreError},
 };
 
-use self::topics::{EMPTIED, Topics};
+use self::topics::Topics;
 pub use self::witnessed::Witnessed;
 
 const PAIR: u8 = b'k';
 const FRAME: u8 = b'l';
+const EMPTIED: u8 = b'e';
 const OLDEST: u8 = b't';
 const IDENTITY: u8 = b'i';
 
@@ -93,19 +96,11 @@ struct Place {
     oldest: BTreeMap<String, u64>,
 }
 
-impl Place {
-    fn moved(&mut self, topic: &str, oldest: u64) {
-        if oldest == EMPTIED {
-            self.oldest.remove(topic)
-        } else {
-            self.oldest.insert(topic.to_owned(), oldest)
-        };
-    }
-}
-
 /// What is committed together.
 #[derive(Default)]
 struct Batch {
+    /// Topics of which nothing holds that was written before.
+    emptied: BTreeSet<String>,
     /// By topic: number of the oldest record that is not let go of. Read before what is new in them.
     moved: BTreeMap<String, u64>,
     pairs: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
@@ -116,7 +111,7 @@ struct Batch {
 
 impl Batch {
     fn is_empty(&self) -> bool {
-        self.moved.is_empty() && self.pairs.is_empty() && self.frames.is_empty()
+        self.emptied.is_empty() && self.moved.is_empty() && self.pairs.is_empty() && self.frames.is_empty()
     }
 
     /// Removals first: a key that is both removed and put is there afterwards.
@@ -127,10 +122,12 @@ impl Batch {
 
     fn records(&self) -> Vec<Record> {
         let pairs = self.pairs.iter().map(|(key, value)| ([&[PAIR], key.as_slice()].concat(), value.clone()));
-        let moved = |(topic, oldest): (&String, &u64)| {
-            ([&[OLDEST], topic.as_bytes()].concat(), Some(oldest.to_be_bytes().to_vec()))
+        let head = |kind: u8, topic: &String, number: u64| -> Record {
+            ([&[kind], topic.as_bytes()].concat(), Some(number.to_be_bytes().to_vec()))
         };
-        self.moved.iter().map(moved).chain(pairs).chain(self.frames.iter().cloned()).collect()
+        let emptied = self.emptied.iter().map(|topic| head(EMPTIED, topic, 0));
+        let moved = self.moved.iter().map(|(topic, oldest)| head(OLDEST, topic, *oldest));
+        emptied.chain(moved).chain(pairs).chain(self.frames.iter().cloned()).collect()
     }
 
     fn changes(&self) -> Changes {
@@ -164,11 +161,18 @@ impl State {
         self.pending.pairs.get(key).or(writing)
     }
 
-    /// Number of the oldest record of a topic that is not let go of, whether or not the changelog has heard of it.
-    fn oldest(&self, topic: &str) -> u64 {
-        let writing = self.writing.as_deref().and_then(|batch| batch.moved.get(topic));
-        let newer = self.pending.moved.get(topic).or(writing);
-        newer.or(self.place.oldest.get(topic)).copied().unwrap_or_default()
+    /// Number of the oldest record of a topic that is not let go of, whether or not the changelog has heard of it. None: nor has it of this
+    /// life of the topic, in which there is nothing to let go of then.
+    fn oldest(&self, topic: &str) -> Option<u64> {
+        for batch in [Some(&self.pending), self.writing.as_deref()].into_iter().flatten() {
+            if let Some(oldest) = batch.moved.get(topic) {
+                return Some(*oldest);
+            }
+            if batch.emptied.contains(topic) {
+                return None;
+            }
+        }
+        Some(self.place.oldest.get(topic).copied().unwrap_or_default())
     }
 
     fn check(&self) -> Result<(), StoreError> {
@@ -192,9 +196,23 @@ pub fn leave(ground: &Ground, scope: &Scope, anew: bool) -> Result<(), StoreErro
     ground.store.flush()
 }
 
-/// Brings the copy of a task that another process works on up to its changelog, as far as that is decided. Nobody is fenced.
-pub fn follow(ground: &Ground, scope: &Scope, changelog: &mut dyn Changelog) -> Result<(), StoreError> {
-    restore::follow(ground, scope, changelog)
+/// Keeps the copy of a task that another process works on.
+pub struct Follower {
+    scope: Scope,
+    changelog: Box<dyn Changelog>,
+    /// The id of the changelog, and what it had when it was looked at last.
+    known: Option<(String, Span)>,
+}
+
+impl Follower {
+    pub fn new(scope: Scope, changelog: Box<dyn Changelog>) -> Self {
+        Self { scope, changelog, known: None }
+    }
+
+    /// Brings it up to its changelog, as far as that is decided. Nobody is fenced.
+    pub fn follow(&mut self, ground: &Ground) -> Result<(), StoreError> {
+        restore::follow(ground, &self.scope, &mut *self.changelog, &mut self.known)
+    }
 }
 
 pub struct Replica {
@@ -320,7 +338,8 @@ impl StateStore for Replica {
         let next = changelog.write(&batch.records(), &batch.beside).map_err(|error| self.fail(error.into()))?;
         let mut state = self.state();
         (state.place.next, state.place.time) = (next, self.clock.now());
-        batch.moved.iter().for_each(|(topic, oldest)| state.place.moved(topic, *oldest));
+        state.place.oldest.retain(|topic, _| !batch.emptied.contains(topic));
+        state.place.oldest.extend(batch.moved.clone());
         let mut changes = batch.changes();
         checkpoint::put(&mut changes, self.scope.place.clone(), &state.place);
         // A copy that lags behind is one all the same, so it needs no flush.

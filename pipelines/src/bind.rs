@@ -226,7 +226,7 @@ impl RealEdges<'_> {
         let writers = Box::new(move |number| streams.writer(&format!("{stage}.{number}")));
         let cut_off = Box::new(move || stop.store(true, Ordering::SeqCst));
         let args = arguments(place, self.secrets)?;
-        open_hop(&place.connector, &args, &self.around, self.once, (writers, cut_off))
+        open_hop(&place.connector, &args, &self.around, self.once, (writers, cut_off), &self.stop)
             .map_err(|error| BindError::Connector { place: place.text.clone(), error })
     }
 

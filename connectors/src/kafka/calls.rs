@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use syncline_engine::{changelog::ChangelogError, sink::SinkError};
+use syncline_engine::{changelog::ChangelogError, sink::SinkError, source::SourceError};
 
 /// A call is given up after this: longer than all that is asked in one, each with its own patience.
 pub const LATE: Duration = Duration::from_secs(90);
@@ -62,6 +62,11 @@ impl Lost {
             Self::Many(_) => SinkError::Hangs(words),
             Self::Stopped | Self::NoThread => SinkError::Again(words),
         }
+    }
+
+    /// The same of a source, `doing` something.
+    pub fn of_source(self, what: String, doing: &str) -> SourceError {
+        SourceError::Again { what, detail: self.words(doing) }
     }
 
     /// The same of the changelog of this name.

@@ -74,6 +74,12 @@ pub struct KafkaChangelog {
     /// For messages, and the transactional id.
     name: String,
     writer: Option<Writer>,
+    /// A copy follows it, so readers are kept: it asks again twice a second.
+    follows: bool,
+    reading: Option<Reading>,
+    /// How many readers were made.
+    #[cfg(test)]
+    pub(super) made: std::sync::atomic::AtomicUsize,
     /// Nobody waits for long any more.
     stop: Arc<AtomicBool>,
     witness: Arc<dyn ChangelogWitness>,
@@ -85,6 +91,13 @@ pub struct KafkaChangelog {
 /// Clients, which a call that hangs holds too.
 type Writer = Held<Arc<BaseProducer<Places>>>;
 type Reader = Held<Arc<BaseConsumer<Ears>>>;
+
+/// A reader, and where it goes on, once it was told.
+struct Reading {
+    // Before the client, which has to go last.
+    lane: Option<(Queue<Ears>, u64)>,
+    client: Reader,
+}
 
 /// Where the records of a transaction were put.
 #[derive(Default)]
@@ -153,6 +166,10 @@ impl KafkaChangelog {
             partition: around.task.number as i32,
             name,
             writer: None,
+            follows: false,
+            reading: None,
+            #[cfg(test)]
+            made: Default::default(),
             stop,
             witness: Arc::new(NoWitness),
             beside: BTreeSet::new(),
@@ -205,6 +222,8 @@ impl KafkaChangelog {
     }
 
     fn client(&self, isolation: &str) -> Result<Reader, ChangelogError> {
+        #[cfg(test)]
+        self.made.fetch_add(1, Ordering::Relaxed);
         let mut config = self.settings.reading(READER);
         // Nobody is a member of it: the client wants one to be named.
         config.set("group.id", &self.name).set("isolation.level", isolation);
@@ -212,13 +231,25 @@ impl KafkaChangelog {
         made.map(|client| Held::new(Arc::new(client))).map_err(|error| self.error("make a client", &error))
     }
 
-    fn span(&self, isolation: &str) -> Result<Span, ChangelogError> {
+    fn span(&self, held: &Reader) -> Result<Span, ChangelogError> {
         let doing = "look where it ends";
-        let held = self.client(isolation)?;
-        let (client, topic, partition) = (Arc::clone(&held), self.topic.name.clone(), self.partition);
+        let (client, topic, partition) = (Arc::clone(held), self.topic.name.clone(), self.partition);
         let ends = self.asked(doing, move || client.fetch_watermarks(&topic, partition, PATIENCE))?;
         let (oldest, end) = ends.map_err(|error| self.error(doing, &error))?;
         Ok(Span { oldest: oldest as u64, end: end as u64 })
+    }
+
+    /// Begins to read.
+    fn lane(&self, client: &Reader, from: u64) -> Result<Queue<Ears>, ChangelogError> {
+        let queue = Queue::of(client, &self.topic.name, self.partition).ok_or_else(|| ChangelogError::Refused {
+            name: self.name.clone(),
+            detail: "the partition has no queue in the client".to_owned(),
+        })?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.topic.name, self.partition, Offset::Offset(from as i64))
+            .and_then(|()| client.incremental_assign(&list))
+            .map_err(|error| self.error("read", &error))?;
+        Ok(queue)
     }
 
     fn producer(&self) -> Result<Writer, ChangelogError> {
@@ -340,35 +371,41 @@ impl Changelog for KafkaChangelog {
     }
 
     fn open(&mut self) -> Result<Span, ChangelogError> {
-        self.writer = None;
+        (self.writer, self.reading, self.follows) = (None, None, false);
         let found = self.topic_found("look at its topic", self.topic.clone())?;
         if let Some(detail) = of_another_number(found.partitions, &self.topic) {
             return Err(ChangelogError::Foreign { name: self.name.clone(), detail });
         }
         self.writer = Some(self.producer()?);
         // What is committed may be shown to readers of it a little later than it is there; the end is asked for as it is.
-        self.span("read_uncommitted")
+        self.span(&self.client("read_uncommitted")?)
     }
 
     fn look(&mut self) -> Result<Span, ChangelogError> {
-        self.span("read_committed")
+        self.follows = true;
+        let reading = match self.reading.take() {
+            Some(reading) => reading,
+            None => Reading { lane: None, client: self.client("read_committed")? },
+        };
+        let span = self.span(&reading.client)?;
+        self.reading = Some(reading);
+        Ok(span)
     }
 
     fn read(&mut self, from: u64, end: u64, take: &mut Take<'_>) -> Result<(), ChangelogError> {
         if from >= end {
             return Ok(());
         }
-        let client = self.client("read_committed")?;
-        let mut queue =
-            Queue::of(&client, &self.topic.name, self.partition).ok_or_else(|| ChangelogError::Refused {
-                name: self.name.clone(),
-                detail: "the partition has no queue in the client".to_owned(),
-            })?;
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&self.topic.name, self.partition, Offset::Offset(from as i64))
-            .and_then(|()| client.incremental_assign(&list))
-            .map_err(|error| self.error("read", &error))?;
-        let (mut next, mut came) = (from, Instant::now());
+        let there = |reading: &Reading| reading.lane.as_ref().is_none_or(|(_, next)| *next == from);
+        let Reading { lane, client } = match self.reading.take().filter(there) {
+            Some(reading) => reading,
+            None => Reading { lane: None, client: self.client("read_committed")? },
+        };
+        let mut queue = match lane {
+            Some((queue, _)) => queue,
+            None => self.lane(&client, from)?,
+        };
+        let (mut next, mut came, mut beyond) = (from, Instant::now(), false);
         while next < end {
             // A copy that is not whole is made anew.
             if self.stop.load(Ordering::Relaxed) {
@@ -382,8 +419,10 @@ impl Changelog for KafkaChangelog {
                     return;
                 }
                 taken = match what {
+                    // What came twice after a reconnection.
+                    Taken::Record(record) if (record.offset() as u64) < next => Ok(()),
                     Taken::Record(record) if record.offset() as u64 >= end => {
-                        next = end;
+                        (next, beyond) = (end, true);
                         Ok(())
                     }
                     Taken::Record(record) => {
@@ -413,6 +452,10 @@ impl Changelog for KafkaChangelog {
             } else {
                 std::thread::sleep(Duration::from_millis(1));
             }
+        }
+        // What was taken of later records is not given again by this one.
+        if self.follows && !beyond {
+            self.reading = Some(Reading { lane: Some((queue, end)), client });
         }
         Ok(())
     }

@@ -27,11 +27,12 @@ use syncline_engine::{
 use syncline_record::{Micros, Partition};
 
 use super::{
+    calls::{LATE, within_or_stopped},
     client::{Ears, Held, Settings},
     cursor::Cursor,
     queue::{Queue, Taken},
     topic::{self, Topic},
-    trouble::{PATIENCE, event, of_partition, of_start},
+    trouble::{PATIENCE, SHORT_PATIENCE, event, of_partition, of_start},
 };
 use crate::{
     cursor_of,
@@ -41,6 +42,8 @@ use crate::{
 
 /// Records that are taken at once.
 const AT_ONCE: usize = 64;
+/// A topic that nobody answers for is looked at again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How often what is committed is deleted.
 const DELETED_EVERY: Duration = Duration::from_secs(10);
 
@@ -82,6 +85,26 @@ pub struct HopSource {
     cut_off: Box<dyn FnMut() + Send>,
     told: bool,
     reading: Option<Held<Reading>>,
+    waiting: Option<Waiting>,
+    /// Nobody waits for long any more.
+    stop: Arc<AtomicBool>,
+}
+
+/// Nobody answers for the partition: it is waited for, as a topic is that is read from outside (`waiting`).
+struct Waiting {
+    /// Where the engine wants to go on.
+    cursors: Cursors,
+    why: String,
+    since: Instant,
+}
+
+/// A client, and what its brokers say of the partition.
+struct Found {
+    partitions: u32,
+    client: Held<Arc<BaseConsumer<Ears>>>,
+    cluster: Option<String>,
+    oldest: i64,
+    end: i64,
 }
 
 /// Where the reader is.
@@ -128,12 +151,13 @@ impl HopSource {
         arguments: &Arguments,
         around: &Surroundings,
         bounded: bool,
-        writers: Around,
-        cut_off: Box<dyn FnMut() + Send>,
+        (writers, cut_off): (Around, Box<dyn FnMut() + Send>),
+        stop: Arc<AtomicBool>,
     ) -> Result<Self, ConnectorError> {
         let settings = Settings::new(arguments, around)?;
         let topic = topic_of(arguments.text("topic"), &Topic::new(arguments, false), around.task.of);
-        Ok(Self { settings, topic, task: around.task, bounded, around: writers, cut_off, told: false, reading: None })
+        let (told, reading, waiting, task) = (false, None, None, around.task);
+        Ok(Self { settings, topic, task, bounded, around: writers, cut_off, told, reading, waiting, stop })
     }
 
     fn what(&self) -> String {
@@ -207,12 +231,109 @@ impl HopSource {
     /// Where what is committed ends now.
     fn end(&self) -> Result<i64, SourceError> {
         let Some(reading) = &self.reading else { return Ok(0) };
-        let ends = reading.client.fetch_watermarks(&self.topic.name, self.task.number as i32, PATIENCE);
+        let (client, topic, number) = (reading.client.clone(), self.topic.name.clone(), self.task.number as i32);
+        let ends = self.asked("look where it ends", move || client.fetch_watermarks(&topic, number, PATIENCE))?;
         ends.map(|(_, end)| end).map_err(|error| of_start(self.what(), &error))
+    }
+
+    /// An answer of the client, if it comes before somebody says stop.
+    fn asked<T: Send + 'static>(
+        &self,
+        doing: &str,
+        ask: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, SourceError> {
+        within_or_stopped(LATE, &self.stop, ask).map_err(|lost| lost.of_source(self.what(), doing))
+    }
+
+    /// Begins to read, or to wait. Who reads to an end (`--once`) does not wait: somebody waits for him.
+    fn begin(&mut self, cursors: &Cursors) -> Result<(), SourceError> {
+        let known = self.waiting.take().is_some();
+        match self.try_open(cursors) {
+            Err(SourceError::Again { what, detail }) if !self.bounded || self.stop.load(Ordering::Relaxed) => {
+                let why = format!("{what}: {detail}");
+                if !known {
+                    tracing::warn!(topic = self.topic.name, "{why}; it is waited for");
+                }
+                self.waiting = Some(Waiting { cursors: cursors.clone(), why, since: Instant::now() });
+                Ok(())
+            }
+            opened => opened,
+        }
+    }
+
+    fn try_open(&mut self, cursors: &Cursors) -> Result<(), SourceError> {
+        self.reading = None;
+        let what = self.what();
+        let (topic, settings, number) = (self.topic.clone(), self.settings.clone(), self.task.number as i32);
+        let (patience, told) = (if self.bounded { PATIENCE } else { SHORT_PATIENCE }, what.clone());
+        let found = self.asked("look at it", move || find(&topic, &settings, number, patience, &told))??;
+        let Found { partitions, client, cluster, oldest, end } = found;
+        if let Some(detail) = other_number(partitions, self.task.of) {
+            return Err(SourceError::Changed { what: format!("topic {}", self.topic.name), detail });
+        }
+        let name = self.partition().to_string();
+        let place = match cursors.get(&name) {
+            None => Place { next: oldest, from: oldest, cluster, writers: Writers::new() },
+            Some(cursor) => {
+                let place: Place = cursor_of(&name, cursor)?;
+                let fits = Cursor { next: place.from, cluster: place.cluster.clone(), spread: None };
+                fits.fits(cluster.as_deref(), oldest, end)
+                    .map_err(|detail| SourceError::Changed { what: what.clone(), detail })?;
+                place
+            }
+        };
+        let client = Arc::clone(&client);
+        let queue = Queue::of(&client, &self.topic.name, number).ok_or_else(|| {
+            let detail = "has no queue in the client".to_owned();
+            SourceError::Unreadable { what: what.clone(), detail }
+        })?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.topic.name, number, Offset::Offset(place.from))
+            .and_then(|()| client.incremental_assign(&list))
+            .map_err(|error| of_start(what, &error))?;
+        self.reading = Some(Held::new(Reading::new(queue, client, place)));
+        Ok(())
     }
 }
 
+/// Asks the brokers. Made on a thread of its own: whoever waits for it may be told to stop.
+fn find(topic: &Topic, settings: &Settings, number: i32, patience: Duration, what: &str) -> Result<Found, SourceError> {
+    let found = topic::found_or_made(topic, settings).map_err(|none| none.of_source(what.to_owned()))?;
+    let partitions = found.partitions;
+    let mut config = settings.reading(READER);
+    // Nobody is a member of it: the client wants one to be named.
+    config.set("group.id", &topic.name);
+    let client = config.create_with_context::<_, BaseConsumer<Ears>>(Ears::default());
+    let client = client.map_err(|error| of_start(what.to_owned(), &error))?;
+    let client = Held::new(Arc::new(client));
+    if number as u32 >= partitions {
+        return Ok(Found { partitions, client, cluster: None, oldest: 0, end: 0 });
+    }
+    let cluster = client.client().fetch_cluster_id(patience).filter(|id| !id.is_empty());
+    let ends = client.fetch_watermarks(&topic.name, number, patience);
+    let (oldest, end) = ends.map_err(|error| of_start(what.to_owned(), &error))?;
+    Ok(Found { partitions, client, cluster, oldest, end })
+}
+
 impl Reading {
+    fn new(queue: Queue<Ears>, client: Arc<BaseConsumer<Ears>>, place: Place) -> Self {
+        let known = place.writers.iter().filter_map(|(number, writer)| Some((*number, writer.mark?))).collect();
+        Reading {
+            queue,
+            client,
+            given: place.from,
+            place,
+            assembly: Assembly::default(),
+            frames: VecDeque::new(),
+            known,
+            until: None,
+            trouble: None,
+            deleted: Instant::now(),
+            deleting: None,
+            complained: Arc::default(),
+        }
+    }
+
     /// Takes what has come.
     fn take(&mut self, what: &str) -> Result<(), SourceError> {
         if let Some(trouble) = self.trouble.take() {
@@ -271,59 +392,22 @@ impl Reading {
 
 impl Source for HopSource {
     fn open(&mut self, cursors: &Cursors, _now: Micros) -> Result<(), SourceError> {
-        self.reading = None;
-        let what = self.what();
-        let found = topic::found_or_made(&self.topic, &self.settings).map_err(|none| none.of_source(what.clone()))?;
-        if let Some(detail) = other_number(found.partitions, self.task.of) {
-            return Err(SourceError::Changed { what: format!("topic {}", self.topic.name), detail });
-        }
-        let mut config = self.settings.reading(READER);
-        // Nobody is a member of it: the client wants one to be named.
-        config.set("group.id", &self.topic.name);
-        let client = config.create_with_context::<_, BaseConsumer<Ears>>(Ears::default());
-        let client = client.map(Arc::new).map_err(|error| of_start(what.clone(), &error))?;
-        let cluster = client.client().fetch_cluster_id(PATIENCE).filter(|id| !id.is_empty());
-        let number = self.task.number as i32;
-        let ends = client.fetch_watermarks(&self.topic.name, number, PATIENCE);
-        let (oldest, end) = ends.map_err(|error| of_start(what.clone(), &error))?;
-        let name = self.partition().to_string();
-        let place = match cursors.get(&name) {
-            None => Place { next: oldest, from: oldest, cluster, writers: Writers::new() },
-            Some(cursor) => {
-                let place: Place = cursor_of(&name, cursor)?;
-                let fits = Cursor { next: place.from, cluster: place.cluster.clone(), spread: None };
-                fits.fits(cluster.as_deref(), oldest, end)
-                    .map_err(|detail| SourceError::Changed { what: what.clone(), detail })?;
-                place
-            }
-        };
-        let queue = Queue::of(&client, &self.topic.name, number).ok_or_else(|| {
-            let detail = "has no queue in the client".to_owned();
-            SourceError::Unreadable { what: what.clone(), detail }
-        })?;
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&self.topic.name, number, Offset::Offset(place.from))
-            .and_then(|()| client.incremental_assign(&list))
-            .map_err(|error| of_start(what, &error))?;
-        let known = place.writers.iter().filter_map(|(number, writer)| Some((*number, writer.mark?))).collect();
-        self.reading = Some(Held::new(Reading {
-            queue,
-            client,
-            given: place.from,
-            place,
-            assembly: Assembly::default(),
-            frames: VecDeque::new(),
-            known,
-            until: None,
-            trouble: None,
-            deleted: Instant::now(),
-            deleting: None,
-            complained: Arc::default(),
-        }));
-        Ok(())
+        self.waiting = None;
+        self.begin(cursors)
     }
 
     fn poll(&mut self, _now: Micros) -> Result<Polled, SourceError> {
+        if let Some(waiting) = &self.waiting {
+            if waiting.since.elapsed() < LOOK_AGAIN || self.stop.load(Ordering::Relaxed) {
+                return Ok(Polled::Idle);
+            }
+            let cursors = waiting.cursors.clone();
+            self.begin(&cursors)?;
+            if self.waiting.is_some() {
+                return Ok(Polled::Idle);
+            }
+            tracing::info!(topic = self.topic.name, "its brokers are there");
+        }
         // Asked first: what is written before they are over is there afterwards.
         let writers = if self.bounded { self.writers() } else { Standing::Running };
         if writers == Standing::Coming {
@@ -363,6 +447,9 @@ impl Source for HopSource {
     }
 
     fn trouble(&self) -> Option<String> {
+        if let Some(waiting) = &self.waiting {
+            return Some(waiting.why.clone());
+        }
         let reading = self.reading.as_ref()?;
         reading.client.context().seen().alone.then(|| format!("{}: no broker can be reached", self.what()))
     }

@@ -33,16 +33,69 @@ impl Cluster for MemoryChangelogs {
     }
 }
 
+/// How much of it is run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Each test, on a new machine: enough where all calls go to brokers, which take their time.
+    Once,
+    /// Each test, on each kind of machine.
+    Full,
+}
+
+impl Extent {
+    fn machines(self) -> &'static [Machine] {
+        match self {
+            Self::Once => &[Machine::New],
+            Self::Full => &[Machine::Same, Machine::New, Machine::Compacted],
+        }
+    }
+
+    /// Of topics that are emptied: records of a frame of before, frames of now that are let go of. Numbers of before lie between those of
+    /// now, and at the same places.
+    fn lives(self) -> &'static [(u32, u64)] {
+        const ALL: &[(u32, u64)] = &[(10, 2), (2, 4), (10, 0), (10, 1), (10, 3), (10, 4), (2, 2)];
+        if self == Self::Full { ALL } else { &ALL[..2] }
+    }
+}
+
 /// Runs everything. `empty` gives a changelog in which nothing was ever written.
 pub fn all<C: Cluster>(mut empty: impl FnMut() -> C) {
-    let mut new = || opened(&empty(), Arc::default(), Arc::default()).unwrap();
-    for machine in [Machine::Same, Machine::New, Machine::Compacted] {
-        store::conformance::all(&mut new, |world| crash(world, machine));
-        what_is_let_go_of_is_gone_from_the_changelog_and_numbers_go_on_where_they_were(new(), machine);
-        a_topic_that_is_emptied_stays_empty(new(), machine);
+    stores(Extent::Full, &mut empty);
+    logs(Extent::Full, &mut empty);
+    histories(Extent::Full, &mut empty);
+}
+
+/// What stands on it is a store.
+pub fn stores<C: Cluster>(extent: Extent, mut empty: impl FnMut() -> C) {
+    for machine in extent.machines() {
+        store::conformance::all(|| new(&empty()), |world| crash(world, *machine));
     }
-    for machine in [Machine::Same, Machine::New] {
-        log::conformance::all(&mut new, |world| crash(world, machine));
+}
+
+/// What stands on it is a log.
+pub fn logs<C: Cluster>(extent: Extent, mut empty: impl FnMut() -> C) {
+    for machine in extent.machines().iter().filter(|machine| **machine != Machine::Compacted) {
+        log::conformance::all(|| new(&empty()), |world| crash(world, *machine));
+    }
+}
+
+/// What only something that stands on a changelog has to do.
+pub fn histories<C: Cluster>(extent: Extent, mut empty: impl FnMut() -> C) {
+    let mut new = || new(&empty());
+    for machine in extent.machines() {
+        what_is_let_go_of_is_gone_from_the_changelog_and_numbers_go_on_where_they_were(new(), *machine);
+        a_topic_that_is_emptied_stays_empty(new(), *machine);
+        for (past, released) in extent.lives() {
+            for lost in [true, false] {
+                what_was_before_a_topic_was_emptied_is_never_taken_for_its_records(
+                    new(),
+                    *machine,
+                    *past,
+                    *released,
+                    lost,
+                );
+            }
+        }
     }
     frames_go_with_the_checkpoint_that_names_them_and_not_before(new());
     a_body_larger_than_a_record_is_whole_again(new());
@@ -53,6 +106,10 @@ pub fn all<C: Cluster>(mut empty: impl FnMut() -> C) {
     a_copy_of_another_one_is_not_mixed_with_it(world, &empty());
     what_does_not_begin_as_a_changelog_is_left_alone(&empty());
     a_folder_with_state_of_its_own_and_a_changelog_are_not_mixed(&empty());
+}
+
+fn new<C: Cluster>(empty: &C) -> World<C> {
+    opened(empty, Arc::default(), Arc::default()).unwrap()
 }
 
 /// What becomes of the machine in a crash.
@@ -199,7 +256,11 @@ fn frame(body: &str) -> NewFrame {
 
 /// One epoch: a frame, and the checkpoint that names it.
 pub(super) fn epoch(world: &World<impl Cluster>, body: &str) -> Ends {
-    world.replica.append("out", frame(body)).unwrap();
+    epoch_of(world, frame(body))
+}
+
+pub(super) fn epoch_of(world: &World<impl Cluster>, frame: NewFrame) -> Ends {
+    world.replica.append("out", frame).unwrap();
     let ends = world.replica.prepare(&["out".to_owned()]).unwrap();
     world.replica.apply(put("checkpoint", &ends["out"].offset.to_string())).unwrap();
     world.replica.flush().unwrap();
@@ -274,6 +335,45 @@ fn a_topic_that_is_emptied_stays_empty(world: World<impl Cluster>, machine: Mach
     let world = crash(world, machine);
     world.replica.recover(&["out"], &ends).unwrap();
     assert_eq!((bodies(&world, 0), world.replica.end("out")), (vec!["new".to_owned()], Ok(10)));
+}
+
+/// Frames of another size, under numbers that the older ones have too. `lost`: this machine does not know any more which they were.
+fn what_was_before_a_topic_was_emptied_is_never_taken_for_its_records<C: Cluster>(
+    mut world: World<C>,
+    machine: Machine,
+    past: u32,
+    released: u64,
+    lost: bool,
+) {
+    world.replica.recover(&["out"], &Ends::new()).unwrap();
+    for round in 0..40 / past {
+        epoch_of(&world, NewFrame { count: past, ..frame(&format!("of the past {round}")) });
+    }
+    world.replica.release("out", 10).unwrap();
+    world.replica.flush().unwrap();
+    if lost {
+        world.log.begin("out", 40).unwrap();
+    }
+    world.replica.recover(&["out"], &Ends::new()).unwrap();
+    let mut ends = Ends::new();
+    for round in 0..4 {
+        ends = epoch_of(&world, NewFrame { count: 7, ..frame(&format!("new {round}")) });
+    }
+    world.replica.release("out", 7 * released).unwrap();
+    world.replica.flush().unwrap();
+    for _ in 0..2 {
+        world = crash(world, machine);
+        world.replica.recover(&["out"], &ends).unwrap();
+        let kept: Vec<String> = (released..4).map(|round| format!("new {round}")).collect();
+        assert_eq!((bodies(&world, 7 * released), world.replica.end("out")), (kept, Ok(28)));
+        // Who asks for what was let go of gets it, or hears that it is gone.
+        for from in 0..7 * released {
+            let before = world.replica.read("out", from, usize::MAX).unwrap_or_default();
+            assert!(before.iter().all(|frame| frame.body.starts_with(b"new")), "from {from}: {before:?}");
+        }
+    }
+    epoch(&world, "next");
+    assert_eq!(bodies(&world, 28), ["next"]);
 }
 
 fn who_comes_second_writes_and_who_was_first_writes_nothing_more(first: World<impl Cluster>) {

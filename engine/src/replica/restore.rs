@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use syncline_record::Micros;
 
 use super::{
-    FRAME, IDENTITY, OLDEST, PAIR, Place, Scope,
+    EMPTIED, FRAME, IDENTITY, OLDEST, PAIR, Place, Scope,
     frames::{self, Kind},
-    topics::EMPTIED,
 };
 use crate::{
     changelog::{Changelog, ChangelogError, Span},
@@ -51,9 +50,23 @@ pub fn bring_up(
 }
 
 /// The same for a copy that stands by: what is not decided yet is left for later, and nobody is fenced.
-pub fn follow(ground: &Ground, scope: &Scope, changelog: &mut dyn Changelog) -> Result<(), StoreError> {
+pub fn follow(
+    ground: &Ground,
+    scope: &Scope,
+    changelog: &mut dyn Changelog,
+    known: &mut Option<(String, Span)>,
+) -> Result<(), StoreError> {
     let span = changelog.look()?;
-    let Some(id) = identity(changelog, span)? else { return Ok(()) };
+    // One that did not shrink is taken for the same. Whoever takes over looks at the id himself.
+    let same = known.take().filter(|(_, before)| before.oldest == span.oldest && before.end <= span.end);
+    let id = match same {
+        Some((id, _)) => id,
+        None => match identity(changelog, span)? {
+            Some(id) => id,
+            None => return Ok(()),
+        },
+    };
+    *known = Some((id.clone(), span));
     let place = read_place(ground, scope)?;
     let here = ground.store.get(&scope.checkpoint)?.is_some();
     if let Some(detail) = stranger(place.as_ref(), here, &id, span) {
@@ -190,11 +203,20 @@ struct Restoring<'a> {
     next: BTreeMap<String, u64>,
     /// Of a frame in several records, what was read of it.
     begun: Vec<u8>,
+    /// By topic, what is published at once: each time is a sync.
+    published: BTreeMap<String, Published>,
+}
+
+/// Frames without a gap.
+struct Published {
+    next: u64,
+    frames: Vec<NewFrame>,
 }
 
 impl<'a> Restoring<'a> {
     fn new(ground: &'a Ground, scope: &'a Scope, place: Place, whole: bool) -> Self {
-        Self { ground, scope, place, whole, pairs: BTreeMap::new(), bytes: 0, next: BTreeMap::new(), begun: vec![] }
+        let (pairs, next, published) = Default::default();
+        Self { ground, scope, place, whole, pairs, bytes: 0, next, begun: vec![], published }
     }
 
     fn read(mut self, changelog: &mut dyn Changelog, span: Span) -> Result<Place, Stop> {
@@ -221,6 +243,7 @@ impl<'a> Restoring<'a> {
     fn take(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Stop> {
         match key.split_first() {
             Some((&PAIR, pair)) => self.pair(pair, value),
+            Some((&EMPTIED, topic)) => self.emptied(topic),
             Some((&OLDEST, topic)) => self.oldest(topic, value),
             Some((&FRAME, _)) => match value {
                 Some(value) => self.frame(key, value),
@@ -249,6 +272,8 @@ impl<'a> Restoring<'a> {
             }
         }
         self.bytes = 0;
+        let published = std::mem::take(&mut self.published);
+        published.into_iter().try_for_each(|(topic, Published { frames, .. })| self.show(&topic, frames))?;
         Ok(self.ground.store.apply(changes)?)
     }
 
@@ -257,11 +282,19 @@ impl<'a> Restoring<'a> {
         let (Ok(topic), Some(oldest)) = (std::str::from_utf8(topic), oldest) else {
             return Err(Stop::Doubt("a record says of no topic how old it is".to_owned()));
         };
-        self.place.moved(topic, oldest);
-        if oldest == EMPTIED {
-            self.ground.log.recover(&[], &Ends::from([(topic.to_owned(), End::default())]))?;
-            self.next.insert(topic.to_owned(), 0);
-        }
+        self.place.oldest.insert(topic.to_owned(), oldest);
+        Ok(())
+    }
+
+    /// What was read of the topic is of an earlier life, also where its numbers are those of records that come.
+    fn emptied(&mut self, topic: &[u8]) -> Result<(), Stop> {
+        let Ok(topic) = std::str::from_utf8(topic) else {
+            return Err(Stop::Doubt("a record says of no topic that it is empty".to_owned()));
+        };
+        self.published.remove(topic);
+        self.ground.log.recover(&[], &Ends::from([(topic.to_owned(), End::default())]))?;
+        self.place.oldest.remove(topic);
+        self.next.insert(topic.to_owned(), 0);
         Ok(())
     }
 
@@ -304,6 +337,8 @@ impl<'a> Restoring<'a> {
     fn cut(&self, topic: &str, base: u64) -> Result<(), Stop> {
         match self.ground.log.recover(&[], &Ends::from([(topic.to_owned(), End::at(base))])) {
             Err(LogError::Short { .. }) => self.begin(topic, base),
+            // A frame of before the topic was emptied, of which the changelog has not read yet. One that is made from nothing has no other.
+            Err(LogError::Damaged { .. }) if self.whole => self.begin(topic, base),
             recovered => Ok(recovered?),
         }
     }
@@ -317,15 +352,35 @@ impl<'a> Restoring<'a> {
     }
 
     fn publish(&mut self, topic: &str, base: u64, frame: NewFrame) -> Result<(), Stop> {
-        let log = &*self.ground.log;
-        let end = log.end(topic)?;
-        if end > base {
-            return Ok(());
+        let next = base + u64::from(frame.count);
+        self.bytes += frame.body.len();
+        match self.published.get_mut(topic) {
+            Some(published) if published.next == base => {
+                published.frames.push(frame);
+                published.next = next;
+            }
+            _ => {
+                if let Some(Published { frames, .. }) = self.published.remove(topic) {
+                    self.show(topic, frames)?;
+                }
+                let end = self.ground.log.end(topic)?;
+                if end > base && !self.whole {
+                    return Ok(());
+                }
+                if end > base {
+                    self.cut(topic, base)?;
+                }
+                if end < base {
+                    self.begin(topic, base)?;
+                }
+                self.published.insert(topic.to_owned(), Published { next, frames: vec![frame] });
+            }
         }
-        if end < base {
-            self.begin(topic, base)?;
-        }
-        log.publish(topic, vec![frame])?;
+        if self.bytes >= PIECE { self.apply() } else { Ok(()) }
+    }
+
+    fn show(&self, topic: &str, frames: Vec<NewFrame>) -> Result<(), Stop> {
+        self.ground.log.publish(topic, frames)?;
         Ok(())
     }
 

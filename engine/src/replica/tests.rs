@@ -1,14 +1,17 @@
 //! The changelog in memory passes the suite, and shows what only one can that is told what to answer.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use super::{
-    FRAME, Replica, Witnessed,
+    FRAME, Follower, Replica, Witnessed,
     conformance::{self, World, epoch, ground, opened, put, scope},
 };
 use crate::{
     changelog::{Changelog, ChangelogError, Record, Sent, Span, Take, memory::MemoryChangelogs},
-    log::{Ends, Log, NewFrame},
+    log::{Ends, Log, LogError, NewFrame, memory::MemoryLog},
     store::{StateStore, StoreError, memory::MemoryStore},
     witness::{ChangelogWitness, Upkeep},
 };
@@ -108,7 +111,7 @@ fn what_is_let_go_of_stays_here_until_the_changelog_has_heard_of_it() {
     let standing = Replica::open(&ground(&store, &log), scope(), changelog, None, false).unwrap();
     let world = World { store: store.clone(), log: log.clone(), changelogs: changelogs.clone(), replica: standing };
     world.replica.recover(&["out"], &Ends::new()).unwrap();
-    let ends = (0..3).map(|round| epoch(&world, &format!("frame {round}"))).last().unwrap();
+    let ends = (0..3).fold(Ends::new(), |_, round| epoch(&world, &format!("frame {round}")));
     assert!(replica.set(world.replica.clone()).is_ok());
     world.replica.release("out", 10).unwrap();
     assert!(world.replica.flush().is_err());
@@ -124,7 +127,7 @@ fn what_is_let_go_of_stays_here_until_the_changelog_has_heard_of_it() {
 fn records_that_are_gone_here_keep_nobody_from_letting_go_of_the_rest() {
     let world = new();
     world.replica.recover(&["out"], &Ends::new()).unwrap();
-    let ends = (0..3).map(|round| epoch(&world, &format!("frame {round}"))).last().unwrap();
+    let ends = (0..3).fold(Ends::new(), |_, round| epoch(&world, &format!("frame {round}")));
     world.log.release("out", 10).unwrap();
     let again = opened(&world.changelogs, world.store.clone(), world.log.clone()).unwrap();
     again.replica.recover(&["out"], &ends).unwrap();
@@ -170,4 +173,122 @@ fn what_is_remembered_of_frames_is_bounded_and_all_are_let_go_of() {
     world.replica.flush().unwrap();
     assert_eq!((frames_of(&world.changelogs, "out"), remembered("out")), (0, 0));
     assert_eq!(frames_of(&world.changelogs, "ledger") as u64, EPOCHS);
+}
+
+fn frames(count: u32, bodies: &[&str]) -> Vec<NewFrame> {
+    bodies.iter().map(|body| NewFrame { count, time: 5, body: body.as_bytes().to_vec() }).collect()
+}
+
+fn read(world: &World<MemoryChangelogs>, topic: &str, from: u64) -> Vec<String> {
+    let frames = crate::log::conformance::read_all(&*world.replica, topic, from);
+    frames.into_iter().map(|frame| String::from_utf8(frame.body).unwrap()).collect()
+}
+
+/// A pipeline that is started over now and then, on a machine that cannot tell what it had: what each life left lies between the others'.
+#[test]
+fn what_is_left_of_several_lives_keeps_nobody_from_the_newest() {
+    let world = new();
+    let mut ends = Ends::new();
+    for (life, (count, released)) in [(10, 1), (7, 3), (5, 1)].into_iter().enumerate() {
+        world.replica.recover(&["out"], &Ends::new()).unwrap();
+        for round in 0..4 {
+            let body = format!("{round} of life {life}");
+            ends = conformance::epoch_of(&world, frames(count, &[&body]).remove(0));
+        }
+        world.replica.release("out", u64::from(count * released)).unwrap();
+        world.replica.flush().unwrap();
+        if life < 2 {
+            world.log.begin("out", 40).unwrap();
+        }
+    }
+    world.changelogs.compact();
+    let again = opened(&world.changelogs, Arc::default(), Arc::default()).unwrap();
+    again.replica.recover(&["out"], &ends).unwrap();
+    assert_eq!(read(&again, "out", 5), ["1 of life 2", "2 of life 2", "3 of life 2"]);
+}
+
+#[test]
+fn what_was_before_a_topic_was_emptied_goes_from_the_changelog() {
+    let world = new();
+    world.replica.recover(&["out"], &Ends::new()).unwrap();
+    (0..3).for_each(|round| drop(epoch(&world, &format!("of the past {round}"))));
+    world.replica.publish("out of a sink", frames(1, &["a", "b"])).unwrap();
+    let again = opened(&world.changelogs, world.store.clone(), world.log.clone()).unwrap();
+    again.replica.recover(&["out"], &Ends::new()).unwrap();
+    again.replica.apply(put("checkpoint", "0")).unwrap();
+    again.replica.flush().unwrap();
+    assert_eq!(frames_of(&again.changelogs, "out"), 0);
+}
+
+/// The folder of the log was deleted by hand, so nobody could say that the topic was emptied.
+#[test]
+fn what_is_published_after_the_log_was_lost_is_there_on_a_new_machine() {
+    let world = new();
+    world.replica.publish("sink", frames(10, &["of the past 0", "of the past 1"])).unwrap();
+    world.log.recover(&[""], &Ends::new()).unwrap();
+    world.replica.publish("sink", frames(3, &["new"])).unwrap();
+    world.changelogs.compact();
+    let again = opened(&world.changelogs, Arc::default(), Arc::default()).unwrap();
+    assert_eq!(read(&again, "sink", 0), ["new"]);
+}
+
+/// Counts how often it is read.
+struct Counted(Box<dyn Changelog>, Arc<AtomicUsize>);
+
+impl Changelog for Counted {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn open(&mut self) -> Result<Span, ChangelogError> {
+        self.0.open()
+    }
+
+    fn look(&mut self) -> Result<Span, ChangelogError> {
+        self.0.look()
+    }
+
+    fn read(&mut self, from: u64, end: u64, take: &mut Take<'_>) -> Result<(), ChangelogError> {
+        self.1.fetch_add(usize::from(from < end), Ordering::Relaxed);
+        self.0.read(from, end, take)
+    }
+
+    fn write(&mut self, records: &[Record], beside: &[Sent]) -> Result<u64, ChangelogError> {
+        self.0.write(records, beside)
+    }
+}
+
+/// With Kafka each of these once made a client of its own, several in a second.
+#[test]
+fn a_copy_that_stands_by_reads_what_is_new_and_nothing_else() {
+    let world = new();
+    let reads = Arc::new(AtomicUsize::new(0));
+    let (store, log) = <(Arc<MemoryStore>, Arc<MemoryLog>)>::default();
+    let changelog = Counted(Box::new(world.changelogs.writer()), reads.clone());
+    let mut copy = Follower::new(scope(), Box::new(changelog));
+    for round in 0..10 {
+        world.replica.apply(put("a", &round.to_string())).unwrap();
+        world.replica.flush().unwrap();
+        copy.follow(&ground(&store, &log)).unwrap();
+        copy.follow(&ground(&store, &log)).unwrap();
+        assert_eq!(store.get(b"a"), Ok(Some(round.to_string().into_bytes())));
+    }
+    // And once for whose it is.
+    assert_eq!(reads.load(Ordering::Relaxed), 11);
+}
+
+#[test]
+fn what_was_published_is_restored_with_a_few_syncs() {
+    let world = new();
+    let bodies: Vec<String> = (0..1000).map(|number| format!("refused {number}")).collect();
+    for body in &bodies {
+        world.replica.publish("sink", frames(2, &[body])).unwrap();
+    }
+    let (store, log) = <(Arc<MemoryStore>, Arc<MemoryLog>)>::default();
+    // Of the log, and one call of it is one sync.
+    log.fail_after(20, LogError::Crashed);
+    let again = opened(&world.changelogs, store, log).unwrap();
+    // From here on it may be called as often as one likes.
+    again.log.crash(0);
+    assert_eq!(read(&again, "sink", 0), bodies);
 }

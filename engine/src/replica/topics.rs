@@ -20,11 +20,12 @@ use crate::{
     store::{StateStore, StoreError},
 };
 
-/// In place of a number: nothing that was written before holds, and the next record is number 0.
-pub const EMPTIED: u64 = u64::MAX;
-
 /// Bytes of a topic that are gone through at once.
 const WALK: usize = 4 << 20;
+
+/// Frames of a topic that is emptied which are taken out of the changelog: a day of epochs, and what one transaction has room for. What is
+/// older than they are stays there, and does not hold.
+const TAKEN_OUT: usize = 400_000;
 
 /// Frames of a topic that are remembered: minutes of epochs. Where they are in the log is found by reading it too; that takes longer.
 const REMEMBERED: usize = 1024;
@@ -110,6 +111,18 @@ impl Replica {
         Err(LogError::Io { operation: "append to", path: PathBuf::from(topic), detail })
     }
 
+    /// Frames of a topic that nobody has recovered yet, from `oldest` on. It is emptied next, so nobody minds what becomes of it.
+    fn walk_all(&self, topic: &str, oldest: u64) -> Result<Vec<Live>, LogError> {
+        let up_to = |offset| self.log.recover(&[], &Ends::from([(topic.to_owned(), End::at(offset))]));
+        match up_to(u64::MAX) {
+            Err(LogError::Short { found, .. }) => {
+                up_to(found)?;
+                self.walk(topic, oldest, found)
+            }
+            recovered => recovered.map(|()| vec![]),
+        }
+    }
+
     /// Frames before `below`, from the oldest one on that is here.
     fn walk(&self, topic: &str, from: u64, below: u64) -> Result<Vec<Live>, LogError> {
         let (mut found, mut next) = (vec![], from);
@@ -140,6 +153,19 @@ impl Log for Replica {
         let mut state = self.state();
         state.check().map_err(failed)?;
         let oldest = state.place.oldest.clone();
+        let kept = |topic: &String| ends.get(topic).is_some_and(|end| end.offset > 0);
+        let found = self.log.topics("")?;
+        let mut gone: BTreeSet<String> = found.iter().chain(oldest.keys()).cloned().collect();
+        gone.retain(|topic| prefixes.iter().any(|prefix| topic.starts_with(prefix)));
+        gone.extend(ends.keys().cloned());
+        gone.retain(|topic| !kept(topic));
+        let mut removals = vec![];
+        for topic in gone.iter().filter(|topic| found.contains(topic)) {
+            // Damage is a reason to empty it, and none to leave it.
+            let frames = self.walk_all(topic, oldest.get(topic).copied().unwrap_or_default()).unwrap_or_default();
+            let newest = &frames[frames.len().saturating_sub(TAKEN_OUT)..];
+            removals.extend(newest.iter().flat_map(|frame| frames::removals(topic, frame.base, frame.parts)));
+        }
         let topics = &mut state.topics;
         (topics.appended, topics.ends) = Default::default();
         topics.prepared.clear();
@@ -147,21 +173,16 @@ impl Log for Replica {
         topics
             .unrecovered
             .retain(|topic| !ends.contains_key(topic) && !prefixes.iter().any(|prefix| topic.starts_with(prefix)));
-        let mut gone = self.log.topics("")?;
-        gone.retain(|topic| prefixes.iter().any(|prefix| topic.starts_with(prefix)));
         let (mut rest, mut begun) = (Ends::new(), vec![]);
         for (topic, end) in ends {
             let at = End::at(end.offset);
-            if end.offset == 0 {
-                gone.push(topic.clone());
-            } else {
-                gone.retain(|gone| gone != topic);
+            if kept(topic) {
                 topics.kinds.insert(topic.clone(), Kind::Transaction);
                 topics.live.remove(topic);
             }
             match self.log.recover(&[], &Ends::from([(topic.clone(), at)])) {
-                // All its records were let go of before this folder was made.
-                Err(LogError::Short { .. }) if oldest.get(topic) == Some(&end.offset) => {
+                // All its records were let go of before this folder was made; what lies there is of another life.
+                Err(LogError::Short { .. } | LogError::Damaged { .. }) if oldest.get(topic) == Some(&end.offset) => {
                     begun.push((topic, end.offset));
                 }
                 recovered => {
@@ -173,10 +194,11 @@ impl Log for Replica {
         self.log.recover(prefixes, &rest)?;
         for topic in gone {
             state.topics.kinds.remove(&topic);
-            // Nobody knows any more what of it is in the changelog: what that has holds no longer.
             state.topics.live.remove(&topic);
-            state.pending.moved.insert(topic, EMPTIED);
+            state.pending.moved.remove(&topic);
+            state.pending.emptied.insert(topic);
         }
+        state.pending.frames.extend(removals);
         begun.into_iter().try_for_each(|(topic, offset)| self.log.begin(topic, offset))
     }
 
@@ -262,8 +284,8 @@ impl Log for Replica {
         // Files stay until the changelog has heard that they are not needed: a transaction may be aborted, and the next process then looks
         // for their frames.
         let written = state.place.oldest.get(topic).copied().unwrap_or_default();
-        let oldest = state.oldest(topic);
-        if below > oldest && oldest != EMPTIED {
+        let Some(oldest) = state.oldest(topic) else { return Ok(()) };
+        if below > oldest {
             let own = state.topics.live.get(topic).and_then(|live| live.front()).map_or(u64::MAX, |live| live.base);
             let mut dead = if own > oldest { self.walk(topic, oldest, below.min(own))? } else { vec![] };
             let live = state.topics.live.entry(topic.to_owned()).or_default();

@@ -33,7 +33,7 @@ use crate::{
     checkpoint::{self, RunState},
     metrics,
     ownership::Ownership,
-    replica::{self, Replica, Scope, Witnessed},
+    replica::{self, Follower, Replica, Scope, Witnessed},
     sink::OutboxSink,
     source::Progress,
     witness::{Asked, Told, Upkeep},
@@ -345,10 +345,10 @@ impl Task<'_> {
             if self.terms.follow {
                 if copy.is_none() {
                     let Pipeline { job, changelog, .. } = build().map_err(RunError::Build)?;
-                    copy = changelog.map(|changelog| (Scope::of(&job.pipeline), changelog));
+                    copy = changelog.map(|changelog| Follower::new(Scope::of(&job.pipeline), changelog));
                 }
-                if let Some((scope, changelog)) = &mut copy {
-                    let followed = replica::follow(self.ground, scope, &mut **changelog);
+                if let Some(copy) = &mut copy {
+                    let followed = copy.follow(self.ground);
                     trouble.extend(followed.err().map(|error| (StepId::new("changelog"), error.to_string())));
                 }
             }
