@@ -289,6 +289,35 @@ FROM bus.{}
     assert!(dead["headers"].to_string().contains("hand"), "{dead:?}");
 }
 
+/// The record and its list went along with each of its 4,000 rows: gigabytes in one frame.
+#[test]
+fn a_long_record_of_many_elements_goes_through_a_hop_as_it_is_long() {
+    let bus = kafka::shared();
+    let (from, to) = (bus.topic("from", 1), bus.topic("to", 1));
+    let name = format!("u_{}", from.name);
+    let desk = Desk::with(&format!(
+        "CONNECTION bus TO kafka WITH (brokers = '{}');
+PIPELINE {name} WITH (changelog = 'bus', tasks = 3) AS
+FROM bus.{}
+|> EXTEND UNNEST(items) AS item
+|> DEDUP BY item WITHIN '1 day'
+|> EXPECT item <> 'none' AS real ON VIOLATION DEAD LETTER
+|> SELECT CAST(item AS STRING) AS item
+|> INSERT INTO bus.{} KEY (item);
+",
+        bus.brokers(),
+        from.name,
+        to.name
+    ));
+    let items: Vec<String> = (0..4_000).map(|n| format!("\"{n:0200}\"")).collect();
+    let record = format!(r#"{{"id": 1, "items": [{}, "none"]}}"#, items.join(", "));
+    from.produce(&[Record::new("", &record)]);
+    desk.ok(&["run", "orders.sync", "--once"]);
+    assert_eq!(rows(&to).len(), 4_000);
+    let dead = desk.query("SELECT length(text) AS n, text LIKE '%\"none\"]}' AS whole FROM dead_letters");
+    assert_eq!(dead, [json!({"n": record.len(), "whole": true})]);
+}
+
 #[test]
 fn a_pipeline_that_starts_over_begins_with_an_empty_hop() {
     let bus = kafka::shared();

@@ -8,16 +8,19 @@
 //! | `__length`, `__hash` | `UInt64`, `Utf8` | of the whole record, where it is longer than that |
 //! | `__headers` | `Utf8` | its headers as JSON text, where rows have different ones; else they are in the schema's metadata |
 //!
+//! Where rows that follow each other are of one record (`UNNEST`, a `JOIN` with many matches), `__original` is a dictionary (`Int32`) of such
+//! values, and the record is there once: thousands of rows may be of a record of a megabyte.
+//!
 //! Rows that never were bytes (of typed sources, of steps that make rows) have none of these.
 
 use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, LargeBinaryBuilder, RecordBatch, StringArray, StringBuilder, StringViewArray,
-        UInt64Array,
+        Array, ArrayRef, AsArray, DictionaryArray, Int32Array, LargeBinaryArray, LargeBinaryBuilder, RecordBatch,
+        StringArray, StringBuilder, StringViewArray, UInt64Array,
     },
-    datatypes::{Field, UInt64Type},
+    datatypes::{Field, Int32Type, UInt64Type},
 };
 use syncline_record::{
     Batch, DeadLetter,
@@ -35,7 +38,7 @@ const HEADERS: &str = "__headers";
 const SAME_HEADERS: &str = "headers";
 
 /// What is kept of a record.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Original {
     pub bytes: Vec<u8>,
     /// Length and hash of the whole record.
@@ -83,6 +86,9 @@ pub fn columns(batch: &Batch, metadata: &mut HashMap<String, String>) -> Vec<(Fi
 }
 
 fn bytes(origin: &Origin, rows: &[usize], out: Option<&StringViewArray>) -> ArrayRef {
+    if rows.windows(2).any(|rows| origin.spans[rows[0]] == origin.spans[rows[1]]) {
+        return Arc::new(bytes_once(origin, rows, out));
+    }
     let length = rows.iter().map(|row| origin.bytes_of(*row).len().min(DeadLetter::KEPT)).sum();
     let mut builder = LargeBinaryBuilder::with_capacity(rows.len(), if out.is_some() { 0 } else { length });
     for (index, row) in rows.iter().enumerate() {
@@ -95,15 +101,38 @@ fn bytes(origin: &Origin, rows: &[usize], out: Option<&StringViewArray>) -> Arra
     Arc::new(builder.finish())
 }
 
+/// The same, with the bytes of a record once for rows that follow each other.
+fn bytes_once(origin: &Origin, rows: &[usize], out: Option<&StringViewArray>) -> DictionaryArray<Int32Type> {
+    let mut values: Vec<&[u8]> = vec![];
+    let mut last = None;
+    let mut key = |(index, row): (usize, &usize)| {
+        let (start, end) = origin.spans[*row];
+        let bytes = &origin.payload.as_slice()[start as usize..end as usize];
+        if out.is_some_and(|out| out.is_valid(index) && out.value(index).as_bytes() == bytes) {
+            return None;
+        }
+        if last.replace((start, end)) != Some((start, end)) {
+            values.push(&bytes[..bytes.len().min(DeadLetter::KEPT)]);
+        }
+        Some(values.len() as i32 - 1)
+    };
+    let keys: Int32Array = rows.iter().enumerate().map(&mut key).collect();
+    DictionaryArray::new(keys, Arc::new(LargeBinaryArray::from_iter_values(values)))
+}
+
 /// Lengths and hashes of the records that are cut.
 fn whole(origin: &Origin, rows: &[usize]) -> [(&'static str, ArrayRef); 2] {
     let mut hashes = StringBuilder::new();
+    let mut last = (None, String::new());
     let lengths: UInt64Array = rows
         .iter()
         .map(|row| {
-            let bytes = origin.bytes_of(*row);
+            let (bytes, span) = (origin.bytes_of(*row), origin.spans[*row]);
             let cut = bytes.len() > DeadLetter::KEPT;
-            hashes.append_option(cut.then(|| hash(&bytes)));
+            if cut && last.0 != Some(span) {
+                last = (Some(span), hash(&bytes));
+            }
+            hashes.append_option(cut.then_some(&last.1));
             cut.then_some(bytes.len() as u64)
         })
         .collect();
@@ -112,14 +141,19 @@ fn whole(origin: &Origin, rows: &[usize]) -> [(&'static str, ArrayRef); 2] {
 
 /// The record behind a row of a frame, as far as it has one.
 pub fn of(rows: &RecordBatch, row: usize) -> Option<Original> {
-    let kept = rows.column_by_name(ORIGINAL)?.as_binary_opt::<i64>()?;
+    let kept = rows.column_by_name(ORIGINAL)?;
+    let (kept, place) = match kept.as_dictionary_opt::<Int32Type>() {
+        Some(once) => (once.values(), once.key(row)),
+        None => (kept, kept.is_valid(row).then_some(row)),
+    };
+    let kept = kept.as_binary_opt::<i64>()?;
     let column = |name: &str| rows.column_by_name(name).filter(|column| column.is_valid(row));
     let text = |name: &str| Some(column(name)?.as_string_opt::<i32>()?.value(row).to_owned());
     let headers = text(HEADERS).or_else(|| rows.schema_ref().metadata().get(SAME_HEADERS).cloned());
-    if kept.is_null(row) {
+    let Some(place) = place else {
         return Some(Original::whole(column(OUT)?.as_string_view_opt()?.value(row).as_bytes().to_vec(), headers));
-    }
-    let bytes = kept.value(row).to_vec();
+    };
+    let bytes = kept.value(place).to_vec();
     let length = column(LENGTH).and_then(|column| Some(column.as_primitive_opt::<UInt64Type>()?.value(row)));
     Some(match length.zip(text(HASH)) {
         Some((length, hash)) => Original { bytes, length, hash, headers },
@@ -178,6 +212,25 @@ mod tests {
         let start = long.as_bytes()[..DeadLetter::KEPT].to_vec();
         let cut = Original { bytes: start, length: long.len() as u64, hash: hash(long.as_bytes()), headers: None };
         assert_eq!(found, [Some(cut), original(RECORDS[1], None)]);
+    }
+
+    /// A record of a megabyte that became 4,000 rows was a frame that no log takes.
+    #[test]
+    fn a_record_that_became_many_rows_is_kept_once() {
+        let long = format!(r#"{{"id":1,"filler":"{}"}}"#, "x".repeat(DeadLetter::KEPT));
+        let all = batch(&[RECORDS[0], &long, RECORDS[1]], Headers::Absent);
+        let owners: Vec<u32> = [0].into_iter().chain([1; 200]).chain([2; 3]).collect();
+        let rows = arrow::compute::take_record_batch(&all.rows, &arrow::array::UInt32Array::from(owners)).unwrap();
+        let many = all.with_rows(rows);
+        let one = originals(&all);
+        let expected: Vec<_> = (0..204).map(|row| one[usize::from(row > 0) + usize::from(row > 200)].clone()).collect();
+        let found = originals(&many);
+        assert!(found == expected, "some row has another record");
+        let body = encode(&many).unwrap();
+        assert!(body.len() < 2 * DeadLetter::KEPT, "{} bytes", body.len());
+        // A sink may be given a part of a frame.
+        let part = decode(&body).unwrap().0.slice(200, 3);
+        assert!((0..3).map(|row| of(&part, row)).eq(expected[200..203].iter().cloned()));
     }
 
     #[test]
