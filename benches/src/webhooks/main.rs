@@ -19,11 +19,13 @@ mod product;
 #[path = "../program.rs"]
 mod program;
 mod server;
+mod stalls;
 
 use std::{sync::Arc, time::Duration};
 
 use load::{Load, Measured};
 use server::Server;
+use stalls::Stalls;
 
 /// Bytes of a body: a small event, and the median of GitHub's own 329 examples.
 const BYTES: [usize; 2] = [1_000, 8_000];
@@ -40,6 +42,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["bare", address] => bare::run(address.parse().expect("an address")),
+        ["stalls"] => stalls::run(),
         ["syncline", address, folder] => product::run(address, folder),
         _ => compare(&arguments),
     }
@@ -54,13 +57,20 @@ fn compare(arguments: &[String]) {
     }
     let [half, slowest] = disk::sync_times();
     println!("a sync by itself on this disk, now: p50 {half:.1} ms, p99 {slowest:.1} ms");
+    let mut stalls = Stalls::watch();
+    if stalls.is_none() {
+        println!("nobody watches whether the machine itself stands still: `chrt --fifo` is not allowed here");
+    }
     for bytes in sizes {
         let load = Load::new(bytes);
         let on = measure::file_system(&std::env::temp_dir());
         println!("bodies of {} bytes, {} connections, {seconds:?} each, on {on}", load.body(), load::CONNECTIONS);
-        println!("{:<34} {:>10} {:>12} {:>9} {:>9} {:>9}", "", "rate /s", "CPU µs each", "p50 ms", "p99 ms", "max ms");
-        let bare = best("bare", &load, seconds);
-        let ours = best("syncline", &load, seconds);
+        println!(
+            "{:<34} {:>10} {:>12} {:>9} {:>9} {:>9}   machine stood still",
+            "", "rate /s", "CPU µs each", "p50 ms", "p99 ms", "max ms"
+        );
+        let bare = best("bare", &load, seconds, &mut stalls);
+        let ours = best("syncline", &load, seconds, &mut stalls);
         let share = ours.full.rate() / bare.full.rate();
         let slowest = ours.half.percentile(99.0);
         let holds = share >= SHARE && slowest < SLOWEST;
@@ -74,39 +84,50 @@ fn compare(arguments: &[String]) {
     }
 }
 
+/// How often the machine stood still, and the longest time.
+type Stood = Option<(u64, Duration)>;
+
 struct Round {
     full: Measured,
     half: Measured,
+    /// While as much went through as does, and half of it.
+    stood: [Stood; 2],
 }
 
-fn best(name: &str, load: &Arc<Load>, seconds: Duration) -> Round {
+fn best(name: &str, load: &Arc<Load>, seconds: Duration, stalls: &mut Option<Stalls>) -> Round {
     let rounds = (0..ROUNDS).map(|_| {
-        let round = round(name, load, seconds);
-        print(&format!("{name}, as much as goes through"), &round.full);
-        print(&format!("{name}, half of it"), &round.half);
+        let round = round(name, load, seconds, stalls);
+        print(&format!("{name}, as much as goes through"), &round.full, round.stood[0]);
+        print(&format!("{name}, half of it"), &round.half, round.stood[1]);
         round
     });
     rounds.max_by(|one, other| one.full.rate().total_cmp(&other.full.rate())).expect("at least one round")
 }
 
-fn round(name: &str, load: &Arc<Load>, seconds: Duration) -> Round {
+fn round(name: &str, load: &Arc<Load>, seconds: Duration, stalls: &mut Option<Stalls>) -> Round {
+    let mut since = || stalls.as_mut().and_then(Stalls::since);
     let server = Server::start(name);
     let warm = load.full(server.address, WARM);
+    since();
     let before = server.cpu();
     let mut full = load.full(server.address, seconds);
     full.cpu = server.cpu() - before;
+    let stood = since();
     let before = server.cpu();
     let mut half = load.paced(server.address, seconds, full.rate() / 2.0);
     half.cpu = server.cpu() - before;
+    let stood = [stood, since()];
     let phases = [&warm, &full, &half];
     server.stop(phases.iter().map(|phase| phase.requests() as u64).sum());
-    Round { full, half }
+    Round { full, half, stood }
 }
 
-fn print(what: &str, measured: &Measured) {
+fn print(what: &str, measured: &Measured, stood: Stood) {
+    let stood =
+        stood.map_or(String::new(), |(late, longest)| format!("{late} ×, {:.1} ms", longest.as_secs_f64() * 1e3));
     let ms = |percent| measured.percentile(percent).as_secs_f64() * 1e3;
     println!(
-        "{what:<34} {:>10.0} {:>12.1} {:>9.2} {:>9.2} {:>9.1}",
+        "{what:<34} {:>10.0} {:>12.1} {:>9.2} {:>9.2} {:>9.1}   {stood}",
         measured.rate(),
         measured.each() * 1e6,
         ms(50.0),
