@@ -118,20 +118,17 @@ impl Sweeper {
 
     /// The file that lies ready for the topic in `folder`, which begins now as the one of `base`; another one is made ready.
     pub fn next(&self, folder: &Path, base: u64) -> Result<Option<Segment>, LogError> {
-        let ready = {
-            let mut state = self.heap.state();
-            state.wanted.insert(folder.to_owned());
-            state.ready.remove(folder)
-        };
-        self.wake();
-        if !ready {
-            return Ok(None);
-        }
+        let ready = self.heap.state().ready.remove(folder);
         let path = folder.join(NEXT);
-        match Segment::renew(&path, folder, base) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            renewed => renewed.map(Some).map_err(failed("rename", &path)),
-        }
+        let begun = match ready.then(|| Segment::renew(&path, folder, base)) {
+            None => None,
+            Some(Err(error)) if error.kind() == ErrorKind::NotFound => None,
+            Some(renewed) => Some(renewed.map_err(failed("rename", &path))?),
+        };
+        // Only now: a file that took its place before it was renamed would be begun under a name that is not durable.
+        self.heap.state().wanted.insert(folder.to_owned());
+        self.wake();
+        Ok(begun)
     }
 
     /// A file of the topic in `folder` that may be written over, the one that was let go of last: the most of it is still in the system's
@@ -194,6 +191,10 @@ impl Heap {
                 continue;
             }
             if let Some(folder) = state.wanted.first().cloned() {
+                if state.ready.contains(&folder) {
+                    state.wanted.remove(&folder);
+                    continue;
+                }
                 drop(state);
                 self.make_ready(&folder);
                 continue;

@@ -34,6 +34,8 @@ fn written_again(place: &Path) -> (EmbeddedLog, u64) {
         log.publish("in", vec![if offset % 8 == 7 { small(offset) } else { large(offset) }]).expect("publish");
     }
     let folder = place.join("in");
+    // Nothing is made ready beside what follows.
+    log.sweeper.settled();
     let first = files(&folder, "log");
     log.release("in", 24).expect("release");
     assert_eq!((log.sweeper.settled(), files(&folder, "gone").len()), (3, 3));
@@ -45,6 +47,7 @@ fn written_again(place: &Path) -> (EmbeddedLog, u64) {
     let (last, number) = files(&folder, "log").pop().expect("files");
     assert!(first.iter().any(|&(_, known)| known == number), "it is one of the first files");
     assert!(fs::metadata(last).expect("a file").len() > writer::FILE_SIZE / 2, "with its bytes");
+    log.sweeper.settled();
     (log, next)
 }
 
@@ -85,7 +88,6 @@ fn forgotten(place: &Path, name: &str) -> PathBuf {
 fn a_file_whose_new_name_was_lost_is_known_by_its_records() {
     let place = place();
     let (log, from) = written_again(place.path());
-    log.sweeper.settled();
     assert!(place.path().join("in/next").exists(), "the next one lies ready");
     for offset in from..from + 3 {
         log.publish("in", vec![small(offset)]).expect("publish");
@@ -155,12 +157,14 @@ fn a_transaction_in_it_is_cut_back() {
         log.append("p", large(offset)).expect("append");
     }
     commit(1);
+    log.sweeper.settled();
     log.release("p", 20).expect("release");
     assert_eq!(log.sweeper.settled(), 2);
     for offset in 21..29 {
         log.append("p", large(offset)).expect("append");
     }
     let ends = commit(2);
+    log.sweeper.settled();
     assert!(files(&place.path().join("p"), "gone").len() < 2, "a file is in use again");
     log.append("p", new("never prepared")).expect("append");
     log.topic("p").prepare().expect("it is in the file");
@@ -174,6 +178,7 @@ fn a_transaction_in_it_is_cut_back() {
         assert_eq!(found.append("p", new("next")), Ok(29));
     }
     // A topic that starts anew takes none of them: its offsets would be below those of their frames.
+    log.sweeper.settled();
     log.release("p", 28).expect("release");
     assert_eq!(log.sweeper.settled(), 2);
     log.recover(&["p"], &Ends::new()).expect("recover");
