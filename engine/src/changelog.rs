@@ -6,6 +6,8 @@
 //! The engine says what keys mean (`replica`). With Kafka a changelog is a partition of a compacted topic, and a transaction is what
 //! is written together.
 
+#[cfg(test)]
+pub mod asking;
 pub mod memory;
 
 use std::sync::Arc;

@@ -97,10 +97,10 @@ impl Streams {
     /// It does not run any more.
     pub fn over(&self, pipeline: &str, failed: bool) {
         let mut inner = self.inner();
-        inner.stages.remove(pipeline);
-        if failed {
-            inner.stages.insert(pipeline.to_owned(), Stage::Failed);
-        }
+        match failed {
+            true => inner.stages.insert(pipeline.to_owned(), Stage::Failed),
+            false => inner.stages.remove(pipeline),
+        };
     }
 
     /// The id of the stream that a pipeline writes.

@@ -301,14 +301,14 @@ fn common_type(own: (&Field, &str), its: (&Field, &str)) -> Option<Option<String
         (one, other) if one == other => Some(None),
         _ if integer(own) && integer(its) || decimal(own) && decimal(its) => Some(None),
         _ if number(own) && number(its) && (float(own) || float(its)) => Some(Some("DOUBLE".to_owned())),
-        _ if number(own) && number(its) => Some(exact_type(own.0.data_type(), its.0.data_type())),
+        _ if number(own) && number(its) => Some(Some(exact_type(own.0.data_type(), its.0.data_type()))),
         ("DATE", "TIMESTAMP") | ("TIMESTAMP", "DATE") => Some(Some("TIMESTAMP".to_owned())),
         _ => None,
     }
 }
 
 /// The type that has all digits of an integer and a decimal, as far as one can.
-fn exact_type(own: &DataType, its: &DataType) -> Option<String> {
+fn exact_type(own: &DataType, its: &DataType) -> String {
     let parts = |kind: &DataType| match kind {
         DataType::Decimal32(all, scale)
         | DataType::Decimal64(all, scale)
@@ -318,7 +318,7 @@ fn exact_type(own: &DataType, its: &DataType) -> Option<String> {
     };
     let ((own, own_scale), (its, its_scale)) = (parts(own), parts(its));
     let scale = own_scale.max(its_scale);
-    Some(format!("DECIMAL({}, {scale})", (own.max(its) + scale).min(MOST_DIGITS)))
+    format!("DECIMAL({}, {scale})", (own.max(its) + scale).min(MOST_DIGITS))
 }
 
 /// How many a decimal can have.

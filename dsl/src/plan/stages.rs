@@ -44,15 +44,9 @@ impl Plan {
                 }
             });
         }
-        let mut all = vec![];
-        self.each_step(&mut |step| {
-            all.extend(hops.iter().find(|(id, _)| *id == step.id).map(|(_, by)| (step, by.clone())));
-        });
-        all
+        self.in_order(&hops)
     }
-}
 
-impl Plan {
     /// Sinks to which rows of one key come from several tasks, and so in any order, although they came from one partition and nothing else
     /// says which of them is newer; in the order of the file, each with that key.
     pub fn unordered(&self) -> Vec<(&Step, Vec<String>)> {
@@ -65,6 +59,11 @@ impl Plan {
             found.extend(first.and_then(|step| Some((step.id.clone(), last_come(step)?.to_vec()))));
             added_by_others(&stage.flow, Claim::by(by), &mut found);
         }
+        self.in_order(&found)
+    }
+
+    /// The steps of these ids, in the order of the file, each with its key.
+    fn in_order(&self, found: &[(String, Vec<String>)]) -> Vec<(&Step, Vec<String>)> {
         let mut all = vec![];
         self.each_step(&mut |step| {
             all.extend(found.iter().find(|(id, _)| *id == step.id).map(|(_, key)| (step, key.clone())));

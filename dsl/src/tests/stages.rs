@@ -5,6 +5,12 @@ use crate::plan::{Plan, StepKind};
 
 /// Every stage of a pipeline with three tasks: its name, where it reads, and its steps.
 fn stages(flow: &str) -> Vec<String> {
+    let (checked, _) = three_tasks(flow);
+    checked.plan.pipelines[0].stages().iter().map(shown).collect()
+}
+
+/// A pipeline with three tasks, and its text.
+fn three_tasks(flow: &str) -> (Checked, String) {
     let source = format!(
         "CONNECTION bus TO kafka WITH (brokers = 'b');
 SCHEMA row (id BIGINT NOT NULL, region STRING, n BIGINT, at TIMESTAMP NOT NULL, WATERMARK FOR at AS at);
@@ -12,7 +18,7 @@ PIPELINE p WITH (changelog = 'bus', tasks = 3) AS FROM bus.t {flow};"
     );
     let checked = checked_of(&source);
     assert!(!checked.plan.pipelines.is_empty(), "{}", said(&checked, &source));
-    checked.plan.pipelines[0].stages().iter().map(shown).collect()
+    (checked, source)
 }
 
 fn shown(stage: &Plan) -> String {
@@ -120,13 +126,8 @@ PIPELINE p WITH (changelog = 'bus', tasks = 2) AS FROM bus.t |> DEDUP BY id WITH
 
 /// Sinks whose rows of one key may come in another order.
 fn unordered(flow: &str) -> Vec<String> {
-    let source = format!(
-        "CONNECTION bus TO kafka WITH (brokers = 'b');
-SCHEMA row (id BIGINT NOT NULL, region STRING, n BIGINT, at TIMESTAMP NOT NULL, WATERMARK FOR at AS at);
-PIPELINE p WITH (changelog = 'bus', tasks = 3) AS FROM bus.t {flow};"
-    );
-    let checked = checked_of(&source);
-    let plan = checked.plan.pipelines.first().unwrap_or_else(|| panic!("{}", said(&checked, &source)));
+    let (checked, source) = three_tasks(flow);
+    let plan = &checked.plan.pipelines[0];
     let found: Vec<String> =
         plan.unordered().into_iter().map(|(step, key)| format!("{} by {}", step.id, key.join(", "))).collect();
     let told = checked.diagnostics.iter().filter(|told| told.slug == "order-not-kept").count();

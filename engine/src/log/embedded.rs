@@ -95,9 +95,8 @@ impl Log for EmbeddedLog {
         let Some((last, others)) = topics.split_last() else { return Ok(Ends::new()) };
         // A disk takes several syncs in little more time than one.
         thread::scope(|scope| {
-            let others: Vec<_> = others.iter().map(|name| (name, self.topic(name))).collect();
-            let others = others.into_iter().map(|(name, topic)| (name, scope.spawn(move || topic.prepare())));
-            let others: Vec<_> = others.collect();
+            let prepared = |name| scope.spawn(move || self.topic(name).prepare());
+            let others: Vec<_> = others.iter().map(|name| (name, prepared(name))).collect();
             let mut ends = Ends::from([(last.clone(), self.topic(last).prepare()?)]);
             for (name, end) in others {
                 ends.insert(name.clone(), end.join().unwrap_or_else(|panic| panic::resume_unwind(panic))?);

@@ -10,7 +10,11 @@ use super::{
     conformance::{self, World, epoch, ground, opened, put, scope},
 };
 use crate::{
-    changelog::{Changelog, ChangelogError, Record, Sent, Span, Take, memory::MemoryChangelogs},
+    changelog::{
+        Changelog, ChangelogError,
+        asking::{Asking, Call},
+        memory::MemoryChangelogs,
+    },
     log::{Ends, Log, LogError, NewFrame, memory::MemoryLog},
     store::{StateStore, StoreError, memory::MemoryStore},
     witness::{ChangelogWitness, Upkeep},
@@ -72,42 +76,21 @@ fn a_witness_hears_of_each_window_in_its_order() {
     assert_eq!(windows(), [Writing, Idle]);
 }
 
-/// One whose last transaction is aborted while a sink's thread goes on.
-struct Aborted {
-    changelog: Box<dyn Changelog>,
-    replica: Arc<OnceLock<Arc<Replica>>>,
-}
-
-impl Changelog for Aborted {
-    fn name(&self) -> &str {
-        self.changelog.name()
-    }
-
-    fn open(&mut self) -> Result<Span, ChangelogError> {
-        self.changelog.open()
-    }
-
-    fn look(&mut self) -> Result<Span, ChangelogError> {
-        self.changelog.look()
-    }
-
-    fn read(&mut self, from: u64, end: u64, take: &mut Take<'_>) -> Result<(), ChangelogError> {
-        self.changelog.read(from, end, take)
-    }
-
-    fn write(&mut self, records: &[Record], beside: &[Sent]) -> Result<u64, ChangelogError> {
-        let Some(replica) = self.replica.get() else { return self.changelog.write(records, beside) };
-        replica.release("out", 20).unwrap();
-        Err(ChangelogError::Unreachable { name: self.name().to_owned(), detail: "the process is killed".to_owned() })
-    }
-}
-
 /// A start once found records gone that its changelog still had: they had been let go of with a transaction that never was.
 #[test]
 fn what_is_let_go_of_stays_here_until_the_changelog_has_heard_of_it() {
     let (store, log, changelogs) = <(Arc<MemoryStore>, Arc<_>, MemoryChangelogs)>::default();
-    let replica = Arc::new(OnceLock::new());
-    let changelog = Box::new(Aborted { changelog: Box::new(changelogs.writer()), replica: replica.clone() });
+    let replica: Arc<OnceLock<Arc<Replica>>> = Arc::default();
+    let releasing = replica.clone();
+    // The last transaction is aborted while a sink's thread goes on.
+    let ask = move |call| match (call, releasing.get()) {
+        (Call::Write, Some(replica)) => {
+            Replica::release(replica, "out", 20).unwrap();
+            Err(ChangelogError::Unreachable { name: "in memory".into(), detail: "the process is killed".into() })
+        }
+        _ => Ok(()),
+    };
+    let changelog = Box::new(Asking { changelog: changelogs.writer(), ask });
     let standing = Replica::open(&ground(&store, &log), scope(), changelog, None, false).unwrap();
     let world = World { store: store.clone(), log: log.clone(), changelogs: changelogs.clone(), replica: standing };
     world.replica.recover(&["out"], &Ends::new()).unwrap();
@@ -232,39 +215,20 @@ fn what_is_published_after_the_log_was_lost_is_there_on_a_new_machine() {
     assert_eq!(read(&again, "sink", 0), ["new"]);
 }
 
-/// Counts how often it is read.
-struct Counted(Box<dyn Changelog>, Arc<AtomicUsize>);
-
-impl Changelog for Counted {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn open(&mut self) -> Result<Span, ChangelogError> {
-        self.0.open()
-    }
-
-    fn look(&mut self) -> Result<Span, ChangelogError> {
-        self.0.look()
-    }
-
-    fn read(&mut self, from: u64, end: u64, take: &mut Take<'_>) -> Result<(), ChangelogError> {
-        self.1.fetch_add(usize::from(from < end), Ordering::Relaxed);
-        self.0.read(from, end, take)
-    }
-
-    fn write(&mut self, records: &[Record], beside: &[Sent]) -> Result<u64, ChangelogError> {
-        self.0.write(records, beside)
-    }
-}
-
 /// With Kafka each of these once made a client of its own, several in a second.
 #[test]
 fn a_copy_that_stands_by_reads_what_is_new_and_nothing_else() {
     let world = new();
     let reads = Arc::new(AtomicUsize::new(0));
     let (store, log) = <(Arc<MemoryStore>, Arc<MemoryLog>)>::default();
-    let changelog = Counted(Box::new(world.changelogs.writer()), reads.clone());
+    let counted = reads.clone();
+    let ask = move |call| {
+        if let Call::Read { from, end } = call {
+            counted.fetch_add(usize::from(from < end), Ordering::Relaxed);
+        }
+        Ok(())
+    };
+    let changelog = Asking { changelog: world.changelogs.writer(), ask };
     let mut copy = Follower::new(scope(), Box::new(changelog));
     for round in 0..10 {
         world.replica.apply(put("a", &round.to_string())).unwrap();

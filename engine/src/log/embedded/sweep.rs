@@ -119,12 +119,7 @@ impl Sweeper {
     /// The file that lies ready for the topic in `folder`, which begins now as the one of `base`; another one is made ready.
     pub fn next(&self, folder: &Path, base: u64) -> Result<Option<Segment>, LogError> {
         let ready = self.heap.state().ready.remove(folder);
-        let path = folder.join(NEXT);
-        let begun = match ready.then(|| Segment::renew(&path, folder, base)) {
-            None => None,
-            Some(Err(error)) if error.kind() == ErrorKind::NotFound => None,
-            Some(renewed) => Some(renewed.map_err(failed("rename", &path))?),
-        };
+        let begun = if ready { renewed(&folder.join(NEXT), folder, base)? } else { None };
         // Only now: a file that took its place before it was renamed would be begun under a name that is not durable.
         self.heap.state().wanted.insert(folder.to_owned());
         self.wake();
@@ -136,9 +131,8 @@ impl Sweeper {
     /// no reader takes for records of this file.
     pub fn reuse(&self, folder: &Path, base: u64) -> Result<Option<Segment>, LogError> {
         while let Some(path) = self.heap.free(folder) {
-            match Segment::renew(&path, folder, base) {
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                renewed => return renewed.map(Some).map_err(failed("rename", &path)),
+            if let Some(file) = renewed(&path, folder, base)? {
+                return Ok(Some(file));
             }
         }
         Ok(None)
@@ -291,25 +285,41 @@ impl Gone {
     }
 }
 
-/// What became of the file that lay ready in a folder, whose last file is that of `last`: the path and offset of one that was begun, and whose
-/// new name was lost in a crash. One that was not begun holds nothing, or records of before `last`.
+/// The file at `path`, to be written over as that of `base`; none where somebody has deleted it.
+fn renewed(path: &Path, folder: &Path, base: u64) -> Result<Option<Segment>, LogError> {
+    match Segment::renew(path, folder, base) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        renewed => renewed.map(Some).map_err(failed("rename", path)),
+    }
+}
+
+/// What became of the file that lay ready in a folder, whose last file is that of `last`: the offset of one that was begun, and whose new name
+/// was lost in a crash. One that was not begun holds nothing, or records of before `last`, and is deleted.
 pub fn begun(folder: &Path, topic: &str, last: Option<u64>) -> Result<Option<u64>, LogError> {
     let path = folder.join(NEXT);
-    let (Some(last), true) = (last, path.exists()) else { return delete(&path).map(|()| None) };
-    let segment = Segment::at(path.clone(), 0)?;
-    let first = Header::decode(&segment.bytes(0, HEADER)?);
-    let base = match first {
-        Some(header) if header.base > last => header.base,
-        Some(_) => return delete(&path).map(|()| None),
-        // Nothing of it was ever synced, or it was damaged since: then a later frame says that all before it was durable.
-        None if segment.any_header(0, |header| header.base > last && header.durable == header.base)? => {
-            let broken =
-                Broken { offset: last, detail: "the checksum of a header in the file behind it does not match" };
-            return Err(broken.in_topic(topic));
-        }
-        None => return delete(&path).map(|()| None),
+    let base = match last.filter(|_| path.exists()) {
+        Some(last) => base_of(&Segment::at(path.clone(), 0)?, topic, last)?,
+        None => None,
     };
-    fs::rename(&path, path_of(folder, base)).map_err(failed("rename", &path))?;
-    sync_folder(folder)?;
-    Ok(Some(base))
+    match base {
+        None => delete(&path)?,
+        Some(base) => {
+            fs::rename(&path, path_of(folder, base)).map_err(failed("rename", &path))?;
+            sync_folder(folder)?;
+        }
+    }
+    Ok(base)
+}
+
+/// The offset of the first record, if it was written behind the file of `last`.
+fn base_of(file: &Segment, topic: &str, last: u64) -> Result<Option<u64>, LogError> {
+    if let Some(first) = Header::decode(&file.bytes(0, HEADER)?) {
+        return Ok(Some(first.base).filter(|base| *base > last));
+    }
+    // Nothing of it was ever synced, or it was damaged since: then a later frame says that all before it was durable.
+    if file.any_header(0, |header| header.base > last && header.durable == header.base)? {
+        let detail = "the checksum of a header in the file behind it does not match";
+        return Err(Broken { offset: last, detail }.in_topic(topic));
+    }
+    Ok(None)
 }

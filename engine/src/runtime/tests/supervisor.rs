@@ -13,8 +13,9 @@ use syncline_record::{Micros, Partition, StepId};
 
 use crate::{
     changelog::{
-        Changelog, ChangelogError, Record, Sent, Span, Take,
-        memory::{MemoryChangelog, MemoryChangelogs},
+        ChangelogError,
+        asking::{Asking, Call},
+        memory::MemoryChangelogs,
     },
     checkpoint::{self, RunState},
     clock::Clock,
@@ -385,35 +386,11 @@ fn who_is_in_trouble_has_not_said_that_there_is_nothing() {
     assert_eq!((caught_up(None), caught_up(Some("nobody answers"))), (true, false));
 }
 
-/// One whose brokers are away for some looks.
-struct Away {
-    looks: Arc<AtomicU64>,
-    changelog: MemoryChangelog,
-}
-
-impl Changelog for Away {
-    fn name(&self) -> &str {
-        self.changelog.name()
-    }
-
-    fn open(&mut self) -> Result<Span, ChangelogError> {
-        let left = self.looks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        if left.is_ok() {
-            return Err(ChangelogError::Unreachable { name: "in memory".into(), detail: "nobody answers".into() });
-        }
-        self.changelog.open()
-    }
-
-    fn look(&mut self) -> Result<Span, ChangelogError> {
-        self.changelog.look()
-    }
-
-    fn read(&mut self, from: u64, end: u64, take: &mut Take<'_>) -> Result<(), ChangelogError> {
-        self.changelog.read(from, end, take)
-    }
-
-    fn write(&mut self, records: &[Record], beside: &[Sent]) -> Result<u64, ChangelogError> {
-        self.changelog.write(records, beside)
+/// Of a changelog whose brokers are away for some looks.
+fn answers(looks: &AtomicU64) -> Result<(), ChangelogError> {
+    match looks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)) {
+        Ok(_) => Err(ChangelogError::Unreachable { name: "in memory".into(), detail: "nobody answers".into() }),
+        Err(_) => Ok(()),
     }
 }
 
@@ -423,7 +400,9 @@ fn run_away(looks: u64, patient: bool, stop_at: usize) -> (Result<Ending, RunErr
     let (looks, stop) = (Arc::new(AtomicU64::new(looks)), Stop::default());
     let mut told = vec![];
     let mut build = || {
-        let changelog = Away { looks: looks.clone(), changelog: changelogs.writer() };
+        let looks = looks.clone();
+        let ask = move |call| if matches!(call, Call::Open) { answers(&looks) } else { Ok(()) };
+        let changelog = Asking { changelog: changelogs.writer(), ask };
         Ok(Pipeline { changelog: Some(Box::new(changelog)), ..pipeline(&world) })
     };
     let mut watch = |look: &Look| {
