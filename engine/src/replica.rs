@@ -41,7 +41,7 @@ use crate::{
     changelog::{Changelog, ChangelogError, Record, Sent, Span},
     checkpoint,
     clock::Clock,
-    log::Log,
+    log::{Log, NewFrame},
     ownership::Ownership,
     runtime::Ground,
     store::{Changes, StateStore, StoreError},
@@ -105,6 +105,8 @@ struct Batch {
     moved: BTreeMap<String, u64>,
     pairs: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     frames: Vec<Record>,
+    /// What of the frames is published: shown as soon as it is written.
+    published: Vec<(String, Vec<NewFrame>)>,
     /// What goes to other tasks (`hop`).
     beside: Vec<Sent>,
 }
@@ -325,17 +327,22 @@ impl StateStore for Replica {
     /// One transaction of the changelog, with everything that was applied before, by whomever.
     fn flush(&self) -> Result<(), StoreError> {
         let mut changelog = self.changelog.lock().unwrap_or_else(PoisonError::into_inner);
-        let batch = {
+        let (batch, published) = {
             let mut state = self.state();
             state.check()?;
             if state.pending.is_empty() {
                 return Ok(());
             }
+            let published = std::mem::take(&mut state.pending.published);
             let batch = Arc::new(std::mem::take(&mut state.pending));
             state.writing = Some(batch.clone());
-            batch
+            (batch, published)
         };
         let next = changelog.write(&batch.records(), &batch.beside).map_err(|error| self.fail(error.into()))?;
+        // Before the place moves past it: a start goes on from there.
+        for (topic, frames) in published {
+            self.log.publish(&topic, frames).map_err(|error| self.fail(error.into()))?;
+        }
         let mut state = self.state();
         (state.place.next, state.place.time) = (next, self.clock.now());
         state.place.oldest.retain(|topic, _| !batch.emptied.contains(topic));

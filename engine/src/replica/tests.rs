@@ -241,6 +241,22 @@ fn a_copy_that_stands_by_reads_what_is_new_and_nothing_else() {
     assert_eq!(reads.load(Ordering::Relaxed), 11);
 }
 
+/// The copy's place once went past what was being shown: after a kill there it was one frame short for ever.
+#[test]
+fn what_a_kill_keeps_from_being_shown_is_shown_by_the_next_start() {
+    for seed in 0..8 {
+        let world = new();
+        world.replica.publish("sink", frames(1, &["a"])).unwrap();
+        // It is asked where the topic ends; then comes the frame.
+        world.log.fail_after(1, LogError::Crashed);
+        assert!(world.replica.publish("sink", frames(1, &["b"])).is_err());
+        world.store.flush().unwrap();
+        world.log.crash(seed);
+        let again = opened(&world.changelogs, world.store.clone(), world.log.clone()).unwrap();
+        assert_eq!(read(&again, "sink", 0), ["a", "b"], "seed {seed}");
+    }
+}
+
 #[test]
 fn what_was_published_is_restored_with_a_few_syncs() {
     let world = new();
