@@ -78,6 +78,11 @@ pub trait StateStore: Send + Sync {
     /// When it returns, the changes survive `kill -9` only together with the next [`flush`](Self::flush).
     fn apply(&self, changes: Changes) -> Result<(), StoreError>;
 
+    /// The same for much that is put in at once, while nobody reads: a crash may leave a part of it, also keys with empty values.
+    fn fill(&self, changes: Changes) -> Result<(), StoreError> {
+        self.apply(changes)
+    }
+
     /// When it returns, everything applied before survives `kill -9` and a power cut.
     fn flush(&self) -> Result<(), StoreError>;
 

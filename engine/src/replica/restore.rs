@@ -274,7 +274,11 @@ impl<'a> Restoring<'a> {
         self.bytes = 0;
         let published = std::mem::take(&mut self.published);
         published.into_iter().try_for_each(|(topic, Published { frames, .. })| self.show(&topic, frames))?;
-        Ok(self.ground.store.apply(changes)?)
+        match self.whole {
+            // Nobody reads it before it is finished.
+            true => Ok(self.ground.store.fill(changes)?),
+            false => Ok(self.ground.store.apply(changes)?),
+        }
     }
 
     fn oldest(&mut self, topic: &[u8], value: Option<&[u8]>) -> Result<(), Stop> {

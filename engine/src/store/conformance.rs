@@ -12,6 +12,7 @@ pub fn all<S: StateStore>(mut open: impl FnMut() -> S, mut crash: impl FnMut(S) 
     an_empty_store_has_nothing(&open());
     a_batch_puts_and_removes(&open());
     a_later_put_and_any_put_win(&open());
+    what_is_filled_in_is_as_if_it_were_applied(&open());
     scans_keep_to_the_prefix_and_the_order_of_bytes(&open());
     a_scan_stops_when_told(&open());
     a_wipe_takes_a_prefix_and_nothing_else(&open());
@@ -55,6 +56,12 @@ fn an_empty_store_has_nothing(store: &impl StateStore) {
     must(store.flush());
     must(store.wipe(b""));
     assert_eq!(scanned(store, b""), Pairs::new());
+}
+
+fn what_is_filled_in_is_as_if_it_were_applied(store: &impl StateStore) {
+    must(store.apply(batch(&[("a", "before"), ("b", "before"), ("c", "before")], &[])));
+    must(store.fill(batch(&[("d", "1"), ("a", "1"), ("d", "2")], &["a", "b"])));
+    assert_eq!(scanned(store, b""), pairs(&[("a", "1"), ("c", "before"), ("d", "2")]));
 }
 
 fn a_batch_puts_and_removes(store: &impl StateStore) {
