@@ -34,6 +34,7 @@ pages! {
     FEEDBACK_LOOP = "feedback-loop";
     FIELDS_LEFT_OUT = "fields-left-out";
     GROUP_TOO_LATE = "group-too-late";
+    HISTORY = "history";
     JOIN = "join";
     KEEP_LAST = "keep-last";
     MADE_OF_ITSELF = "made-of-itself";

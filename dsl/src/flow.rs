@@ -4,6 +4,7 @@
 //! consequences are not reported as mistakes of their own.
 
 mod aggregate;
+mod history;
 mod join;
 mod keyed;
 mod project;
@@ -63,7 +64,8 @@ impl Made {
 impl Walk<'_> {
     /// From behind the source to the end.
     pub fn whole_flow(&mut self, flow: &ast::Flow, mut scope: Scope, branch: &mut Branch) -> Vec<Step> {
-        let mut made = self.sources_joined(&flow.more, &mut scope, branch);
+        let mut made = Vec::from_iter(self.history(flow, &mut scope, branch));
+        made.extend(self.sources_joined(&flow.more, &mut scope, branch));
         made.extend(self.flow(&flow.steps, scope, branch, flow.span));
         made
     }

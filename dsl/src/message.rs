@@ -4,6 +4,7 @@
 
 pub(crate) mod aggregate;
 pub(crate) mod expressions;
+pub(crate) mod history;
 pub(crate) mod names;
 pub(crate) mod pipelines;
 pub(crate) mod places;

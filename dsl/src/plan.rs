@@ -391,6 +391,9 @@ pub struct UnionArm {
     /// Which way into the pipeline it is, counted from 0, the `FROM`.
     pub intake: usize,
     pub source: SourcePlan,
+    /// It is read to its end before the first row of the `FROM` (`history(…) THEN`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub history: bool,
     pub flow: Vec<Step>,
     /// The columns of the union with the SQL that makes each.
     pub columns: Vec<(String, String)>,

@@ -254,6 +254,7 @@ impl Display for Line<'_> {
             StepKind::Limit { count, offset } => write!(f, "LIMIT {count} OFFSET {offset}"),
             StepKind::Tee { .. } => f.write_str("TEE"),
             StepKind::Fork { .. } => f.write_str("FORK"),
+            StepKind::Union { arms } if arms.iter().any(|arm| arm.history) => f.write_str("history first"),
             StepKind::Union { .. } => f.write_str("UNION ALL"),
             StepKind::Join(join) => {
                 let word = match (join.left, &join.lookup) {

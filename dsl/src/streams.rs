@@ -197,6 +197,7 @@ fn ends_of(pipeline: &ast::Pipeline) -> Ends<'_> {
 
 fn of_flow<'a>(flow: &'a ast::Flow, ends: &mut Ends<'a>) {
     of_source(&flow.source, ends);
+    flow.history.iter().for_each(|history| of_flow(&history.flow, ends));
     for more in &flow.more {
         match more {
             ast::MoreSource::Comma(source) => of_source(source, ends),

@@ -4,6 +4,7 @@ mod aggregates;
 mod diagnostics;
 mod diagnostics_rows;
 mod formats;
+mod history;
 mod joins;
 mod pages;
 mod partitions;

@@ -11,7 +11,7 @@
 //! | `g/<pipeline>` | how far this folder is a copy of the pipeline's changelog, if it has one (`replica`) |
 //! | `o/<pipeline>` | the id that the pipeline's outputs are signed with; it outlives a new beginning |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -70,6 +70,9 @@ pub struct Checkpoint {
     /// Outbox sinks that write elsewhere than they once did: where in the outbox what is theirs begins.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub since: BTreeMap<StepId, u64>,
+    /// What was read to its end before the first input began, by the fingerprint of its place: it is not read again.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub passed: BTreeSet<String>,
 }
 
 fn no_watermark() -> Micros {
@@ -97,6 +100,7 @@ impl Default for Checkpoint {
             over: false,
             fingerprints: Fingerprints::default(),
             since: BTreeMap::new(),
+            passed: BTreeSet::new(),
         }
     }
 }

@@ -21,6 +21,8 @@ use crate::{
 pub struct Graph {
     /// At least one. The first is the `FROM` of the pipeline.
     pub inputs: Vec<Input>,
+    /// Inputs that are read to their end before the first one begins, by index: never 0.
+    pub history: Vec<usize>,
     /// Every edge goes from a step to a later one.
     pub nodes: Vec<Node>,
     /// Bounded sides of joins, read whole before the first row.

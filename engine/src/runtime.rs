@@ -4,6 +4,7 @@ pub mod commit;
 pub mod delivery;
 pub mod foresee;
 pub mod frontier;
+mod history;
 pub mod job;
 mod moves;
 pub mod restart;

@@ -86,6 +86,19 @@ pub enum Polled {
     Ended,
 }
 
+/// What a source says that has to wait for others.
+// As of `Polled`.
+#[allow(clippy::large_enum_variant)]
+#[derive(Debug)]
+pub enum Waits {
+    /// A partition is begun here, which the engine does not know yet: no row, and a cursor.
+    Begun(Rows),
+    /// The engine knows where each of its partitions is begun.
+    Noted,
+    /// It cannot say yet.
+    NotYet,
+}
+
 /// For a progress bar: what is done and what there is, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -122,6 +135,12 @@ pub trait Source: Send {
 
     /// The next rows of one partition: about 1,024 of them or 256 KiB. Does not wait.
     fn poll(&mut self, now: Micros) -> Result<Polled, SourceError>;
+
+    /// Called in place of `poll` while others are read to their end first. What comes from now on is theirs no more, so where the source
+    /// begins is committed with their first row. One whose first record waits for its reader has nothing to say.
+    fn wait(&mut self, _now: Micros) -> Result<Waits, SourceError> {
+        Ok(Waits::Noted)
+    }
 
     /// True when it ends by itself.
     fn bounded(&self) -> bool;

@@ -15,7 +15,7 @@ use rdkafka::{
     consumer::{BaseConsumer, CommitMode, Consumer},
     error::KafkaError,
 };
-use syncline_engine::source::{Cursors, Polled, Rows, Source, SourceError};
+use syncline_engine::source::{Cursors, Polled, Rows, Source, SourceError, Waits};
 use syncline_record::{Micros, Partition};
 
 use super::{
@@ -370,6 +370,17 @@ impl Source for KafkaSource {
             }
         }
         Ok(Polled::Idle)
+    }
+
+    fn wait(&mut self, now: Micros) -> Result<Waits, SourceError> {
+        let what = self.what();
+        let Some(reading) = &mut self.reading else { return Ok(Waits::NotYet) };
+        let reading: &mut Reading = reading;
+        event(&reading.client, &what)?;
+        Ok(match reading.lanes.iter_mut().find(|lane| !lane.noted) {
+            Some(lane) => Waits::Begun(lane.begun(reading.cluster.as_deref(), reading.spread, now)),
+            None => Waits::Noted,
+        })
     }
 
     fn bounded(&self) -> bool {

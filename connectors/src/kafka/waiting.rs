@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use syncline_engine::source::{Cursors, Polled, Progress, Source, SourceError};
+use syncline_engine::source::{Cursors, Polled, Progress, Source, SourceError, Waits};
 use syncline_record::{Micros, Partition};
 
 use super::{
@@ -101,6 +101,13 @@ impl Source for Patient {
             tracing::info!(topic = self.topic, "its brokers are there");
         }
         Ok(Polled::Idle)
+    }
+
+    fn wait(&mut self, now: Micros) -> Result<Waits, SourceError> {
+        if self.waiting.is_some() {
+            self.poll(now)?;
+        }
+        if self.waiting.is_some() { Ok(Waits::NotYet) } else { self.source.wait(now) }
     }
 
     fn bounded(&self) -> bool {

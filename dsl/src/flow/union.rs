@@ -8,7 +8,7 @@ use syncline_syntax::{Span, ast};
 use super::{Branch, Made, ends_a_flow};
 use crate::{
     expression::column_sql,
-    message::{rows as say_rows, steps as say},
+    message::{history as say_history, rows as say_rows, steps as say},
     plan::{StepKind, TypePlan, UnionArm},
     scope::{Scope, ScopeColumn, same_name},
     walk::Walk,
@@ -39,7 +39,16 @@ impl Walk<'_> {
         if whole { Made::step(StepKind::Union { arms }, id) } else { Made::Lost }
     }
 
-    fn union_arm(&mut self, flow: &ast::Flow, by_name: bool, prefix: &str, scope: &mut Scope) -> Option<UnionArm> {
+    pub(super) fn union_arm(
+        &mut self,
+        flow: &ast::Flow,
+        by_name: bool,
+        prefix: &str,
+        scope: &mut Scope,
+    ) -> Option<UnionArm> {
+        if let Some(history) = &flow.history {
+            self.say(say_history::not_here(history.span));
+        }
         let outside = (self.endless.take(), self.event_time.take());
         let (source, mut inner) = self.intake(&flow.source);
         self.endless = source.endless;
@@ -68,7 +77,7 @@ impl Walk<'_> {
                 scope.intakes.push(*intake);
             }
         }
-        Some(UnionArm { intake, source: plan?, flow: steps, columns })
+        Some(UnionArm { intake, source: plan?, history: false, flow: steps, columns })
     }
 
     /// The columns of the union, each with the SQL that makes it of this flow's.

@@ -117,7 +117,9 @@ impl Job {
     /// How far time has come over all inputs; never goes back.
     pub(super) fn lowest(&mut self) -> Micros {
         let (mut partitions, mut over, mut watermarks) = (vec![], vec![], BTreeMap::new());
-        for (index, input) in self.spec.graph.inputs.iter().enumerate() {
+        // Who waits for his history holds nothing back.
+        let waits = usize::from(self.in_history());
+        for (index, input) in self.spec.graph.inputs.iter().enumerate().skip(waits) {
             let names = input.source.partitions();
             let names = names.iter().map(|partition| (input.qualified(&partition.to_string()), index));
             // Who is at its end holds nothing back here. It may go on another day, so it is not quiet for that.

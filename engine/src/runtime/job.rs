@@ -179,10 +179,14 @@ impl Job {
     /// Asks the inputs in turn until one has rows.
     fn poll(&mut self) -> Result<Turn, JobError> {
         let inputs = self.spec.graph.inputs.len();
+        let in_history = self.in_history();
+        if in_history && let Some(turn) = self.note_beginning()? {
+            return Ok(turn);
+        }
         for _ in 0..inputs {
             let input = self.turn;
             self.turn = (input + 1) % inputs;
-            if self.over.contains(&input) {
+            if self.over.contains(&input) || (in_history && input == 0) {
                 continue;
             }
             match self.spec.graph.inputs[input].source.poll(self.ground.clock.now())? {
@@ -204,6 +208,9 @@ impl Job {
                 Polled::Ended => {
                     self.over.insert(input);
                     self.end_branches()?;
+                    if in_history && !self.in_history() {
+                        self.cut_over();
+                    }
                 }
             }
         }
@@ -322,7 +329,7 @@ impl Job {
         lowest > self.checkpoint.lowest || self.has_to_tell_hops(lowest)
     }
 
-    fn take(&mut self, input: usize, rows: Rows) -> Result<(), JobError> {
+    pub(super) fn take(&mut self, input: usize, rows: Rows) -> Result<(), JobError> {
         let since = self.ground.clock.elapsed();
         if self.open.since.is_none() {
             self.open.since = Some(since);

@@ -11,6 +11,7 @@ use super::{
     Ground,
     commit::own,
     frontier::Frontier,
+    history,
     job::{Job, JobSpec, Open},
     moves,
     tables::{self, Reading},
@@ -118,11 +119,13 @@ impl Job {
         cut_back(&ground, &spec.pipeline, &checkpoint.ends)?;
         let segments = restore(&ground, &mut spec, &checkpoint)?;
         open_staged(&mut spec, &checkpoint)?;
-        for input in &mut spec.graph.inputs {
-            let cursors = own(input, &checkpoint.cursors);
-            input.source.open(&cursors, ground.clock.now())?;
+        let over: BTreeSet<usize> = history::passed(&spec, &checkpoint).collect();
+        for (index, input) in spec.graph.inputs.iter_mut().enumerate() {
+            if !over.contains(&index) {
+                let cursors = own(input, &checkpoint.cursors);
+                input.source.open(&cursors, ground.clock.now())?;
+            }
         }
-
         let told = tables::read_all(&mut spec, ground.clock.now())?;
         spec.graph.lookups.iter().try_for_each(|lookup| lookup.open())?;
 
@@ -143,7 +146,7 @@ impl Job {
         ground.store.flush()?;
         spec.witness.enter(Window::Idle);
         let frontier = Frontier::new(ground.clock.elapsed(), spec.idle_after);
-        let (open, over) = (Open::default(), BTreeSet::new());
+        let open = Open::default();
         let now = ground.clock.elapsed();
         let readings = spec.graph.tables.iter().map(|table| Reading::first(table, now)).collect();
         let mut job = Job {

@@ -46,6 +46,8 @@ pub struct Flow<'a> {
     pub sinks: OutboxSinks,
     /// Further sources: the first input is the pipeline's own.
     pub inputs: Vec<Input>,
+    /// Those of all inputs of the pipeline that are read before the first one.
+    pub history: Vec<usize>,
     pub tables: Vec<TableInput>,
     pub lookups: Vec<Arc<Lookup>>,
     /// The columns in front of each hop.
@@ -70,6 +72,7 @@ impl<'a> Flow<'a> {
             nodes: vec![],
             sinks: vec![],
             inputs: vec![],
+            history: vec![],
             tables: vec![],
             lookups: vec![],
             hops: BTreeMap::new(),

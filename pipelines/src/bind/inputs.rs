@@ -78,6 +78,10 @@ impl Flow<'_> {
         branch: Branch,
     ) -> Result<(Arrival, SchemaRef), BindError> {
         let (input, before) = self.input(step, &arm.source)?;
+        if arm.history {
+            // Behind the source of the pipeline.
+            self.history.push(input + 1);
+        }
         let Chain { mut first, mut last, mut schema } = self.chain(&arm.flow, before, branch)?;
         let typed = arm.columns.iter().map(|(name, sql)| Ok((name, self.typed(step, sql, &schema)?)));
         let typed: Vec<_> = typed.collect::<Result<_, BindError>>()?;

@@ -6,9 +6,19 @@ use super::*;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Flow {
     pub source: Source,
+    /// `history(…) THEN` in front of it.
+    pub history: Option<History>,
     /// `FROM a, b JOIN c …`: everything after the first source.
     pub more: Vec<MoreSource>,
     pub steps: Vec<Step>,
+    pub span: Span,
+}
+
+/// What is read whole before the first row of the source: `history('orders/*.parquet')`, `history(FROM … |> …)`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct History {
+    pub flow: Box<Flow>,
+    /// The word and its brackets.
     pub span: Span,
 }
 

@@ -2,7 +2,8 @@
 
 use super::{Parser, Read, Said};
 use crate::ast::{
-    Duration, Flow, FlowTail, Format, Join, JoinKind, JoinOn, MoreSource, Source, SourceKind, Step, Union,
+    Arg, Call, Duration, Flow, FlowTail, Format, History, Ident, Join, JoinKind, JoinOn, MoreSource, Source,
+    SourceKind, Step, Text, Union, Value, ValueKind,
 };
 use crate::lexer::Kind;
 use crate::mistake;
@@ -10,6 +11,9 @@ use crate::span::Span;
 
 /// TEE in TEE in TEE: more than this is nobody's pipeline, and each costs stack.
 const DEEPEST_FLOW: usize = 16;
+
+/// What goes before a source, and is not called as one.
+const HISTORY: &str = "history";
 
 const SOURCE_CLAUSES: [&str; 10] =
     ["FORMAT", "SCHEMA", "KEY", "FOLLOW", "AS", "CURSOR", "REFRESH", "CACHE", "PARTITIONED", "JOIN"];
@@ -33,17 +37,24 @@ impl Parser<'_> {
         let start = self.here();
         let outer = self.end;
         self.end = self.step_end(self.at);
-        let (source, more) = self.sources();
+        let mut history = None;
+        let (source, more) = self.sources(&mut history);
         (self.at, self.end) = (self.end, outer);
         let steps = self.steps(false);
-        Flow { source, more, steps, span: self.since(start) }
+        Flow { source, history, more, steps, span: self.since(start) }
     }
 
-    fn sources(&mut self) -> (Source, Vec<MoreSource>) {
+    fn sources(&mut self, history: &mut Option<History>) -> (Source, Vec<MoreSource>) {
         let start = self.here();
         let mut more = Vec::new();
         if self.need(&["FROM"], "a pipeline").is_err() {
             return (Source::broken(start), more);
+        }
+        if self.is(self.at, HISTORY) && self.is_sign(self.at + 1, "(") {
+            match self.history() {
+                Ok(read) => *history = Some(read),
+                Err(Said) => return (Source::broken(start), more),
+            }
         }
         let Ok(source) = self.source("FROM") else { return (Source::broken(start), more) };
         loop {
@@ -83,6 +94,58 @@ impl Parser<'_> {
             None
         };
         Ok(Join { kind, source, on, span: self.since(start) })
+    }
+
+    /// `history('orders/*.parquet') THEN`, `history(file('old.ndjson') FORMAT csv) THEN`, `history(FROM … |> …) THEN`.
+    fn history(&mut self) -> Read<History> {
+        let start = self.here();
+        self.at += 1;
+        if self.flows == DEEPEST_FLOW {
+            return self.report(mistake::flows_too_deep(start, DEEPEST_FLOW));
+        }
+        self.flows += 1;
+        let flow = self.bracket(|p| p.past());
+        self.flows -= 1;
+        let (flow, span) = (flow??, self.since(start));
+        self.need(&["THEN"], "history(…)")?;
+        Ok(History { flow: Box::new(flow), span })
+    }
+
+    /// What stands in the brackets: a path, a source, or a flow.
+    fn past(&mut self) -> Read<Flow> {
+        if self.is(self.at, "FROM") {
+            return Ok(self.flow());
+        }
+        let start = self.here();
+        let source = match self.path_alone()? {
+            Some(source) => source,
+            None => self.source(HISTORY)?,
+        };
+        self.nothing_left(HISTORY, &SOURCE_CLAUSES)?;
+        Ok(Flow { source, history: None, more: Vec::new(), steps: Vec::new(), span: self.since(start) })
+    }
+
+    /// `'orders/*.parquet'` stands for `parquet('orders/*.parquet')`: the name says what the files are.
+    fn path_alone(&mut self) -> Read<Option<Source>> {
+        if self.kind(self.at) != Some(Kind::Text) {
+            return Ok(None);
+        }
+        let Text { text, span } = self.text("a path", HISTORY)?;
+        let lower = text.to_ascii_lowercase();
+        let ends = |all: &[&str]| all.iter().any(|end| lower.ends_with(end));
+        let function = match () {
+            // A folder has parts of typed columns.
+            () if ends(&["/", ".parquet"]) => "parquet",
+            () if ends(&[".arrow", ".arrows", ".feather"]) => "arrow",
+            () => "file",
+        };
+        let name = Ident { text: function.to_owned(), span, quoted: false };
+        let path = Arg { name: None, value: Value { kind: ValueKind::Text(text), span }, span };
+        let mut source = Source::broken(span);
+        source.kind = SourceKind::Call(Call { name, args: vec![path], span });
+        while self.source_clause(&mut source)? {}
+        source.span = self.since(span);
+        Ok(Some(source))
     }
 
     fn source(&mut self, place: &str) -> Read<Source> {

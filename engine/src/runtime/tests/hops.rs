@@ -106,6 +106,7 @@ fn spec(bodies: &[Vec<u8>], read: SchemaRef) -> JobSpec {
         backlog: Backlog::default(),
         fingerprints: Fingerprints::default(),
         graph: Graph {
+            history: vec![],
             inputs: vec![input],
             nodes: vec![Node { id: StepId::new("stream"), work, next: vec![], state: None }],
             tables: vec![],

@@ -1,0 +1,192 @@
+//! What happened before: read to its end, then the source goes on from where it was, without a gap and without a repeat.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::Path,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use parquet::arrow::ArrowWriter;
+
+use crate::{
+    chance::{Chance, soak},
+    desk::{Desk, patience},
+    kafka::{self, Record},
+    look,
+    promises::figure,
+};
+
+/// What an order is worth in its version.
+fn amount(id: i64, version: i64) -> i64 {
+    (id * 31 + version * 7) % 1000
+}
+
+/// Orders `from..to` as they were first, a row each.
+fn orders(path: &Path, from: i64, to: i64) {
+    fs::create_dir_all(path.parent().expect("a folder")).expect("make a folder");
+    let column = |of: &dyn Fn(i64) -> i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values((from..to).map(of))) };
+    let columns = [("id", column(&|id| id)), ("version", column(&|_| 1)), ("amount", column(&|id| amount(id, 1)))];
+    let rows = RecordBatch::try_from_iter(columns).expect("columns of one length");
+    let mut writer =
+        ArrowWriter::try_new(File::create(path).expect("a new file"), rows.schema(), None).expect("a writer");
+    writer.write(&rows).expect("rows are written");
+    writer.close().expect("a footer is written");
+}
+
+/// An order in a later version.
+fn edit(id: i64, version: i64) -> Record {
+    let row = serde_json::json!({"id": id, "version": version, "amount": amount(id, version)});
+    // A broker throws away what is old.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    Record::new(&id.to_string(), &row.to_string()).time(now.as_millis() as i64)
+}
+
+const SCHEMA: &str = "SCHEMA order_event (id BIGINT NOT NULL, version BIGINT NOT NULL, amount BIGINT NOT NULL);\n";
+
+#[test]
+fn soak_a_history_and_what_came_meanwhile_are_the_fold_of_all_events_whatever_is_killed() {
+    let (mut chance, _) = Chance::told("history");
+    let (rows, edits, kills) = if soak() { (5_000_000, 200_000, 10) } else { (150_000, 6_000, 5) };
+    let bus = kafka::shared();
+    let topic = bus.topic("edits", 3);
+    // `latest`: what is there before the history begins is none of ours, and all that comes from then on is.
+    let desk = Desk::with(&format!(
+        "{SCHEMA}PIPELINE orders WITH (checkpoint_every = '20 milliseconds', restart_delay = '100 milliseconds') AS
+FROM history('in/*.parquet') THEN kafka('{}', brokers => '{}', start => 'latest') SCHEMA order_event
+|> DEDUP BY id, version WITHIN '1 day'
+|> UPSERT INTO sqlite('shop.db', 'orders') KEY (id) SEQUENCE BY version;
+",
+        topic.name,
+        bus.brokers()
+    ));
+    for file in 0..4 {
+        orders(&desk.path(&format!("in/{file}.parquet")), file * rows / 4, (file + 1) * rows / 4);
+    }
+    topic.produce(&(0..100).map(|id| edit(id, 9_999)).collect::<Vec<_>>());
+    let shop = desk.path("shop.db");
+    let mut versions: BTreeMap<i64, i64> = BTreeMap::new();
+    let run = ["run", "orders.sync", "--listen", "127.0.0.1:0"];
+    let mut running = desk.start(&run);
+    // A row of the history is there, so it is committed where the topic begins.
+    running.until("the first rows are there", |_| {
+        shop.exists() && look::sqlite(&shop, "PRAGMA table_info(orders)").len() > 2 && count(&shop) > 0
+    });
+    for _ in 0..kills {
+        let some: Vec<Record> = (0..edits / kills)
+            .map(|_| {
+                let id = chance.below(rows as u64) as i64;
+                let version = versions.entry(id).or_insert(1);
+                *version += 1;
+                edit(id, *version)
+            })
+            .collect();
+        topic.produce(&some);
+        thread::sleep(Duration::from_millis(100 + chance.below(if soak() { 4_000 } else { 300 })));
+        assert!(running.kill(), "a pipeline that goes on runs until it is killed");
+        running = desk.start(&run);
+    }
+    let sum: i64 = (0..rows).map(|id| amount(id, versions.get(&id).copied().unwrap_or(1))).sum();
+    let all: i64 = versions.values().sum::<i64>() + rows - versions.len() as i64;
+    let expected = vec![vec![rows.to_string(), all.to_string(), sum.to_string()]];
+    let began = Instant::now();
+    let found = || look::sqlite(&shop, "SELECT count(*), sum(version), sum(amount) FROM orders");
+    while found() != expected && began.elapsed() < patience() {
+        thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(found(), expected, "{}", running.err());
+    running.stop().expect(0);
+    desk.books("orders");
+    // Every record came in once: those of the history, and the edits since it began.
+    let read = desk.value("SELECT sum(rows_in) AS n FROM steps WHERE step IN ('source', 'source_2')");
+    assert_eq!(read.as_i64(), Some(rows + edits as i64 / kills as i64 * kills as i64));
+    figure(
+        "soak_a_history_and_what_came_meanwhile_are_the_fold_of_all_events_whatever_is_killed",
+        &format!("{rows} rows of history, {edits} edits meanwhile, {kills} kills: no gap, none twice"),
+    );
+}
+
+fn count(shop: &Path) -> i64 {
+    look::sqlite(shop, "SELECT count(*) FROM orders")[0][0].parse().expect("a number")
+}
+
+/// An event each second, every seventh told twice.
+fn events(seconds: i64) -> Vec<String> {
+    let event = |second: i64| {
+        let at = format!("2026-11-20T10:{:02}:{:02}Z", second / 60, second % 60);
+        let region = ["north", "south"][(second % 2) as usize];
+        serde_json::json!({"id": second, "region": region, "at": at}).to_string()
+    };
+    (0..seconds).flat_map(|second| (0..if second % 7 == 0 { 2 } else { 1 }).map(move |_| event(second))).collect()
+}
+
+#[test]
+fn a_history_makes_the_rows_that_live_would_have_made() {
+    let bus = kafka::shared();
+    let events = events(1200);
+    let job = |history: &str, topic: &kafka::Topic| {
+        format!(
+            "SCHEMA event (id BIGINT NOT NULL, region STRING NOT NULL, at TIMESTAMP NOT NULL,
+              WATERMARK FOR at AS at - INTERVAL '10 seconds');
+PIPELINE p WITH (checkpoint_every = '20 milliseconds') AS
+FROM {history}kafka('{}', brokers => '{}') SCHEMA event
+|> DEDUP BY id WITHIN '1 hour'
+|> TEE (|> INSERT INTO sqlite('shop.db', 'kept'))
+|> AGGREGATE COUNT(*) AS n, MIN(id) AS first GROUP BY tumble(at, INTERVAL '1 minute') AS minute, region
+|> INSERT INTO sqlite('shop.db', 'minutes');
+",
+            topic.name,
+            bus.brokers()
+        )
+    };
+    let records = |events: &[String]| events.iter().map(|event| Record::new("k", event)).collect::<Vec<_>>();
+    let live = bus.topic("live", 1);
+    live.produce(&records(&events));
+    let of_live = Desk::with(&job("", &live));
+    of_live.ok(&["run", "orders.sync", "--once"]);
+    // The same in two halves: the cut is in a window, and between a record and its repeat.
+    let cut = events.windows(2).position(|two| two[0] == two[1] && two[0].contains("10:10:")).expect("a repeat") + 1;
+    let rest = bus.topic("rest", 1);
+    rest.produce(&records(&events[cut..]));
+    let of_both = Desk::with(&job("history('in/*.ndjson') THEN ", &rest));
+    of_both.write("in/old.ndjson", events[..cut].join("\n") + "\n");
+    of_both.ok(&["run", "orders.sync", "--once"]);
+    for table in ["kept", "minutes"] {
+        let all = |desk: &Desk| {
+            let mut rows: Vec<String> = look::sqlite(&desk.path("shop.db"), &format!("SELECT * FROM {table}"))
+                .iter()
+                .map(|row| row.join("|"))
+                .collect();
+            rows.sort();
+            rows
+        };
+        assert!(all(&of_live).len() > 30, "{table} has rows");
+        look::same(table, &all(&of_both), &all(&of_live));
+    }
+}
+
+#[test]
+fn a_history_is_over_for_good_whatever_becomes_of_its_files() {
+    let desk = Desk::with(&format!(
+        "{SCHEMA}PIPELINE orders AS
+FROM history(FROM file('in/*.ndjson') SCHEMA order_event |> WHERE id < 3) THEN file('new/*.ndjson') SCHEMA order_event
+|> INSERT INTO sqlite('shop.db', 'orders');
+"
+    ));
+    let line = |id: i64| edit(id, 1).text() + "\n";
+    desk.write("in/a.ndjson", line(1) + &line(2) + &line(3));
+    desk.write("new/a.ndjson", line(4));
+    let ids = || look::sqlite(&desk.path("shop.db"), "SELECT id FROM orders ORDER BY rowid").concat().join(" ");
+    desk.ok(&["run", "orders.sync"]);
+    assert_eq!(ids(), "1 2 4");
+    fs::remove_file(desk.path("in/a.ndjson")).expect("it was there");
+    desk.append("new/b.ndjson", [line(5).trim()]);
+    desk.ok(&["run", "orders.sync"]);
+    desk.write("in/late.ndjson", line(0));
+    desk.ok(&["run", "orders.sync"]);
+    assert_eq!(ids(), "1 2 4 5");
+    desk.books("orders");
+}
