@@ -79,6 +79,8 @@ const SINKS: usize = 3;
 const CHANGELOG: usize = 33;
 /// A process that has said that it started has let go of what the one before it left in the witness.
 const ITS_OWN: Duration = Duration::from_millis(20);
+/// A sink is opened when its process begins, and then no more: by now that is over.
+const OPENED: Duration = Duration::from_secs(10);
 /// Longest time in which a thread that was stopped still runs.
 const STANDS: Duration = Duration::from_millis(1);
 
@@ -88,13 +90,19 @@ impl Aim {
         self.whose == Whose::Beginning
     }
 
+    /// A process is in it once, right after it has said that it started: who looks too late has to take another process.
+    fn is_once(self) -> bool {
+        self.whose == Whose::Sink && self.value == 1
+    }
+
     /// The next process writes over its byte before it has noted it: one that is killed at its start takes the note along.
     pub fn is_of_the_changelog(self) -> bool {
         matches!(self.whose, Whose::Beginning | Whose::Changelog)
     }
 }
 
-/// Kills the process in this window. Panics when it never is in it; false, and it is killed all the same: it began, and was not seen there.
+/// Kills the process in this window. Panics when it never is in it; false, and it is killed all the same: it began, and was not seen there,
+/// where it is only then.
 pub fn kill_in(aim: Aim, desk: &Desk, pipeline: &str, mut running: Running) -> bool {
     if !aim.is_of_a_start() {
         running.until("it started", |running| running.err().contains("started"));
@@ -108,6 +116,10 @@ pub fn kill_in(aim: Aim, desk: &Desk, pipeline: &str, mut running: Running) -> b
         assert!(!running.ended(), "the process ended before it was in {}:\n{}", aim.name, running.err());
         if !spin(aim, &witness) {
             if aim.is_of_a_start() && running.err().contains("started") {
+                assert!(running.kill(), "it works");
+                return false;
+            }
+            if aim.is_once() && began.elapsed() > OPENED {
                 assert!(running.kill(), "it works");
                 return false;
             }

@@ -54,6 +54,8 @@ fn soak_with_a_changelog_every_input_counts_once_whenever_and_wherever_the_proce
     killed_everywhere(test, ledger, &aims);
 }
 
+/// Processes that are looked at for a window that each is in once.
+const TRIES: usize = 100;
 /// How often a kill takes the machine out of the work.
 const MOVED: usize = 8;
 
@@ -105,7 +107,8 @@ fn shoot(aim: Aim, ledger: &Ledger) {
     if aim.is_of_a_start() {
         works_and_is_killed(start());
     }
-    while !kill_in(aim, ledger.desk(), &ledger.name, start()) {}
+    let hit = (0..TRIES).any(|_| kill_in(aim, ledger.desk(), &ledger.name, start()));
+    assert!(hit, "{TRIES} processes were not seen in {}", aim.name);
     if aim.is_of_the_changelog() {
         works_and_is_killed(start());
     }
