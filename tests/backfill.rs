@@ -190,3 +190,40 @@ FROM history(FROM file('in/*.ndjson') SCHEMA order_event |> WHERE id < 3) THEN f
     assert_eq!(ids(), "1 2 4 5");
     desk.books("orders");
 }
+
+/// The same topic twice: its past as a history that ends, and the rest.
+#[test]
+fn a_topic_is_cut_in_two_at_a_time_and_progress_is_told() {
+    let bus = kafka::shared();
+    let topic = bus.topic("cut", 2);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64;
+    let at = |id: i64| edit(id, 1).partition((id % 2) as i32).time(now - 10_000 + id * 100);
+    topic.produce(&(0..40).map(at).collect::<Vec<_>>());
+    // Between the records 19 and 20.
+    let cut = iso(now - 10_000 + 1_950);
+    let kafka = |word: &str| {
+        format!("kafka('{}', brokers => '{}', {word} => '{cut}') SCHEMA order_event", topic.name, bus.brokers())
+    };
+    let desk = Desk::with(&format!(
+        "{SCHEMA}PIPELINE orders AS
+FROM history({}) THEN {}
+|> INSERT INTO sqlite('shop.db', 'orders');
+",
+        kafka("until"),
+        kafka("start")
+    ));
+    desk.ok(&["run", "orders.sync", "--once"]);
+    let ids = look::sqlite(&desk.path("shop.db"), "SELECT id FROM orders ORDER BY id").concat().join(" ");
+    assert_eq!(ids, (0..40).map(|id| id.to_string()).collect::<Vec<_>>().join(" "));
+    let row = &desk.query("SELECT pipeline, state, rows, dead FROM backfills")[0];
+    assert_eq!(row.to_string(), r#"{"dead":0,"pipeline":"orders","rows":20,"state":"done"}"#);
+    assert!(desk.ok(&["status"]).contains("20 rows"), "{}", desk.ok(&["status"]));
+}
+
+/// Milliseconds since 1970 as an instant.
+fn iso(millis: i64) -> String {
+    let command = std::process::Command::new("date")
+        .args(["-u", "-d", &format!("@{}.{:03}", millis / 1000, millis % 1000), "+%FT%T.%3NZ"])
+        .output();
+    String::from_utf8_lossy(&command.expect("the date").stdout).trim().to_owned()
+}

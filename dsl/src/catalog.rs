@@ -25,6 +25,8 @@ pub struct ConnectorFacts {
 pub struct SourceFacts {
     /// Never ends (`http`).
     pub endless: bool,
+    /// Takes `until`, with which it ends (`kafka`).
+    pub until: bool,
     /// Takes `FOLLOW`, which makes it endless (`file`).
     pub follow: bool,
     /// What `FORMAT` can be: `json`, `csv`.

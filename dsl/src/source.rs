@@ -95,7 +95,9 @@ impl<'a> Walk<'a> {
         }
         let endless = place.as_ref().is_some_and(|resolved| {
             let facts = resolved.connector.source.as_ref();
-            facts.is_some_and(|source| source.endless || follow && source.follow)
+            let ends = facts.is_some_and(|source| source.until)
+                && resolved.place.named.iter().any(|(name, _)| name == "until");
+            facts.is_some_and(|source| source.endless && !ends || follow && source.follow)
         });
         let endless =
             endless.then(|| written.follow.map_or(kind_span(written), |follow| kind_span(written).to(follow)));

@@ -102,7 +102,7 @@ fn catalog_of(source: &str) -> Catalog {
         let formats = ["json", "csv", "raw", "avro"].map(str::to_owned).to_vec();
         catalog.connectors.push(ConnectorFacts {
             name: "kafka".into(),
-            source: Some(SourceFacts { endless: true, keys: true, formats, ..SourceFacts::default() }),
+            source: Some(SourceFacts { endless: true, until: true, keys: true, formats, ..SourceFacts::default() }),
             sink: Some(SinkFacts {
                 insert: true,
                 upsert: true,

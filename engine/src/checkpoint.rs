@@ -73,6 +73,38 @@ pub struct Checkpoint {
     /// What was read to its end before the first input began, by the fingerprint of its place: it is not read again.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub passed: BTreeSet<String>,
+    /// How far the newest history is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<HistoryNote>,
+}
+
+/// What was read of a history (`history(…) THEN`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryNote {
+    pub began: Micros,
+    /// The source has gone on since.
+    pub ended: Option<Micros>,
+    pub rows: u64,
+    /// Records of it that are no rows.
+    pub dead: u64,
+    /// Bytes that were read, and that there are, where the source knows.
+    pub done: u64,
+    pub total: Option<u64>,
+    /// Microseconds in which it was read: not those between two processes.
+    pub spent: u64,
+}
+
+impl HistoryNote {
+    /// So far.
+    pub fn rows_per_second(&self) -> Option<u64> {
+        (self.rows as u128 * 1_000_000).checked_div(u128::from(self.spent)).map(|rate| rate as u64)
+    }
+
+    /// At the rate of bytes so far; `None` before anything is known, and when it has ended.
+    pub fn seconds_left(&self) -> Option<u64> {
+        let left = self.total?.checked_sub(self.done).filter(|_| self.ended.is_none() && self.done > 0)?;
+        Some((u128::from(left) * u128::from(self.spent) / u128::from(self.done)).div_ceil(1_000_000) as u64)
+    }
 }
 
 fn no_watermark() -> Micros {
@@ -101,6 +133,7 @@ impl Default for Checkpoint {
             fingerprints: Fingerprints::default(),
             since: BTreeMap::new(),
             passed: BTreeSet::new(),
+            history: None,
         }
     }
 }

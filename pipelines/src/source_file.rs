@@ -155,6 +155,7 @@ pub fn catalog() -> Catalog {
         example: connector.example.to_owned(),
         source: connector.source.map(|source| SourceFacts {
             endless: !source.bounded,
+            until: connector.arguments.iter().any(|argument| argument.name == "until"),
             follow: source.follow,
             formats: words(source.formats),
             typed: source.formats.is_empty(),

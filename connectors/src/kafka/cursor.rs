@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::partitioned::Spread;
+use super::{partitioned::Spread, start::End};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
@@ -12,6 +12,9 @@ pub struct Cursor {
     /// With `PARTITIONED BY`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spread: Option<Spread>,
+    /// With `until`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<End>,
 }
 
 impl Cursor {

@@ -276,7 +276,7 @@ impl HopSource {
             None => Place { next: oldest, from: oldest, cluster, writers: Writers::new() },
             Some(cursor) => {
                 let place: Place = cursor_of(&name, cursor)?;
-                let fits = Cursor { next: place.from, cluster: place.cluster.clone(), spread: None };
+                let fits = Cursor { next: place.from, cluster: place.cluster.clone(), spread: None, end: None };
                 fits.fits(cluster.as_deref(), oldest, end)
                     .map_err(|detail| SourceError::Changed { what: what.clone(), detail })?;
                 place

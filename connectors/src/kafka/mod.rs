@@ -55,7 +55,8 @@ use crate::{
 /// Whether a source or a sink of these arguments could be made. Asks nobody.
 pub(crate) fn check(arguments: &Arguments, around: &Surroundings) -> Result<(), ConnectorError> {
     client::Settings::new(arguments, around)?;
-    start::Start::new(arguments).map(drop)
+    start::Start::new(arguments)?;
+    start::Until::new(arguments).map(drop)
 }
 
 /// The columns of a topic whose records name their schemas.
@@ -88,6 +89,14 @@ pub(crate) const ARGUMENTS: &[Argument] = &[
         required: false,
         positional: false,
         help: "Where a source begins when it has read nothing yet: 'earliest', if not said; 'latest', a timestamp, or offsets of partitions ('0:1200, 1:900').",
+        example: "'2026-11-20T00:00:00Z'",
+    },
+    Argument {
+        name: "until",
+        kind: ArgumentKind::Text,
+        required: false,
+        positional: false,
+        help: "Where a source ends, which else never does: 'latest' for what is there when it begins, a timestamp, or offsets of partitions ('0:1200, 1:900'); what lies there is not read any more.",
         example: "'2026-11-20T00:00:00Z'",
     },
     Argument {

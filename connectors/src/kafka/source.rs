@@ -24,7 +24,7 @@ use super::{
     partitioned::{Spread, misplaced},
     queue::{Queue, Taken},
     records::{self, Gathered, Values},
-    start::Start,
+    start::{End, Start, Until},
     trouble::{NoAnswer, PATIENCE, SHORT_PATIENCE, event, metadata, of_partition, of_start},
 };
 use crate::{
@@ -54,6 +54,8 @@ pub struct KafkaSource {
     topic: String,
     group: String,
     start: Start,
+    /// It ends there.
+    until: Option<Until>,
     /// Which partitions are ours.
     task: Task,
     values: Values,
@@ -86,6 +88,8 @@ struct Lane {
     next: i64,
     /// Where a bounded source ends.
     until: Option<i64>,
+    /// With `until`: what the cursor says of that.
+    end: Option<End>,
     /// The engine knows where we are. A partition that gives nothing would else begin anew with the next start: `latest` would pass over
     /// what came in between.
     noted: bool,
@@ -100,6 +104,7 @@ struct Begin {
     next: i64,
     end: i64,
     noted: bool,
+    told: Option<End>,
 }
 
 impl KafkaSource {
@@ -115,8 +120,9 @@ impl KafkaSource {
             topic: arguments.text("topic").to_owned(),
             group: format!("syncline.{}", around.pipeline),
             start: Start::new(arguments)?,
+            until: Until::new(arguments)?,
             task: around.task,
-            bounded,
+            bounded: bounded || !arguments.text("until").is_empty(),
             by_key: false,
             reading: None,
         })
@@ -169,16 +175,16 @@ impl KafkaSource {
         number: i32,
         cursor: Option<Cursor>,
         start: &Start,
-    ) -> Result<(i64, i64), SourceError> {
+    ) -> Result<(i64, (i64, i64)), SourceError> {
         let what = || format!("partition {number} of {}", self.what());
         let (oldest, end) =
             client.fetch_watermarks(&self.topic, number, PATIENCE).map_err(|error| of_start(what(), &error))?;
         let Some(cursor) = cursor else {
             let next = start.offset(client, &self.topic, number, (oldest, end));
-            return next.map(|next| (next, end)).map_err(|error| of_start(what(), &error));
+            return next.map(|next| (next, (oldest, end))).map_err(|error| of_start(what(), &error));
         };
         cursor.fits(cluster, oldest, end).map_err(|detail| SourceError::Changed { what: what(), detail })?;
-        Ok((cursor.next, end))
+        Ok((cursor.next, (oldest, end)))
     }
 
     /// Begins to read partitions that are not read yet.
@@ -188,7 +194,7 @@ impl KafkaSource {
         places: &BTreeMap<i32, Begin>,
     ) -> Result<Vec<Lane>, SourceError> {
         let (mut lanes, mut list) = (vec![], TopicPartitionList::new());
-        for (number, Begin { next, end, noted }) in places {
+        for (number, Begin { next, end, noted, told }) in places {
             let queue = Queue::of(client, &self.topic, *number).ok_or_else(|| {
                 let detail = "has no queue in the client".to_owned();
                 SourceError::Unreadable { what: format!("partition {number} of {}", self.what()), detail }
@@ -199,7 +205,8 @@ impl KafkaSource {
                 partition: Partition::new(self.topic.clone(), *number as u32),
                 queue,
                 next: *next,
-                until: self.bounded.then_some(*end),
+                until: self.bounded.then_some(told.as_ref().map_or(*end, End::offset)),
+                end: told.clone(),
                 noted: *noted,
                 trouble: None,
                 waiting: VecDeque::new(),
@@ -236,7 +243,7 @@ impl KafkaSource {
         let mut places = BTreeMap::new();
         for number in numbers.difference(&known) {
             let Ok((oldest, end)) = client.fetch_watermarks(&self.topic, *number, PATIENCE) else { continue };
-            places.insert(*number, Begin { next: oldest, end, noted: false });
+            places.insert(*number, Begin { next: oldest, end, noted: false, told: None });
         }
         if places.is_empty() {
             return Ok(());
@@ -277,8 +284,13 @@ impl Lane {
         let Self { partition, queue, next, until, trouble, .. } = self;
         queue.take(ROWS, |taken| match taken {
             Taken::Record(record) => {
-                // What came twice after a reconnection, and what a bounded source does not read.
-                if record.offset() < *next || until.is_some_and(|until| record.offset() >= until) {
+                if let Some(until) = until.filter(|until| record.offset() >= *until) {
+                    // Nothing has to lie right before the end: offsets have gaps.
+                    *next = until.max(*next);
+                    return;
+                }
+                // It came twice after a reconnection.
+                if record.offset() < *next {
                     return;
                 }
                 *next = record.offset() + 1;
@@ -294,11 +306,12 @@ impl Lane {
             return self.trouble.take().map_or(Ok(None), Err);
         }
         self.noted = true;
+        let end = self.end.clone();
         for (rows, next) in gathered.rows(&self.partition, values, self.next, now)? {
             if let (Some(spread), Some(keys)) = (spread.as_mut(), &rows.origin.keys) {
                 spread.check(&self.partition, keys, &rows.origin.offsets)?;
             }
-            self.waiting.push_back(Rows { cursor: cursor(next, cluster, *spread), ..rows });
+            self.waiting.push_back(Rows { cursor: cursor(next, cluster, *spread, end.as_ref()), ..rows });
         }
         Ok(self.waiting.pop_front())
     }
@@ -306,13 +319,17 @@ impl Lane {
     /// Where the partition is begun.
     fn begun(&mut self, cluster: Option<&str>, spread: Option<Spread>, now: Micros) -> Rows {
         self.noted = true;
-        Rows { cursor: cursor(self.next, cluster, spread), ..records::none(self.partition.clone(), now) }
+        Rows {
+            cursor: cursor(self.next, cluster, spread, self.end.as_ref()),
+            ..records::none(self.partition.clone(), now)
+        }
     }
 }
 
-fn cursor(next: i64, cluster: Option<&str>, spread: Option<Spread>) -> serde_json::Value {
+fn cursor(next: i64, cluster: Option<&str>, spread: Option<Spread>, end: Option<&End>) -> serde_json::Value {
     // Numbers and text: it always has a JSON form.
-    serde_json::to_value(Cursor { next, cluster: cluster.map(str::to_owned), spread }).unwrap_or_default()
+    serde_json::to_value(Cursor { next, cluster: cluster.map(str::to_owned), spread, end: end.cloned() })
+        .unwrap_or_default()
 }
 
 impl Source for KafkaSource {
@@ -334,8 +351,13 @@ impl Source for KafkaSource {
             let noted = cursor.is_some();
             // Where others were read already, one that is not known was added since.
             let start = if begun { &Start::Earliest } else { &self.start };
-            let (next, end) = self.place(&client, cluster.as_deref(), number, cursor, start)?;
-            places.insert(number, Begin { next, end, noted });
+            let before = cursor.as_ref().and_then(|cursor| cursor.end.clone());
+            let (next, (oldest, end)) = self.place(&client, cluster.as_deref(), number, cursor, start)?;
+            let told = self.until.as_ref().map(|until| {
+                let told = until.end(&client, &self.topic, number, (oldest, end), before.as_ref());
+                told.map_err(|error| of_start(format!("partition {number} of {}", self.what()), &error))
+            });
+            places.insert(number, Begin { next, end, noted, told: told.transpose()? });
         }
         let lanes = self.assign(&client, &places)?;
         let (looked, told) = (Instant::now(), Instant::now());

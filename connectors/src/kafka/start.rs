@@ -1,10 +1,11 @@
-//! Where a topic is begun when nothing of it was read yet.
+//! Where a topic is begun when nothing of it was read yet, and where its reading ends.
 
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::KafkaError,
 };
+use serde::{Deserialize, Serialize};
 use syncline_functions::instant_of;
 use syncline_record::Micros;
 
@@ -24,7 +25,11 @@ pub enum Start {
 impl Start {
     /// `earliest`, `latest`, a timestamp, or `partition:offset` with commas between.
     pub fn new(arguments: &Arguments) -> Result<Self, ConnectorError> {
-        let text = arguments.text("start").trim();
+        Self::of(arguments, "start")
+    }
+
+    fn of(arguments: &Arguments, argument: &'static str) -> Result<Self, ConnectorError> {
+        let text = arguments.text(argument).trim();
         match text.to_ascii_lowercase().as_str() {
             "" | "earliest" => return Ok(Self::Earliest),
             "latest" => return Ok(Self::Latest),
@@ -43,7 +48,7 @@ impl Start {
         }
         instant_of(text.as_bytes()).map(Self::Time).ok_or_else(|| ConnectorError::WrongType {
             connector: arguments.of_what().to_owned(),
-            argument: "start",
+            argument,
             wanted: "'earliest', 'latest', a timestamp ('2026-11-20T00:00:00Z'), or partitions with offsets ('0:1200, 1:900')".to_owned(),
             found: text.to_owned(),
         })
@@ -77,5 +82,56 @@ impl Start {
                 }
             }
         })
+    }
+}
+
+/// Where each partition ends, for a source that is told to (`until`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Until {
+    at: Start,
+    /// As it was written.
+    said: String,
+}
+
+/// The end of a partition, as its cursor keeps it: `latest` is what there was when the reading began, also for the next process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    said: String,
+    offset: i64,
+}
+
+impl Until {
+    pub fn new(arguments: &Arguments) -> Result<Option<Self>, ConnectorError> {
+        let said = arguments.text("until").trim().to_owned();
+        if said.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Self { at: Start::of(arguments, "until")?, said }))
+    }
+
+    /// `before`: what the cursor has. Another word than then is another end.
+    pub fn end<C: ConsumerContext>(
+        &self,
+        client: &BaseConsumer<C>,
+        topic: &str,
+        number: i32,
+        (oldest, end): (i64, i64),
+        before: Option<&End>,
+    ) -> Result<End, KafkaError> {
+        if let Some(before) = before.filter(|before| before.said == self.said) {
+            return Ok(before.clone());
+        }
+        let offset = match &self.at {
+            // A partition that is not named is read as far as it goes.
+            Start::Offsets(pairs) if !pairs.iter().any(|(partition, _)| *partition == number) => end,
+            at => at.offset(client, topic, number, (oldest, end))?,
+        };
+        Ok(End { said: self.said.clone(), offset })
+    }
+}
+
+impl End {
+    pub fn offset(&self) -> i64 {
+        self.offset
     }
 }

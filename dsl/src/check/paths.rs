@@ -14,7 +14,8 @@ use crate::{
 pub(crate) fn same_path(plans: &[(usize, &Plan)], names: &Names, catalog: &Catalog) -> Vec<Charge> {
     let sent = |place: &Place| {
         let source = catalog.connector(&place.connector).and_then(|facts| facts.source.as_ref());
-        source.is_some_and(|source| source.endless)
+        // What is read from any place of it (`until`) is read by each for himself.
+        source.is_some_and(|source| source.endless && !source.until)
     };
     let mut read: Vec<(Span, &Place)> = vec![];
     let mut charges = vec![];

@@ -8,6 +8,7 @@
 //! | `pipelines` | pipeline, as it is now |
 //! | `runs`, `steps` | run; step of a run, with its books |
 //! | `checkpoints` | committed epoch, the newest thousand |
+//! | `backfills` | pipeline with a history: how far it is |
 //! | `records_dropped` | record and step at which it stopped |
 //! | `ledger` | the same and, with `ledger = 'all'`, records that passed |
 //! | `dead_letters` | record that could not be processed, with its bytes |

@@ -60,6 +60,7 @@ impl Job {
         self.checkpoint.ends.extend(ends.clone());
         self.checkpoint.states = states;
         self.note_watermarks();
+        self.note_history();
         self.run.epochs += 1;
         let took = self.ground.clock.elapsed().saturating_sub(began).as_micros() as u64;
         self.note(&open, took, &mut changes);

@@ -10,7 +10,7 @@ use std::{
 
 use syncline_record::{Batch, DeadLetter, Epoch, Fate, Micros, StepBooks, StepId};
 
-use super::{Ground, Turn, frontier::Frontier, streams, tables::Reading};
+use super::{Ground, Turn, frontier::Frontier, history::Past, streams, tables::Reading};
 use crate::{
     checkpoint::{Checkpoint, ReadError, Run},
     fingerprints::Fingerprints,
@@ -147,6 +147,8 @@ pub struct Job {
     pub(super) quiet: bool,
     /// What the tasks behind hops were told last.
     pub(super) told: Option<Standing>,
+    /// What came of the history since the last commit.
+    pub(super) past: Past,
     /// What is let go of each stream, by topic.
     pub(super) released: BTreeMap<String, Release>,
     pub(super) ended: bool,
@@ -355,6 +357,7 @@ impl Job {
                 out.put_out().iter().try_for_each(|batch| key.check(batch))?;
             }
         }
+        self.past.take(&self.spec.graph, input, &out.books);
         let emitted = self.enter(out);
         for batch in emitted {
             for edge in 0..self.spec.graph.inputs[input].first.len() {
@@ -390,6 +393,7 @@ impl Job {
         let mut filtered = Output::new(self.spec.graph.nodes[edge.to].id.clone(), false);
         filtered.books.rows_in = rows;
         filtered.left_out(partition, first..first + rows);
+        self.past.take(&self.spec.graph, input, &came.books);
         self.enter(came);
         self.enter(filtered);
         self.open.moved.insert(qualified.clone());

@@ -166,6 +166,7 @@ impl Job {
             marked: BTreeMap::new(),
             quiet: false,
             told: None,
+            past: history::Past::at(now),
             released: BTreeMap::new(),
             ended: false,
         };

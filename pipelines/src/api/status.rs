@@ -12,7 +12,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use syncline_engine::{
-    checkpoint::{self, Checkpoint, ReadError, Run, RunState},
+    checkpoint::{self, Checkpoint, HistoryNote, ReadError, Run, RunState},
     graph::{is_parked, unqualified},
     intake::{self, Intake},
     log::Log,
@@ -66,6 +66,9 @@ pub struct PipelineStatus {
     pub waiting: u64,
     pub state_bytes: u64,
     pub watermark: Option<Micros>,
+    /// How far its history is, as of the last checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<HistoryNote>,
     pub balanced: bool,
     /// Step of a sink → why it is being tried again.
     pub trouble: BTreeMap<String, String>,
@@ -211,6 +214,7 @@ fn committed(pipeline: String, checkpoint: &Checkpoint, run: Option<&Run>) -> Pi
         waiting: 0,
         state_bytes: checkpoint.states.values().map(|state| state.stored).sum(),
         watermark: checkpoint.watermarks.values().copied().min(),
+        history: checkpoint.history.clone(),
         balanced: true,
         trouble: BTreeMap::new(),
         waits: BTreeMap::new(),

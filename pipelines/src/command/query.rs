@@ -15,8 +15,8 @@ use crate::{
 /// Ask SQL about runs, books, dropped records, dead letters and live state
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Tables: pipelines, runs, steps, checkpoints, records_dropped, ledger, dead_letters, deliveries, and the keys that a
-DEDUP remembers as PIPELINE.STEP. SHOW TABLES lists them, DESCRIBE shows columns.
+Tables: pipelines, runs, steps, checkpoints, backfills, records_dropped, ledger, dead_letters, deliveries, and the keys
+that a DEDUP remembers as PIPELINE.STEP. SHOW TABLES lists them, DESCRIBE shows columns.
 
 Examples:
   syncline query 'SELECT * FROM steps'

@@ -1,5 +1,6 @@
 //! The tables, one file each.
 
+pub mod backfills;
 pub mod checkpoints;
 pub mod dead_letters;
 pub mod deliveries;
@@ -17,11 +18,21 @@ use datafusion::catalog::TableProvider;
 use crate::{Reading, gather::Stop, provider::provided};
 
 /// Names of the system tables.
-pub const SYSTEM: [&str; 8] =
-    ["checkpoints", "dead_letters", "deliveries", "ledger", "pipelines", "records_dropped", "runs", "steps"];
+pub const SYSTEM: [&str; 9] = [
+    "backfills",
+    "checkpoints",
+    "dead_letters",
+    "deliveries",
+    "ledger",
+    "pipelines",
+    "records_dropped",
+    "runs",
+    "steps",
+];
 
 pub fn system(name: &str, reading: &Reading) -> Option<Arc<dyn TableProvider>> {
     Some(match name {
+        "backfills" => provided(backfills::Backfills, reading),
         "checkpoints" => provided(checkpoints::Checkpoints, reading),
         "dead_letters" => provided(dead_letters::DeadLetters, reading),
         "deliveries" => provided(deliveries::Deliveries, reading),

@@ -194,6 +194,7 @@ async fn names() {
             | orders       | order_by        |
             | orders       | people/dedup    |
             | orders       | people/limit_2  |
+            | public       | backfills       |
             | public       | checkpoints     |
             | public       | dead_letters    |
             | public       | deliveries      |

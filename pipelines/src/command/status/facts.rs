@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Members of a pipeline, or of what a path took, that are instants.
-const INSTANTS: [&str; 6] = ["started", "ended", "last_checkpoint", "next_start", "watermark", "last"];
+const INSTANTS: [&str; 7] = ["began", "started", "ended", "last_checkpoint", "next_start", "watermark", "last"];
 
 /// The plain facts of a pipeline, in the order of a CSV. Its steps have rows of their own: `SELECT * FROM steps`.
 const COLUMNS: [&str; 17] = [
