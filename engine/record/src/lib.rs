@@ -11,6 +11,7 @@ pub mod fate;
 pub mod keys;
 pub mod names;
 pub mod place;
+pub mod schedule;
 pub mod time;
 
 pub use batch::{Batch, Headers, Instants, Keys, Origin};
