@@ -1,6 +1,6 @@
 //! What determines the meaning of a plan, as a short text that changes when it does.
 //!
-//! XXH3 (128 bits) over the plan as JSON. Places in the file, the wording of a target and when to restart are left out: they
+//! XXH3 (128 bits) over the plan as JSON. Places in the file, the wording of a target, when to run and when to restart are left out: they
 //! change neither the rows nor the state.
 
 use std::collections::BTreeMap;
@@ -19,6 +19,10 @@ impl Plan {
     pub fn digest(&self) -> String {
         let mut plan = serde_json::to_value(self).unwrap_or(Json::Null);
         forget_places(&mut plan);
+        // When it runs changes neither.
+        if let Some(members) = plan.as_object_mut() {
+            members.remove("schedule");
+        }
         if let Some(options) = plan.get_mut("options").and_then(Json::as_object_mut) {
             options.remove("restart");
         }

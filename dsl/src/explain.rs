@@ -26,6 +26,7 @@ pages! {
     CHANGELOG = "changelog";
     COLUMN_STILL_USED = "column-still-used";
     COLUMNS_UNKNOWN = "columns-unknown";
+    CRON = "cron";
     DELIVERY_NOT_POSSIBLE = "delivery-not-possible";
     DUPLICATE_NAME = "duplicate-name";
     ENDLESS_STATE = "endless-state";
@@ -62,6 +63,7 @@ pages! {
     QUOTES = "quotes";
     REPARTITION = "repartition";
     SAME_PATH = "same-path";
+    SCHEDULE = "schedule";
     SECRET_IN_TEXT = "secret-in-text";
     SHARD_ARMS = "shard-arms";
     SINK_CANNOT = "sink-cannot";
@@ -71,7 +73,9 @@ pages! {
     STREAM_UNREAD = "stream-unread";
     SYNTAX = "syntax";
     TEST_ROWS = "test-rows";
+    TIME_ZONE = "time-zone";
     TOO_DEEP = "too-deep";
+    TWO_SCHEDULES = "two-schedules";
     TWO_WRITERS = "two-writers";
     TYPE_MISMATCH = "type-mismatch";
     UNCLOSED = "unclosed";

@@ -23,6 +23,7 @@ mod path;
 mod pipeline;
 mod place;
 mod print;
+mod schedule;
 mod scope;
 mod source;
 mod streams;

@@ -9,6 +9,7 @@ pub(crate) mod names;
 pub(crate) mod pipelines;
 pub(crate) mod places;
 pub(crate) mod rows;
+pub(crate) mod schedule;
 pub(crate) mod shorthand;
 pub(crate) mod sinks;
 pub(crate) mod source;

@@ -14,6 +14,7 @@ use crate::{
     path::ReadPath,
     place,
     plan::{Options, PLAN_FORMAT, Place, Plan, RestartWhen, SourcePlan, Step, StepKind, Value},
+    schedule,
     scope::Scope,
     source::{Source, undeclared},
     streams::StreamFacts,
@@ -74,7 +75,7 @@ fn first_step(scope: &Scope) -> Step {
 
 fn finished(mut walk: Walk, source: Source, first: Step, mut flow: Vec<Step>) -> Compiled {
     let planner = walk.world.planner;
-    triggers(&mut walk);
+    let schedule = schedule::schedule(&mut walk);
     let options = options(&mut walk);
     fill(&mut flow, &walk);
     let mut late = Vec::new();
@@ -95,6 +96,7 @@ fn finished(mut walk: Walk, source: Source, first: Step, mut flow: Vec<Step>) ->
         format: PLAN_FORMAT,
         pipeline: walk.pipeline.name.text.clone(),
         options,
+        schedule,
         source,
         flow,
     });
@@ -103,6 +105,7 @@ fn finished(mut walk: Walk, source: Source, first: Step, mut flow: Vec<Step>) ->
         check::whole_inputs(plan, &mut walk);
         check::delivery(plan, &mut walk);
         check::changelog(plan, &mut walk);
+        schedule::check(plan, &mut walk);
     }
     let Intake { fields, paths, .. } = walk.intakes.swap_remove(0);
     let plan = plan.filter(|_| !walk.broken);
@@ -112,7 +115,7 @@ fn finished(mut walk: Walk, source: Source, first: Step, mut flow: Vec<Step>) ->
 
 /// The streams of a pipeline, with what only its whole plan says of them.
 fn written(mut streams: Vec<StreamFacts>, plan: &Plan) -> Vec<StreamFacts> {
-    let again = plan.options.restart.when == Some(RestartWhen::Always);
+    let again = plan.options.restart.when == Some(RestartWhen::Always) || plan.schedule.is_some();
     let mut changes = plan.sources().iter().any(|source| source.changes());
     plan.each_step(&mut |step| changes |= matches!(step.kind, StepKind::Arms { delete_when: Some(_), .. }));
     for stream in &mut streams {
@@ -144,12 +147,6 @@ fn fill(flow: &mut [Step], walk: &Walk) {
             }
             _ => {}
         }
-    }
-}
-
-fn triggers(walk: &mut Walk) {
-    for trigger in &walk.pipeline.triggers {
-        walk.say(say::trigger(trigger));
     }
 }
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use beside::{Expectation, ExpectationKind, TestInput, TestPlan};
 pub use options::{CHECKPOINT_EVERY, Options, Restart, RestartWhen, Waits};
+pub use syncline_record::schedule::Schedule;
 
 /// Grows when the meaning of a stored plan changes.
 pub const PLAN_FORMAT: u32 = 1;
@@ -35,6 +36,9 @@ pub struct Plan {
     pub format: u32,
     pub pipeline: String,
     pub options: Options,
+    /// When a run of it begins; `None`: it runs until its sources end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
     pub source: SourcePlan,
     pub flow: Vec<Step>,
 }

@@ -57,6 +57,9 @@ impl Display for Plan {
             write!(f, " · at most {most} restarts")?;
         }
         writeln!(f)?;
+        if let Some(schedule) = &self.schedule {
+            writeln!(f, "  runs {schedule}")?;
+        }
         source(f, &self.source, "")?;
         steps(f, &self.flow, 1)
     }

@@ -11,6 +11,7 @@ mod partitions;
 mod plans;
 mod random;
 mod samples;
+mod schedules;
 mod shapes;
 mod shorthand_and_rows;
 mod source_keys;

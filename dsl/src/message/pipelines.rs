@@ -1,8 +1,8 @@
-//! Statements, triggers and the options of a pipeline.
+//! Statements and the options of a pipeline.
 
 use syncline_syntax::{
     Diagnostic, Span,
-    ast::{Ident, Statement, Trigger, TriggerKind},
+    ast::{Ident, Statement},
 };
 
 use super::{listed, with_nearest};
@@ -26,18 +26,6 @@ pub(crate) fn statement_not_yet(statement: &Statement) -> Option<Diagnostic> {
             .at(name.span, "not there yet")
             .help(instead),
     )
-}
-
-pub(crate) fn trigger(trigger: &Trigger) -> Diagnostic {
-    let (word, instead) = match &trigger.kind {
-        TriggerKind::Every { .. } => ("EVERY", "run it from a timer: syncline run --once"),
-        TriggerKind::Cron { .. } => ("CRON", "run it from a timer: syncline run --once"),
-        TriggerKind::Webhook { .. } => ("ON WEBHOOK", "FROM http('/path') takes what is posted"),
-        TriggerKind::After { .. } => ("AFTER", "run one after the other: syncline run --once"),
-    };
-    Diagnostic::error(slug::NOT_YET, format!("{word} is not part of this version"))
-        .at(trigger.span, "not there yet")
-        .help(instead)
 }
 
 pub(crate) fn no_such_option(name: &Ident, known: &[&str]) -> Diagnostic {

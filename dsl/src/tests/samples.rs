@@ -78,7 +78,6 @@ fn polls_webhooks_and_postgres_are_not_there_yet() {
         [
             "not-yet: github",
             "not-yet: postgres",
-            "not-yet: EVERY '15 minutes' TIME ZONE 'UTC' IF MISSED RUN ONCE",
             "not-yet: ON WEBHOOK issues, issue_comment",
             "not-yet: updated_at",
             "not-yet: issues_stale",
