@@ -9,6 +9,7 @@
 //! | `k/<pipeline> NUL step` | [`Delivered`]: how far an outbox sink is |
 //! | `s/<pipeline> NUL step NUL …` | segments (`segment`) |
 //! | `g/<pipeline>` | how far this folder is a copy of the pipeline's changelog, if it has one (`replica`) |
+//! | `t/<pipeline>`, `w/<pipeline>` | its schedule (`firing`) |
 //! | `o/<pipeline>` | the id that the pipeline's outputs are signed with; it outlives a new beginning |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -167,6 +168,17 @@ pub enum RunState {
     Failed,
 }
 
+impl RunState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Ended => "ended",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// From activation to stop or change of version. A restart after a crash is a new attempt of the same run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
@@ -179,6 +191,9 @@ pub struct Run {
     pub ended: Option<Micros>,
     /// Why it failed.
     pub reason: Option<String>,
+    /// The due time of its schedule that it was begun for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Micros>,
     pub epochs: u64,
     /// Counts of the chain. Outbox steps hold what is appended as `waiting`; [`Run::books`] settles them.
     pub pages: Books,
@@ -221,6 +236,12 @@ impl Run {
         self.reason = reason;
         self.ended = Some(at);
         self.closed = Some(delivered);
+    }
+
+    /// The run was stopped in the middle, and goes on.
+    pub fn reopen(&mut self) {
+        self.state = RunState::Running;
+        (self.reason, self.ended, self.closed) = (None, None, None);
     }
 
     /// The books with what outbox sinks decided from the beginning of the run to its end, or until `delivered`, which is now.

@@ -7,6 +7,7 @@ pub mod changelog;
 pub mod checkpoint;
 pub mod clock;
 pub mod fingerprints;
+pub mod firing;
 pub mod folder;
 pub mod graph;
 pub mod hop;

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     checkpoint::{self, CHECKPOINT_FORMAT, Checkpoint, ReadError, Run, RunState},
+    firing::{self, Firing},
     graph::Work,
     ledger,
     log::{Ends, LogError},
@@ -38,6 +39,8 @@ pub struct StartOptions {
     pub drop_state: Vec<StepId>,
     /// Start over even where a sink then holds rows twice.
     pub insert_again: bool,
+    /// The due time that this start is for.
+    pub firing: Option<Firing>,
 }
 
 /// State that an edit of the pipeline would lose.
@@ -138,7 +141,7 @@ impl Job {
         if first {
             checkpoint.log_id = ground.rng.id();
         }
-        let run = begin_run(&ground, &spec, &checkpoint, &mut changes)?;
+        let run = begin_run(&ground, &spec, &checkpoint, options.firing, &mut changes)?;
         checkpoint.run = run.run;
         checkpoint::put_checkpoint(&mut changes, &spec.pipeline, &checkpoint, checkpoint.cursors.keys());
         checkpoint::put(&mut changes, checkpoint::run_key(&spec.pipeline, run.run), &run);
@@ -377,26 +380,44 @@ fn open_staged(spec: &mut JobSpec, checkpoint: &Checkpoint) -> Result<(), StartE
     Ok(())
 }
 
-/// A run that did not end goes on as a new attempt, unless the plan is another one.
+/// Whether a start goes on with this run: nobody ended it, or it was stopped in the middle and the start is for its due time.
+fn goes_on(run: &Run, firing: Option<Firing>) -> bool {
+    let due = firing.map(|firing| firing.due);
+    // One that was started over or edited has its end for that reason.
+    let stopped = run.state == RunState::Stopped && run.reason.is_none();
+    run.state == RunState::Running || (stopped && due.is_some() && run.due == due)
+}
+
+/// The next attempt of a run.
+fn attempt(mut run: Run, spec: &JobSpec) -> Run {
+    run.attempt += 1;
+    if run.state == RunState::Stopped {
+        run.reopen();
+        return run;
+    }
+    if let Some(window) = spec.witness.last() {
+        *run.killed.entry(window).or_default() += 1;
+    }
+    for window in spec.witness.last_of_sinks() {
+        *run.killed_handing_over.entry(window).or_default() += 1;
+    }
+    if let Some(window) = spec.witness.last_of_changelog() {
+        *run.killed_in_changelog.entry(window).or_default() += 1;
+    }
+    run
+}
+
+/// A run that did not end goes on as a new attempt, unless the plan is another one. A new one settles the due time that it is for.
 fn begin_run(
     ground: &Ground,
     spec: &JobSpec,
     checkpoint: &Checkpoint,
+    firing: Option<Firing>,
     changes: &mut Changes,
 ) -> Result<Run, StartError> {
     let last = checkpoint::last_run(&*ground.store, &spec.pipeline)?;
-    if let Some(mut run) = last.clone().filter(|run| run.state == RunState::Running && run.plan == spec.plan) {
-        run.attempt += 1;
-        if let Some(window) = spec.witness.last() {
-            *run.killed.entry(window).or_default() += 1;
-        }
-        for window in spec.witness.last_of_sinks() {
-            *run.killed_handing_over.entry(window).or_default() += 1;
-        }
-        if let Some(window) = spec.witness.last_of_changelog() {
-            *run.killed_in_changelog.entry(window).or_default() += 1;
-        }
-        return Ok(run);
+    if let Some(run) = last.clone().filter(|run| run.plan == spec.plan && goes_on(run, firing)) {
+        return Ok(attempt(run, spec));
     }
     let baseline = checkpoint::delivered(&*ground.store, &spec.pipeline)?;
     if let Some(last) = &last {
@@ -415,7 +436,7 @@ fn begin_run(
     for table in &spec.graph.tables {
         pages.step(&table.step);
     }
-    Ok(Run {
+    let run = Run {
         pipeline: spec.pipeline.clone(),
         run: last.map_or(0, |run| run.run) + 1,
         attempt: 1,
@@ -424,6 +445,7 @@ fn begin_run(
         started: ground.clock.now(),
         ended: None,
         reason: None,
+        due: firing.map(|firing| firing.due),
         epochs: 0,
         pages,
         baseline,
@@ -438,5 +460,9 @@ fn begin_run(
         null_keys: BTreeMap::new(),
         late_windows: BTreeMap::new(),
         warned: BTreeMap::new(),
-    })
+    };
+    if let Some(firing) = firing {
+        firing::begin(&*ground.store, firing, &run, run.started, changes)?;
+    }
+    Ok(run)
 }

@@ -7,6 +7,7 @@ pub mod deliveries;
 pub mod ledger;
 pub mod pipelines;
 pub mod runs;
+pub mod schedules;
 pub mod sinks;
 pub mod state;
 pub mod steps;
@@ -18,7 +19,7 @@ use datafusion::catalog::TableProvider;
 use crate::{Reading, gather::Stop, provider::provided};
 
 /// Names of the system tables.
-pub const SYSTEM: [&str; 9] = [
+pub const SYSTEM: [&str; 10] = [
     "backfills",
     "checkpoints",
     "dead_letters",
@@ -27,6 +28,7 @@ pub const SYSTEM: [&str; 9] = [
     "pipelines",
     "records_dropped",
     "runs",
+    "schedules",
     "steps",
 ];
 
@@ -40,15 +42,16 @@ pub fn system(name: &str, reading: &Reading) -> Option<Arc<dyn TableProvider>> {
         "pipelines" => provided(pipelines::Pipelines, reading),
         "records_dropped" => provided(ledger::Ledger { all: false }, reading),
         "runs" => provided(runs::Runs, reading),
+        "schedules" => provided(schedules::Schedules, reading),
         "steps" => provided(steps::Steps, reading),
         _ => return None,
     })
 }
 
-/// Pipelines that have a checkpoint or a run, by name.
+/// Pipelines that have a checkpoint, a run or a schedule, by name.
 pub fn pipelines(reading: &Reading) -> Result<Vec<String>, Stop> {
     let mut names = vec![];
-    for prefix in [&b"c/"[..], b"r/"] {
+    for prefix in [&b"c/"[..], b"r/", b"t/"] {
         reading.store.scan(prefix, &mut |key, _| {
             let name = key[prefix.len()..].split(|byte| *byte == 0).next().unwrap_or_default();
             names.push(String::from_utf8_lossy(name).into_owned());

@@ -3,7 +3,6 @@
 use arrow::datatypes::SchemaRef;
 use syncline_engine::checkpoint;
 
-use super::runs::word;
 use crate::{
     Reading,
     gather::{Cell, Gather, Kind, Stop, schema},
@@ -35,7 +34,7 @@ impl Table for Pipelines {
         let books = run.as_ref().map(|run| run.books(&delivered)).unwrap_or_default();
         rows.row(&[
             Cell::Text(pipeline),
-            Cell::text(run.as_ref().map(|run| word(run.state))),
+            Cell::text(run.as_ref().map(|run| run.state.as_str())),
             Cell::number(run.as_ref().map(|run| run.run)),
             Cell::number(run.as_ref().map(|run| run.attempt)),
             Cell::Number(checkpoint.epoch),

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::SchemaRef;
 use syncline_engine::{
-    checkpoint::{self, Run, RunState},
+    checkpoint::{self, Run},
+    firing,
     graph::rows_in,
 };
 
@@ -33,6 +34,9 @@ impl Table for Runs {
             ("plan", Kind::Text),
             // JSON: window of a commit, of a delivery to a sink, or of the changelog → attempts that were killed in it.
             ("killed", Kind::Text),
+            // Of a run that a schedule began: the due time that it is for, and the id that is made of it.
+            ("due", Kind::Time),
+            ("run_id", Kind::Text),
         ])
     }
 
@@ -43,12 +47,13 @@ impl Table for Runs {
             let commits = run.killed.iter().map(|(window, many)| (window.as_str(), *many));
             let sinks = run.killed_handing_over.iter().map(|(window, many)| (window.as_str(), *many));
             let changelog = run.killed_in_changelog.iter().map(|(window, many)| (window.as_str(), *many));
+            let run_id = run.due.map(|due| firing::run_id(pipeline, due));
             let killed: BTreeMap<&str, u64> = commits.chain(sinks).chain(changelog).collect();
             rows.row(&[
                 Cell::Text(&run.pipeline),
                 Cell::Number(run.run),
                 Cell::Number(run.attempt),
-                Cell::Text(word(run.state)),
+                Cell::Text(run.state.as_str()),
                 Cell::Time(run.started),
                 Cell::time(run.ended),
                 Cell::text(run.reason.as_deref()),
@@ -57,6 +62,8 @@ impl Table for Runs {
                 Cell::Flag(books.unbalanced().is_none()),
                 Cell::Text(&run.plan),
                 Cell::Text(&serde_json::to_string(&killed).unwrap_or_default()),
+                Cell::time(run.due),
+                Cell::text(run_id.as_deref()),
             ])?;
         }
         Ok(())
@@ -67,13 +74,4 @@ impl Table for Runs {
 pub fn runs(reading: &Reading, pipeline: &str) -> Result<Vec<Run>, Stop> {
     let key = checkpoint::run_key(pipeline, 0);
     Ok(checkpoint::read_all(&*reading.store, before_number(&key))?)
-}
-
-pub fn word(state: RunState) -> &'static str {
-    match state {
-        RunState::Running => "running",
-        RunState::Stopped => "stopped",
-        RunState::Ended => "ended",
-        RunState::Failed => "failed",
-    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::util::pretty::pretty_format_batches;
 use syncline_engine::{
     checkpoint::{self, Checkpoint, EpochNote, Run, RunState, StateNote},
+    firing::Kept,
     intake::{self, Intake, Line, Outcome, Times},
     ledger::{self, SinkFrame},
     log::{Log, NewFrame, memory::MemoryLog},
@@ -14,7 +15,10 @@ use syncline_engine::{
     store::{Changes, StateStore, memory::MemoryStore},
     witness::Window,
 };
-use syncline_record::{Books, DeadLetter, Fate, Partition, Place, Reason, StepBooks, StepId};
+use syncline_record::{
+    Books, DeadLetter, Fate, Partition, Place, Reason, StepBooks, StepId,
+    schedule::{Missed, Schedule, Timing},
+};
 
 use crate::{Limits, QueryError, Reading, query};
 
@@ -41,6 +45,7 @@ fn run(number: u64, state: RunState) -> Run {
         started: TEN,
         ended: None,
         reason: None,
+        due: None,
         epochs: 0,
         pages: Books::default(),
         baseline: Default::default(),
@@ -89,6 +94,7 @@ fn runs(changes: &mut Changes) {
     let mut second = run(2, RunState::Running);
     second.started = TEN + 2 * SECOND;
     second.attempt = 3;
+    second.due = Some(TEN);
     second.epochs = 2;
     second.killed = [(Window::Committing, 2)].into();
     second.order = ["source", "dedup", "upsert"].map(StepId::new).into();
@@ -100,6 +106,20 @@ fn runs(changes: &mut Changes) {
     for run in [&first, &second] {
         checkpoint::put(changes, checkpoint::run_key("orders", run.run), run);
     }
+    let kept = Kept {
+        schedule: Schedule {
+            timing: Timing::Cron("0 11 * * *".into()),
+            time_zone: Some("Europe/Berlin".into()),
+            missed: Missed::RunOnce,
+        },
+        settled: TEN,
+        last_due: Some(TEN),
+        last_started: Some(TEN + 2 * SECOND),
+        run: Some(2),
+        started: 1,
+        missed: 3,
+    };
+    checkpoint::put(changes, b"t/orders".to_vec(), &kept);
     let delivered =
         Delivered { next: 4, books: page(4, 2, 0, &[(Fate::Passed, 2), (Fate::Dead, 1), (Fate::Stale, 1)]) };
     checkpoint::put(changes, checkpoint::delivered_key("orders", &"upsert".into()), &delivered);

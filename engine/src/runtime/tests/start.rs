@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use syncline_record::{Fate, StepId};
+use syncline_record::{
+    Fate, StepId,
+    schedule::{Missed, Schedule, Timing},
+};
 
 use crate::{
     checkpoint::{self, Checkpoint, RunState},
     clock::Rng,
+    firing::{self, Firing},
     log::Log,
     runtime::{
         Turn,
@@ -249,4 +253,65 @@ fn a_damaged_store_is_a_named_stop() {
             assert_eq!(fresh.map(|job| job.epoch()).map_err(|error| error.to_string()), Ok(0), "{name}");
         }
     }
+}
+
+const HOUR: i64 = 3_600_000_000;
+
+fn fire(world: &World, due: i64) -> Job {
+    let firing = Some(Firing { due, missed: 2 });
+    Job::start(world.ground(), world.spec(), &StartOptions { firing, ..StartOptions::default() }).expect("a start")
+}
+
+/// Its run and attempt, how often its due times were started and missed, and up to where they are settled.
+fn told(world: &World) -> (Option<Option<i64>>, u64, u64, u64, u64, i64) {
+    let run = checkpoint::last_run(&*world.store, NAME).unwrap().expect("a run");
+    let kept = firing::kept(&*world.store, NAME).unwrap().expect("a schedule");
+    let interrupted = firing::interrupted(&*world.store, NAME).unwrap();
+    let due = interrupted.map(|firing| firing.map(|firing| firing.due));
+    (due, run.run, run.attempt, kept.started, kept.missed, kept.settled)
+}
+
+#[test]
+fn a_due_time_is_settled_in_the_commit_that_starts_its_run_and_a_crash_goes_on_with_that_run() {
+    let world = world();
+    let schedule = Schedule { timing: Timing::Every(HOUR as u64), time_zone: None, missed: Missed::RunOnce };
+    firing::declare(&*world.store, NAME, &schedule, 0).unwrap();
+    assert_eq!(firing::interrupted(&*world.store, NAME).unwrap(), None);
+    drain(&mut fire(&world, HOUR));
+    assert_eq!(told(&world), (Some(Some(HOUR)), 1, 1, 1, 2, HOUR));
+    // Killed: the next start is for the same due time, and an attempt of the same run.
+    let mut job = fire(&world, HOUR);
+    drain(&mut job);
+    assert_eq!(told(&world), (Some(Some(HOUR)), 1, 2, 1, 2, HOUR));
+    // Stopped in the middle: so does the next start of the process.
+    job.close_run(RunState::Stopped, None).unwrap();
+    drop(job);
+    assert_eq!(told(&world), (Some(Some(HOUR)), 1, 2, 1, 2, HOUR));
+    let mut job = fire(&world, HOUR);
+    drain(&mut job);
+    assert_eq!(told(&world), (Some(Some(HOUR)), 1, 3, 1, 2, HOUR));
+    let run = checkpoint::last_run(&*world.store, NAME).unwrap().expect("a run");
+    assert_eq!(
+        (run.state, run.ended, run.closed.is_none(), run.books(&Default::default()).unbalanced()),
+        (RunState::Running, None, true, None)
+    );
+    // At its end it is over, and the next due time begins another.
+    job.close_run(RunState::Ended, None).unwrap();
+    drop(job);
+    assert_eq!(told(&world), (None, 1, 3, 1, 2, HOUR));
+    drop(fire(&world, 5 * HOUR));
+    assert_eq!(told(&world), (Some(Some(5 * HOUR)), 2, 1, 2, 4, 5 * HOUR));
+}
+
+#[test]
+fn an_edit_in_the_middle_of_a_run_begins_another_for_the_same_due_time() {
+    let world = world();
+    let schedule = Schedule { timing: Timing::Every(HOUR as u64), time_zone: None, missed: Missed::RunOnce };
+    firing::declare(&*world.store, NAME, &schedule, 0).unwrap();
+    drop(fire(&world, HOUR));
+    let mut spec = world.spec();
+    spec.plan = "edited".into();
+    let firing = Some(Firing { due: HOUR, missed: 0 });
+    drop(Job::start(world.ground(), spec, &StartOptions { firing, ..StartOptions::default() }).expect("a start"));
+    assert_eq!(told(&world), (Some(Some(HOUR)), 2, 1, 1, 2, HOUR));
 }
