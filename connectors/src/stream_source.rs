@@ -55,6 +55,8 @@ pub struct Wanted {
     pub columns: Option<Vec<String>>,
     /// Ends when the writer is at its end.
     pub bounded: bool,
+    /// Ends with what is there when it begins, whatever its writer does.
+    pub here: bool,
 }
 
 pub struct StreamSource {
@@ -71,6 +73,8 @@ pub struct StreamSource {
     checked: bool,
     told: bool,
     released: Release,
+    /// The end that it was found with.
+    until: Option<u64>,
 }
 
 impl StreamSource {
@@ -87,7 +91,20 @@ impl StreamSource {
             checked: false,
             told: false,
             released: Release::default(),
+            until: None,
         }
+    }
+
+    /// Whether all that was there is read.
+    fn is_over(&mut self) -> Result<bool, SourceError> {
+        if !self.wanted.here {
+            return Ok(false);
+        }
+        let until = match self.until {
+            Some(until) => until,
+            None => *self.until.insert(self.log.end(&self.wanted.topic)?),
+        };
+        Ok(self.cursor.as_ref().map_or(0, |cursor| cursor.next) >= until)
     }
 
     fn changed(&self, detail: String) -> SourceError {
@@ -196,8 +213,13 @@ impl Source for StreamSource {
             self.checked = true;
             (self.around.id)().map_or(Ok(()), |id| self.must_be_the_same(&id))?;
         }
+        if self.is_over()? {
+            return Ok(Polled::Ended);
+        }
         match self.next() {
             Ok(Some(streamed)) => return Ok(Polled::Streamed(Box::new(streamed))),
+            // The rest is no longer kept, or is not committed.
+            Ok(None) if self.wanted.here => return Ok(Polled::Ended),
             Ok(None) => {}
             // What came before is committed first: else it would be read again in every attempt, and no edit could bring it behind.
             Err(_) if self.cursor != self.committed => return Ok(Polled::Idle),
@@ -220,7 +242,7 @@ impl Source for StreamSource {
     }
 
     fn bounded(&self) -> bool {
-        self.wanted.bounded
+        self.wanted.bounded || self.wanted.here
     }
 
     fn committed(&mut self, cursors: &Cursors) -> Result<(), SourceError> {

@@ -8,6 +8,7 @@
 //! | `GET /api/v1/checkpoints` | what pipelines have committed beside their state, for `plan` |
 //! | `POST /api/v1/query` | SQL over everything that happened |
 //! | `GET /api/v1/dead-letters`, `/{id}`, `/{id}/bytes` | records that could not be processed |
+//! | `POST /api/v1/schedules/{pipeline}/pause`, `resume`, `run` | holds a schedule, lets it go on, starts a run now |
 //!
 //! The same routes answer on a TCP address and on the data folder's control socket. There is no authentication, so the address is
 //! a loopback one, and what a browser sends on behalf of another site is refused. Every refusal is problem+json.
@@ -43,12 +44,14 @@ pub mod metrics;
 pub mod problem;
 pub mod query;
 pub mod records;
+pub mod schedules;
 pub mod status;
 
 pub use intake::{Ingest, KEEP_EVERY};
 pub use listen::{Doors, Server};
 pub use live::{Activity, Live};
 
+use crate::schedule::Wishes;
 use problem::Problem;
 
 /// Memory for bodies that are on their way, all of them together, in KiB: sixteen of the longest.
@@ -65,6 +68,8 @@ pub struct ApiState {
     pub clock: Arc<dyn Clock>,
     pub ingest: Arc<Ingest>,
     pub live: Arc<Mutex<Live>>,
+    /// What is asked of the schedules of this process.
+    pub wishes: Wishes,
     /// What `/metrics` renders; see [`metrics::install`].
     pub metrics: Option<PrometheusHandle>,
     /// What `/metrics` has shown so far.
@@ -77,11 +82,11 @@ impl ApiState {
     pub fn new(ground: &Ground, metrics: Option<PrometheusHandle>) -> Arc<Self> {
         let Ground { store, log, clock, .. } = ground.clone();
         let ingest = Arc::new(Ingest::new(store.clone(), log.clone(), clock.clone()));
-        let live = Arc::default();
+        let (live, wishes) = (Arc::default(), Wishes::default());
         let bodies = Arc::new(Semaphore::new(BODIES_KIB));
         let queries = Arc::new(Semaphore::new(QUERIES));
         let published = Mutex::default();
-        Arc::new(Self { store, log, clock, ingest, live, metrics, published, bodies, queries })
+        Arc::new(Self { store, log, clock, ingest, live, wishes, metrics, published, bodies, queries })
     }
 
     /// What the process knows beside the store.
@@ -109,6 +114,7 @@ pub fn router(state: Arc<ApiState>) -> Router {
         .route("/api/v1/dead-letters", get(dead_letters::list))
         .route("/api/v1/dead-letters/{id}", get(dead_letters::show))
         .route("/api/v1/dead-letters/{id}/bytes", get(dead_letters::bytes))
+        .route("/api/v1/schedules/{pipeline}/{verb}", post(schedules::post))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(middleware::from_fn_with_state(state.clone(), as_problems))
@@ -130,7 +136,7 @@ pub fn outer_router(state: Arc<ApiState>) -> Router {
 async fn no_such_route(request: Request) -> Problem {
     let title = format!("there is no {}", request.uri().path());
     Problem::refused(StatusCode::NOT_FOUND, "no-such-route", title)
-        .help("routes: /in/{path}, /healthz, /readyz, /metrics, /api/v1/status, /api/v1/query, /api/v1/dead-letters")
+        .help("routes: /in/{path}, /healthz, /readyz, /metrics, /api/v1/status, /api/v1/query, /api/v1/dead-letters, /api/v1/schedules")
 }
 
 async fn no_such_method(request: Request) -> Problem {

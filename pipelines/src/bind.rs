@@ -120,8 +120,10 @@ pub struct RealEdges<'a> {
     pub secrets: &'a Secrets<'a>,
     pub log: Arc<dyn Log>,
     pub store: Arc<dyn StateStore>,
-    /// Take what is there, then end (`--once`).
+    /// Take what is there, then end (`--once`, and a run of a schedule).
     pub once: bool,
+    /// A run of a schedule: the writer of a stream may go on for ever.
+    pub scheduled: bool,
     pub streams: Arc<Streams>,
     /// Ends the pipeline, when the writer of a stream that it reads is no more.
     pub stop: Arc<AtomicBool>,
@@ -237,6 +239,7 @@ impl RealEdges<'_> {
             writer: writer.to_owned(),
             columns: plan.typed.then(|| plan.fields.iter().map(|field| field.name.clone()).collect()),
             bounded: !plan.endless || self.once,
+            here: self.scheduled,
         };
         StreamSource::new(self.log.clone(), wanted, self.streams.around(writer, name, self.stop.clone()))
     }

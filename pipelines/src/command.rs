@@ -15,6 +15,7 @@ pub mod init;
 pub mod plan;
 pub mod query;
 pub mod run;
+pub mod schedule;
 pub mod secret;
 pub mod status;
 pub mod test;
@@ -72,6 +73,7 @@ pub enum Command {
     Discover(discover::Arguments),
     Connection(connection::Arguments),
     Query(query::Arguments),
+    Schedule(schedule::Arguments),
     Secret(secret::Arguments),
     Explain(explain::Arguments),
 }
@@ -90,6 +92,7 @@ pub fn run(line: CommandLine) -> ExitCode {
         Command::Discover(arguments) => discover::run(arguments, &common),
         Command::Connection(arguments) => connection::run(arguments, &common),
         Command::Query(arguments) => query::run(arguments, &common),
+        Command::Schedule(arguments) => schedule::run(arguments, &common),
         Command::Secret(arguments) => secret::run(arguments, &common),
         Command::Explain(arguments) => explain::run(arguments, &common),
     };

@@ -10,6 +10,7 @@ use std::{
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use syncline_engine::runtime::supervisor::Look;
+use syncline_record::Micros;
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
@@ -22,6 +23,7 @@ use crate::{
     inlets::{Inlet, Inlets, may_open},
     outcome::Failure,
     project::Member,
+    schedule::Wishes,
     supervision::News,
     tell,
     world::World,
@@ -169,6 +171,16 @@ impl Host {
 
     pub fn stopping(&self, pipeline: &str) {
         self.state.live().stopping(pipeline);
+    }
+
+    /// It waits for its next due time. `reason`: why its last run failed.
+    pub fn scheduled(&self, pipeline: &str, next: Option<Micros>, reason: Option<&str>) {
+        self.state.live().scheduled(pipeline, next, reason);
+    }
+
+    /// What is asked of schedules.
+    pub fn wishes(&self) -> &Wishes {
+        &self.state.wishes
     }
 
     pub fn over(&self, pipeline: &str, activity: Activity, reason: Option<String>) {

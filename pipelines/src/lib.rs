@@ -20,6 +20,7 @@ pub mod project;
 pub mod render;
 pub mod run_failure;
 pub mod sample;
+pub mod schedule;
 pub mod secrets;
 pub mod shapes;
 pub mod source_file;

@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use syncline_dsl::{
     catalog::Catalog,
-    plan::{BoundPlan, JoinPlan, Keep, Plan, SourcePlan, Step, StepKind, UnionArm, WindowPlan},
+    plan::{BoundPlan, JoinPlan, Keep, Plan, Schedule, SourcePlan, Step, StepKind, UnionArm, WindowPlan},
 };
 use syncline_engine::{
     graph::input_step,
     runtime::{foresee::Foreseen, job::JobSpec},
 };
-use syncline_record::{StepId, duration};
+use syncline_record::{Micros, StepId, duration};
 
 /// What a `DEDUP` takes in memory for a key, measured (`benches/README.md`).
 const BYTES_OF_A_KEY: u64 = 34;
@@ -27,6 +27,8 @@ pub struct Planned {
     /// Of everything that decides what becomes of a row.
     pub digest: String,
     pub checkpoint_every: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleLine>,
     /// The word that the file asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery: Option<String>,
@@ -45,6 +47,39 @@ pub struct Planned {
     /// Steps that would take over from another.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub moved: Vec<MovedLine>,
+}
+
+/// When it is due, by the clocks of its zone.
+#[derive(Debug, Serialize)]
+pub struct ScheduleLine {
+    pub kind: &'static str,
+    pub expression: String,
+    pub time_zone: String,
+    pub missed: &'static str,
+    pub next: Vec<String>,
+}
+
+/// Due times that are shown of a schedule.
+const SHOWN: usize = 3;
+
+impl ScheduleLine {
+    /// The next ones behind `now`.
+    pub fn of(schedule: &Schedule, now: Micros) -> Self {
+        let next = schedule.calendar().map_or_else(
+            |_| vec![],
+            |calendar| {
+                let after = |at: &Micros| calendar.next_after(*at);
+                std::iter::successors(after(&now), after).take(SHOWN).map(|due| calendar.shown(due)).collect()
+            },
+        );
+        Self {
+            kind: schedule.kind(),
+            expression: schedule.expression(),
+            time_zone: schedule.zone().to_owned(),
+            missed: schedule.missed.as_str(),
+            next,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -121,7 +156,14 @@ pub struct MovedLine {
 
 impl Planned {
     /// `foreseen`: what a start would meet in the data folder.
-    pub fn of(plan: &Plan, file: &str, catalog: &Catalog, spec: &JobSpec, foreseen: &Foreseen) -> Self {
+    /// `now`: its next due times are those behind it.
+    pub fn of(
+        (plan, file): (&Plan, &str),
+        catalog: &Catalog,
+        spec: &JobSpec,
+        foreseen: &Foreseen,
+        now: Micros,
+    ) -> Self {
         let states = spec.graph.nodes.iter().filter_map(|node| Some((node.id.clone(), node.state?)));
         let keeps = plan.delivery_paths(catalog).into_iter();
         let about = About {
@@ -143,6 +185,7 @@ impl Planned {
         Self {
             pipeline: plan.pipeline.clone(),
             file: file.to_owned(),
+            schedule: plan.schedule.as_ref().map(|schedule| ScheduleLine::of(schedule, now)),
             digest: plan.digest(),
             checkpoint_every: duration::shown(plan.options.checkpoint_every),
             delivery: plan.options.delivery.clone(),

@@ -61,7 +61,8 @@ impl Member {
     /// Whether the other one does the same in the same place.
     pub fn is_as(&self, other: &Member) -> bool {
         let same_place = self.file.path == other.file.path;
-        same_place && self.plan.digest() == other.plan.digest() && self.plan.options == other.plan.options
+        let same_times = self.plan.schedule == other.plan.schedule;
+        same_place && same_times && self.plan.digest() == other.plan.digest() && self.plan.options == other.plan.options
     }
 
     /// The topics that its `http` sources read.
@@ -331,6 +332,7 @@ mod tests {
         let before = member(&pipeline("a"));
         assert!(before.is_as(&member(&format!("-- a comment\n{}", pipeline("a")))));
         assert!(!before.is_as(&member(&pipeline("a").replace("AS", "WITH (restart = 'never') AS"))));
+        assert!(!before.is_as(&member(&pipeline("a").replace("AS", "EVERY '1 hour' AS"))));
         assert!(!before.is_as(&member(&pipeline("a").replace("|>", "|> WHERE id > 1 |>"))));
     }
 }

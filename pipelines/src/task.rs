@@ -6,9 +6,9 @@ use std::{
 };
 
 use syncline_connectors::Surroundings;
-use syncline_dsl::plan::{Plan, RestartWhen};
+use syncline_dsl::plan::{Plan, RestartWhen, Schedule};
 use syncline_engine::{
-    checkpoint,
+    checkpoint, firing,
     runtime::{
         restart::{Restart, When},
         start::StartOptions,
@@ -21,13 +21,14 @@ use syncline_record::Fate;
 use crate::{
     api::Activity,
     bind::{RealEdges, bind},
-    outcome::Outcome,
+    outcome::{Failure, Outcome},
     progress::Bar,
     project::Member,
     run_failure::{hanging, run_failure},
     secrets,
     supervision::Supervision,
     tell, witness,
+    world::store_failure,
 };
 
 /// The pause before the first restart, when the pipeline does not name one.
@@ -40,11 +41,42 @@ pub struct Task<'a> {
     pub options: StartOptions,
 }
 
+/// Why a run did not come to its end.
+pub struct Failed {
+    pub failure: Failure,
+    /// In one line, for whoever watches.
+    pub reason: String,
+    /// Nothing can start again in this process, or in this data folder.
+    pub for_good: bool,
+}
+
 impl Task<'_> {
-    /// Runs until it ends, is stopped, or is given up.
+    /// Runs until it ends, is stopped, or is given up; with a schedule, until it is stopped.
     pub fn run(&self) -> Outcome {
+        if let Some(schedule) = self.schedule() {
+            return self.keep_time(schedule);
+        }
+        let name = self.member.name();
+        if self.member.plan.schedule.is_none() {
+            firing::forget(&*self.all.world.ground.store, name).map_err(store_failure)?;
+        }
+        match self.go(&self.options) {
+            Ok(_) => Ok(()),
+            Err(failed) => Err(failed.failure),
+        }
+    }
+
+    /// What it is started by, unless this process only takes what is there.
+    fn schedule(&self) -> Option<&Schedule> {
+        self.member.plan.schedule.as_ref().filter(|_| !self.all.once)
+    }
+
+    /// One run, with its restarts.
+    pub(crate) fn go(&self, options: &StartOptions) -> Result<Ending, Failed> {
         let Self { all, member, .. } = self;
         let (plan, ground) = (&member.plan, &all.world.ground);
+        let scheduled = self.schedule().is_some();
+        let once = all.once || scheduled;
         let folder = all.world.folder.path();
         let find = |path: &str| secrets::text(folder, path);
         let around = Surroundings {
@@ -57,7 +89,8 @@ impl Task<'_> {
             secrets: &find,
             log: ground.log.clone(),
             store: ground.store.clone(),
-            once: all.once,
+            once,
+            scheduled,
             streams: all.streams.clone(),
             stop: self.stop.clone(),
         };
@@ -65,7 +98,7 @@ impl Task<'_> {
             let witness = witness::open(folder, &plan.pipeline);
             bind(plan, &all.planner, &edges, witness).map_err(|error| error.to_string())
         };
-        let bounded = !plan.endless() || all.once;
+        let bounded = !plan.endless() || once;
         let mut bar = Bar::new(&plan.pipeline, bounded && all.bars);
         let mut watch = |look: &Look| {
             if look.pause.is_none() {
@@ -83,9 +116,9 @@ impl Task<'_> {
             Err(error) => Err(RunError::Build(error.to_string())),
             Ok(ownership) => {
                 let words = |text: &str| secrets::hidden(text).into_owned();
-                let (restart, follow) = (restart(plan, all.once), plan.options.standby);
+                let (restart, follow) = (restart(plan, all.once, once), plan.options.standby);
                 let terms = Terms { restart, words, ownership, follow, patient: !all.once };
-                supervisor::run(ground, &mut build, &self.options, &terms, &stop, &mut watch)
+                supervisor::run(ground, &mut build, options, &terms, &stop, &mut watch)
             }
         };
         let skipped = bar.finish();
@@ -95,13 +128,23 @@ impl Task<'_> {
             Err(error) => (Activity::Failed, Some(error.to_string())),
         };
         all.host.over(&plan.pipeline, activity, reason);
-        let ending = result.map_err(|error| run_failure(error, &plan.pipeline, &member.file.name()))?;
+        let ending = result.map_err(|error| self.failed(error))?;
         self.sum_up(ending, skipped);
         match ending {
             // Whether that matters depends on what comes next: the end of the process, or another start in it.
-            Ending::Left => Err(hanging(format!("{}: a call of a sink does not come back", member.name()))),
-            Ending::Ended | Ending::Stopped => Ok(()),
+            Ending::Left => {
+                let reason = format!("{}: a call of a sink does not come back", member.name());
+                Err(Failed { failure: hanging(reason.clone()), reason, for_good: true })
+            }
+            Ending::Ended | Ending::Stopped => Ok(ending),
         }
+    }
+
+    fn failed(&self, error: RunError) -> Failed {
+        // A store that failed to write answers nothing more.
+        let for_good = error.needs_process() || self.all.world.ground.store.get(b"").is_err();
+        let reason = error.to_string();
+        Failed { failure: run_failure(error, self.member.name(), &self.member.file.name()), reason, for_good }
     }
 
     /// One line: what went in, what became of it. `skipped`: bytes that were read before this process began.
@@ -151,8 +194,9 @@ impl Task<'_> {
 }
 
 /// When this pipeline starts again. What never ends is kept running unless its file says otherwise; a batch is started by whoever
-/// waits for its end, so its failure is told at once.
-fn restart(plan: &Plan, once: bool) -> Restart {
+/// waits for its end, so its failure is told at once, and a run of a schedule is followed by the next. `once`: whatever its file says;
+/// `ends`: it takes what is there.
+fn restart(plan: &Plan, once: bool, ends: bool) -> Restart {
     let said = &plan.options.restart;
     let asked = said.delay.is_some() || said.most.is_some();
     let when = match said.when {
@@ -160,7 +204,7 @@ fn restart(plan: &Plan, once: bool) -> Restart {
         Some(RestartWhen::Never) => When::Never,
         Some(RestartWhen::OnFailure) => When::OnFailure,
         Some(RestartWhen::Always) => When::Always,
-        None if plan.endless() || asked => When::OnFailure,
+        None if (plan.endless() && !ends) || asked => When::OnFailure,
         None => When::Never,
     };
     Restart { when, delay: said.delay.map_or(RESTART_DELAY, Duration::from_micros), most: said.most }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::planned::{BranchLine, Planned, SourceLine, StateLine, StepLine, keys};
+use crate::planned::{BranchLine, Planned, ScheduleLine, SourceLine, StateLine, StepLine, keys};
 
 impl Planned {
     pub fn to_text(&self) -> String {
@@ -18,6 +18,11 @@ impl Planned {
         let digest = self.digest.get(..16).unwrap_or(&self.digest);
         line(&mut out, &format!("pipeline {} of {} · plan {digest}", self.pipeline, self.file));
         line(&mut out, &format!("  {}", facts.join(" · ")));
+        if let Some(schedule) = &self.schedule {
+            let ScheduleLine { kind, expression, time_zone, missed, next } = schedule;
+            line(&mut out, &format!("  {kind} {expression} · {time_zone} · if missed {missed}"));
+            line(&mut out, &format!("  due {}", next.join(", ")));
+        }
         line(&mut out, &format!("  from {}", from(&self.source)));
         steps(&mut out, &self.steps, "  ");
         for lost in self.lost.iter().filter(|lost| !self.is_shown(&lost.step)) {

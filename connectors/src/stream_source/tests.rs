@@ -65,6 +65,7 @@ impl Bench {
             writer: "writer".into(),
             columns: columns.map(|columns| columns.iter().map(|name| name.to_string()).collect()),
             bounded: true,
+            here: false,
         };
         let around = Surroundings {
             writer: Box::new(move || *writer.lock().unwrap()),
@@ -227,4 +228,45 @@ fn nothing_is_released_that_another_reader_needs() {
     assert_eq!([committed(), committed()], ["[1, 2] None", "[3] None"]);
     *bench.slowest.lock().unwrap() = 3;
     assert_eq!([committed(), committed()], ["[3] None", "idle"]);
+}
+
+#[test]
+fn who_takes_what_is_there_ends_with_it_and_goes_on_from_there_another_time() {
+    let bench = Bench::new();
+    let mut first = bench.source(None, None);
+    first.wanted.here = true;
+    bench.is(Writer::Coming);
+    assert!(matches!(first.poll(0), Ok(Polled::Idle)), "what lies there may not be its writer's own");
+    bench.is(Writer::Running);
+    bench.write("a", &[&[1, 2], &[3]], None);
+    let mut taken = |source: &mut StreamSource, most: usize| {
+        let (mut rows, mut cursor) = (0, None);
+        for _ in 0..most {
+            match source.poll(0).expect("no trouble") {
+                Polled::Streamed(streamed) => {
+                    rows += streamed.rows.as_ref().map_or(0, |rows| rows.origin.rows());
+                    cursor = Some(streamed.cursor.clone());
+                }
+                Polled::Ended => return (rows, cursor, true),
+                other => panic!("{other:?}"),
+            }
+        }
+        (rows, cursor, false)
+    };
+    let (rows, cursor, ended) = taken(&mut first, 1);
+    assert_eq!((rows, ended), (2, false));
+    // What comes while it reads is for another time.
+    bench.write("a", &[&[4]], None);
+    let (rows, last, ended) = taken(&mut first, 10);
+    assert_eq!((rows, ended), (1, true));
+    let mut second = bench.source(None, last.or(cursor).as_ref());
+    second.wanted.here = true;
+    let (rows, _, ended) = taken(&mut second, 10);
+    assert_eq!((rows, ended), (1, true));
+    // Whatever became of its writer.
+    bench.is(Writer::Gone);
+    let mut nothing = bench.source(None, None);
+    nothing.wanted.here = true;
+    assert_eq!(taken(&mut nothing, 10).0, 4);
+    assert!(!bench.cut_off.load(Ordering::SeqCst));
 }

@@ -20,6 +20,8 @@ pub enum Activity {
     Restarting,
     /// Its input was at its end; it looks again after a pause (`restart = 'always'`).
     Resting,
+    /// Between two runs of its schedule.
+    Scheduled,
     /// Another process works on it; this one would take over.
     Standby,
     /// Told to stop; sinks may still be getting what is committed.
@@ -91,7 +93,7 @@ impl Live {
         if look.standby {
             known.state = Activity::Standby;
             (known.reason, known.next_start) = (None, None);
-        } else if [Activity::Starting, Activity::Restarting, Activity::Resting, Activity::Standby]
+        } else if [Activity::Starting, Activity::Restarting, Activity::Resting, Activity::Scheduled, Activity::Standby]
             .contains(&known.state)
         {
             known.state = Activity::Running;
@@ -109,6 +111,16 @@ impl Live {
         known.rows = look.rows;
         known.bytes_done = look.progress.done;
         known.bytes_total = look.progress.total;
+    }
+
+    /// It waits for its next due time. `reason`: why its last run failed.
+    pub fn scheduled(&mut self, pipeline: &str, next: Option<Micros>, reason: Option<&str>) {
+        let known = self.pipeline(pipeline);
+        if known.state != Activity::Stopping {
+            known.state = Activity::Scheduled;
+        }
+        known.next_start = next;
+        known.reason = reason.map(|reason| hidden(reason).into_owned());
     }
 
     pub fn stopping(&mut self, pipeline: &str) {
@@ -158,6 +170,10 @@ impl LivePipeline {
             Activity::Running | Activity::Ended | Activity::Resting | Activity::Standby => {
                 self.trouble.iter().map(|(step, why)| format!("{name}: {step} is being tried again: {why}")).collect()
             }
+            Activity::Scheduled => match self.reason {
+                Some(_) => vec![format!("the last run of {name} failed{}", why())],
+                None => vec![],
+            },
             Activity::Restarting => vec![format!("{name} failed and will be started again{}", why())],
             Activity::Starting => vec![format!("{name} is starting")],
             Activity::Stopping => vec![format!("{name} is stopping")],
@@ -207,6 +223,13 @@ mod tests {
         live.look("orders", &Look { restarts: 3, ..Look::default() }, 4_000_000);
         let known = live.get("orders").unwrap();
         assert_eq!((known.state, known.restarts, known.next_start), (Activity::Running, 3, None));
+        live.scheduled("orders", Some(7_000_000), None);
+        let known = live.get("orders").unwrap();
+        assert_eq!((known.state, known.next_start, live.obstacles()), (Activity::Scheduled, Some(7_000_000), vec![]));
+        live.scheduled("orders", None, Some("disk full"));
+        assert_eq!(live.obstacles(), ["the last run of orders failed: disk full"]);
+        live.look("orders", &Look::default(), 8_000_000);
+        assert_eq!(live.get("orders").map(|known| (known.state, &known.reason)), Some((Activity::Running, &None)));
         live.look("orders", &pause(None), 0);
         assert_eq!((live.get("orders").unwrap().state, live.obstacles()), (Activity::Resting, vec![]));
     }

@@ -24,6 +24,10 @@ pub use committed::Published;
 /// Upper ends of the classes of every length of time, in seconds: from one sync of a fast disk to a minute.
 const SECONDS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
+/// Of schedules.
+pub const RUNS_STARTED: &str = "syncline_schedule_runs_started_total";
+pub const RUNS_MISSED: &str = "syncline_schedule_runs_missed_total";
+
 /// What is counted in this crate as it happens.
 const HAPPENING: &[Figure] = &[
     Figure::counter(
@@ -42,6 +46,12 @@ const HAPPENING: &[Figure] = &[
         &["pipeline"],
         "Fields that a SCHEMA … EVOLVE does not declare, each counted once.",
     ),
+    Figure::counter(
+        RUNS_STARTED,
+        &["pipeline"],
+        "Runs that a schedule has started, attempts of the same run not counted.",
+    ),
+    Figure::counter(RUNS_MISSED, &["pipeline"], "Due times of a schedule that got no run."),
     Figure::counter(
         "syncline_panics_total",
         &[],

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use syncline_engine::{
     checkpoint::{self, Checkpoint, HistoryNote, ReadError, Run, RunState},
+    firing::{self, Standing},
     graph::{is_parked, unqualified},
     intake::{self, Intake},
     log::Log,
@@ -44,7 +45,7 @@ pub struct Status {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PipelineStatus {
     pub pipeline: String,
-    /// `running`, `restarting`, `resting`, `standby`, `stopped`, `ended`, `failed`, `starting`, `stopping`; `interrupted`: its process died.
+    /// `running`, `scheduled`, `restarting`, `resting`, `standby`, `stopped`, `ended`, `failed`, `starting`, `stopping`; `interrupted`: its process died.
     pub state: String,
     pub run: u64,
     pub attempt: u64,
@@ -70,12 +71,50 @@ pub struct PipelineStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<HistoryNote>,
     pub balanced: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleStatus>,
     /// Step of a sink → why it is being tried again.
     pub trouble: BTreeMap<String, String>,
     /// Step that writes a stream → the reader that it waits for.
     #[serde(default)]
     pub waits: BTreeMap<String, String>,
     pub steps: Vec<StepStatus>,
+}
+
+/// The schedule of a pipeline, with the words of the table `schedules`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScheduleStatus {
+    /// `every`, `cron`
+    pub kind: String,
+    pub expression: String,
+    pub time_zone: String,
+    /// What becomes of due times that have passed: `run once`, `run all`, `skip`.
+    pub missed: String,
+    pub paused: bool,
+    pub last_due: Option<Micros>,
+    pub last_started: Option<Micros>,
+    /// Of the run for `last_due`.
+    pub last_outcome: Option<String>,
+    pub next_due: Option<Micros>,
+    pub missed_runs: u64,
+}
+
+impl From<Standing> for ScheduleStatus {
+    fn from(standing: Standing) -> Self {
+        let Standing { kept, paused, last_outcome, next_due } = standing;
+        Self {
+            kind: kept.schedule.kind().to_owned(),
+            expression: kept.schedule.expression(),
+            time_zone: kept.schedule.zone().to_owned(),
+            missed: kept.schedule.missed.as_str().to_owned(),
+            paused,
+            last_due: kept.last_due,
+            last_started: kept.last_started,
+            last_outcome: last_outcome.map(str::to_owned),
+            next_due,
+            missed_runs: kept.missed,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -144,6 +183,8 @@ pub fn read(store: &dyn StateStore, log: &dyn Log, live: Option<&Live>) -> Resul
         let delivered = checkpoint::delivered(store, &name).map_err(read_failure)?;
         let mut pipeline = committed(name, &checkpoint, run.as_ref());
         pipeline.lag = lag(&checkpoint, log)?;
+        pipeline.schedule =
+            firing::standing(store, &pipeline.pipeline).map_err(read_failure)?.map(ScheduleStatus::from);
         if let Some(run) = &run {
             let books = run.books(&delivered);
             pipeline.balanced = books.unbalanced().is_none();
@@ -176,10 +217,10 @@ pub fn read(store: &dyn StateStore, log: &dyn Log, live: Option<&Live>) -> Resul
     Ok(status)
 }
 
-/// Pipelines that have a checkpoint or a run.
+/// Pipelines that have a checkpoint, a run or a schedule.
 pub fn pipelines(store: &dyn StateStore) -> Result<Vec<String>, StoreError> {
     let mut names = vec![];
-    for prefix in [&b"c/"[..], b"r/"] {
+    for prefix in [&b"c/"[..], b"r/", b"t/"] {
         store.scan(prefix, &mut |key, _| {
             let name = key[prefix.len()..].split(|byte| *byte == 0).next().unwrap_or_default();
             names.push(String::from_utf8_lossy(name).into_owned());
@@ -216,6 +257,7 @@ fn committed(pipeline: String, checkpoint: &Checkpoint, run: Option<&Run>) -> Pi
         watermark: checkpoint.watermarks.values().copied().min(),
         history: checkpoint.history.clone(),
         balanced: true,
+        schedule: None,
         trouble: BTreeMap::new(),
         waits: BTreeMap::new(),
         steps: vec![],
@@ -248,6 +290,7 @@ pub fn word(activity: Activity) -> &'static str {
         Activity::Running => "running",
         Activity::Restarting => "restarting",
         Activity::Resting => "resting",
+        Activity::Scheduled => "scheduled",
         Activity::Standby => "standby",
         Activity::Stopping => "stopping",
         Activity::Stopped => "stopped",

@@ -10,12 +10,14 @@ use syncline_dsl::{
     catalog::Catalog,
     plan::{FilePlan, Place, Plan},
 };
+use syncline_engine::clock::{Clock, SystemClock};
 
 use super::{Common, Format};
 use crate::{
     bind::{BindError, arguments, places},
     origin,
     outcome::{Exit, Failure, Outcome},
+    planned::ScheduleLine,
     project,
     render::print,
     source_file::{SourceFile, catalog, errors},
@@ -52,8 +54,16 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
                     checked.diagnostics.iter().map(|found| found.to_json(&file.name(), &file.text)).collect();
                 let plans = arguments.plan.then_some(&checked.plan.pipelines);
                 let delivery: Vec<_> = paths(&checked.plan.pipelines, &catalog).map(to_json).collect();
-                let found =
-                    json!({ "file": file.name(), "diagnostics": diagnostics, "delivery": delivery, "plans": plans });
+                let schedules: Vec<_> = schedules(&checked.plan.pipelines)
+                    .map(|(pipeline, line)| json!({ "pipeline": pipeline, "schedule": line }))
+                    .collect();
+                let found = json!({
+                    "file": file.name(),
+                    "diagnostics": diagnostics,
+                    "delivery": delivery,
+                    "schedules": schedules,
+                    "plans": plans,
+                });
                 print(&format!("{found}\n"))?;
             }
             _ => {
@@ -73,6 +83,9 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
                     for (pipeline, DeliveryPath { from, sink, keeps, .. }) in paths(&checked.plan.pipelines, &catalog) {
                         eprintln!("  {pipeline}: {} → {}: {keeps}", from.join(", "), sink.place.text);
                     }
+                    for (pipeline, line) in schedules(&checked.plan.pipelines) {
+                        eprintln!("  {pipeline}: due {}", line.next.join(", "));
+                    }
                 }
             }
         }
@@ -89,6 +102,12 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
 /// What each way from sources to a sink keeps, with the pipeline that it belongs to.
 fn paths<'a>(plans: &'a [Plan], catalog: &'a Catalog) -> impl Iterator<Item = (&'a str, DeliveryPath<'a>)> {
     plans.iter().flat_map(|plan| plan.delivery_paths(catalog).into_iter().map(|path| (plan.pipeline.as_str(), path)))
+}
+
+/// When pipelines are due next.
+fn schedules(plans: &[Plan]) -> impl Iterator<Item = (&str, ScheduleLine)> {
+    let now = SystemClock::default().now();
+    plans.iter().filter_map(move |plan| Some((plan.pipeline.as_str(), ScheduleLine::of(plan.schedule.as_ref()?, now))))
 }
 
 fn to_json((pipeline, path): (&str, DeliveryPath<'_>)) -> Value {

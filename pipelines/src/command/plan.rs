@@ -9,7 +9,7 @@ use clap::Args;
 use hyper::Method;
 use serde_json::json;
 use syncline_engine::{
-    clock::{SeededRng, SystemClock},
+    clock::{Clock, SeededRng, SystemClock},
     log::memory::MemoryLog,
     runtime::{
         Ground,
@@ -63,7 +63,8 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
             Some(ground) => foresee(ground, &spec).map_err(|error| failure(error, member))?,
             None => Foreseen::default(),
         };
-        all.push(Planned::of(&member.plan, &member.file.name(), &catalog, &spec, &foreseen));
+        let file = member.file.name();
+        all.push(Planned::of((&member.plan, &file), &catalog, &spec, &foreseen, SystemClock::default().now()));
         refused = refused.or(refusal(foreseen, member));
     }
     show(&all, common.output)?;

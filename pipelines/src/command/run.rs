@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::Args;
+use syncline_dsl::plan::Plan;
 use syncline_engine::runtime::start::StartOptions;
 use syncline_functions::Planner;
 use syncline_record::StepId;
@@ -43,7 +44,7 @@ pub struct Arguments {
     /// Pipeline files, and folders of them
     #[arg(required = true, value_name = "FILE|FOLDER")]
     pub paths: Vec<PathBuf>,
-    /// Take what is there, then end, also with a source that never ends
+    /// Take what is there now, then end, also with a source that never ends or a schedule
     #[arg(long)]
     pub once: bool,
     /// Start over: forget positions, state and outputs' progress, and remove files that these pipelines wrote
@@ -61,7 +62,7 @@ pub struct Arguments {
     /// Let the state of this step go, after an edit that cannot keep it (may be given more than once)
     #[arg(long = "drop-state", value_name = "STEP")]
     pub drop_state: Vec<String>,
-    /// Where the HTTP server listens [default: 127.0.0.1:7800 when a pipeline never ends, else nowhere]
+    /// Where the HTTP server listens [default: 127.0.0.1:7800 when a pipeline never ends or has a schedule, else nowhere]
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
     /// A second door that takes records under /in/ and nothing else; open to other machines only when every path verifies who sends
@@ -105,7 +106,8 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
         let plans: Vec<_> = project.pipelines.iter().map(|member| &member.plan).collect();
         kept::refuse_loss(&world.ground, &plans)?;
     }
-    let endless = project.pipelines.iter().any(|member| member.plan.endless()) && !once;
+    let goes_on = |plan: &Plan| plan.endless() || plan.schedule.is_some();
+    let endless = project.pipelines.iter().any(|member| goes_on(&member.plan)) && !once;
     let listen = listen.or_else(|| endless.then(|| SocketAddr::from(LISTEN)));
     let (news, told) = mpsc::channel();
     let host = Host::start(&world, Doors { listen, ingest }, inlets, (signals, news.clone()))?;
@@ -124,7 +126,8 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     let (groups, ending) = (Groups::default(), Arc::default());
     let all =
         Supervision { world: &world, host: &host, planner, streams, once, paths, only, output, bars, groups, ending };
-    let options = StartOptions { fresh, drop_state: drop_state.iter().map(StepId::new).collect(), insert_again };
+    let drop_state = drop_state.iter().map(StepId::new).collect();
+    let options = StartOptions { fresh, drop_state, insert_again, firing: None };
     let outcome = all.run(project, options, (news, told));
     host.stop();
     outcome

@@ -14,7 +14,7 @@ use syncline_record::Fate;
 
 use super::{Common, Format};
 use crate::{
-    api::status::{PipelineStatus, Status},
+    api::status::{PipelineStatus, ScheduleStatus, Status},
     ask::Answerer,
     outcome::Outcome,
     render::{printed, stdout},
@@ -99,6 +99,9 @@ fn people(pipeline: &PipelineStatus, out: &mut impl Write) -> io::Result<()> {
     if let Some(history) = &pipeline.history {
         writeln!(out, "  {:<16} {}", "history", past(history))?;
     }
+    if let Some(schedule) = &pipeline.schedule {
+        times(schedule, out)?;
+    }
     if let Some(lag) = pipeline.lag {
         writeln!(out, "  {:<16} {lag} records", "lag")?;
     }
@@ -126,6 +129,26 @@ fn past(history: &HistoryNote) -> String {
     all.extend(history.rows_per_second().map(|rate| format!("{rate} rows/s")));
     all.extend(history.seconds_left().map(|left| format!("{left} s left")));
     all.join(" · ")
+}
+
+/// When it is due, and what became of it last.
+fn times(schedule: &ScheduleStatus, out: &mut impl Write) -> io::Result<()> {
+    let ScheduleStatus { kind, expression, time_zone, missed, .. } = schedule;
+    let expression = if kind == "cron" { format!("'{expression}'") } else { expression.clone() };
+    let lost = match schedule.missed_runs {
+        0 => String::new(),
+        count => format!(" · {count} missed"),
+    };
+    writeln!(out, "  {:<16} {kind} {expression} · {time_zone} · if missed {missed}{lost}", "schedule")?;
+    if let Some(due) = schedule.last_due {
+        let outcome = schedule.last_outcome.as_ref().map(|outcome| format!(": {outcome}")).unwrap_or_default();
+        writeln!(out, "  {:<16} {}{outcome}", "last due", instant_text(due))?;
+    }
+    match schedule.next_due {
+        _ if schedule.paused => writeln!(out, "  {:<16} paused", "next due"),
+        Some(due) => writeln!(out, "  {:<16} {}", "next due", instant_text(due)),
+        None => Ok(()),
+    }
 }
 
 fn attempted(pipeline: &PipelineStatus) -> String {
@@ -198,7 +221,7 @@ mod tests {
     use syncline_record::StepBooks;
 
     use super::*;
-    use crate::api::status::StepStatus;
+    use crate::api::status::{ScheduleStatus, StepStatus};
 
     fn step(name: &str, rows_in: u64, out: u64, waiting: u64, fates: &[(Fate, u64)]) -> StepStatus {
         let mut page = StepBooks { rows_in, rows_out: out, waiting, ..StepBooks::default() };
@@ -215,6 +238,18 @@ mod tests {
     }
 
     fn status() -> Status {
+        let schedule = ScheduleStatus {
+            kind: "cron".into(),
+            expression: "0 2 * * *".into(),
+            time_zone: "Europe/Berlin".into(),
+            missed: "run once".into(),
+            paused: false,
+            last_due: Some(1_795_168_800_000_000),
+            last_started: Some(1_795_168_800_500_000),
+            last_outcome: Some("ended".into()),
+            next_due: Some(1_795_255_200_000_000),
+            missed_runs: 3,
+        };
         let pipeline = PipelineStatus {
             pipeline: "orders".into(),
             state: "running".into(),
@@ -233,6 +268,7 @@ mod tests {
             state_bytes: 4096,
             watermark: None,
             balanced: false,
+            schedule: Some(schedule),
             trouble: BTreeMap::from([("upsert".into(), "database is locked".into())]),
             waits: BTreeMap::from([("stream".into(), "1000001 rows wait for totals, which reads them".into())]),
             steps: vec![
@@ -266,6 +302,9 @@ orders · running (attempt 3) · run 2 · epoch 41
   started          2026-11-20T10:00:00Z
   last checkpoint  2026-11-20T10:00:00.5Z
   restarts         2 since this process began
+  schedule         cron '0 2 * * *' · Europe/Berlin · if missed run once · 3 missed
+  last due         2026-11-20T10:00:00Z: ended
+  next due         2026-11-21T10:00:00Z
   lag              7 records
   state            4096 bytes
   trouble          upsert is being tried again: database is locked

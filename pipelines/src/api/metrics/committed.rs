@@ -75,13 +75,19 @@ pub const FIGURES: &[Figure] = &[
         STEP,
         "How long ago a sink last had everything that is committed; 0 when it has everything.",
     ),
+    Figure::gauge(
+        "syncline_schedule_next_due_timestamp_seconds",
+        PIPELINE,
+        "When the schedule of the pipeline is due next, in seconds since 1970; 0 while it is paused.",
+    ),
     Figure::gauge("syncline_sink_trouble", STEP, "1 while a sink is being tried again."),
 ];
 
 /// All states, so that each has its line.
-const STATES: [&str; 10] = [
+const STATES: [&str; 11] = [
     "starting",
     "running",
+    "scheduled",
     "restarting",
     "resting",
     "standby",
@@ -193,6 +199,9 @@ fn gauges(pipeline: &PipelineStatus, live: Option<&LivePipeline>, now: Micros) {
     if let Some(watermark) = pipeline.watermark {
         set("syncline_watermark_lag_seconds", seconds(now - watermark));
     }
+    if let Some(schedule) = &pipeline.schedule {
+        set("syncline_schedule_next_due_timestamp_seconds", schedule.next_due.unwrap_or_default() as f64 / 1e6);
+    }
     if let Some(live) = live {
         let caught_up = pipeline.lag == Some(0) || is_done(pipeline);
         let behind = if caught_up { 0.0 } else { seconds(now - live.source_caught_up) };
@@ -220,7 +229,7 @@ fn of_step(pipeline: &PipelineStatus, step: &StepStatus, live: Option<&LivePipel
 
 /// It has all of its input, or nobody wants it to read on.
 fn is_done(pipeline: &PipelineStatus) -> bool {
-    [Activity::Ended, Activity::Resting, Activity::Standby, Activity::Stopped]
+    [Activity::Ended, Activity::Resting, Activity::Scheduled, Activity::Standby, Activity::Stopped]
         .map(word)
         .contains(&pipeline.state.as_str())
 }

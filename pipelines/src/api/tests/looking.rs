@@ -36,6 +36,7 @@ fn lived_in() -> House {
         started: TEN,
         ended: None,
         reason: None,
+        due: None,
         epochs: 3,
         pages,
         baseline: Default::default(),

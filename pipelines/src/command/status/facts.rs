@@ -12,7 +12,18 @@ use crate::{
 };
 
 /// Members of a pipeline, or of what a path took, that are instants.
-const INSTANTS: [&str; 7] = ["began", "started", "ended", "last_checkpoint", "next_start", "watermark", "last"];
+const INSTANTS: [&str; 10] = [
+    "began",
+    "started",
+    "ended",
+    "last_checkpoint",
+    "next_start",
+    "watermark",
+    "last",
+    "last_due",
+    "last_started",
+    "next_due",
+];
 
 /// The plain facts of a pipeline, in the order of a CSV. Its steps have rows of their own: `SELECT * FROM steps`.
 const COLUMNS: [&str; 17] = [
