@@ -37,6 +37,7 @@ mod pull;
 mod readme;
 mod rooms;
 mod rows;
+mod schedules;
 mod streams;
 mod surface;
 mod taxi;

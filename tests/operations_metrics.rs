@@ -15,7 +15,7 @@ use crate::{
     web::Client,
 };
 
-/// Something of everything that is counted: a source in the log, one in a file, state, dead letters, warnings, sinks of each kind.
+/// Something of everything that is counted: a source in the log, one in a file, a schedule, state, dead letters, warnings, sinks of each kind.
 const FOLDER: &str = "
 PIPELINE shop WITH (restart_delay = '50 ms') AS
 FROM http('/shop')
@@ -32,6 +32,7 @@ PIPELINE history AS FROM file('history.ndjson') SCHEMA event
 |> JOIN file('history.ndjson') AS h USING (id)
 |> LOOKUP sqlite('names.db', 'names') CACHE '1 minute' AS n USING (id)
 |> INSERT INTO file('out/history/');
+PIPELINE often EVERY '1 second' AS FROM file('history.ndjson') |> INSERT INTO file('out/often/');
 ";
 
 /// The table of `docs/metrics.md`: name → kind and labels.
