@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `c/<pipeline>` | [`Checkpoint`]: the truth to start from |
 //! | `p/<pipeline> NUL partition` | [`PartitionNote`]: cursor and watermark of a partition, written when they move |
-//! | `r/<pipeline> NUL run` | [`Run`]: books and outcome of a run, newest state with every epoch |
+//! | `r/<pipeline> NUL run` | [`Run`]: books and outcome of a run, newest state with every epoch, the last [`KEPT_RUNS`] of them |
 //! | `h/<pipeline> NUL epoch` | [`EpochNote`]: one line of history, the last [`KEPT_EPOCHS`] of them |
 //! | `k/<pipeline> NUL step` | [`Delivered`]: how far an outbox sink is |
 //! | `s/<pipeline> NUL step NUL …` | segments (`segment`) |
@@ -35,6 +35,9 @@ pub const CHECKPOINT_FORMAT: u32 = 1;
 
 /// History that `checkpoints` shows: at five epochs a second, more than three minutes at full load.
 pub const KEPT_EPOCHS: u64 = 1000;
+
+/// Runs that `runs` shows: with a schedule a pipeline may have one each second, and every start reads what is kept of them.
+pub const KEPT_RUNS: u64 = 1000;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {

@@ -17,7 +17,7 @@ use super::{
     tables::{self, Reading},
 };
 use crate::{
-    checkpoint::{self, CHECKPOINT_FORMAT, Checkpoint, ReadError, Run, RunState},
+    checkpoint::{self, CHECKPOINT_FORMAT, Checkpoint, KEPT_RUNS, ReadError, Run, RunState},
     firing::{self, Firing},
     graph::Work,
     ledger,
@@ -461,6 +461,9 @@ fn begin_run(
         late_windows: BTreeMap::new(),
         warned: BTreeMap::new(),
     };
+    if let Some(old) = run.run.checked_sub(KEPT_RUNS) {
+        changes.remove(checkpoint::run_key(&spec.pipeline, old));
+    }
     if let Some(firing) = firing {
         firing::begin(&*ground.store, firing, &run, run.started, changes)?;
     }

@@ -8,7 +8,7 @@ use syncline_record::{
 };
 
 use crate::{
-    checkpoint::{self, Checkpoint, RunState},
+    checkpoint::{self, Checkpoint, KEPT_RUNS, RunState},
     clock::Rng,
     firing::{self, Firing},
     log::Log,
@@ -314,4 +314,19 @@ fn an_edit_in_the_middle_of_a_run_begins_another_for_the_same_due_time() {
     let firing = Some(Firing { due: HOUR, missed: 0 });
     drop(Job::start(world.ground(), spec, &StartOptions { firing, ..StartOptions::default() }).expect("a start"));
     assert_eq!(told(&world), (Some(Some(HOUR)), 2, 1, 1, 2, HOUR));
+}
+
+#[test]
+fn the_history_of_runs_is_bounded() {
+    let world = world();
+    drop(start(&world).expect("a first start"));
+    let mut run = checkpoint::last_run(&*world.store, NAME).unwrap().expect("a run");
+    (run.run, run.state) = (KEPT_RUNS, RunState::Ended);
+    let mut changes = Changes::default();
+    checkpoint::put(&mut changes, checkpoint::run_key(NAME, run.run), &run);
+    world.store.apply(changes).unwrap();
+    let there = |number: u64| world.store.get(&checkpoint::run_key(NAME, number)).unwrap().is_some();
+    assert!(there(1));
+    let job = start(&world).expect("a start");
+    assert_eq!((job.run().run, there(1), there(KEPT_RUNS)), (KEPT_RUNS + 1, false, true));
 }
