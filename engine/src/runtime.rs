@@ -6,6 +6,7 @@ pub mod foresee;
 pub mod frontier;
 mod history;
 pub mod job;
+mod left_out;
 mod moves;
 pub mod restart;
 mod seen;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use syncline_record::{Batch, DeadLetter, Epoch, Fate, Micros, StepBooks, StepId};
+use syncline_record::{Batch, DeadLetter, Epoch, Micros, StepBooks, StepId};
 
 use super::{Ground, Turn, frontier::Frontier, history::Past, streams, tables::Reading};
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     outbox,
     segment::{SegmentError, Segments},
     sink::SinkError,
-    source::{LeftOut, Polled, Rejected, Rows, SourceError},
+    source::{Polled, Rejected, Rows, SourceError},
     store::StoreError,
     witness::{Window, Witness},
 };
@@ -366,38 +366,6 @@ impl Job {
         }
         self.open.moved.insert(partition.clone());
         self.checkpoint.cursors.insert(partition, rows.cursor);
-        Ok(())
-    }
-
-    /// Books rows that the source left out as the first step would have: they came, and were filtered there.
-    fn leave_out(&mut self, input: usize, left_out: LeftOut) -> Result<(), JobError> {
-        let LeftOut { partition, first, rows, cursor } = left_out;
-        let since = self.ground.clock.elapsed();
-        if self.open.since.is_none() {
-            self.open.since = Some(since);
-            self.spec.witness.enter(Window::Open);
-        }
-        self.open.touched = true;
-        self.open.rows += rows;
-        let at = &self.spec.graph.inputs[input];
-        let qualified = at.qualified(&partition.to_string());
-        self.frontier.gave_rows(&qualified, since);
-        let mut came = Output::new(at.step.clone(), false);
-        came.books.rows_in = rows;
-        came.books.count(Fate::Passed, rows);
-        came.books.rows_out = rows;
-        let [edge] = at.first.as_slice() else {
-            let detail = "rows were left out, and more than one step wants them".to_owned();
-            return Err(Halt::Broken { step: at.step.clone(), detail }.into());
-        };
-        let mut filtered = Output::new(self.spec.graph.nodes[edge.to].id.clone(), false);
-        filtered.books.rows_in = rows;
-        filtered.left_out(partition, first..first + rows);
-        self.past.take(&self.spec.graph, input, &came.books);
-        self.enter(came);
-        self.enter(filtered);
-        self.open.moved.insert(qualified.clone());
-        self.checkpoint.cursors.insert(qualified, cursor);
         Ok(())
     }
 

@@ -267,6 +267,7 @@ mod tests {
             waiting: 2,
             state_bytes: 4096,
             watermark: None,
+            history: None,
             balanced: false,
             schedule: Some(schedule),
             trouble: BTreeMap::from([("upsert".into(), "database is locked".into())]),
