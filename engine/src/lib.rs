@@ -6,6 +6,7 @@
 pub mod changelog;
 pub mod checkpoint;
 pub mod clock;
+pub mod events;
 pub mod fingerprints;
 pub mod firing;
 pub mod folder;

@@ -22,6 +22,7 @@ use crate::{
 pub const CATALOG: &str = "syncline";
 pub const PUBLIC: &str = "public";
 
+#[derive(Clone)]
 pub struct Folder(pub Reading);
 
 impl fmt::Debug for Folder {
@@ -46,7 +47,7 @@ impl CatalogProvider for Folder {
 }
 
 /// The name as it is written, whatever the case it was asked for in.
-fn matching(names: Vec<String>, asked: &str) -> Option<String> {
+pub fn matching(names: Vec<String>, asked: &str) -> Option<String> {
     if names.iter().any(|name| name == asked) {
         return Some(asked.to_owned());
     }
@@ -77,9 +78,9 @@ impl SchemaProvider for System {
 }
 
 /// Steps with state of one pipeline.
-struct Steps {
-    reading: Reading,
-    pipeline: String,
+pub struct Steps {
+    pub reading: Reading,
+    pub pipeline: String,
 }
 
 impl fmt::Debug for Steps {
@@ -89,26 +90,30 @@ impl fmt::Debug for Steps {
 }
 
 impl Steps {
-    fn find(&self, name: &str) -> Option<String> {
-        matching(self.table_names(), name)
+    /// Steps of which there is state.
+    pub fn names(&self) -> Vec<String> {
+        let checkpoint = checkpoint::read_checkpoint(&*self.reading.store, &self.pipeline).ok().flatten();
+        let states = checkpoint.map(|checkpoint| checkpoint.states).unwrap_or_default();
+        states.into_keys().map(|step| step.to_string()).collect()
+    }
+
+    pub fn provider(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
+        let state = State { pipeline: self.pipeline.clone(), step: StepId::new(matching(self.names(), name)?) };
+        Some(provided(state, &self.reading))
     }
 }
 
 #[async_trait]
 impl SchemaProvider for Steps {
     fn table_names(&self) -> Vec<String> {
-        let checkpoint = checkpoint::read_checkpoint(&*self.reading.store, &self.pipeline).ok().flatten();
-        let states = checkpoint.map(|checkpoint| checkpoint.states).unwrap_or_default();
-        states.into_keys().map(|step| step.to_string()).collect()
+        self.names()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
-        let Some(step) = self.find(name) else { return Ok(None) };
-        let state = State { pipeline: self.pipeline.clone(), step: StepId::new(step) };
-        Ok(Some(provided(state, &self.reading)))
+        Ok(self.provider(name))
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.find(name).is_some()
+        matching(self.names(), name).is_some()
     }
 }

@@ -7,7 +7,7 @@ use datafusion::{
     error::DataFusionError,
 };
 
-use crate::query::Limits;
+use crate::{query::Limits, reach};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
@@ -20,9 +20,12 @@ pub enum QueryError {
     Wrong { detail: String },
     #[error("{statement} would write, and a query only reads")]
     Writes { statement: String },
+    /// A file, another server, anything outside.
+    #[error("{what} would reach outside, and a query only reads the tables that are here")]
+    Unreachable { what: String },
     #[error("the query needs more than {} MiB of memory", limit >> 20)]
     TooLarge { limit: usize },
-    #[error("the query took longer than {} seconds", limit.as_secs())]
+    #[error("the query took longer than {}", spoken(*limit))]
     TooLong { limit: Duration },
     #[error("{detail}")]
     Failed { detail: String },
@@ -40,12 +43,25 @@ impl QueryError {
             Self::NoSuchTable { tables, .. } => help.push(format!("tables: {}", tables.join(", "))),
             Self::NoSuchColumn { columns, .. } => help.push(format!("columns: {}", columns.join(", "))),
             Self::Writes { .. } => help.push("use SELECT, EXPLAIN, SHOW TABLES or DESCRIBE".to_owned()),
+            Self::Unreachable { .. } => {
+                help.push(
+                    "a pipeline reads files: FROM file('…'), FROM parquet('…'); SHOW TABLES lists what can be asked"
+                        .to_owned(),
+                );
+            }
             Self::TooLarge { .. } | Self::TooLong { .. } => {
                 help.push("ask for less: a WHERE, fewer groups, a LIMIT without ORDER BY".to_owned());
             }
             Self::Wrong { .. } | Self::Failed { .. } => {}
         }
         help
+    }
+}
+
+fn spoken(time: Duration) -> String {
+    match (time.as_secs(), time.subsec_millis()) {
+        (seconds, 0) => format!("{seconds} seconds"),
+        _ => format!("{} milliseconds", time.as_millis()),
     }
 }
 
@@ -87,6 +103,9 @@ fn no_table(detail: &str, names: &Names) -> Option<QueryError> {
     let name = detail.strip_prefix("table '")?.split('\'').next()?;
     let name = name.strip_prefix("syncline.").unwrap_or(name);
     let name = name.strip_prefix("public.").unwrap_or(name).to_owned();
+    if reach::is_path(&name) {
+        return Some(QueryError::Unreachable { what: format!("'{name}'") });
+    }
     Some(QueryError::NoSuchTable { nearest: nearest(&name, &names.tables), name, tables: names.tables.clone() })
 }
 

@@ -7,18 +7,25 @@
 //! |---|---|
 //! | `pipelines` | pipeline, as it is now |
 //! | `runs`, `steps` | run; step of a run, with its books |
+//! | `run_events` | start, failure, pause or end of a pipeline's task, with its reason |
+//! | `watermarks`, `lag` | partition that a pipeline reads: how far time has come, how far it was read |
 //! | `checkpoints` | committed epoch, the newest thousand |
 //! | `backfills` | pipeline with a history: how far it is |
 //! | `records_dropped` | record and step at which it stopped |
 //! | `ledger` | the same and, with `ledger = 'all'`, records that passed |
 //! | `dead_letters` | record that could not be processed, with its bytes |
-//! | `<pipeline>.<step>` | key that the step remembers: its live state |
+//! | `<pipeline>.<step>`, `pipeline_state('<pipeline>', '<step>')` | key that the step remembers: its live state |
 
 mod catalog;
+mod clients;
 mod error;
 mod gather;
+mod pipe;
 mod provider;
 mod query;
+mod reach;
+mod split;
+mod state_function;
 mod tables;
 
 use std::sync::Arc;
@@ -26,8 +33,11 @@ use std::sync::Arc;
 use datafusion::prelude::SessionContext;
 use syncline_engine::{log::Log, store::StateStore};
 
+pub use clients::VERSION as CLIENTS_VERSION;
+pub use datafusion::common::ScalarValue;
 pub use error::QueryError;
-pub use query::{Limits, Rows, query};
+pub use query::{Catalog, Limits, Question, Rows, Words, query};
+pub use split::{Statements, statements};
 pub use tables::dead_letters::letter_id;
 
 /// Where the tables read.
@@ -39,7 +49,7 @@ pub struct Reading {
 
 /// A session with all tables, with the default [`Limits`].
 pub fn tables(store: Arc<dyn StateStore>, log: Arc<dyn Log>) -> Result<SessionContext, QueryError> {
-    query::session(Reading { store, log }, &Limits::default())
+    Catalog::new(Reading { store, log }).session(Words::Ours, &Limits::default())
 }
 
 #[cfg(test)]

@@ -33,6 +33,14 @@ pub trait Table: Send + Sync + 'static {
     fn of(&self) -> Option<&str> {
         None
     }
+
+    /// The pipelines that it may have rows of.
+    fn pipelines(&self, reading: &Reading) -> std::result::Result<Vec<String>, Stop> {
+        match self.of() {
+            Some(pipeline) => Ok(vec![pipeline.to_owned()]),
+            None => tables::pipelines(reading),
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -59,7 +67,7 @@ impl TableProvider for Provider {
     }
 
     fn table_type(&self) -> TableType {
-        TableType::View
+        TableType::Base
     }
 
     /// Tells which pipelines are asked for, so that ledgers of others are not read. The query still filters.
@@ -148,12 +156,8 @@ fn read<'a>(
     give: &'a mut (dyn FnMut(arrow::array::RecordBatch) -> bool + 'a),
 ) -> std::result::Result<(), Stop> {
     let Provider { table, reading } = provider;
-    let pipelines = match table.of() {
-        Some(pipeline) => vec![pipeline.to_owned()],
-        None => tables::pipelines(reading)?,
-    };
     let mut rows = Gather::new(schema, give);
-    for pipeline in pipelines {
+    for pipeline in table.pipelines(reading)? {
         if wanted.iter().all(|allowed| allowed.contains(&pipeline)) {
             table.read(reading, &pipeline, &mut rows)?;
         }

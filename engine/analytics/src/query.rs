@@ -1,10 +1,19 @@
 //! One question: what it may ask, what it may take, and its rows as they come.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::RecordBatch,
+    datatypes::{DataType, SchemaRef},
+};
 use datafusion::{
     catalog::CatalogProvider,
+    common::{ParamValues, ScalarValue},
+    error::DataFusionError,
     execution::{
         SendableRecordBatchStream,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
@@ -13,6 +22,7 @@ use datafusion::{
     },
     logical_expr::LogicalPlan,
     prelude::{SQLOptions, SessionConfig, SessionContext},
+    sql::parser::Statement,
 };
 use futures::StreamExt;
 use syncline_functions::{as_in_pipelines, bounded};
@@ -21,7 +31,11 @@ use tokio::time::Instant;
 use crate::{
     QueryError, Reading,
     catalog::{CATALOG, Folder, PUBLIC},
+    clients::Clients,
     error::{Names, explained},
+    pipe::written_out,
+    reach,
+    state_function::{self, PipelineState},
 };
 
 /// What a query may take.
@@ -41,8 +55,91 @@ impl Default for Limits {
     }
 }
 
-/// A session with all tables.
-pub fn session(reading: Reading, limits: &Limits) -> Result<SessionContext, QueryError> {
+/// Whose words a question is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Words {
+    /// SQL and pipe syntax over the tables that are here.
+    Ours,
+    /// The same, and what clients of PostgreSQL ask of `pg_catalog`.
+    Clients,
+}
+
+/// What questions are asked of: every table of a data folder, read when it is asked for.
+#[derive(Clone)]
+pub struct Catalog {
+    folder: Folder,
+    /// Made when the first client asks for it.
+    clients: Arc<OnceLock<Result<Clients, String>>>,
+}
+
+impl Catalog {
+    pub fn new(reading: Reading) -> Self {
+        Self { folder: Folder(reading), clients: Arc::default() }
+    }
+
+    /// Asks one question. Only reading is allowed: SELECT, EXPLAIN, SHOW, DESCRIBE.
+    pub async fn ask(&self, sql: &str, limits: Limits) -> Result<Rows, QueryError> {
+        self.prepare(sql, Words::Ours, limits).await?.answer(vec![]).await
+    }
+
+    /// Understands a question, which may have parameters (`$1`), and asks it later.
+    pub async fn prepare(&self, sql: &str, words: Words, limits: Limits) -> Result<Question, QueryError> {
+        let context = self.session(words, &limits)?;
+        let until = limits.time.map(|time| Instant::now() + time);
+        let plan = in_time(until, &limits, self.plan(&context, sql, words)).await?;
+        let plan = plan.map_err(|error| match writes(sql) {
+            Some(statement) => QueryError::Writes { statement },
+            None => reached_out(&context, sql).unwrap_or_else(|| explained(error, &limits, &Names::of(&self.folder))),
+        })?;
+        refuse_writing(&plan)?;
+        Ok(Question { context, plan, limits, folder: self.folder.clone() })
+    }
+
+    async fn plan(&self, context: &SessionContext, sql: &str, words: Words) -> Result<LogicalPlan, DataFusionError> {
+        let state = context.state();
+        let first = match parsed(context, sql) {
+            Ok(statement) => state.statement_to_plan(statement).await,
+            Err(error) => Err(error),
+        };
+        if first.is_ok() || words == Words::Ours {
+            return first;
+        }
+        // What the asker wrote is what he is told about.
+        let Some(statement) = self.clients()?.statement(sql) else { return first };
+        state.statement_to_plan(statement).await.or(first)
+    }
+
+    fn clients(&self) -> Result<&Clients, DataFusionError> {
+        let made = self.clients.get_or_init(|| Clients::new(&self.folder).map_err(|error| error.to_string()));
+        made.as_ref().map_err(|detail| DataFusionError::Execution(detail.clone()))
+    }
+
+    /// A session with all tables, for one question: what it takes is counted by itself.
+    pub(crate) fn session(&self, words: Words, limits: &Limits) -> Result<SessionContext, QueryError> {
+        let failed = |error: DataFusionError| QueryError::Failed { detail: error.to_string() };
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.memory)))
+            // A reader writes nothing, not even to spill.
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
+            .build_arc()
+            .map_err(failed)?;
+        let context = match words {
+            Words::Ours => SessionContext::new_with_config_rt(config(limits), runtime),
+            Words::Clients => self.clients().map_err(failed)?.session(&self.folder, config(limits), runtime),
+        };
+        // What a function allocates is in no pool, and pipelines of the same process need theirs.
+        for function in context.state().scalar_functions().values().filter_map(bounded) {
+            context.register_udf(function);
+        }
+        context.register_udtf(state_function::NAME, Arc::new(PipelineState(self.folder.clone())));
+        if words == Words::Ours {
+            context.register_catalog(CATALOG, Arc::new(self.folder.clone()));
+        }
+        Ok(context)
+    }
+}
+
+fn config(limits: &Limits) -> SessionConfig {
     let mut config = SessionConfig::new()
         .with_default_catalog_and_schema(CATALOG, PUBLIC)
         .with_create_default_catalog_and_schema(false)
@@ -52,19 +149,67 @@ pub fn session(reading: Reading, limits: &Limits) -> Result<SessionContext, Quer
         .with_batch_size(4096);
     // As in a pipeline: 0.1 is a tenth.
     config.options_mut().sql_parser.parse_float_as_decimal = true;
-    let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.memory)))
-        // A reader writes nothing, not even to spill.
-        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
-        .build_arc()
-        .map_err(|error| QueryError::Failed { detail: error.to_string() })?;
-    let context = SessionContext::new_with_config_rt(config, runtime);
-    // What a function allocates is in no pool, and pipelines of the same process need theirs.
-    for function in context.state().scalar_functions().values().filter_map(bounded) {
-        context.register_udf(function);
+    config
+}
+
+/// One statement, its pipes written out.
+fn parsed(context: &SessionContext, sql: &str) -> Result<Statement, DataFusionError> {
+    let state = context.state();
+    let dialect = state.config().options().sql_parser.dialect;
+    written_out(state.sql_to_statement(sql, &dialect)?)
+}
+
+fn reached_out(context: &SessionContext, sql: &str) -> Option<QueryError> {
+    let what = reach::beyond(&parsed(context, sql).ok()?)?;
+    Some(QueryError::Unreachable { what })
+}
+
+/// A question that is understood.
+pub struct Question {
+    context: SessionContext,
+    plan: LogicalPlan,
+    limits: Limits,
+    folder: Folder,
+}
+
+impl Question {
+    /// The types that its parameters have to have, by their number from 1; `None` where any will do.
+    pub fn parameters(&self) -> Result<BTreeMap<usize, Option<DataType>>, QueryError> {
+        let types = self.plan.get_parameter_types().map_err(|error| self.explained(error))?;
+        let number = |name: &str| name.strip_prefix('$')?.parse::<usize>().ok().filter(|number| *number > 0);
+        types
+            .into_iter()
+            .map(|(name, of)| match number(&name) {
+                Some(number) => Ok((number, of)),
+                None => Err(QueryError::Wrong { detail: format!("`{name}` is no parameter: write $1, $2, …") }),
+            })
+            .collect()
     }
-    context.register_catalog(CATALOG, Arc::new(Folder(reading)));
-    Ok(context)
+
+    /// The columns of its answer, with these values or ones of their types.
+    pub async fn schema(&self, values: Vec<ScalarValue>) -> Result<SchemaRef, QueryError> {
+        let plan = self.asked(values)?;
+        let physical = self.context.state().create_physical_plan(&plan).await;
+        Ok(physical.map_err(|error| self.explained(error))?.schema())
+    }
+
+    /// Asks it. The time that it may take begins here.
+    pub async fn answer(self, values: Vec<ScalarValue>) -> Result<Rows, QueryError> {
+        let until = self.limits.time.map(|time| Instant::now() + time);
+        let plan = self.asked(values)?;
+        let run = async { self.context.execute_logical_plan(plan).await?.execute_stream().await };
+        let stream = in_time(until, &self.limits, run).await?.map_err(|error| self.explained(error))?;
+        Ok(Rows { schema: stream.schema(), stream, until, limits: self.limits })
+    }
+
+    fn asked(&self, values: Vec<ScalarValue>) -> Result<LogicalPlan, QueryError> {
+        let plan = self.plan.clone().replace_params_with_values(&ParamValues::from(values));
+        plan.and_then(as_in_pipelines).map_err(|error| self.explained(error))
+    }
+
+    fn explained(&self, error: DataFusionError) -> QueryError {
+        explained(error, &self.limits, &Names::of(&self.folder))
+    }
 }
 
 /// Rows of an answer, batch by batch.
@@ -94,28 +239,9 @@ impl Rows {
     }
 }
 
-/// Asks one question. Only reading is allowed: SELECT, EXPLAIN, SHOW, DESCRIBE.
+/// Asks one question of tables that nobody else asks.
 pub async fn query(reading: Reading, sql: &str, limits: Limits) -> Result<Rows, QueryError> {
-    let until = limits.time.map(|time| Instant::now() + time);
-    let folder = Folder(reading.clone());
-    let context = session(reading, &limits)?;
-    let rows = async {
-        let plan = context.state().create_logical_plan(sql).await?;
-        as_in_pipelines(plan)
-    };
-    let plan = match in_time(until, &limits, rows).await? {
-        Ok(plan) => plan,
-        Err(error) => {
-            return Err(match writes(sql) {
-                Some(statement) => QueryError::Writes { statement },
-                None => explained(error, &limits, &Names::of(&folder)),
-            });
-        }
-    };
-    refuse_writing(&plan)?;
-    let run = async { context.execute_logical_plan(plan).await?.execute_stream().await };
-    let stream = in_time(until, &limits, run).await?.map_err(|error| explained(error, &limits, &Names::of(&folder)))?;
-    Ok(Rows { schema: stream.schema(), stream, until, limits })
+    Catalog::new(reading).ask(sql, limits).await
 }
 
 async fn in_time<T>(until: Option<Instant>, limits: &Limits, work: impl Future<Output = T>) -> Result<T, QueryError> {
@@ -133,8 +259,10 @@ fn refuse_writing(plan: &LogicalPlan) -> Result<(), QueryError> {
 }
 
 /// Words that begin a statement which writes. Whether the rest of it would do is no question here.
-const WRITING: [&str; 10] =
-    ["INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "TRUNCATE", "COPY", "CREATE", "DROP", "ALTER"];
+const WRITING: [&str; 18] = [
+    "INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "TRUNCATE", "COPY", "CREATE", "DROP", "ALTER", "GRANT", "REVOKE",
+    "VACUUM", "CALL", "DO", "COMMENT", "REINDEX", "LOAD",
+];
 
 /// The first words of a statement that writes.
 fn writes(sql: &str) -> Option<String> {

@@ -86,6 +86,7 @@ pub fn problem(error: QueryError) -> Problem {
         QueryError::NoSuchTable { .. }
         | QueryError::NoSuchColumn { .. }
         | QueryError::Wrong { .. }
+        | QueryError::Unreachable { .. }
         | QueryError::Writes { .. } => StatusCode::BAD_REQUEST,
         QueryError::TooLarge { .. } | QueryError::TooLong { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         QueryError::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
@@ -100,6 +101,7 @@ pub fn failure(error: QueryError) -> Failure {
         QueryError::NoSuchColumn { .. } => (Exit::Failed, "no-such-column"),
         QueryError::Wrong { .. } => (Exit::Failed, "query-wrong"),
         QueryError::Writes { .. } => (Exit::Failed, "query-writes"),
+        QueryError::Unreachable { .. } => (Exit::Failed, "query-reaches-out"),
         QueryError::TooLarge { .. } => (Exit::Failed, "query-too-large"),
         QueryError::TooLong { .. } => (Exit::Failed, "query-too-long"),
         QueryError::Failed { .. } => (Exit::Failed, "query-failed"),

@@ -4,13 +4,16 @@ pub mod backfills;
 pub mod checkpoints;
 pub mod dead_letters;
 pub mod deliveries;
+pub mod lag;
 pub mod ledger;
 pub mod pipelines;
+pub mod run_events;
 pub mod runs;
 pub mod schedules;
 pub mod sinks;
 pub mod state;
 pub mod steps;
+pub mod watermarks;
 
 use std::sync::Arc;
 
@@ -19,17 +22,20 @@ use datafusion::catalog::TableProvider;
 use crate::{Reading, gather::Stop, provider::provided};
 
 /// Names of the system tables.
-pub const SYSTEM: [&str; 10] = [
+pub const SYSTEM: [&str; 13] = [
     "backfills",
     "checkpoints",
     "dead_letters",
     "deliveries",
+    "lag",
     "ledger",
     "pipelines",
     "records_dropped",
+    "run_events",
     "runs",
     "schedules",
     "steps",
+    "watermarks",
 ];
 
 pub fn system(name: &str, reading: &Reading) -> Option<Arc<dyn TableProvider>> {
@@ -38,20 +44,28 @@ pub fn system(name: &str, reading: &Reading) -> Option<Arc<dyn TableProvider>> {
         "checkpoints" => provided(checkpoints::Checkpoints, reading),
         "dead_letters" => provided(dead_letters::DeadLetters, reading),
         "deliveries" => provided(deliveries::Deliveries, reading),
+        "lag" => provided(lag::Lag, reading),
         "ledger" => provided(ledger::Ledger { all: true }, reading),
         "pipelines" => provided(pipelines::Pipelines, reading),
         "records_dropped" => provided(ledger::Ledger { all: false }, reading),
+        "run_events" => provided(run_events::RunEvents, reading),
         "runs" => provided(runs::Runs, reading),
         "schedules" => provided(schedules::Schedules, reading),
         "steps" => provided(steps::Steps, reading),
+        "watermarks" => provided(watermarks::Watermarks, reading),
         _ => return None,
     })
 }
 
 /// Pipelines that have a checkpoint, a run or a schedule, by name.
 pub fn pipelines(reading: &Reading) -> Result<Vec<String>, Stop> {
+    named(reading, &[b"c/", b"r/", b"t/"])
+}
+
+/// The pipelines of keys that begin so, by name.
+fn named(reading: &Reading, prefixes: &[&[u8]]) -> Result<Vec<String>, Stop> {
     let mut names = vec![];
-    for prefix in [&b"c/"[..], b"r/", b"t/"] {
+    for prefix in prefixes {
         reading.store.scan(prefix, &mut |key, _| {
             let name = key[prefix.len()..].split(|byte| *byte == 0).next().unwrap_or_default();
             names.push(String::from_utf8_lossy(name).into_owned());

@@ -22,6 +22,8 @@ use syncline_record::{
 
 use crate::{Limits, QueryError, Reading, query};
 
+mod clients;
+mod pipes;
 mod questions;
 mod rows;
 

@@ -60,6 +60,22 @@ async fn wrong_names_are_answered_with_the_nearest() {
 }
 
 #[tokio::test]
+async fn nothing_outside_is_reached_and_whoever_expects_it_is_told() {
+    for (sql, what) in [
+        ("SELECT * FROM 'orders.parquet'", "'orders.parquet'"),
+        ("SELECT * FROM \"s3://lake/orders\"", "'s3://lake/orders'"),
+        ("SELECT * FROM '/etc/passwd'", "'/etc/passwd'"),
+        ("SELECT * FROM read_csv('orders.csv')", "read_csv()"),
+        ("EXPLAIN SELECT pg_read_file('x') FROM runs", "pg_read_file()"),
+        ("SELECT (SELECT dblink('host=other', 'SELECT 1'))", "dblink()"),
+    ] {
+        let error = refused(sql).await;
+        assert_eq!(error, QueryError::Unreachable { what: what.to_owned() }, "{sql}");
+        assert!(error.help()[0].starts_with("a pipeline reads files"));
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_statement_says_so() {
     let text = |error: QueryError| error.to_string();
     assert!(text(refused("SELEC 1").await).starts_with("this is not SQL: "));

@@ -1,6 +1,14 @@
 //! Every table, whole.
 
-use super::{reading, table};
+use syncline_engine::{
+    checkpoint,
+    events::{self, EventKind},
+    log::NewFrame,
+    store::Changes,
+};
+
+use super::{TEN, asked, reading, table};
+use crate::Limits;
 
 async fn shows(sql: &str, expected: &str) {
     let expected: Vec<&str> = expected.trim().lines().map(str::trim).collect();
@@ -214,14 +222,112 @@ async fn names() {
             | public       | checkpoints     |
             | public       | dead_letters    |
             | public       | deliveries      |
+            | public       | lag             |
             | public       | ledger          |
             | public       | pipelines       |
             | public       | records_dropped |
+            | public       | run_events      |
             | public       | runs            |
             | public       | schedules       |
             | public       | steps           |
+            | public       | watermarks      |
             +--------------+-----------------+
         "#,
     )
     .await;
+}
+
+#[tokio::test]
+async fn watermarks() {
+    shows(
+        "SELECT * FROM watermarks",
+        r#"
+            +----------+--------+---------------------+---------+-------+
+            | pipeline | source | watermark           | slowest | epoch |
+            +----------+--------+---------------------+---------+-------+
+            | orders   | a      | 2026-11-20T10:00:00 | false   | 2     |
+            | orders   | b      | 2026-11-20T09:59:59 | true    | 2     |
+            +----------+--------+---------------------+---------+-------+
+        "#,
+    )
+    .await;
+}
+
+/// Of what is read from elsewhere only the position is known here.
+#[tokio::test]
+async fn lag() {
+    let reading = reading();
+    let frame = NewFrame { count: 12, time: TEN, body: vec![] };
+    reading.log.append("in/hooks", frame).unwrap();
+    let ends = reading.log.prepare(&["in/hooks".to_owned()]).unwrap();
+    reading.log.commit(3, &ends).unwrap();
+    let mut checkpoint = checkpoint::read_checkpoint(&*reading.store, "orders").unwrap().unwrap();
+    checkpoint.cursors.insert("in/hooks".into(), 7.into());
+    checkpoint.cursors.insert("orders.ndjson".into(), serde_json::json!({"offset": 3}));
+    let mut changes = Changes::default();
+    checkpoint::put_checkpoint(&mut changes, "orders", &checkpoint, checkpoint.cursors.keys());
+    reading.store.apply(changes).unwrap();
+    let expected = r#"
+        +---------------+--------------+-----+-----+
+        | source        | position     | end | lag |
+        +---------------+--------------+-----+-----+
+        | a             | 9            |     |     |
+        | b             | 9            |     |     |
+        | in/hooks      | 7            | 12  | 5   |
+        | orders.ndjson | {"offset":3} |     |     |
+        +---------------+--------------+-----+-----+
+    "#;
+    let expected: Vec<&str> = expected.trim().lines().map(str::trim).collect();
+    let shown = table(&reading, "SELECT source, position, \"end\", lag FROM lag ORDER BY source").await;
+    assert_eq!(shown, expected.join("\n"));
+}
+
+/// A pipeline that never came to a run has events too.
+#[tokio::test]
+async fn run_events() {
+    let reading = reading();
+    for (pipeline, kind, reason) in [
+        ("orders", EventKind::Started, None),
+        ("orders", EventKind::Failed, Some("disk full")),
+        ("people", EventKind::GivenUp, Some("no such table")),
+    ] {
+        events::note(&*reading.store, pipeline, kind, reason.map(str::to_owned), TEN).unwrap();
+    }
+    let expected = r#"
+        +----------+--------+---------------------+----------+-----+---------+---------------+
+        | pipeline | number | time                | event    | run | attempt | reason        |
+        +----------+--------+---------------------+----------+-----+---------+---------------+
+        | orders   | 1      | 2026-11-20T10:00:00 | started  | 2   | 3       |               |
+        | orders   | 2      | 2026-11-20T10:00:00 | failed   | 2   | 3       | disk full     |
+        | people   | 1      | 2026-11-20T10:00:00 | given_up |     |         | no such table |
+        +----------+--------+---------------------+----------+-----+---------+---------------+
+    "#;
+    let expected: Vec<&str> = expected.trim().lines().map(str::trim).collect();
+    assert_eq!(table(&reading, "SELECT * FROM run_events").await, expected.join("\n"));
+    assert_eq!(table(&reading, "SELECT event FROM run_events WHERE pipeline = 'people'").await.lines().count(), 5);
+    assert_eq!(
+        table(&reading, "SELECT pipeline FROM pipelines").await.lines().count(),
+        5,
+        "it is no pipeline that ran"
+    );
+}
+
+#[tokio::test]
+async fn state_by_the_names_of_a_pipeline_and_a_step() {
+    let reading = reading();
+    for (named, table_name) in
+        [("'orders', 'dedup'", "orders.dedup"), ("'ORDERS', 'people/dedup'", "orders.\"people/dedup\"")]
+    {
+        let by_function = table(&reading, &format!("SELECT * FROM pipeline_state({named})")).await;
+        assert_eq!(by_function, table(&reading, &format!("SELECT * FROM {table_name}")).await);
+    }
+    for (arguments, said) in [
+        ("'orders'", "pipeline_state takes the names of a pipeline and of a step: pipeline_state('orders', 'dedup')"),
+        ("'order', 'dedup'", "pipeline_state: there is no pipeline `order`; there are: orders"),
+        ("'orders', 'nothing'", "pipeline_state: orders has no state of a step `nothing`; it has: aggregate, dedup"),
+    ] {
+        let refused = asked(&reading, &format!("SELECT * FROM pipeline_state({arguments})"), Limits::default()).await;
+        let told = refused.unwrap_err().to_string();
+        assert!(told.starts_with(said), "{told}");
+    }
 }

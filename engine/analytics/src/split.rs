@@ -1,0 +1,74 @@
+//! Where one statement ends and the next begins, as the parser sees it: a `;` in a text, a name or a comment ends nothing.
+
+use datafusion::sql::sqlparser::{
+    dialect::GenericDialect,
+    tokenizer::{Location, Token, Tokenizer},
+};
+
+/// Statements of a text, without their `;`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Statements<'a> {
+    /// Each of them has words.
+    pub whole: Vec<&'a str>,
+    /// What is behind the last `;`, where there are words: a statement too, or the beginning of one.
+    pub rest: Option<&'a str>,
+}
+
+impl<'a> Statements<'a> {
+    /// All of them, the last one without `;` too.
+    pub fn all(self) -> Vec<&'a str> {
+        self.whole.into_iter().chain(self.rest).collect()
+    }
+}
+
+pub fn statements(text: &str) -> Statements<'_> {
+    let mut found = Statements { whole: vec![], rest: None };
+    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location() else {
+        // A text, a name or a comment has no end: nothing behind it can be told apart.
+        found.rest = Some(text).filter(|text| !text.trim().is_empty());
+        return found;
+    };
+    let lines: Vec<usize> = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+    let (mut start, mut words) = (0, false);
+    for token in tokens {
+        match token.token {
+            Token::SemiColon => {
+                let end = offset(text, &lines, token.span.start);
+                if words {
+                    found.whole.push(text[start..end].trim());
+                }
+                (start, words) = (end + 1, false);
+            }
+            Token::Whitespace(_) | Token::EOF => {}
+            _ => words = true,
+        }
+    }
+    found.rest = words.then(|| text[start..].trim());
+    found
+}
+
+/// Lines and columns count from 1, columns in characters.
+fn offset(text: &str, lines: &[usize], at: Location) -> usize {
+    let line = lines.get(at.line as usize - 1).copied().unwrap_or(text.len());
+    text[line..].char_indices().nth(at.column as usize - 1).map_or(text.len(), |(column, _)| line + column)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_semicolon_in_a_text_a_name_or_a_comment_ends_nothing() {
+        let text = "SELECT 'ü;' AS \";\"; -- ;\n/* ; */ SELECT 2;;\n  SELECT $$;$$ ; FROM runs\n|> LIMIT 1";
+        let found = statements(text);
+        assert_eq!(found.whole, ["SELECT 'ü;' AS \";\"", "-- ;\n/* ; */ SELECT 2", "SELECT $$;$$"]);
+        assert_eq!(found.rest, Some("FROM runs\n|> LIMIT 1"));
+    }
+
+    #[test]
+    fn nothing_is_no_statement_and_a_text_without_end_is_one() {
+        assert_eq!(statements(" ; -- no\n;"), Statements { whole: vec![], rest: None });
+        assert_eq!(statements("SELECT 1;").all(), ["SELECT 1"]);
+        assert_eq!(statements("SELECT 1; SELECT 'a").rest, Some("SELECT 1; SELECT 'a"));
+    }
+}
