@@ -6,7 +6,7 @@
 //! | `GET /healthz`, `/readyz`, `/metrics` | for whoever keeps the process alive |
 //! | `GET /api/v1/status` | pipelines, runs, books |
 //! | `GET /api/v1/checkpoints` | what pipelines have committed beside their state, for `plan` |
-//! | `POST /api/v1/query` | SQL over everything that happened |
+//! | `POST /v1/queries`, `DELETE /v1/queries/{id}` | SQL over everything that happened; and an end to it |
 //! | `GET /api/v1/dead-letters`, `/{id}`, `/{id}/bytes` | records that could not be processed |
 //! | `POST /api/v1/schedules/{pipeline}/pause`, `resume`, `run` | holds a schedule, lets it go on, starts a run now |
 //!
@@ -24,9 +24,10 @@ use axum::{
     http::{HeaderMap, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
+use syncline_analytics::{Catalog, Reading};
 use syncline_engine::{clock::Clock, log::Log, runtime::Ground, store::StateStore};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -44,6 +45,7 @@ pub mod metrics;
 pub mod problem;
 pub mod query;
 pub mod records;
+pub mod running;
 pub mod schedules;
 pub mod status;
 
@@ -75,7 +77,12 @@ pub struct ApiState {
     /// What `/metrics` has shown so far.
     published: Mutex<metrics::Published>,
     bodies: Arc<Semaphore>,
-    queries: Arc<Semaphore>,
+    /// What questions are asked of, through every door.
+    pub catalog: Catalog,
+    /// Places for questions.
+    pub queries: Arc<Semaphore>,
+    /// Those that came over HTTP.
+    pub running: Arc<running::Queries>,
 }
 
 impl ApiState {
@@ -86,7 +93,21 @@ impl ApiState {
         let bodies = Arc::new(Semaphore::new(BODIES_KIB));
         let queries = Arc::new(Semaphore::new(QUERIES));
         let published = Mutex::default();
-        Arc::new(Self { store, log, clock, ingest, live, wishes, metrics, published, bodies, queries })
+        let catalog = Catalog::new(Reading { store: store.clone(), log: log.clone() });
+        Arc::new(Self {
+            store,
+            log,
+            clock,
+            ingest,
+            live,
+            wishes,
+            metrics,
+            published,
+            bodies,
+            catalog,
+            queries,
+            running: Arc::default(),
+        })
     }
 
     /// What the process knows beside the store.
@@ -110,7 +131,8 @@ pub fn router(state: Arc<ApiState>) -> Router {
         .route("/metrics", get(metrics::get))
         .route("/api/v1/status", get(status::get))
         .route("/api/v1/checkpoints", get(checkpoints::get))
-        .route("/api/v1/query", post(query::post))
+        .route("/v1/queries", post(query::post))
+        .route("/v1/queries/{id}", delete(running::delete))
         .route("/api/v1/dead-letters", get(dead_letters::list))
         .route("/api/v1/dead-letters/{id}", get(dead_letters::show))
         .route("/api/v1/dead-letters/{id}/bytes", get(dead_letters::bytes))
@@ -136,7 +158,7 @@ pub fn outer_router(state: Arc<ApiState>) -> Router {
 async fn no_such_route(request: Request) -> Problem {
     let title = format!("there is no {}", request.uri().path());
     Problem::refused(StatusCode::NOT_FOUND, "no-such-route", title)
-        .help("routes: /in/{path}, /healthz, /readyz, /metrics, /api/v1/status, /api/v1/query, /api/v1/dead-letters, /api/v1/schedules")
+        .help("routes: /in/{path}, /healthz, /readyz, /metrics, /api/v1/status, /v1/queries, /api/v1/dead-letters, /api/v1/schedules")
 }
 
 async fn no_such_method(request: Request) -> Problem {
@@ -179,7 +201,7 @@ async fn from_here(request: Request, next: Next) -> Response {
         return problem.into_response();
     }
     // Records may come through a tunnel under another name; answers may not go out that way.
-    let looks = request.method() != Method::OPTIONS && path.starts_with("/api/");
+    let looks = request.method() != Method::OPTIONS && ["/api/", "/v1/"].iter().any(|start| path.starts_with(start));
     if let Some(host) = text(headers, header::HOST).filter(|host| looks && !is_loopback(host)) {
         let title = format!("{host} is not a name of this machine's loopback address");
         return Problem::refused(StatusCode::FORBIDDEN, "foreign-host", title)

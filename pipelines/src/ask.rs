@@ -155,7 +155,7 @@ fn ask(folder: &Path, sql: &str, each: &mut dyn FnMut(&RecordBatch) -> Result<bo
     let mut state = Asking::Open;
     let question = json!({ "sql": sql }).to_string().into_bytes();
     let accept = Some(frames::CONTENT_TYPE);
-    let answered = control::stream(folder, Method::POST, "/api/v1/query", accept, question, &mut |piece| {
+    let answered = control::stream(folder, Method::POST, "/v1/queries", accept, question, &mut |piece| {
         for piece in deframer.push(&piece).map_err(|error| unreadable(error.to_string()))? {
             match piece {
                 Piece::Batch(batch) if !each(&batch)? => state = Asking::Enough,

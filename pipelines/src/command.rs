@@ -19,6 +19,7 @@ pub mod schedule;
 pub mod secret;
 pub mod status;
 pub mod test;
+pub mod user;
 
 /// Keeps systems in sync, exactly once.
 #[derive(Parser, Debug)]
@@ -75,6 +76,7 @@ pub enum Command {
     Query(query::Arguments),
     Schedule(schedule::Arguments),
     Secret(secret::Arguments),
+    User(user::Arguments),
     Explain(explain::Arguments),
 }
 
@@ -94,6 +96,7 @@ pub fn run(line: CommandLine) -> ExitCode {
         Command::Query(arguments) => query::run(arguments, &common),
         Command::Schedule(arguments) => schedule::run(arguments, &common),
         Command::Secret(arguments) => secret::run(arguments, &common),
+        Command::User(arguments) => user::run(arguments, &common),
         Command::Explain(arguments) => explain::run(arguments, &common),
     };
     match outcome {

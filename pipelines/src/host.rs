@@ -9,7 +9,10 @@ use std::{
 };
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use syncline_engine::runtime::supervisor::Look;
+use syncline_engine::{
+    events::{self, EventKind},
+    runtime::supervisor::Look,
+};
 use syncline_record::Micros;
 use tokio::{
     runtime::Runtime,
@@ -19,7 +22,7 @@ use tokio::{
 };
 
 use crate::{
-    api::{Activity, ApiState, Doors, Server, metrics},
+    api::{Activity, ApiState, Doors, Live, Server, metrics},
     inlets::{Inlet, Inlets, may_open},
     outcome::Failure,
     project::Member,
@@ -61,6 +64,7 @@ pub struct Host {
     state: Arc<ApiState>,
     address: Option<SocketAddr>,
     ingest: Option<SocketAddr>,
+    postgres: Option<SocketAddr>,
     paths: Mutex<Paths>,
     closing: Arc<Notify>,
     server: JoinHandle<()>,
@@ -97,7 +101,7 @@ impl Host {
         let state = ApiState::new(&world.ground, Some(handle.clone()));
         metrics::begin(&state, world.folder.path());
         let server = runtime.block_on(Server::bind(doors, &world.folder.control_socket()))?;
-        let (address, ingest) = (server.address(), server.ingest());
+        let (address, ingest, postgres) = (server.address(), server.ingest(), server.postgres());
         // Before anybody can send: a provider that does not send again must not meet a path that is not there yet.
         for Inlet { path, pipeline, .. } in declared.all() {
             state.ingest.open(path.clone(), pipeline);
@@ -108,7 +112,7 @@ impl Host {
         runtime.spawn(follow_signals(hangup, news, state.clone()));
         runtime.spawn(fold(handle));
         let paths = Mutex::new(Paths { declared, open: BTreeMap::new() });
-        Ok(Host { runtime, state, address, ingest, paths, closing, server })
+        Ok(Host { runtime, state, address, ingest, postgres, paths, closing, server })
     }
 
     pub fn address(&self) -> Option<SocketAddr> {
@@ -118,6 +122,11 @@ impl Host {
     /// Where records are taken and nothing else.
     pub fn ingest(&self) -> Option<SocketAddr> {
         self.ingest
+    }
+
+    /// Where PostgreSQL's clients are answered.
+    pub fn postgres(&self) -> Option<SocketAddr> {
+        self.postgres
     }
 
     /// Whether anybody can send records.
@@ -161,7 +170,24 @@ impl Host {
 
     pub fn look(&self, pipeline: &str, look: &Look) {
         let now = self.state.clock.now();
-        self.state.live().look(pipeline, look, now);
+        self.noted(pipeline, |live| live.look(pipeline, look, now));
+    }
+
+    /// Changes what is known of a pipeline, and notes what happened to it by that.
+    fn noted(&self, pipeline: &str, change: impl FnOnce(&mut Live)) {
+        let (before, after, reason) = {
+            let mut live = self.state.live();
+            let before = live.get(pipeline).map(|known| known.state);
+            change(&mut live);
+            let known = live.get(pipeline);
+            (before, known.map(|known| known.state), known.and_then(|known| known.reason.clone()))
+        };
+        let Some(kind) = after.filter(|_| before != after).and_then(event) else { return };
+        let now = self.state.clock.now();
+        // No pipeline depends on it, and a store that fails says so to whoever does.
+        if let Err(error) = events::note(&*self.state.store, pipeline, kind, reason, now) {
+            tracing::debug!(pipeline, "an event could not be noted: {error}");
+        }
     }
 
     /// It has stopped, and the process has nothing more to do with it.
@@ -184,7 +210,7 @@ impl Host {
     }
 
     pub fn over(&self, pipeline: &str, activity: Activity, reason: Option<String>) {
-        self.state.live().over(pipeline, activity, reason);
+        self.noted(pipeline, |live| live.over(pipeline, activity, reason));
     }
 
     /// Refuses what comes in, answers what is open, closes the socket.
@@ -194,6 +220,20 @@ impl Host {
         // The server bounds its own farewell.
         let _ = self.runtime.block_on(self.server);
         self.runtime.shutdown_background();
+    }
+}
+
+/// What is worth a line in `run_events`.
+fn event(activity: Activity) -> Option<EventKind> {
+    match activity {
+        Activity::Starting | Activity::Stopping => None,
+        Activity::Running => Some(EventKind::Started),
+        Activity::Restarting => Some(EventKind::Failed),
+        Activity::Resting => Some(EventKind::Rested),
+        Activity::Standby => Some(EventKind::StoodBy),
+        Activity::Stopped => Some(EventKind::Stopped),
+        Activity::Ended => Some(EventKind::Ended),
+        Activity::Failed => Some(EventKind::GivenUp),
     }
 }
 

@@ -1,7 +1,8 @@
 //! How rows are printed: a table for people, JSON, lines of JSON or CSV for programs.
 //!
-//! Rows are printed as they come, in bounded memory. Numbers and decimals are exact, instants are RFC 3339 in UTC, in every
-//! format. Only a table leaves anything out: it cuts long texts, for people.
+//! Rows are printed as they come, in bounded memory. Numbers and decimals are exact; instants are RFC 3339 in UTC, but for CSV, which is
+//! that of `psql --csv` to the byte, with values as [`plain`](crate::plain) writes them. Only a table leaves anything out: it cuts long
+//! texts, for people.
 
 use std::io::{self, BufWriter, Write};
 
@@ -14,13 +15,14 @@ use syncline_functions::token_of;
 use crate::{
     command::Format,
     outcome::{Failure, Outcome},
+    plain::plain,
 };
 
 /// Rows that a table looks at for the width of its columns.
 const LOOKED_AT: usize = 1000;
 /// Characters of the widest cell of a table.
 const WIDEST: usize = 80;
-/// How a table and a CSV show NULL.
+/// How a table shows NULL; in a CSV it is nothing.
 const NULL_SHOWN: &str = "NULL";
 
 /// Prints rows of one schema.
@@ -120,8 +122,7 @@ impl<W: Write> Renderer<W> {
     fn csv_row(&self, batch: &RecordBatch, row: usize, text: &mut Vec<u8>) {
         for index in 0..batch.num_columns() {
             text.extend_from_slice(if index > 0 { b"," } else { b"" });
-            // NULL is nothing; an empty text is two quotes.
-            if let Some(value) = text_of(batch, index, row) {
+            if let Some(value) = plain(batch.column(index), self.schema.field(index), row) {
                 text.extend_from_slice(csv_field(&value).as_bytes());
             }
         }
@@ -175,6 +176,13 @@ impl<W: Write> Renderer<W> {
     }
 }
 
+impl Renderer<Vec<u8>> {
+    /// What has been written since the last time.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.out)
+    }
+}
+
 /// A value by its column's name, as text without quotes; `None` for NULL.
 pub fn shown(batch: &RecordBatch, name: &str, row: usize) -> Option<String> {
     let (index, _) = batch.schema_ref().column_with_name(name)?;
@@ -218,9 +226,9 @@ fn one_line(text: &str) -> String {
     line
 }
 
-/// A field of a CSV (RFC 4180).
+/// A field of a CSV (RFC 4180), as psql writes it: quoted where it has to be, or where it would read as the end of a COPY.
 pub fn csv_field(text: &str) -> String {
-    let plain = !text.is_empty() && !text.contains(['"', ',', '\n', '\r']) && text.trim() == text;
+    let plain = !text.contains(['"', ',', '\n', '\r']) && text != "\\.";
     if plain { text.to_owned() } else { format!("\"{}\"", text.replace('"', "\"\"")) }
 }
 
@@ -278,9 +286,10 @@ mod tests {
     }
 
     #[test]
-    fn csv_tells_null_from_an_empty_text() {
-        let expected = "n,amount,text,at,bytes\n9223372036854775807,9.50,\"a \"\"b\"\",\nü\",2026-11-20T10:00:00.000001Z,/w==\n,,\"\",,\n";
+    fn csv_is_that_of_psql() {
+        let expected = "n,amount,text,at,bytes\n9223372036854775807,9.50,\"a \"\"b\"\",\nü\",2026-11-20 10:00:00.000001,\\xff\n,,,,\n";
         assert_eq!(rendered(Format::Csv, &[rows()]), expected);
+        assert_eq!(["\\.", " a ", "a\rb", ""].map(csv_field), ["\"\\.\"", " a ", "\"a\rb\"", ""]);
     }
 
     #[test]

@@ -5,22 +5,21 @@
 
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
     fmt,
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{ErrorKind, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{PoisonError, RwLock},
 };
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Serialize, Serializer};
 
-use crate::outcome::{Failure, NEXT};
+use crate::{
+    outcome::{Failure, NEXT},
+    private_file::PrivateFile,
+};
 
-/// The file's name in a data folder.
-const FILE: &str = "secrets";
+/// Where they are in a data folder.
+const SECRETS: PrivateFile =
+    PrivateFile { file: "secrets", open: "secrets-open", damaged: "secrets-damaged", failed: "secrets-failed" };
 /// What stands where a secret would.
 const REDACTED: &str = "[secret]";
 /// Shorter texts are no secrets, and stand in every other word.
@@ -105,7 +104,7 @@ fn find(folder: &Path, path: &str) -> Result<Secret, Failure> {
             Failure::environment("secret-not-text", format!("the environment variable {variable} is not UTF-8"))
         });
     }
-    read(folder)?.remove(path).map(Secret).ok_or_else(|| {
+    SECRETS.read::<String>(folder)?.remove(path).map(Secret).ok_or_else(|| {
         Failure::environment("no-such-secret", format!("secret('{path}') is not set"))
             .help(format!("store it: syncline secret set {path} < FILE"))
             .help(format!("or set the environment variable {variable}"))
@@ -122,71 +121,20 @@ pub fn text(folder: &Path, path: &str) -> Result<String, String> {
 
 /// Names of the secrets in the file.
 pub fn names(folder: &Path) -> Result<Vec<String>, Failure> {
-    Ok(read(folder)?.into_keys().collect())
+    Ok(SECRETS.read::<String>(folder)?.into_keys().collect())
 }
 
 /// Stores a secret. A reader sees the old file or the new one, and two that set at once do not lose either.
 pub fn set(folder: &Path, name: &str, secret: &Secret) -> Result<(), Failure> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed("create", folder))?;
-    let held = File::open(folder).map_err(failed("open", folder))?;
-    flock(&held, FlockOperation::LockExclusive).map_err(|error| failed("lock", folder)(error.into()))?;
-    let mut secrets = read(folder)?;
-    secrets.insert(name.to_owned(), secret.expose().to_owned());
-    // A map of texts always serialises.
-    let text = serde_json::to_vec_pretty(&secrets).unwrap_or_default();
-    let (path, next) = (folder.join(FILE), folder.join(format!("{FILE}.tmp")));
-    match fs::remove_file(&next) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("remove", &next)(error)),
-        _ => {}
-    }
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&next, &path)?;
-        held.sync_all()
-    };
-    write().map_err(failed("write", &path))
-}
-
-fn read(folder: &Path) -> Result<BTreeMap<String, String>, Failure> {
-    let path = folder.join(FILE);
-    let mut file = match File::open(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        file => file.map_err(failed("open", &path))?,
-    };
-    let mode = file.metadata().map_err(failed("look at", &path))?.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(Failure::environment("secrets-open", format!("{} can be read by others", path.display()))
-            .seen(format!("its permissions are {mode:03o}"))
-            .help(format!("chmod 600 {}", quoted(&path)))
-            .help("and replace the secrets in it if somebody else uses this machine"));
-    }
-    let mut text = String::new();
-    file.read_to_string(&mut text).map_err(failed("read", &path))?;
-    // The parser's own words could quote a secret.
-    serde_json::from_str(&text).map_err(|error| {
-        let place = format!("line {}, column {}", error.line(), error.column());
-        Failure::environment("secrets-damaged", format!("{} is not a JSON object of texts ({place})", path.display()))
-            .help("repair it, or remove it and set its secrets again")
-    })
-}
-
-fn quoted(path: &Path) -> String {
-    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
-}
-
-fn failed(operation: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Failure {
-    let path: PathBuf = path.to_owned();
-    move |error| {
-        Failure::environment("secrets-failed", format!("{operation} {}: {error}", path.display()))
-            .help("check the permissions of the data folder")
-    }
+    SECRETS.change::<String, _>(folder, |secrets| drop(secrets.insert(name.to_owned(), secret.expose().to_owned())))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+    use std::{
+        fs::{self, Permissions},
+        os::unix::fs::{MetadataExt, PermissionsExt},
+    };
 
     use tempfile::TempDir;
 
@@ -201,11 +149,11 @@ mod tests {
         assert_eq!(resolve(&folder, "github/private-key").unwrap().expose(), "line 1\nline 2 \"x\"");
         assert_eq!(names(&folder).unwrap(), ["github/private-key", "other"]);
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
-        assert_eq!((mode(&folder), mode(&folder.join(FILE))), (0o700, 0o600));
-        fs::set_permissions(folder.join(FILE), Permissions::from_mode(0o640)).unwrap();
+        assert_eq!((mode(&folder), mode(&folder.join(SECRETS.file))), (0o700, 0o600));
+        fs::set_permissions(folder.join(SECRETS.file), Permissions::from_mode(0o640)).unwrap();
         let refused = resolve(&folder, "other").unwrap_err();
         assert_eq!(refused.slug, "secrets-open");
-        assert_eq!(refused.help[0], format!("chmod 600 '{}'", folder.join(FILE).display()));
+        assert_eq!(refused.help[0], format!("chmod 600 '{}'", folder.join(SECRETS.file).display()));
         assert_eq!(set(&folder, "x", &Secret::new("y")).unwrap_err().slug, "secrets-open");
     }
 
@@ -230,7 +178,7 @@ mod tests {
         assert_eq!(printed, "[secret] [secret] \"[secret]\"");
         let folder = TempDir::new().unwrap();
         set(folder.path(), "a", &secret).unwrap();
-        fs::write(folder.path().join(FILE), "{\"a\": hunter2}").unwrap();
+        fs::write(folder.path().join(SECRETS.file), "{\"a\": hunter2}").unwrap();
         assert!(!resolve(folder.path(), "a").unwrap_err().to_text().contains("hunter2"));
     }
 

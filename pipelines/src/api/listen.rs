@@ -1,5 +1,5 @@
 //! The doors: a TCP address for programs, the data folder's socket for the commands of the same user, and perhaps an address for
-//! records only.
+//! records only, and one for PostgreSQL's clients.
 //!
 //! The first two serve the same routes. A stop lets requests that are on their way finish, up to a limit.
 
@@ -31,7 +31,10 @@ use tokio::{
 };
 
 use super::{ApiState, KEEP_EVERY, outer_router, router};
-use crate::outcome::Failure;
+use crate::{
+    outcome::Failure,
+    pgwire::{self, PostgresDoor},
+};
 
 /// Connections at once, on each door: far above what one process can serve, far below its file descriptors.
 const CONNECTIONS: usize = 512;
@@ -43,18 +46,21 @@ const HEADERS: Duration = Duration::from_secs(15);
 const SHORT_PATH: usize = 100;
 
 /// Where to listen.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Doors {
     /// For programs of this machine.
     pub listen: Option<SocketAddr>,
     /// For records and nothing else.
     pub ingest: Option<SocketAddr>,
+    /// For questions over PostgreSQL's protocol.
+    pub postgres: Option<PostgresDoor>,
 }
 
 /// Doors that are open, and not served yet.
 pub struct Server {
     tcp: Option<TcpListener>,
     ingest: Option<TcpListener>,
+    postgres: Option<pgwire::Listener>,
     control: UnixListener,
     socket: PathBuf,
 }
@@ -78,7 +84,12 @@ impl Server {
             Some(address) => Some(bind_tcp(address, "--ingest").await?),
             None => None,
         };
-        Ok(Server { tcp, ingest, control: bind_control(control)?, socket: control.to_owned() })
+        let folder = control.parent().unwrap_or(Path::new(".")).to_owned();
+        let postgres = match &doors.postgres {
+            Some(door) => Some(pgwire::Listener::bind(door, folder).await?),
+            None => None,
+        };
+        Ok(Server { tcp, ingest, postgres, control: bind_control(control)?, socket: control.to_owned() })
     }
 
     /// Where TCP listens; with port 0 the system has chosen one.
@@ -91,6 +102,11 @@ impl Server {
         self.ingest.as_ref()?.local_addr().ok()
     }
 
+    /// Where PostgreSQL's clients are answered.
+    pub fn postgres(&self) -> Option<SocketAddr> {
+        self.postgres.as_ref()?.address()
+    }
+
     /// Serves until `shutdown` is done, then lets requests finish, writes down what was counted, and removes the socket.
     pub async fn run(self, state: Arc<ApiState>, shutdown: impl Future<Output = ()>) {
         let routes = router(state.clone());
@@ -101,6 +117,9 @@ impl Server {
         }
         if let Some(tcp) = self.ingest {
             doors.spawn(serve_tcp(tcp, outer_router(state.clone()), stopped.clone()));
+        }
+        if let Some(postgres) = self.postgres {
+            doors.spawn(postgres.run(state.clone(), stopped.clone()));
         }
         doors.spawn(serve_control(self.control, routes, stopped));
         tokio::select! {
@@ -137,7 +156,7 @@ fn one_door(address: SocketAddr) -> Failure {
         .help("leave --ingest out, or give it another port")
 }
 
-async fn bind_tcp(address: SocketAddr, option: &str) -> Result<TcpListener, Failure> {
+pub async fn bind_tcp(address: SocketAddr, option: &str) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
         ErrorKind::AddrInUse => {
             Failure::environment("address-in-use", format!("{address} is in use by another process"))
@@ -213,7 +232,7 @@ async fn serve_control(listener: UnixListener, routes: Router, mut stop: watch::
     while connections.join_next().await.is_some() {}
 }
 
-async fn next_place(places: &Arc<Semaphore>, stop: &mut watch::Receiver<bool>) -> Option<OwnedSemaphorePermit> {
+pub async fn next_place(places: &Arc<Semaphore>, stop: &mut watch::Receiver<bool>) -> Option<OwnedSemaphorePermit> {
     tokio::select! {
         _ = stop.changed() => None,
         place = places.clone().acquire_owned() => place.ok(),
@@ -221,7 +240,7 @@ async fn next_place(places: &Arc<Semaphore>, stop: &mut watch::Receiver<bool>) -
 }
 
 /// Too many open files, most often: others have to be closed first.
-async fn out_of_breath(error: std::io::Error) {
+pub async fn out_of_breath(error: std::io::Error) {
     tracing::warn!("a connection could not be accepted: {error}");
     tokio::time::sleep(Duration::from_millis(100)).await;
 }

@@ -1,29 +1,43 @@
-//! `POST /api/v1/query`: SQL over everything that happened.
+//! `POST /v1/queries`: SQL over everything that happened.
 //!
-//! `{"sql": "…", "limit": 100}` gives `{"columns", "rows", "truncated"}`, with numbers as exact as they are. Commands ask for rows
-//! without a limit, as [`frames`](super::frames).
+//! `{"sql": "…", "limit": 100}` is answered as `Accept` says:
+//!
+//! | `Accept` | |
+//! |---|---|
+//! | `application/json`, `*/*` | `{"columns", "rows", "truncated"}`: numbers exact, a thousand rows unless `limit` says otherwise |
+//! | `application/x-ndjson` | an object a line |
+//! | `text/csv` | as `psql --csv` and `syncline query -o csv` print it, to the byte |
+//! | `application/vnd.apache.arrow.stream` | Arrow's stream format |
+//!
+//! All but JSON are sent as rows come, all of them or `limit`; one that fails behind its first rows breaks off without its end. Commands
+//! ask for [`frames`](super::frames).
 
-use std::{convert::Infallible, sync::Arc};
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError, ipc::writer::StreamWriter};
 use axum::{
     body::{Body, Bytes},
     extract::{Request, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
-use syncline_analytics::{Limits, QueryError, Reading, Rows};
-use syncline_functions::{sql_type, token_of};
+use syncline_analytics::{Limits, QueryError, Rows};
+use syncline_functions::{sql_type_of, token_of};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     ApiState,
     frames::{self, Framer},
     problem::Problem,
+    running::{Entry, ID},
 };
-use crate::outcome::{Exit, Failure};
+use crate::{
+    command::Format,
+    outcome::{Exit, Failure},
+    render::Renderer,
+};
 
 /// The longest question.
 const QUESTION: usize = 1 << 20;
@@ -40,27 +54,92 @@ struct Question {
     limit: Option<usize>,
 }
 
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Json,
+    Ndjson,
+    Csv,
+    Arrow,
+    Frames,
+}
+
+const FORMS: [(Form, &str); 5] = [
+    (Form::Json, "application/json"),
+    (Form::Ndjson, "application/x-ndjson"),
+    (Form::Csv, "text/csv"),
+    (Form::Arrow, "application/vnd.apache.arrow.stream"),
+    (Form::Frames, frames::CONTENT_TYPE),
+];
+
 pub async fn post(State(state): State<Arc<ApiState>>, request: Request) -> Response {
-    let framed = request.headers().get(header::ACCEPT).is_some_and(|accept| accept == frames::CONTENT_TYPE);
     let place = match state.queries.clone().try_acquire_owned() {
         Ok(place) => place,
         Err(_) => return busy().into_response(),
     };
     let answer = async {
+        let form = form(request.headers())?;
+        let mut entry = state.running.enter(request.headers())?;
+        let id = HeaderValue::from_str(&entry.id).unwrap_or(HeaderValue::from_static(""));
         let question = question(request).await?;
-        let rows = ask(&state, &question.sql).await?;
-        if framed {
-            return Ok(in_frames(rows, place));
-        }
-        in_json(rows, question.limit.unwrap_or(ROWS).min(MOST_ROWS)).await
+        let asked = entry.unless_cancelled(state.catalog.ask(&question.sql, Limits::default())).await;
+        let rows = asked.map_err(cancelled)?.map_err(problem)?;
+        let mut response = match form {
+            Form::Json => {
+                let answer = in_json(rows, question.limit.unwrap_or(ROWS).min(MOST_ROWS));
+                entry.unless_cancelled(answer).await.map_err(cancelled)??
+            }
+            form => {
+                sent(Sending { rows, entry, left: question.limit.unwrap_or(usize::MAX), _place: place }, form).await?
+            }
+        };
+        response.headers_mut().insert(ID, id);
+        Ok(response)
     };
     answer.await.unwrap_or_else(|problem: Problem| problem.into_response())
+}
+
+/// What `Accept` prefers of what there is.
+fn form(headers: &HeaderMap) -> Result<Form, Problem> {
+    let mut best: Option<(f32, Form)> = None;
+    let ranges =
+        headers.get_all(header::ACCEPT).into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let mut said = false;
+    for range in ranges {
+        said = true;
+        let range = String::from_utf8_lossy(range).to_ascii_lowercase();
+        let mut parts = range.split(';').map(str::trim);
+        let kind = parts.next().unwrap_or_default();
+        let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok()).unwrap_or(1.0);
+        let form = match kind {
+            "*/*" | "application/*" => Some(Form::Json),
+            "text/*" => Some(Form::Csv),
+            kind => FORMS.iter().find(|(_, known)| *known == kind).map(|(form, _)| *form),
+        };
+        if let Some(form) = form.filter(|_| weight > 0.0 && best.is_none_or(|(before, _)| weight > before)) {
+            best = Some((weight, form));
+        }
+    }
+    match best {
+        Some((_, form)) => Ok(form),
+        None if !said => Ok(Form::Json),
+        None => {
+            let title = "there is no answer of a type that this request accepts";
+            let known: Vec<&str> = FORMS[..4].iter().map(|(_, kind)| *kind).collect();
+            Err(Problem::refused(StatusCode::NOT_ACCEPTABLE, "not-acceptable", title)
+                .help(format!("accept: {}", known.join(", "))))
+        }
+    }
 }
 
 fn busy() -> Problem {
     Problem::refused(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many queries run already")
         .retry_after(1)
         .help("ask again when one of them has ended")
+}
+
+fn cancelled(failure: Failure) -> Problem {
+    Problem::new(StatusCode::CONFLICT, failure)
 }
 
 async fn question(request: Request) -> Result<Question, Problem> {
@@ -77,8 +156,7 @@ async fn question(request: Request) -> Result<Question, Problem> {
 
 /// Asks the tables of this process.
 pub async fn ask(state: &ApiState, sql: &str) -> Result<Rows, Problem> {
-    let reading = Reading { store: state.store.clone(), log: state.log.clone() };
-    syncline_analytics::query(reading, sql, Limits::default()).await.map_err(problem)
+    state.catalog.ask(sql, Limits::default()).await.map_err(problem)
 }
 
 pub fn problem(error: QueryError) -> Problem {
@@ -96,25 +174,25 @@ pub fn problem(error: QueryError) -> Problem {
 
 /// The same for a command.
 pub fn failure(error: QueryError) -> Failure {
-    let (exit, slug) = match &error {
-        QueryError::NoSuchTable { .. } => (Exit::Failed, "no-such-table"),
-        QueryError::NoSuchColumn { .. } => (Exit::Failed, "no-such-column"),
-        QueryError::Wrong { .. } => (Exit::Failed, "query-wrong"),
-        QueryError::Writes { .. } => (Exit::Failed, "query-writes"),
-        QueryError::Unreachable { .. } => (Exit::Failed, "query-reaches-out"),
-        QueryError::TooLarge { .. } => (Exit::Failed, "query-too-large"),
-        QueryError::TooLong { .. } => (Exit::Failed, "query-too-long"),
-        QueryError::Failed { .. } => (Exit::Failed, "query-failed"),
+    let slug = match &error {
+        QueryError::NoSuchTable { .. } => "no-such-table",
+        QueryError::NoSuchColumn { .. } => "no-such-column",
+        QueryError::Wrong { .. } => "query-wrong",
+        QueryError::Writes { .. } => "query-writes",
+        QueryError::Unreachable { .. } => "query-reaches-out",
+        QueryError::TooLarge { .. } => "query-too-large",
+        QueryError::TooLong { .. } => "query-too-long",
+        QueryError::Failed { .. } => "query-failed",
     };
     let help = error.help();
-    help.into_iter().fold(Failure::new(exit, slug, error.to_string()), Failure::help)
+    help.into_iter().fold(Failure::new(Exit::Failed, slug, error.to_string()), Failure::help)
 }
 
 async fn in_json(mut rows: Rows, limit: usize) -> Result<Response, Problem> {
     let schema = rows.schema();
     let mut text = b"{\"columns\":[".to_vec();
     for (index, field) in schema.fields().iter().enumerate() {
-        let column = serde_json::json!({"name": field.name(), "type": sql_type(field.data_type())});
+        let column = serde_json::json!({"name": field.name(), "type": sql_type_of(field)});
         text.extend_from_slice(if index > 0 { b"," } else { b"" });
         text.extend_from_slice(column.to_string().as_bytes());
     }
@@ -148,38 +226,135 @@ fn write_row(batch: &RecordBatch, row: usize, text: &mut Vec<u8>) {
 /// An answer on its way. The place among the queries is kept until the last row has gone, or the asker has.
 struct Sending {
     rows: Rows,
-    /// `None` before the schema has gone out.
-    framer: Option<Framer>,
+    entry: Entry,
+    /// Rows that are still wanted.
+    left: usize,
     _place: OwnedSemaphorePermit,
 }
 
-fn in_frames(rows: Rows, place: OwnedSemaphorePermit) -> Response {
-    let sending = Sending { rows, framer: None, _place: place };
-    let pieces = futures::stream::unfold(Some(sending), |sending| async {
-        let (piece, sending) = next_piece(sending?).await;
-        Some((Ok::<_, Infallible>(Bytes::from(piece)), sending))
+impl Sending {
+    async fn next(&mut self) -> Option<Result<RecordBatch, Failure>> {
+        if self.left == 0 {
+            return None;
+        }
+        let batch = match self.entry.unless_cancelled(self.rows.next()).await {
+            Ok(batch) => batch?.map_err(failure),
+            Err(cancelled) => Err(cancelled),
+        };
+        Some(batch.map(|batch| {
+            let batch = batch.slice(0, batch.num_rows().min(self.left));
+            self.left -= batch.num_rows();
+            batch
+        }))
+    }
+}
+
+/// Writes an answer piece by piece.
+enum Writer {
+    Text(Renderer<Vec<u8>>),
+    Arrow(StreamWriter<Vec<u8>>),
+    Frames(Framer),
+}
+
+impl Writer {
+    fn new(form: Form, schema: &SchemaRef) -> Result<Self, ArrowError> {
+        let text =
+            |format| -> Result<Self, ArrowError> { Ok(Self::Text(Renderer::new(format, schema.clone(), vec![])?)) };
+        match form {
+            Form::Csv => text(Format::Csv),
+            Form::Json | Form::Ndjson => text(Format::Ndjson),
+            Form::Arrow => Ok(Self::Arrow(StreamWriter::try_new(vec![], schema)?)),
+            Form::Frames => Ok(Self::Frames(Framer::new(schema)?)),
+        }
+    }
+
+    fn batch(&mut self, batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+        match self {
+            Self::Text(renderer) => {
+                renderer.write(batch)?;
+                Ok(renderer.take())
+            }
+            Self::Arrow(writer) => {
+                writer.write(batch)?;
+                Ok(std::mem::take(writer.get_mut()))
+            }
+            Self::Frames(framer) => framer.batch(batch),
+        }
+    }
+
+    fn end(&mut self) -> Result<Vec<u8>, ArrowError> {
+        match self {
+            Self::Text(renderer) => Ok(renderer.take()),
+            Self::Arrow(writer) => {
+                writer.finish()?;
+                Ok(std::mem::take(writer.get_mut()))
+            }
+            Self::Frames(_) => Ok(Framer::end()),
+        }
+    }
+
+    /// What is said of a failure behind the first rows; others break off.
+    fn broken(&self, failure: &Failure) -> Result<Vec<u8>, std::io::Error> {
+        match self {
+            Self::Frames(_) => Ok(Framer::problem(&failure.to_json(None))),
+            _ => Err(std::io::Error::other(failure.title.clone())),
+        }
+    }
+}
+
+/// An answer whose first rows are there.
+async fn sent(mut sending: Sending, form: Form) -> Result<Response, Problem> {
+    let schema = sending.rows.schema();
+    let first = match sending.next().await {
+        None => None,
+        Some(Ok(batch)) => Some(batch),
+        // A command tells it in its own words.
+        Some(Err(failure)) if form == Form::Frames => {
+            let problem = Framer::problem(&failure.to_json(None));
+            return Ok(([(header::CONTENT_TYPE, frames::CONTENT_TYPE)], problem).into_response());
+        }
+        Some(Err(failure)) if failure.slug == "query-cancelled" => return Err(cancelled(failure)),
+        Some(Err(failure)) => {
+            let status = if failure.slug == "query-failed" {
+                StatusCode::INTERNAL_SERVER_ERROR
+            } else {
+                StatusCode::UNPROCESSABLE_ENTITY
+            };
+            return Err(Problem::new(status, failure));
+        }
+    };
+    let unwritten = |error: ArrowError| problem(QueryError::Failed { detail: error.to_string() });
+    let mut writer = Writer::new(form, &schema).map_err(unwritten)?;
+    // An empty batch first: whoever reads frames learns the columns from it.
+    let mut start = writer.batch(&RecordBatch::new_empty(schema)).map_err(unwritten)?;
+    let over = first.is_none();
+    let rest = match first {
+        Some(batch) => writer.batch(&batch),
+        None => writer.end(),
+    };
+    start.extend(rest.map_err(unwritten)?);
+    let state = (!over).then_some((sending, writer));
+    let first = futures::stream::once(async { Ok::<_, std::io::Error>(Bytes::from(start)) });
+    let pieces = futures::stream::unfold(state, |state| async {
+        let (piece, state) = next_piece(state?).await;
+        Some((piece.map(Bytes::from), state))
     });
-    ([(header::CONTENT_TYPE, frames::CONTENT_TYPE)], Body::from_stream(pieces)).into_response()
+    let kind = FORMS.iter().find(|(known, _)| *known == form).map_or("", |(_, kind)| *kind);
+    let body = Body::from_stream(futures::StreamExt::chain(first, pieces));
+    Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
 }
 
 /// The next piece, and what is left to send.
-async fn next_piece(mut sending: Sending) -> (Vec<u8>, Option<Sending>) {
-    let broken = |error: QueryError| (Framer::problem(&failure(error).to_json(None)), None);
-    let batch = match (&sending.framer, sending.rows.schema()) {
-        (None, schema) => RecordBatch::new_empty(schema),
-        (Some(_), _) => match sending.rows.next().await {
-            None => return (Framer::end(), None),
-            Some(Err(error)) => return broken(error),
-            Some(Ok(batch)) => batch,
-        },
+async fn next_piece(
+    (mut sending, mut writer): (Sending, Writer),
+) -> (std::io::Result<Vec<u8>>, Option<(Sending, Writer)>) {
+    let written = match sending.next().await {
+        None => return (writer.end().map_err(std::io::Error::other), None),
+        Some(Err(failure)) => return (writer.broken(&failure), None),
+        Some(Ok(batch)) => writer.batch(&batch),
     };
-    let framer = match sending.framer.take() {
-        Some(framer) => Ok(framer),
-        None => Framer::new(batch.schema_ref()),
-    };
-    let written = framer.and_then(|mut framer| Ok((framer.batch(&batch)?, framer)));
     match written {
-        Ok((piece, framer)) => (piece, Some(Sending { framer: Some(framer), ..sending })),
-        Err(error) => broken(QueryError::Failed { detail: error.to_string() }),
+        Ok(piece) => (Ok(piece), Some((sending, writer))),
+        Err(error) => (writer.broken(&failure(QueryError::Failed { detail: error.to_string() })), None),
     }
 }

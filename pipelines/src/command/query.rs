@@ -1,9 +1,14 @@
 //! `syncline query`: SQL over everything that happened.
 
-use std::io::Read;
+use std::{
+    fs,
+    io::{IsTerminal, Read},
+    path::PathBuf,
+};
 
 use arrow::datatypes::SchemaRef;
 use clap::Args;
+use syncline_analytics::statements;
 
 use super::Common;
 use crate::{
@@ -12,29 +17,58 @@ use crate::{
     render::{Renderer, printed, stdout},
 };
 
+mod shell;
+
 /// Ask SQL about runs, books, dropped records, dead letters and live state
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Tables: pipelines, runs, steps, checkpoints, backfills, records_dropped, ledger, dead_letters, deliveries, and the keys
-that a DEDUP remembers as PIPELINE.STEP. SHOW TABLES lists them, DESCRIBE shows columns.
+Tables: pipelines, runs, run_events, steps, checkpoints, backfills, schedules, watermarks, lag, records_dropped, ledger,
+dead_letters, deliveries, and the keys that a DEDUP remembers as PIPELINE.STEP. SHOW TABLES lists them, DESCRIBE shows columns.
+Pipes are understood: FROM runs |> LIMIT 3.
+
+Without SQL on a terminal it is a shell: statements end with `;`, \\d lists tables, \\? lists its commands.
 
 Examples:
   syncline query 'SELECT * FROM steps'
   syncline query \"SELECT reason, count(*) FROM records_dropped WHERE pipeline = 'orders' GROUP BY reason\"
   syncline query 'SELECT count(*) FROM orders.dedup'
+  syncline query -f report.sql -o csv
   syncline query -o csv - < question.sql")]
 pub struct Arguments {
     /// The question, or `-` to read it from standard input
     #[arg(value_name = "SQL|-")]
-    pub sql: String,
+    pub sql: Option<String>,
+    /// One or several questions, as the argument
+    #[arg(short, long = "command", value_name = "SQL", conflicts_with_all = ["sql", "file"])]
+    pub command: Option<String>,
+    /// A file of questions, each ended by `;`
+    #[arg(short, long, value_name = "FILE", conflicts_with = "sql")]
+    pub file: Option<PathBuf>,
 }
 
 pub fn run(arguments: Arguments, common: &Common) -> Outcome {
-    let sql = match arguments.sql.as_str() {
-        "-" => from_stdin()?,
-        sql => sql.to_owned(),
+    let text = match (arguments.sql.or(arguments.command), arguments.file) {
+        (_, Some(file)) => fs::read_to_string(&file)
+            .map_err(|error| Failure::usage("no-question", format!("{}: {error}", file.display())))?,
+        (Some(sql), None) if sql != "-" => sql,
+        (None, None) if std::io::stdin().is_terminal() => return shell::run(common),
+        _ => from_stdin()?,
     };
-    print(&Answerer::find(common)?, &sql, common)
+    answered(&text, common)
+}
+
+/// Answers every statement of a text, up to the first that fails.
+fn answered(text: &str, common: &Common) -> Outcome {
+    if let Some(command) = text.trim().strip_prefix('\\') {
+        return shell::looked(command, common).map(drop);
+    }
+    let answerer = Answerer::find(common)?;
+    let all = statements(text).all();
+    if all.is_empty() {
+        // What is said to no question is said by whoever answers questions.
+        return print(&answerer, text, common);
+    }
+    all.into_iter().try_for_each(|sql| print(&answerer, sql, common))
 }
 
 /// Prints the answer to a question.

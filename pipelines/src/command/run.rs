@@ -22,6 +22,7 @@ use crate::{
     log_lines::{self, LogFormat, LogLevel},
     origin,
     outcome::Outcome,
+    pgwire::PostgresDoor,
     project::{self, Project},
     streams::Streams,
     supervision::Supervision,
@@ -39,6 +40,7 @@ Examples:
   syncline run orders.sync --fresh         start over: positions, state and outputs' progress are forgotten
   syncline run orders.sync --listen 127.0.0.1:7801
   syncline run hooks.sync --ingest 0.0.0.0:8080    take verified webhooks from other machines
+  syncline run orders.sync --postgres 127.0.0.1:5433    let users ask with psql (first: syncline user add ada)
   kill -HUP PID                            read the files again: only what changed is started and stopped")]
 pub struct Arguments {
     /// Pipeline files, and folders of them
@@ -68,6 +70,15 @@ pub struct Arguments {
     /// A second door that takes records under /in/ and nothing else; open to other machines only when every path verifies who sends
     #[arg(long, value_name = "ADDR")]
     pub ingest: Option<SocketAddr>,
+    /// Answer PostgreSQL's clients (psql, notebooks, dashboards) here: users only (`syncline user add`), and other machines only with TLS
+    #[arg(long, value_name = "ADDR")]
+    pub postgres: Option<SocketAddr>,
+    /// The certificate for --postgres, in PEM, with those between it and its authority; without it nothing is said in the clear
+    #[arg(long, value_name = "FILE", requires = "postgres", requires = "postgres_tls_key")]
+    pub postgres_tls_cert: Option<PathBuf>,
+    /// The key of that certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "postgres", requires = "postgres_tls_cert")]
+    pub postgres_tls_key: Option<PathBuf>,
     /// How log lines on stderr look [default: json with -o json, else text]
     #[arg(long, value_name = "FORMAT", env = "SYNCLINE_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -90,6 +101,9 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
         drop_state,
         listen,
         ingest,
+        postgres,
+        postgres_tls_cert,
+        postgres_tls_key,
         log_format,
         log_level,
     } = arguments;
@@ -110,7 +124,9 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     let endless = project.pipelines.iter().any(|member| goes_on(&member.plan)) && !once;
     let listen = listen.or_else(|| endless.then(|| SocketAddr::from(LISTEN)));
     let (news, told) = mpsc::channel();
-    let host = Host::start(&world, Doors { listen, ingest }, inlets, (signals, news.clone()))?;
+    let tls = postgres_tls_cert.zip(postgres_tls_key);
+    let postgres = postgres.map(|address| PostgresDoor { address, tls });
+    let host = Host::start(&world, Doors { listen, ingest, postgres }, inlets, (signals, news.clone()))?;
     kept::tell_orphans(&world, &project.pipelines.iter().map(|member| member.name().to_owned()).collect());
     // Before anyone is told where: a path whose pipeline is about to start takes records, and is no 404.
     project.pipelines.iter().for_each(|member| host.expect(member));
@@ -119,6 +135,9 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     }
     if let Some(address) = host.ingest() {
         tell!(address = address.to_string(), "records are taken on http://{address}/in/");
+    }
+    if let Some(address) = host.postgres() {
+        tell!(address = address.to_string(), "PostgreSQL's clients are answered on {address}");
     }
     let bars = output == Format::Table;
     let streams = Streams::new(world.ground.store.clone(), project.streams.clone());

@@ -71,7 +71,7 @@ async fn a_folder_with_a_path_longer_than_a_socket_s_name_works_too() {
 async fn tcp_takes_records_and_a_stop_ends_idle_connections() {
     let House { state, folder, world: _world } = house();
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    let answer = served(state, folder.path(), Doors { listen: Some(any), ingest: None }, |address| {
+    let answer = served(state, folder.path(), Doors { listen: Some(any), ..Doors::default() }, |address| {
         use std::io::{Read, Write};
         let mut stream = std::net::TcpStream::connect(address.unwrap()).unwrap();
         stream.write_all(b"POST /in/orders HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}").unwrap();
@@ -83,7 +83,7 @@ async fn tcp_takes_records_and_a_stop_ends_idle_connections() {
 }
 
 fn listen(address: &str) -> Doors {
-    Doors { listen: Some(address.parse().unwrap()), ingest: None }
+    Doors { listen: Some(address.parse().unwrap()), ..Doors::default() }
 }
 
 #[tokio::test]

@@ -75,7 +75,7 @@ fn lived_in() -> House {
 }
 
 async fn ask(house: &House, question: Value) -> (u16, Value) {
-    house.ask(Request::post("/api/v1/query").body(Body::from(question.to_string())).unwrap()).await
+    house.ask(Request::post("/v1/queries").body(Body::from(question.to_string())).unwrap()).await
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn a_question_that_cannot_be_answered_says_why() {
     assert_eq!((status, &problem["type"]), (400, &json!("urn:syncline:query-writes")));
     assert_eq!(ask(&house, json!({"query": "SELECT 1"})).await.0, 400);
     assert_eq!(ask(&house, json!("x".repeat(2 << 20))).await.0, 413);
-    assert_eq!(house.get("/api/v1/query").await.0, 405);
+    assert_eq!(house.get("/v1/queries").await.0, 405);
 }
 
 #[tokio::test]

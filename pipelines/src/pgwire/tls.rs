@@ -1,0 +1,45 @@
+//! TLS of the door: a certificate that cannot be used ends the start, so nothing is ever said in the clear by mistake.
+
+use std::{path::Path, sync::Arc};
+
+use rustls::{ServerConfig, crypto::ring};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer,
+    pem::{self, PemObject},
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::outcome::Failure;
+
+/// Reads a certificate chain and its key, both in PEM.
+pub fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, Failure> {
+    let chain: Result<Vec<_>, pem::Error> =
+        CertificateDer::pem_file_iter(certificate).and_then(|certificates| certificates.collect());
+    let chain = chain.map_err(|error| unusable("--postgres-tls-cert", certificate, &error))?;
+    if chain.is_empty() {
+        return Err(unusable("--postgres-tls-cert", certificate, &pem::Error::NoItemsFound));
+    }
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable("--postgres-tls-key", key, &error))?;
+    let versions =
+        ServerConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions();
+    let config = versions.and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private));
+    let config = config.map_err(|error| {
+        let pair = format!("{} and {} do not make a certificate", certificate.display(), key.display());
+        Failure::usage("tls-unusable", pair)
+            .seen(error.to_string())
+            .help("the key has to be that of the first certificate in the file")
+    })?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+fn unusable(option: &str, path: &Path, error: &pem::Error) -> Failure {
+    // What stands in a key is not told.
+    let seen = match error {
+        pem::Error::Io(error) => error.to_string(),
+        pem::Error::NoItemsFound => "there is nothing of the kind in it".to_owned(),
+        _ => "it is not PEM".to_owned(),
+    };
+    Failure::usage("tls-unusable", format!("{option} {} cannot be used", path.display()))
+        .seen(seen)
+        .help("give a file in PEM: -----BEGIN CERTIFICATE-----, -----BEGIN PRIVATE KEY-----")
+}
