@@ -38,6 +38,7 @@ mod readme;
 mod rooms;
 mod rows;
 mod schedules;
+mod sql;
 mod streams;
 mod surface;
 mod taxi;

@@ -398,7 +398,7 @@ fn the_door_for_records_shows_nothing_else_and_strangers_need_a_signature() {
         let answer = outside.get(path);
         assert_eq!((answer.status, answer.json()["title"].as_str()), (404, Some("there is nothing here")), "{path}");
     }
-    assert_eq!(outside.post("/api/v1/query", &[], br#"{"sql": "SELECT 1"}"#).status, 404);
+    assert_eq!(outside.post("/v1/queries", &[], br#"{"sql": "SELECT 1"}"#).status, 404);
     assert_eq!(outside.get("/in/github").status, 405);
     let unknown = outside.post("/in/nothing", &[], b"{}");
     assert_eq!((unknown.status, &unknown.json()["paths"]), (404, &Value::Null), "paths are not told to strangers");

@@ -184,8 +184,10 @@ impl Host {
         };
         let Some(kind) = after.filter(|_| before != after).and_then(event) else { return };
         let now = self.state.clock.now();
-        // No pipeline depends on it, and a store that fails says so to whoever does.
-        if let Err(error) = events::note(&*self.state.store, pipeline, kind, reason, now) {
+        let store = &*self.state.store;
+        // The last event of a process has no commit behind it. No pipeline depends on it, and a store that fails says so to whoever does.
+        let noted = events::note(store, pipeline, kind, reason, now).and_then(|()| Ok(store.flush()?));
+        if let Err(error) = noted {
             tracing::debug!(pipeline, "an event could not be noted: {error}");
         }
     }

@@ -55,6 +55,14 @@ impl Clients {
             Volatility::Stable,
             Arc::new(move |_| Ok(ColumnarValue::Scalar(ScalarValue::Utf8(Some(told.clone()))))),
         ));
+        // No type has a name of its own here: psycopg asks for those of extensions.
+        template.register_udf(create_udf(
+            "to_regtype",
+            vec![DataType::Utf8],
+            DataType::Int32,
+            Volatility::Stable,
+            Arc::new(|_| Ok(ColumnarValue::Scalar(ScalarValue::Int32(None)))),
+        ));
         let pg_catalog = seen
             .schema(PG_CATALOG)
             .ok_or_else(|| DataFusionError::Internal("pg_catalog was not registered".to_owned()))?;

@@ -220,7 +220,8 @@ impl Session {
 
 /// Whether a value says what holds already.
 fn same(name: &str, fixed: &str, value: &str) -> bool {
-    let plain = |text: &str| text.to_ascii_lowercase().replace(['-', '_', ' '], "");
+    // Some drivers quote what they send, and spell it as they like.
+    let plain = |text: &str| text.to_ascii_lowercase().replace(|letter: char| !letter.is_alphanumeric(), "");
     match name {
         "datestyle" => plain(value).starts_with("iso"),
         "client_encoding" => ["utf8", "unicode", "default"].contains(&plain(value).as_str()),
@@ -341,6 +342,7 @@ mod tests {
             ("/* driver */ SET extra_float_digits = 3", "SET"),
             ("SET client_encoding TO 'UTF-8'", "SET"),
             ("SET NAMES 'utf8'", "SET"),
+            ("SET client_encoding = '''utf-8'''", "SET"),
             ("SET DateStyle='ISO'", "SET"),
             ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "SET"),
             ("set time zone 'Europe/Berlin'", "SET"),

@@ -36,6 +36,9 @@ async fn psql_finds_its_tables_and_asks_again_with_the_id_it_was_told() {
         format!("SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = '{oid}' AND attnum > 0 ORDER BY attnum");
     let columns = rows(&catalog, Words::Clients, &columns, vec![]).await.unwrap();
     assert_eq!(columns[..3], ["pipeline", "run", "attempt"]);
+    let extension =
+        "SELECT typname AS name, oid, oid::regtype::text AS regtype FROM pg_type t WHERE t.oid = to_regtype('hstore')";
+    assert_eq!(rows(&catalog, Words::Clients, extension, vec![]).await.unwrap(), [""; 0]);
     assert_eq!(
         rows(&catalog, Words::Ours, LIST, vec![]).await.unwrap_err().to_string(),
         "there is no table `pg_catalog.pg_class`"
