@@ -10,6 +10,7 @@ pub mod http;
 pub mod ingest;
 pub mod ipc;
 pub mod kafka;
+pub mod keyset;
 pub mod listing;
 pub mod log_source;
 pub mod objects;
@@ -27,6 +28,7 @@ pub mod webhook;
 
 pub mod records;
 mod rowtext;
+mod sources;
 mod staged;
 mod version;
 mod written_once;

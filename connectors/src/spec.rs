@@ -390,7 +390,7 @@ mod tests {
             "`sqlite` takes 2 arguments by position; 3 are given"
         );
         assert_eq!(wrong(&[json!("a")], &[("path", json!("b"))]), "`path` of `sqlite` is given twice");
-        assert_eq!(wrong(&[], &[("tabel", json!("b"))]), "`sqlite` has no argument `tabel`; it has path, table");
+        assert_eq!(wrong(&[], &[("tabel", json!("b"))]), "`sqlite` has no argument `tabel`; it has path, table, key");
     }
 
     #[test]
@@ -406,6 +406,7 @@ mod tests {
                 asked: Asked::default(),
                 pruning: None,
                 by_key: false,
+                whole: false,
             };
             open_source(name, request).err().map(|error| error.to_string())
         };

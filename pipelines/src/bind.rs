@@ -79,6 +79,11 @@ pub type Secrets<'a> = dyn Fn(&str) -> Result<String, String> + 'a;
 /// Where sources and sinks come from: the real ones, or those of a `TEST`.
 pub trait Edges {
     fn source(&self, plan: &SourcePlan) -> Result<Box<dyn Source>, BindError>;
+    /// What a join reads whole, as of one moment.
+    fn table(&self, plan: &SourcePlan) -> Result<Box<dyn Source>, BindError> {
+        self.source(plan)
+    }
+
     /// Whom to ask for rows by key; none where the table is read whole and kept by it.
     fn lookup(&self, _plan: &SourcePlan, _columns: &[String]) -> Result<Option<Box<dyn KeyedReader>>, BindError> {
         Ok(None)
@@ -149,10 +154,53 @@ fn needed(store: &dyn StateStore, topic: &str, verified: bool) -> Result<Option<
 
 impl Edges for RealEdges<'_> {
     fn source(&self, plan: &SourcePlan) -> Result<Box<dyn Source>, BindError> {
-        self.pruned(plan, None)
+        self.input(plan, None, false)
+    }
+
+    fn table(&self, plan: &SourcePlan) -> Result<Box<dyn Source>, BindError> {
+        self.input(plan, None, true)
     }
 
     fn pruned(&self, plan: &SourcePlan, pruning: Option<Arc<Pruning>>) -> Result<Box<dyn Source>, BindError> {
+        self.input(plan, pruning, false)
+    }
+
+    fn lookup(&self, plan: &SourcePlan, columns: &[String]) -> Result<Option<Box<dyn KeyedReader>>, BindError> {
+        let place = &plan.place;
+        let fields = Fields::of(plan);
+        open_lookup(&place.connector, &arguments(place, self.secrets)?, &self.around, fields.asked(columns))
+            .map_err(|error| BindError::Connector { place: place.text.clone(), error })
+    }
+
+    fn sink(&self, connector: &str, place: &Place, edge: SinkEdge<'_>) -> Result<Sink, BindError> {
+        if let Some((name, writer)) = place.stream() {
+            return Ok(Sink::Stream { topic: stream_topic(writer, name), readers: self.streams.readers(writer, name) });
+        }
+        let args = arguments(place, self.secrets)?;
+        let SinkEdge { pipeline, step, write, schema, keys, endless, csv } = edge;
+        let request =
+            SinkRequest { args: &args, around: &self.around, pipeline, step, write, schema, keys, endless, csv };
+        open_sink(connector, request).map_err(|error| BindError::Connector { place: place.text.clone(), error })
+    }
+
+    fn task(&self) -> Task {
+        self.around.task
+    }
+
+    fn changelog(&self, place: &Place) -> Result<Option<Box<dyn Changelog>>, BindError> {
+        let args = arguments(place, self.secrets)?;
+        let changelog = open_changelog(&place.connector, &args, &self.around, &self.stop);
+        changelog.map(Some).map_err(|error| BindError::Connector { place: place.text.clone(), error })
+    }
+}
+
+impl RealEdges<'_> {
+    fn input(
+        &self,
+        plan: &SourcePlan,
+        pruning: Option<Arc<Pruning>>,
+        whole: bool,
+    ) -> Result<Box<dyn Source>, BindError> {
         let place = &plan.place;
         if let Some((name, writer)) = place.stream() {
             return Ok(Box::new(self.stream(plan, name, writer)));
@@ -188,41 +236,12 @@ impl Edges for RealEdges<'_> {
             asked: fields.asked(&fields.named),
             pruning: pruning.as_ref(),
             by_key: !plan.partitioned_by.is_empty(),
+            whole,
         };
         open_source(&place.connector, request)
             .map_err(|error| BindError::Connector { place: place.text.clone(), error })
     }
 
-    fn lookup(&self, plan: &SourcePlan, columns: &[String]) -> Result<Option<Box<dyn KeyedReader>>, BindError> {
-        let place = &plan.place;
-        let fields = Fields::of(plan);
-        open_lookup(&place.connector, &arguments(place, self.secrets)?, &self.around, fields.asked(columns))
-            .map_err(|error| BindError::Connector { place: place.text.clone(), error })
-    }
-
-    fn sink(&self, connector: &str, place: &Place, edge: SinkEdge<'_>) -> Result<Sink, BindError> {
-        if let Some((name, writer)) = place.stream() {
-            return Ok(Sink::Stream { topic: stream_topic(writer, name), readers: self.streams.readers(writer, name) });
-        }
-        let args = arguments(place, self.secrets)?;
-        let SinkEdge { pipeline, step, write, schema, keys, endless, csv } = edge;
-        let request =
-            SinkRequest { args: &args, around: &self.around, pipeline, step, write, schema, keys, endless, csv };
-        open_sink(connector, request).map_err(|error| BindError::Connector { place: place.text.clone(), error })
-    }
-
-    fn task(&self) -> Task {
-        self.around.task
-    }
-
-    fn changelog(&self, place: &Place) -> Result<Option<Box<dyn Changelog>>, BindError> {
-        let args = arguments(place, self.secrets)?;
-        let changelog = open_changelog(&place.connector, &args, &self.around, &self.stop);
-        changelog.map(Some).map_err(|error| BindError::Connector { place: place.text.clone(), error })
-    }
-}
-
-impl RealEdges<'_> {
     fn hop(&self, place: &Place, hop: &HopPlan) -> Result<Box<dyn Source>, BindError> {
         let (streams, stage, stop) = (self.streams.clone(), hop.writer.pipeline.clone(), self.stop.clone());
         let writers = Box::new(move |number| streams.writer(&format!("{stage}.{number}")));

@@ -49,6 +49,7 @@ pub fn read(args: &Args, folder: &Path, format: &TextFormat, most: usize) -> Res
             asked: Asked::default(),
             pruning: None,
             by_key: false,
+            whole: false,
         },
     )?;
     source.open(&Cursors::new(), NO_TIME)?;

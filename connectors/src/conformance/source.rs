@@ -3,15 +3,20 @@
 //! The rows and their order do not depend on where a run was killed: a source that is opened with the cursor of any poll goes on with
 //! the very next row. Offsets of a partition grow; times and places are the same on every replay.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use syncline_engine::source::{Cursors, Polled, Rejected, Rows, Source};
 use syncline_record::Micros;
 
 /// The instant of every start: what a source has not met before may take its time from it, so it must be one for runs to compare.
 const START: Micros = 1_700_000_000_000_000;
-/// A source over a fixed outside that has said "nothing now" this often has nothing more.
+/// An endless source over a fixed outside that has said "nothing now" this often has nothing more.
 const PATIENCE: usize = 100;
+/// One that ends may have what it reads on its way for so long, on a machine that compiles beside it.
+const LONGEST: Duration = Duration::from_secs(20);
 
 /// A row as a pipeline sees it: offset, byte, time, ingestion, headers, content.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,17 +73,18 @@ fn opened(make: &dyn Fn() -> Box<dyn Source>, cursors: &Cursors, now: Micros) ->
 
 /// True when there is nothing more.
 fn poll_some(source: &mut dyn Source, polls: usize, now: Micros, given: &mut Given, cursors: &mut Cursors) -> bool {
-    let (mut taken, mut idle) = (0, 0);
+    let (mut taken, mut idle, mut since) = (0, 0, Instant::now());
     while taken < polls {
         match source.poll(now).expect("poll") {
             Polled::Rows(rows) => {
                 taken += 1;
-                idle = 0;
+                (idle, since) = (0, Instant::now());
                 take(rows, given, cursors);
             }
             Polled::LeftOut(left_out) => panic!("nobody told it to leave out {left_out:?}"),
             Polled::Streamed(streamed) => panic!("no stream was read: {streamed:?}"),
             Polled::Idle if idle < PATIENCE => idle += 1,
+            Polled::Idle if source.bounded() && since.elapsed() < LONGEST => {}
             Polled::Idle => {
                 assert!(!source.bounded(), "a bounded source says idle where it is at its end");
                 return true;

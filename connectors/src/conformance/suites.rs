@@ -196,6 +196,7 @@ fn files_that_end_and_files_that_are_followed() {
                     asked: Asked::default(),
                     pruning: None,
                     by_key: false,
+                    whole: false,
                 },
             )
             .unwrap()
@@ -205,6 +206,53 @@ fn files_that_end_and_files_that_are_followed() {
         let rejected: Vec<String> = given.rejected.iter().map(|rejected| rejected.place.to_string()).collect();
         assert_eq!(rejected, ["a.ndjson:2"]);
     }
+}
+
+/// Numbers from 1 to 5,000 as a table of any database, a wide one and one that is too large among them.
+fn of_table(name: &str, args: &[&str], folder: &Path) -> Vec<String> {
+    let (args, around) = (Args::texts(args), Surroundings::folder(folder));
+    let given = source::check(&|| {
+        let request = SourceRequest {
+            args: &args,
+            around: &around,
+            follow: false,
+            format: &TextFormat::Json,
+            columns: None,
+            asked: Asked::default(),
+            pruning: None,
+            by_key: false,
+            whole: false,
+        };
+        open_source(name, request).unwrap()
+    });
+    let rows: Vec<_> = given.rows.into_values().flatten().collect();
+    assert!(rows.iter().map(|row| row.offset).eq((1..=5000).filter(|number| *number != 3000)), "each row once");
+    assert!(rows.iter().all(|row| format!("{{\"id\":{},", row.offset).as_bytes()
+        == &row.bytes[..row.bytes.iter().position(|byte| *byte == b',').unwrap() + 1]));
+    given.rejected.iter().map(|rejected| format!("{} {}", rejected.place.offset, rejected.reason.slug)).collect()
+}
+
+#[test]
+fn a_sqlite_table_that_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let shop = Connection::open(folder.path().join("shop.db")).unwrap();
+    shop.execute_batch(
+        "CREATE TABLE rows (id INTEGER PRIMARY KEY, wide TEXT);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+         INSERT INTO rows SELECT i, CASE i WHEN 2000 THEN printf('%.*c', 300000, 'w') WHEN 3000 THEN printf('%.*c', 17000000, 'x') ELSE 'n' END FROM n",
+    )
+    .unwrap();
+    assert_eq!(of_table("sqlite", &["shop.db", "rows"], folder.path()), ["3000 too-large"]);
+}
+
+#[test]
+fn a_postgres_table_that_is_read() {
+    let database = shared().database();
+    database.sql(
+        "CREATE TABLE rows (id int PRIMARY KEY, wide text); INSERT INTO rows SELECT i, CASE i WHEN 2000 THEN repeat('w', 300000) \
+         WHEN 3000 THEN repeat('x', 17000000) ELSE 'n' END FROM generate_series(1, 5000) i",
+    );
+    assert_eq!(of_table("postgres", &[&database.url(), "rows"], Path::new(".")), ["3000 too-large"]);
 }
 
 /// A log in memory with one topic and no transactions: what a source of what came in needs of one.

@@ -9,8 +9,12 @@
 //! many in one statement; when it fails by a row, halves are tried until the row stands alone, and it is dead and the rest goes in.
 
 mod address;
+mod key;
 mod kind;
 mod progress;
+mod read;
+#[cfg(test)]
+mod read_tests;
 mod replace;
 mod session;
 mod sink;
@@ -24,10 +28,14 @@ mod value;
 mod versions;
 mod write;
 
+pub(crate) use read::PostgresRows;
 pub use session::look;
 pub use sink::PostgresSink;
 
-use crate::spec::{Argument, ArgumentKind, SECRET};
+use crate::{
+    keyset::KEY,
+    spec::{Argument, ArgumentKind, SECRET},
+};
 
 pub(crate) const ARGUMENTS: &[Argument] = &[
     Argument {
@@ -46,6 +54,7 @@ pub(crate) const ARGUMENTS: &[Argument] = &[
         help: "The table, with its schema in front where it is not the first of the search path. It is made when it is not there.",
         example: "'sales.orders'",
     },
+    KEY,
     Argument {
         name: "password",
         help: "The password, where the address has none.",

@@ -6,7 +6,7 @@
 use std::{future::Future, pin::pin, time::Duration};
 
 use bytes::Bytes;
-use futures_util::SinkExt;
+use futures_util::{SinkExt, TryStreamExt};
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::{Client, NoTls, Row, Statement, types::ToSql};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -73,6 +73,28 @@ impl Session {
 
     pub fn execute(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64, Fault> {
         within(&self.runtime, self.client.execute(sql, values))
+    }
+
+    pub fn query_prepared(&self, statement: &Statement) -> Result<Vec<Row>, Fault> {
+        within(&self.runtime, self.client.query(statement, &[]))
+    }
+
+    /// Rows as they come, until `each` wants no more. What the server has sent by then is let go, unseen.
+    pub fn each(
+        &self,
+        statement: &Statement,
+        values: &[&str],
+        mut each: impl FnMut(&Row) -> bool,
+    ) -> Result<(), Fault> {
+        within(&self.runtime, async {
+            let mut rows = pin!(self.client.query_raw(statement, values).await?);
+            while let Some(row) = rows.try_next().await? {
+                if !each(&row) {
+                    break;
+                }
+            }
+            Ok(())
+        })
     }
 
     /// A statement that comes often.

@@ -42,9 +42,9 @@ pub struct Column {
 }
 
 /// A column of the server's catalog.
-struct There {
-    name: String,
-    kind: Kind,
+pub struct There {
+    pub name: String,
+    pub kind: Kind,
     cast: String,
     /// The type as a person writes it.
     shown: String,
@@ -57,10 +57,11 @@ struct There {
 
 /// A relation of the server's catalog.
 pub struct Found {
-    oid: u32,
+    pub oid: u32,
     pub schema: String,
     pub name: String,
-    relation: String,
+    /// `r` for a table, `p` for one in parts, `v`, `m` and `f` for views and what lies elsewhere.
+    pub relation: String,
 }
 
 const FIND: &str = "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text \
@@ -98,15 +99,12 @@ const APART: &str = "SELECT NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid 
       AND NOT EXISTS (SELECT FROM pg_rewrite WHERE ev_class = $1) AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = $1)";
 
 impl Wanted {
-    /// The schema, where one is said, and the name in it.
     fn parts(&self) -> (&str, &str) {
-        self.name.split_once('.').unwrap_or(("", &self.name))
+        parts(&self.name)
     }
 
     pub fn find(&self, session: &Session) -> Result<Option<Found>, Fault> {
-        let (schema, name) = self.parts();
-        let row = session.query_opt(FIND, &[&name, &schema])?;
-        Ok(row.map(|row| Found { oid: row.get(0), schema: row.get(1), name: row.get(2), relation: row.get(3) }))
+        relation(session, &self.name)
     }
 
     /// The schema that the table is in, or will be.
@@ -189,7 +187,19 @@ impl Wanted {
     }
 }
 
-fn columns(session: &Session, table: u32) -> Result<Vec<There>, Fault> {
+/// The schema, where one is said, and the name in it.
+fn parts(name: &str) -> (&str, &str) {
+    name.split_once('.').unwrap_or(("", name))
+}
+
+/// What is there under the name that a pipeline file has.
+pub fn relation(session: &Session, name: &str) -> Result<Option<Found>, Fault> {
+    let (schema, name) = parts(name);
+    let row = session.query_opt(FIND, &[&name, &schema])?;
+    Ok(row.map(|row| Found { oid: row.get(0), schema: row.get(1), name: row.get(2), relation: row.get(3) }))
+}
+
+pub fn columns(session: &Session, table: u32) -> Result<Vec<There>, Fault> {
     let rows = session.query(COLUMNS, &[&table])?;
     let column = |row: &tokio_postgres::Row| {
         let (category, element_category): (String, String) = (row.get(3), row.get(5));
@@ -341,7 +351,7 @@ fn decimal(shown: &str) -> String {
 }
 
 /// The column of a name: the same, or else the one that differs in case.
-fn find<'a>(there: &'a [There], name: &str) -> Option<&'a There> {
+pub fn find<'a>(there: &'a [There], name: &str) -> Option<&'a There> {
     let exact = there.iter().find(|column| column.name == name);
     exact.or_else(|| there.iter().find(|column| column.name.eq_ignore_ascii_case(name)))
 }

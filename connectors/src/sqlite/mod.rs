@@ -8,6 +8,10 @@
 //! booleans 1 and 0, JSON columns hold strings as TEXT, numbers as numbers where SQLite can hold them exactly, and the rest as JSON text.
 
 mod affinity;
+mod chunks;
+#[cfg(test)]
+mod chunks_tests;
+mod key;
 mod likeness;
 mod look;
 mod place;
@@ -26,12 +30,16 @@ mod whole;
 #[cfg(test)]
 mod whole_tests;
 
+pub(crate) use chunks::SqliteChunks;
 pub use look::columns;
 pub(crate) use reader::SqliteReader;
 pub use sink::SqliteSink;
 pub(crate) use whole::SqliteTable;
 
-use crate::spec::{Argument, ArgumentKind};
+use crate::{
+    keyset::KEY,
+    spec::{Argument, ArgumentKind},
+};
 
 pub(crate) const ARGUMENTS: &[Argument] = &[
     Argument {
@@ -47,9 +55,10 @@ pub(crate) const ARGUMENTS: &[Argument] = &[
         kind: ArgumentKind::Text,
         required: true,
         positional: true,
-        help: "The table. It is made when it is not there.",
+        help: "The table. It is made when it is not there, and written to.",
         example: "'orders'",
     },
+    KEY,
 ];
 
 /// A name as SQL.

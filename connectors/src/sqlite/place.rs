@@ -1,4 +1,4 @@
-//! A table or view of a database that is only read: asked by key (`LOOKUP`), or read whole (`JOIN`).
+//! A table or view of a database that is only read: in chunks (`FROM`), whole (`JOIN`), or asked by key (`LOOKUP`).
 //!
 //! Nothing is made, and a writer beside it is not held up longer than one statement takes.
 
@@ -12,6 +12,22 @@ use crate::spec::{Arguments, Surroundings};
 
 /// How long a writer may hold the database, before this counts as trouble.
 const BUSY: Duration = Duration::from_secs(5);
+
+/// A column of the table, and what it is called here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Column {
+    pub there: String,
+    pub here: String,
+    /// The name here, as a JSON object has it.
+    pub key: String,
+}
+
+impl Column {
+    fn of(there: &str, here: &str) -> Self {
+        let key = format!("{}:", serde_json::Value::from(here));
+        Self { there: there.to_owned(), here: here.to_owned(), key }
+    }
+}
 
 #[derive(Clone, Debug)]
 pub struct TablePlace {
@@ -44,6 +60,30 @@ impl TablePlace {
             Ok(names)
         };
         there().map_err(|error| self.trouble(error))
+    }
+
+    /// The columns that are read: those that are named, and the others too where `all` are wanted. One that the pipeline names and the
+    /// table does not have would be NULL in every row.
+    pub fn wanted(&self, connection: &Connection, named: &[String], all: bool) -> Result<Vec<Column>, SourceError> {
+        let there = self.columns(connection)?;
+        let found = |named: &String| {
+            let exact = there.iter().find(|name| *name == named);
+            let place = exact.or_else(|| there.iter().find(|name| name.eq_ignore_ascii_case(named)));
+            let column = place.map(|there| Column::of(there, named));
+            column.ok_or_else(|| self.no_column(named, &there))
+        };
+        let mut columns: Vec<Column> = named.iter().map(found).collect::<Result<_, _>>()?;
+        if all {
+            let named: Vec<String> = columns.iter().map(|column| column.there.clone()).collect();
+            let others = there.iter().filter(|name| !named.contains(name));
+            columns.extend(others.map(|name| Column::of(name, name)));
+        }
+        Ok(columns)
+    }
+
+    /// What the system says of the file.
+    pub fn file(&self) -> std::io::Result<std::fs::Metadata> {
+        std::fs::metadata(&self.path)
     }
 
     pub fn no_column(&self, wanted: &str, there: &[String]) -> SourceError {

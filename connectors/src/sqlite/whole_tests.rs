@@ -22,6 +22,7 @@ fn table(folder: &TempDir, named: &[&str], all: bool) -> Box<dyn Source> {
         asked: Asked { columns: &named, booleans: &["vip".to_owned()], lists: &["tags".to_owned()] },
         pruning: None,
         by_key: false,
+        whole: true,
     };
     open_source("sqlite", request).unwrap()
 }

@@ -216,7 +216,7 @@ impl Flow<'_> {
         let shelf = Arc::new(Shelf::new(taken.clone()));
         let table = TableInput {
             step: StepId::new(format!("{}/table", step.id)),
-            source: self.edges.source(&join.table)?,
+            source: self.edges.table(&join.table)?,
             decode,
             key: self.key(step, &its, &renamed)?,
             renamed,

@@ -35,7 +35,7 @@ const ROWS: u64 = 10_000;
 /// How long a source that has nothing for now is waited for: an answer over the network takes a while.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Write a SCHEMA from a sample of files, of a topic, or of what an address gives; or list the topics of a CONNECTION
+/// Write a SCHEMA from a sample of files, of a table, of a topic, or of what an address gives; or list the topics of a CONNECTION
 #[derive(Args, Debug)]
 #[command(after_help = "\
 PLACE is a file, a pattern, an address, or the source of a pipeline with its FORMAT; or a CONNECTION of FILE: all of it, or a part.
@@ -45,6 +45,7 @@ Examples:
   syncline discover 'trips/*.csv.gz' --rows 100000 --name trip
   syncline discover \"file('trips.csv') FORMAT csv (delimiter = ';', null = 'NA')\"
   syncline discover -o json https://example.com/prices.csv
+  syncline discover \"sqlite('shop.db', 'orders')\"
   syncline discover bus
   syncline discover bus.orders orders.sync
   syncline discover \"bus.lines FORMAT csv (delimiter = ';')\"")]
@@ -166,11 +167,12 @@ fn look(source: &SourcePlan, named: Option<&Named>, most: u64, common: &Common) 
         asked: Asked::default(),
         pruning: None,
         by_key: false,
+        whole: false,
     };
     let unreadable = |error: &dyn std::fmt::Display| Failure::environment("source-unreadable", error.to_string());
     let mut input = open_source(&source.place.connector, request).map_err(|error| {
         Failure::usage("cannot-look", error.to_string())
-            .help("files, topics, addresses and object stores can be looked at")
+            .help("files, tables, topics, addresses and object stores can be looked at")
     })?;
     input.open(&Cursors::new(), 0).map_err(|error| unreadable(&error))?;
     let mut survey = Looked::default();
