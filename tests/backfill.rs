@@ -17,6 +17,7 @@ use crate::{
     desk::{Desk, patience},
     kafka::{self, Record},
     look,
+    postgres::{GUARDED, shared},
     promises::figure,
 };
 
@@ -226,4 +227,139 @@ fn iso(millis: i64) -> String {
         .args(["-u", "-d", &format!("@{}.{:03}", millis / 1000, millis % 1000), "+%FT%T.%3NZ"])
         .output();
     String::from_utf8_lossy(&command.expect("the date").stdout).trim().to_owned()
+}
+
+/// Orders in a table of the database, as they were first.
+fn table(rows: i64) -> String {
+    format!(
+        "CREATE TABLE orders (id bigint PRIMARY KEY, version bigint NOT NULL, amount bigint NOT NULL, note text); \
+         INSERT INTO orders SELECT i, 1, (i * 31 + 7) % 1000, 'n' FROM generate_series(0, {rows} - 1) AS i"
+    )
+}
+
+#[test]
+fn a_table_as_history_and_edits_meanwhile_are_the_fold_of_all_whatever_is_killed() {
+    let (mut chance, _) = Chance::told("history of a table");
+    let (rows, edits, kills) = if soak() { (2_000_000, 100_000, 10) } else { (60_000, 3_000, 3) };
+    let (bus, database) = (kafka::shared(), shared().database());
+    database.sql(&table(rows));
+    let topic = bus.topic("table_edits", 2);
+    let desk = Desk::with(&format!(
+        "{SCHEMA}PIPELINE orders WITH (checkpoint_every = '20 milliseconds', restart_delay = '100 milliseconds') AS
+FROM history(postgres('{}', 'orders')) THEN kafka('{}', brokers => '{}', start => 'latest') SCHEMA order_event
+|> UPSERT INTO sqlite('shop.db', 'orders') KEY (id) SEQUENCE BY version;
+",
+        database.url(),
+        topic.name,
+        bus.brokers()
+    ));
+    let shop = desk.path("shop.db");
+    let mut versions: BTreeMap<i64, i64> = BTreeMap::new();
+    let run = ["run", "orders.sync", "--listen", "127.0.0.1:0"];
+    let mut running = desk.start(&run);
+    running.until("the first rows are there", |_| {
+        shop.exists() && look::sqlite(&shop, "PRAGMA table_info(orders)").len() > 2 && count(&shop) > 0
+    });
+    for _ in 0..kills {
+        let some: Vec<Record> = (0..edits / kills)
+            .map(|_| {
+                let id = chance.below(rows as u64) as i64;
+                let version = versions.entry(id).or_insert(1);
+                *version += 1;
+                edit(id, *version)
+            })
+            .collect();
+        topic.produce(&some);
+        thread::sleep(Duration::from_millis(chance.below(if soak() { 4_000 } else { 200 })));
+        assert!(running.kill(), "a pipeline that goes on runs until it is killed");
+        running = desk.start(&run);
+    }
+    let sum: i64 = (0..rows).map(|id| amount(id, versions.get(&id).copied().unwrap_or(1))).sum();
+    let all: i64 = versions.values().sum::<i64>() + rows - versions.len() as i64;
+    let expected = vec![vec![rows.to_string(), all.to_string(), sum.to_string()]];
+    let began = Instant::now();
+    let found = || look::sqlite(&shop, "SELECT count(*), sum(version), sum(amount) FROM orders");
+    while found() != expected && began.elapsed() < patience() {
+        thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(found(), expected, "{}", running.err());
+    running.stop().expect(0);
+    desk.books("orders");
+    let read = desk.value("SELECT sum(rows_in) AS n FROM steps WHERE step IN ('source', 'source_2')");
+    assert_eq!(read.as_i64(), Some(rows + edits), "no row twice, and no edit");
+}
+
+#[test]
+fn a_table_of_sqlite_goes_into_files_once_whenever_the_process_is_killed() {
+    let (mut chance, _) = Chance::told("a table into files");
+    let (rows, most) = if soak() { (3_000_000, 30) } else { (200_000, 5) };
+    let desk = Desk::with(
+        "PIPELINE orders WITH (checkpoint_every = '20 milliseconds') AS
+FROM sqlite('shop.db', 'orders') |> SELECT id, region |> INSERT INTO file('out/');
+",
+    );
+    look::sqlite(
+        &desk.path("shop.db"),
+        "CREATE TABLE orders (id INTEGER, region TEXT, note TEXT, PRIMARY KEY (region, id)) WITHOUT ROWID",
+    );
+    look::sqlite(
+        &desk.path("shop.db"),
+        &format!(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) \
+             INSERT INTO orders SELECT i, 'r' || (i % 7), 'note' FROM n"
+        ),
+    );
+    let (mut fell, mut ended) = (0, false);
+    while fell < most && !ended {
+        let running = desk.start(&["run", "orders.sync"]);
+        thread::sleep(Duration::from_millis(chance.between(60, 300)));
+        match running.kill() {
+            true => fell += 1,
+            false => ended = true,
+        }
+    }
+    desk.ok(&["run", "orders.sync"]);
+    eprintln!("a table into files: {fell} kills");
+    let ids = || {
+        let mut ids: Vec<i64> = fs::read_dir(desk.path("out"))
+            .expect("the folder")
+            .map(|part| part.expect("a part").path())
+            .filter(|part| part.extension().is_some_and(|ending| ending == "ndjson"))
+            .flat_map(|part| {
+                let text = fs::read_to_string(part).expect("its lines");
+                let id = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("a record")["id"].as_i64();
+                text.lines().map(|line| id(line).expect("a number")).collect::<Vec<_>>()
+            })
+            .collect();
+        ids.sort_unstable();
+        ids
+    };
+    assert!(ids().into_iter().eq(1..=rows), "each row once: {} of {rows}", ids().len());
+    desk.books("orders");
+    // What comes behind the last key is new; the rest was read.
+    look::sqlite(&desk.path("shop.db"), "INSERT INTO orders VALUES (0, 'r0', ''), (9999999, 's', '')");
+    desk.ok(&["run", "orders.sync"]);
+    assert_eq!((ids().len() as i64, ids().last().copied()), (rows + 1, Some(9_999_999)));
+}
+
+#[test]
+fn a_table_that_cannot_be_read_says_why_before_the_first_row() {
+    let database = shared().database();
+    database.sql("CREATE TABLE orders (id bigint)");
+    let run = |url: &str| {
+        let desk = Desk::with(&format!(
+            "PIPELINE p AS FROM postgres('{url}', 'orders') |> SELECT id |> INSERT INTO file('out/');"
+        ));
+        desk.say(&["run", "orders.sync"]).expect(3).err
+    };
+    let said = run(&database.url());
+    assert!(said.contains("table public.orders has no primary key") && said.contains("key => 'a, b'"), "{said}");
+    let said = run(&database.url().replace("postgres@", &format!("{}@", GUARDED.0)));
+    assert!(said.contains("cannot connect") && said.contains("password"), "{said}");
+    // Its own rows would lie behind the last key, and be read again, without end.
+    let desk = Desk::with(
+        "PIPELINE p AS FROM sqlite('shop.db', 'orders') |> SELECT id + 1 AS id |> INSERT INTO sqlite('./shop.db', 'Orders');",
+    );
+    let said = desk.say(&["run", "orders.sync"]).expect(2).err;
+    assert!(said.contains("p reads what it writes"), "{said}");
 }

@@ -98,28 +98,9 @@ fn feedback(members: &[Member<'_>], written: &[Written<'_>], secrets: &Secrets<'
     }
     let reads =
         members.iter().flat_map(|(plan, folder)| plan.sources().into_iter().map(move |source| (plan, folder, source)));
-    for (plan, folder, source) in
-        reads.filter(|(.., source)| ["file", "parquet", "arrow"].contains(&source.place.connector.as_str()))
-    {
-        let place = &source.place;
-        let path = first_text(place, secrets).map(|path| match path.ends_with('/') {
-            // What a folder means to a source whose files have one ending.
-            true => format!("{path}*.{}", place.connector),
-            false => path,
-        });
-        let Some(wanted) = path.and_then(|path| Wanted::of(&folder.join(path))) else { continue };
-        let sinks: Vec<&Written<'_>> = match &wanted {
-            Wanted::File(file) => by_file.get(file.as_path()).cloned().unwrap_or_default(),
-            // Names in order: those below a folder lie together.
-            Wanted::Pattern(folder, pattern) => by_file
-                .range::<Path, _>((Bound::Included(folder.as_path()), Bound::Unbounded))
-                .take_while(|(file, _)| file.starts_with(folder))
-                .filter(|(file, _)| pattern.matches_path_with(file, OPTIONS))
-                .flat_map(|(_, sinks)| sinks.iter().copied())
-                .collect(),
-        };
-        for sink in sinks {
-            readers.entry(sink.pipeline).or_default().push((&plan.pipeline, sink, place.text.clone()));
+    for (plan, folder, source) in reads {
+        for sink in taken_in(&source.place, folder, &by_file, secrets) {
+            readers.entry(sink.pipeline).or_default().push((&plan.pipeline, sink, source.place.text.clone()));
         }
     }
     for (plan, _) in members {
@@ -139,6 +120,48 @@ fn feedback(members: &[Member<'_>], written: &[Written<'_>], secrets: &Secrets<'
         }
     }
     Ok(())
+}
+
+/// Sinks whose rows a source would take in.
+fn taken_in<'s, 'a>(
+    place: &Place,
+    folder: &Path,
+    by_file: &BTreeMap<&Path, Vec<&'s Written<'a>>>,
+    secrets: &Secrets<'_>,
+) -> Vec<&'s Written<'a>> {
+    let of = |file: &Path| by_file.get(file).cloned().unwrap_or_default();
+    if let Some((file, thing)) = table(place, folder, secrets) {
+        return of(&file).into_iter().filter(|sink| sink.thing == thing).collect();
+    }
+    if !["file", "parquet", "arrow"].contains(&place.connector.as_str()) {
+        return vec![];
+    }
+    let path = first_text(place, secrets).map(|path| match path.ends_with('/') {
+        // What a folder means to a source whose files have one ending.
+        true => format!("{path}*.{}", place.connector),
+        false => path,
+    });
+    match path.and_then(|path| Wanted::of(&folder.join(path))) {
+        None => vec![],
+        Some(Wanted::File(file)) => of(&file),
+        // Names in order: those below a folder lie together.
+        Some(Wanted::Pattern(folder, pattern)) => by_file
+            .range::<Path, _>((Bound::Included(folder.as_path()), Bound::Unbounded))
+            .take_while(|(file, _)| file.starts_with(&folder))
+            .filter(|(file, _)| pattern.matches_path_with(file, OPTIONS))
+            .flat_map(|(_, sinks)| sinks.iter().copied())
+            .collect(),
+    }
+}
+
+/// A table of a database, and what stands for the file that holds it.
+fn table(place: &Place, folder: &Path, secrets: &Secrets<'_>) -> Option<(PathBuf, Thing)> {
+    let file = match place.connector.as_str() {
+        "postgres" => address(&text(place, 0, "url", secrets)?),
+        "sqlite" => real(&folder.join(first_text(place, secrets)?)),
+        _ => return None,
+    };
+    Some((file, Thing::Table(text(place, 1, "table", secrets)?.to_lowercase())))
 }
 
 fn comes_back(way: &[&str], sink: &Written<'_>, source: &str) -> Failure {
@@ -180,9 +203,7 @@ fn written_by<'a>(
     secrets: &Secrets<'_>,
 ) -> Option<Written<'a>> {
     let place = &sink.place;
-    if place.connector == "postgres" {
-        let file = address(&text(place, 0, "url", secrets)?);
-        let thing = Thing::Table(text(place, 1, "table", secrets)?.to_lowercase());
+    if let Some((file, thing)) = table(place, folder, secrets) {
         return Some(Written { pipeline: &plan.pipeline, step: &step.id, place, file, thing, write: &sink.write });
     }
     let path = first_text(place, secrets)?;
@@ -194,7 +215,6 @@ fn written_by<'a>(
         "file" => (there.clone(), Thing::File),
         "parquet" => parts("parquet"),
         "arrow" => parts("arrow"),
-        "sqlite" => (there.clone(), Thing::Table(text(place, 1, "table", secrets)?.to_lowercase())),
         _ => return None,
     };
     Some(Written { pipeline: &plan.pipeline, step: &step.id, place, file: real(&file), thing, write: &sink.write })
