@@ -60,7 +60,7 @@ impl Task<'_> {
             options.firing = firing;
             let (began, failed) = wishes.while_running(name, || self.begin(&calendar, &options));
             trouble = match failed {
-                Some(failed) if failed.for_good => return Err(failed.failure),
+                Some(failed) if failed.for_good => return Err(*failed.failure),
                 failed => failed.map(|failed| failed.reason),
             };
             // What the command line allowed is done with the first run that began.
@@ -134,7 +134,10 @@ impl Task<'_> {
                 && let Err(error) = firing::failed(&*ground.store, name, firing, ground.clock.now())
             {
                 let failure = read_failure(error);
-                return (false, Some(Failed { reason: failure.title.clone(), failure, for_good: true }));
+                return (
+                    false,
+                    Some(Failed { reason: failure.title.clone(), failure: Box::new(failure), for_good: true }),
+                );
             }
             if !failed.for_good {
                 let (slug, detail) = (&*failed.failure.slug, failed.failure.detail_line());

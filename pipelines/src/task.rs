@@ -43,7 +43,7 @@ pub struct Task<'a> {
 
 /// Why a run did not come to its end.
 pub struct Failed {
-    pub failure: Failure,
+    pub failure: Box<Failure>,
     /// In one line, for whoever watches.
     pub reason: String,
     /// Nothing can start again in this process, or in this data folder.
@@ -62,7 +62,7 @@ impl Task<'_> {
         }
         match self.go(&self.options) {
             Ok(_) => Ok(()),
-            Err(failed) => Err(failed.failure),
+            Err(failed) => Err(*failed.failure),
         }
     }
 
@@ -134,7 +134,7 @@ impl Task<'_> {
             // Whether that matters depends on what comes next: the end of the process, or another start in it.
             Ending::Left => {
                 let reason = format!("{}: a call of a sink does not come back", member.name());
-                Err(Failed { failure: hanging(reason.clone()), reason, for_good: true })
+                Err(Failed { failure: Box::new(hanging(reason.clone())), reason, for_good: true })
             }
             Ending::Ended | Ending::Stopped => Ok(ending),
         }
@@ -144,7 +144,8 @@ impl Task<'_> {
         // A store that failed to write answers nothing more.
         let for_good = error.needs_process() || self.all.world.ground.store.get(b"").is_err();
         let reason = error.to_string();
-        Failed { failure: run_failure(error, self.member.name(), &self.member.file.name()), reason, for_good }
+        let failure = run_failure(error, self.member.name(), &self.member.file.name());
+        Failed { failure: Box::new(failure), reason, for_good }
     }
 
     /// One line: what went in, what became of it. `skipped`: bytes that were read before this process began.

@@ -75,9 +75,9 @@ impl Calendar {
                 // The number of the multiple before the wall time of `after`; two that fall together follow each other.
                 let first = self.wall(after)?.and_utc().timestamp_micros().div_euclid(*period);
                 let wall = |number: i64| DateTime::from_timestamp_micros(number.checked_mul(*period)?);
-                let instants =
-                    (first..first.checked_add(3)?).map_while(|number| self.instant(wall(number)?.naive_utc()));
-                instants.into_iter().find(|instant| *instant > after)
+                let numbers = first..first.checked_add(3)?;
+                let mut instants = numbers.map_while(|number| self.instant(wall(number)?.naive_utc()));
+                instants.find(|instant| *instant > after)
             }
             Course::Fixed(cron) => {
                 let mut wall = self.wall(after)?;
