@@ -347,8 +347,10 @@ fn what_happened_to_a_pipeline_is_told_when_it_is_over_too() {
     let House { desk, running, .. } = house;
     running.stop().expect(0);
     let mut second = desk.start(&["run", "orders.sync", "--listen", "127.0.0.1:0"]);
-    second.address();
-    second.until("it works", |_| desk.value("SELECT count(*) FROM run_events") == 3);
+    let sent = Client::to(second.address()).post("/in/orders", &[], b"{\"id\": 9, \"total\": 1}");
+    assert_eq!(sent.status, 202);
+    // Committed, and all that was noted before it too.
+    second.until("the record is through", |_| desk.value("SELECT sum(rows_in) FROM runs") == 4);
     assert!(second.kill());
     desk.start(&["run", "orders.sync", "--once"]).end(crate::desk::PATIENCE).expect(0);
     let told =

@@ -12,7 +12,10 @@ use arrow::{
 };
 use datafusion::{
     catalog::CatalogProvider,
-    common::{ParamValues, ScalarValue},
+    common::{
+        ParamValues, ScalarValue,
+        tree_node::{TreeNode, TreeNodeRecursion},
+    },
     error::DataFusionError,
     execution::{
         SendableRecordBatchStream,
@@ -20,7 +23,7 @@ use datafusion::{
         memory_pool::GreedyMemoryPool,
         runtime_env::RuntimeEnvBuilder,
     },
-    logical_expr::LogicalPlan,
+    logical_expr::{Expr, LogicalPlan},
     prelude::{SQLOptions, SessionConfig, SessionContext},
     sql::parser::Statement,
 };
@@ -175,7 +178,9 @@ pub struct Question {
 impl Question {
     /// The types that its parameters have to have, by their number from 1; `None` where any will do.
     pub fn parameters(&self) -> Result<BTreeMap<usize, Option<DataType>>, QueryError> {
-        let types = self.plan.get_parameter_types().map_err(|error| self.explained(error))?;
+        let mut types = self.plan.get_parameter_types().map_err(|error| self.explained(error))?;
+        let cast = cast_parameters(&self.plan).map_err(|error| self.explained(error))?;
+        types.iter_mut().for_each(|(name, of)| *of = of.take().or_else(|| cast.get(name).cloned()));
         let number = |name: &str| name.strip_prefix('$')?.parse::<usize>().ok().filter(|number| *number > 0);
         types
             .into_iter()
@@ -242,6 +247,24 @@ impl Rows {
 /// Asks one question of tables that nobody else asks.
 pub async fn query(reading: Reading, sql: &str, limits: Limits) -> Result<Rows, QueryError> {
     Catalog::new(reading).ask(sql, limits).await
+}
+
+/// What parameters are cast to: `CAST($1 AS DECIMAL(12, 2))` says the type that DataFusion leaves open.
+fn cast_parameters(plan: &LogicalPlan) -> Result<BTreeMap<String, DataType>, DataFusionError> {
+    let mut found = BTreeMap::new();
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|part| {
+                if let Expr::Cast(cast) = part
+                    && let Expr::Placeholder(parameter) = &*cast.expr
+                {
+                    found.entry(parameter.id.clone()).or_insert_with(|| cast.field.data_type().clone());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(found)
 }
 
 async fn in_time<T>(until: Option<Instant>, limits: &Limits, work: impl Future<Output = T>) -> Result<T, QueryError> {

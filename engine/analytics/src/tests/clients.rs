@@ -68,6 +68,8 @@ async fn parameters_have_the_types_that_the_question_asks_for() {
     let asked = question.parameters().unwrap();
     assert_eq!(asked.get(&1), Some(&Some(arrow::datatypes::DataType::Int64)));
     assert_eq!(asked.len(), 2);
+    let cast = catalog.prepare("SELECT CAST($1 AS DECIMAL(12, 2))", Words::Clients, Limits::default()).await.unwrap();
+    assert_eq!(cast.parameters().unwrap()[&1], Some(arrow::datatypes::DataType::Decimal128(12, 2)));
     let values = vec![ScalarValue::Int64(Some(2)), ScalarValue::Utf8(Some("x".into()))];
     assert_eq!(question.schema(values.clone()).await.unwrap().field(1).name(), "said");
     assert_eq!(rows(&catalog, Words::Clients, sql, values).await.unwrap(), ["2|x"]);
