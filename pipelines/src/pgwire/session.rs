@@ -246,8 +246,8 @@ fn duration(text: &str) -> Option<Duration> {
 
 fn shown(time: Duration) -> String {
     match time.as_millis() {
-        millis if millis % 60_000 == 0 => format!("{}min", millis / 60_000),
-        millis if millis % 1_000 == 0 => format!("{}s", millis / 1_000),
+        millis if millis.is_multiple_of(60_000) => format!("{}min", millis / 60_000),
+        millis if millis.is_multiple_of(1_000) => format!("{}s", millis / 1_000),
         millis => format!("{millis}ms"),
     }
 }
