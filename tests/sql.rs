@@ -74,7 +74,7 @@ impl House {
             "{\"id\":1,\"total\":\"9.50\"}\n{\"id\":1,\"total\":\"9.50\"}\n{\"id\":2,\"total\":\"a \\\"b\\\",\\n\"}\n";
         house.take(lines);
         let desk = &house.desk;
-        house.running.until("the records are through", |_| desk.value("SELECT rows_in FROM runs") == 3);
+        house.running.until("the records are through", |_| desk.value("SELECT sum(rows_in) FROM runs") == 3);
         house
     }
 
@@ -257,7 +257,7 @@ fn a_runaway_join_ends_by_its_time_by_a_cancel_and_with_its_client_while_pipelin
     assert_eq!(house.rows("SELECT rows_in FROM runs"), ["4"]);
     let desk = &house.desk;
     let mut running = house.running;
-    running.until("the record of meanwhile is through", |_| desk.value("SELECT rows_in FROM runs") == 4);
+    running.until("the record of meanwhile is through", |_| desk.value("SELECT sum(rows_in) FROM runs") == 4);
     running.stop().expect(0);
 }
 
