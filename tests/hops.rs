@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     chance::{Chance, soak},
-    desk::{Desk, PATIENCE, Running},
+    desk::{Desk, Running, patience},
     kafka::{self, Bus, Isolation, Record, Topic},
     look,
     promises::figure,
@@ -86,7 +86,7 @@ fn rows(topic: &Topic) -> Vec<String> {
 
 fn until_it_is_there(topic: &Topic, expected: &[String]) {
     let began = std::time::Instant::now();
-    while rows(topic).len() < expected.len() && began.elapsed() < PATIENCE {
+    while rows(topic).len() < expected.len() && began.elapsed() < patience() {
         thread::sleep(Duration::from_millis(300));
     }
     look::same("the topic", &rows(topic), expected);

@@ -182,7 +182,8 @@ impl Host {
             let known = live.get(pipeline);
             (before, known.map(|known| known.state), known.and_then(|known| known.reason.clone()))
         };
-        let Some(kind) = after.filter(|_| before != after).and_then(event) else { return };
+        let kind = after.filter(|_| before != after).and_then(|after| event(before, after, reason.is_some()));
+        let Some(kind) = kind else { return };
         let now = self.state.clock.now();
         let store = &*self.state.store;
         // The last event of a process has no commit behind it. No pipeline depends on it, and a store that fails says so to whoever does.
@@ -203,7 +204,7 @@ impl Host {
 
     /// It waits for its next due time. `reason`: why its last run failed.
     pub fn scheduled(&self, pipeline: &str, next: Option<Micros>, reason: Option<&str>) {
-        self.state.live().scheduled(pipeline, next, reason);
+        self.noted(pipeline, |live| live.scheduled(pipeline, next, reason));
     }
 
     /// What is asked of schedules.
@@ -226,9 +227,12 @@ impl Host {
 }
 
 /// What is worth a line in `run_events`.
-fn event(activity: Activity) -> Option<EventKind> {
+fn event(before: Option<Activity>, activity: Activity, failed: bool) -> Option<EventKind> {
     match activity {
         Activity::Starting | Activity::Stopping => None,
+        // Its schedule starts the next run, whatever became of this one.
+        Activity::Scheduled if failed => Some(EventKind::Failed),
+        Activity::Scheduled => (before == Some(Activity::Running)).then_some(EventKind::Rested),
         Activity::Running => Some(EventKind::Started),
         Activity::Restarting => Some(EventKind::Failed),
         Activity::Resting => Some(EventKind::Rested),
