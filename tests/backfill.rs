@@ -6,7 +6,7 @@ use std::{
     path::Path,
     sync::Arc,
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
@@ -19,6 +19,7 @@ use crate::{
     look,
     postgres::{GUARDED, shared},
     promises::figure,
+    topics::now,
 };
 
 /// What an order is worth in its version.
@@ -42,8 +43,7 @@ fn orders(path: &Path, from: i64, to: i64) {
 fn edit(id: i64, version: i64) -> Record {
     let row = serde_json::json!({"id": id, "version": version, "amount": amount(id, version)});
     // A broker throws away what is old.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    Record::new(&id.to_string(), &row.to_string()).time(now.as_millis() as i64)
+    Record::new(&id.to_string(), &row.to_string()).time(now())
 }
 
 const SCHEMA: &str = "SCHEMA order_event (id BIGINT NOT NULL, version BIGINT NOT NULL, amount BIGINT NOT NULL);\n";
@@ -143,7 +143,8 @@ FROM {history}kafka('{}', brokers => '{}') SCHEMA event
             bus.brokers()
         )
     };
-    let records = |events: &[String]| events.iter().map(|event| Record::new("k", event)).collect::<Vec<_>>();
+    let records =
+        |events: &[String]| events.iter().map(|event| Record::new("k", event).time(now())).collect::<Vec<_>>();
     let live = bus.topic("live", 1);
     live.produce(&records(&events));
     let of_live = Desk::with(&job("", &live));
@@ -197,7 +198,7 @@ FROM history(FROM file('in/*.ndjson') SCHEMA order_event |> WHERE id < 3) THEN f
 fn a_topic_is_cut_in_two_at_a_time_and_progress_is_told() {
     let bus = kafka::shared();
     let topic = bus.topic("cut", 2);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64;
+    let now = now();
     let at = |id: i64| edit(id, 1).partition((id % 2) as i32).time(now - 10_000 + id * 100);
     topic.produce(&(0..40).map(at).collect::<Vec<_>>());
     // Between the records 19 and 20.

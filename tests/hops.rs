@@ -20,7 +20,7 @@ use crate::{
     kafka::{self, Bus, Isolation, Record, Topic},
     look,
     promises::figure,
-    topics::{RUN, feed_until},
+    topics::{RUN, feed_until, now},
 };
 
 /// Partitions of the input, and tasks.
@@ -61,7 +61,8 @@ fn scattered(count: usize, seed: u64) -> Vec<Record> {
                 json!({"id": format!("e{number}"), "region": region, "amount": chance.below(100)}).to_string()
             }
         };
-        records.push(Record::new("", &value).partition(chance.below(PARTITIONS as u64) as i32));
+        // A broker throws away what is old, also before it is read.
+        records.push(Record::new("", &value).partition(chance.below(PARTITIONS as u64) as i32).time(now()));
     }
     records
 }
@@ -171,7 +172,7 @@ fn timed(count: i64) -> Vec<Record> {
         let at = format!("2026-11-20T10:{minute:02}:{second:02}Z");
         let region = ["north", "south", "east"][((minute * 60 + second) % 3) as usize];
         let row = json!({"id": minute * 60 + second, "region": region, "amount": second, "at": at});
-        Record::new("", &row.to_string()).partition((partition % i64::from(PARTITIONS)) as i32)
+        Record::new("", &row.to_string()).partition((partition % i64::from(PARTITIONS)) as i32).time(now())
     };
     let all = (0..count).flat_map(|second| {
         let twice = (second % 7 == 0).then(|| record(second, second + 1));

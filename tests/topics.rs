@@ -55,7 +55,7 @@ pub fn orders(count: usize, seed: u64, partitions: i32) -> Vec<Record> {
     text.lines().map(record).collect()
 }
 
-fn now() -> i64 {
+pub fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock after 1970");
     since.as_millis() as i64
 }
