@@ -10,6 +10,7 @@
 //! | `s/<pipeline> NUL step NUL …` | segments (`segment`) |
 //! | `g/<pipeline>` | how far this folder is a copy of the pipeline's changelog, if it has one (`replica`) |
 //! | `t/<pipeline>`, `w/<pipeline>` | its schedule (`firing`) |
+//! | `b/<pipeline>` | what people ask it to take in (`backfill`) |
 //! | `o/<pipeline>` | the id that the pipeline's outputs are signed with; it outlives a new beginning |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,6 +86,9 @@ pub struct Checkpoint {
 /// What was read of a history (`history(…) THEN`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryNote {
+    /// Which backfill of the pipeline it is; 0: the history of its file.
+    #[serde(default)]
+    pub number: u64,
     pub began: Micros,
     /// The source has gone on since.
     pub ended: Option<Micros>,
@@ -280,6 +284,12 @@ pub struct EpochNote {
 /// What keys begin with under which lies what is committed beside state and history: all that a start asks before it restores.
 pub const COMMITTED: [&[u8]; 4] = [b"c/", b"m/", b"k/", b"p/"];
 
+/// What the keys of a pipeline begin with that was started at some time.
+pub const STARTED: [&[u8]; 1] = [b"c/"];
+
+/// The same of one of which anything is known: it was started, failed before that, or has a schedule.
+pub const KNOWN: [&[u8]; 3] = [b"c/", b"r/", b"t/"];
+
 pub fn checkpoint_key(pipeline: &str) -> Vec<u8> {
     [b"c/", pipeline.as_bytes()].concat()
 }
@@ -379,6 +389,20 @@ pub fn read_all<T: DeserializeOwned>(store: &dyn StateStore, prefix: &[u8]) -> R
     problem.map_or(Ok(records), Err)
 }
 
+/// Reads the JSON record with the greatest key under a prefix.
+pub fn read_last<T: DeserializeOwned>(store: &dyn StateStore, prefix: &[u8]) -> Result<Option<T>, ReadError> {
+    let mut last: Option<(Vec<u8>, Vec<u8>)> = None;
+    store.scan(prefix, &mut |key, bytes| {
+        let (last_key, last_bytes) = last.get_or_insert_default();
+        last_key.clear();
+        last_key.extend_from_slice(key);
+        last_bytes.clear();
+        last_bytes.extend_from_slice(bytes);
+        true
+    })?;
+    last.map(|(key, bytes)| parse(&key, &bytes)).transpose()
+}
+
 /// The checkpoint to start from, if there is one that this version can read.
 pub fn read_checkpoint(store: &dyn StateStore, pipeline: &str) -> Result<Option<Checkpoint>, ReadError> {
     let key = checkpoint_key(pipeline);
@@ -428,21 +452,26 @@ pub fn put_checkpoint<'a>(
 /// The lowest cursor of a partition of numbered records over all pipelines that have read it.
 pub fn lowest_cursor(store: &dyn StateStore, partition: &str) -> Result<Option<u64>, ReadError> {
     let mut lowest: Option<u64> = None;
-    for pipeline in pipelines(store)? {
+    for pipeline in pipelines(store, &STARTED)? {
         let cursors = cursors_of(store, &pipeline, partition)?;
         lowest = lowest.into_iter().chain(cursors.iter().filter_map(Value::as_u64)).min();
     }
     Ok(lowest)
 }
 
-/// Pipelines that were started at some time.
-pub fn pipelines(store: &dyn StateStore) -> Result<Vec<String>, StoreError> {
-    let mut pipelines = vec![];
-    store.scan(b"c/", &mut |key, _| {
-        pipelines.push(String::from_utf8_lossy(&key[2..]).into_owned());
-        true
-    })?;
-    Ok(pipelines)
+/// Pipelines that have keys which begin so, by name.
+pub fn pipelines(store: &dyn StateStore, prefixes: &[&[u8]]) -> Result<Vec<String>, StoreError> {
+    let mut names = vec![];
+    for prefix in prefixes {
+        store.scan(prefix, &mut |key, _| {
+            let name = key[prefix.len()..].split(|byte| *byte == 0).next().unwrap_or_default();
+            names.push(String::from_utf8_lossy(name).into_owned());
+            true
+        })?;
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
 }
 
 /// Where the inputs of a pipeline are that read this partition, each its own.
@@ -472,7 +501,7 @@ pub fn owner_id(store: &dyn StateStore, pipeline: &str, rng: &dyn Rng) -> Result
 
 /// The newest run of a pipeline.
 pub fn last_run(store: &dyn StateStore, pipeline: &str) -> Result<Option<Run>, ReadError> {
-    Ok(read_all(store, &run_prefix(pipeline))?.pop())
+    read_last(store, &run_prefix(pipeline))
 }
 
 /// How far every outbox sink of a pipeline is.

@@ -84,7 +84,7 @@ pub fn note(
     reason: Option<String>,
     time: Micros,
 ) -> Result<(), ReadError> {
-    let last = read_events(store, pipeline)?.pop();
+    let last: Option<Event> = checkpoint::read_last(store, &prefix(pipeline))?;
     let number = last.as_ref().map_or(1, |last| last.number + 1);
     let unfinished = last.is_some_and(|last| last.kind == EventKind::Started) && kind == EventKind::Started;
     let reason = reason.or_else(|| unfinished.then(|| "the attempt before ended without a word".to_owned()));

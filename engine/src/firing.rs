@@ -99,16 +99,6 @@ fn hold_key(pipeline: &str) -> Vec<u8> {
     [b"w/", pipeline.as_bytes()].concat()
 }
 
-/// Pipelines that have a schedule.
-pub fn scheduled(store: &dyn StateStore) -> Result<Vec<String>, StoreError> {
-    let mut names = vec![];
-    store.scan(b"t/", &mut |key, _| {
-        names.push(String::from_utf8_lossy(&key[2..]).into_owned());
-        true
-    })?;
-    Ok(names)
-}
-
 /// The same for the same pipeline and due time, whoever asks and whenever.
 pub fn run_id(pipeline: &str, due: Micros) -> String {
     let named = [pipeline.as_bytes(), b"\0", &due.to_be_bytes()].concat();

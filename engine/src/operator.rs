@@ -80,6 +80,9 @@ pub trait Operator: Send {
     /// At the start, before the first `restore`: so much state comes back.
     fn expect(&mut self, _keys: usize) {}
 
+    /// At the start, behind the last `restore`: all of it is back.
+    fn restored(&mut self) {}
+
     /// At the start: takes back a body that `close` handed over. Bodies of a generation come in the order of their epochs.
     fn restore(&mut self, _generation: Generation, _body: &[u8]) -> Result<(), Damaged> {
         Err(Damaged("this step has no state".into()))

@@ -71,7 +71,7 @@ pub struct ApiState {
     pub ingest: Arc<Ingest>,
     pub live: Arc<Mutex<Live>>,
     /// What is asked of the schedules of this process.
-    pub wishes: Wishes,
+    pub wishes: Arc<Wishes>,
     /// What `/metrics` renders; see [`metrics::install`].
     pub metrics: Option<PrometheusHandle>,
     /// What `/metrics` has shown so far.
@@ -89,7 +89,7 @@ impl ApiState {
     pub fn new(ground: &Ground, metrics: Option<PrometheusHandle>) -> Arc<Self> {
         let Ground { store, log, clock, .. } = ground.clone();
         let ingest = Arc::new(Ingest::new(store.clone(), log.clone(), clock.clone()));
-        let (live, wishes) = (Arc::default(), Wishes::default());
+        let (live, wishes) = (Arc::default(), Arc::default());
         let bodies = Arc::new(Semaphore::new(BODIES_KIB));
         let queries = Arc::new(Semaphore::new(QUERIES));
         let published = Mutex::default();

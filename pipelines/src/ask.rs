@@ -131,9 +131,7 @@ fn look(world: &World, sql: &str, each: &mut dyn FnMut(&RecordBatch) -> Result<b
 /// whoever holds the folder, before any pipeline runs. What cannot be shown of one pipeline does not hide the others: the first
 /// failure is returned when all are done, and an answer without it would not be whole.
 pub fn settle(ground: &Ground) -> Result<(), Failure> {
-    let mut names = status::pipelines(&*ground.store).map_err(store_failure)?;
-    names.sort();
-    names.dedup();
+    let names = checkpoint::pipelines(&*ground.store, &checkpoint::KNOWN).map_err(store_failure)?;
     let mut first = Ok(());
     for pipeline in names {
         first =

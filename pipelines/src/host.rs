@@ -26,7 +26,7 @@ use crate::{
     inlets::{Inlet, Inlets, may_open},
     outcome::Failure,
     project::Member,
-    schedule::Wishes,
+    schedule::{Timer, Wishes},
     supervision::News,
     tell,
     world::World,
@@ -65,6 +65,7 @@ pub struct Host {
     address: Option<SocketAddr>,
     ingest: Option<SocketAddr>,
     postgres: Option<SocketAddr>,
+    timer: Timer,
     paths: Mutex<Paths>,
     closing: Arc<Notify>,
     server: JoinHandle<()>,
@@ -112,7 +113,8 @@ impl Host {
         runtime.spawn(follow_signals(hangup, news, state.clone()));
         runtime.spawn(fold(handle));
         let paths = Mutex::new(Paths { declared, open: BTreeMap::new() });
-        Ok(Host { runtime, state, address, ingest, postgres, paths, closing, server })
+        let timer = Timer::on(runtime.handle().clone());
+        Ok(Host { runtime, state, address, ingest, postgres, timer, paths, closing, server })
     }
 
     pub fn address(&self) -> Option<SocketAddr> {
@@ -182,7 +184,7 @@ impl Host {
             let known = live.get(pipeline);
             (before, known.map(|known| known.state), known.and_then(|known| known.reason.clone()))
         };
-        let kind = after.filter(|_| before != after).and_then(|after| event(before, after, reason.is_some()));
+        let kind = after.filter(|_| before != after).and_then(event);
         let Some(kind) = kind else { return };
         let now = self.state.clock.now();
         let store = &*self.state.store;
@@ -200,16 +202,22 @@ impl Host {
 
     pub fn stopping(&self, pipeline: &str) {
         self.state.live().stopping(pipeline);
+        self.state.wishes.tell();
     }
 
     /// It waits for its next due time. `reason`: why its last run failed.
     pub fn scheduled(&self, pipeline: &str, next: Option<Micros>, reason: Option<&str>) {
-        self.noted(pipeline, |live| live.scheduled(pipeline, next, reason));
+        self.state.live().scheduled(pipeline, next, reason);
     }
 
     /// What is asked of schedules.
-    pub fn wishes(&self) -> &Wishes {
+    pub fn wishes(&self) -> &Arc<Wishes> {
         &self.state.wishes
+    }
+
+    /// What wakes pipelines that wait.
+    pub fn timer(&self) -> &Timer {
+        &self.timer
     }
 
     pub fn over(&self, pipeline: &str, activity: Activity, reason: Option<String>) {
@@ -227,12 +235,10 @@ impl Host {
 }
 
 /// What is worth a line in `run_events`.
-fn event(before: Option<Activity>, activity: Activity, failed: bool) -> Option<EventKind> {
+fn event(activity: Activity) -> Option<EventKind> {
     match activity {
-        Activity::Starting | Activity::Stopping => None,
-        // Its schedule starts the next run, whatever became of this one.
-        Activity::Scheduled if failed => Some(EventKind::Failed),
-        Activity::Scheduled => (before == Some(Activity::Running)).then_some(EventKind::Rested),
+        // How a run of a schedule ended was noted when it did.
+        Activity::Starting | Activity::Stopping | Activity::Scheduled => None,
         Activity::Running => Some(EventKind::Started),
         Activity::Restarting => Some(EventKind::Failed),
         Activity::Resting => Some(EventKind::Rested),

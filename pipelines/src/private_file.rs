@@ -11,7 +11,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::outcome::Failure;
+use crate::{outcome::Failure, render::for_shell};
 
 /// A file, and what its failures are called.
 pub struct PrivateFile {
@@ -37,7 +37,7 @@ impl PrivateFile {
         if mode & 0o077 != 0 {
             return Err(Failure::environment(self.open, format!("{} can be read by others", path.display()))
                 .seen(format!("its permissions are {mode:03o}"))
-                .help(format!("chmod 600 {}", quoted(&path)))
+                .help(format!("chmod 600 {}", for_shell(&path.display().to_string())))
                 .help(format!("and replace the {} in it if somebody else uses this machine", self.file)));
         }
         let mut text = String::new();
@@ -85,8 +85,4 @@ impl PrivateFile {
                 .help("check the permissions of the data folder")
         }
     }
-}
-
-fn quoted(path: &Path) -> String {
-    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }

@@ -1,12 +1,16 @@
 //! A pipeline with a schedule: its thread waits for the next due time, starts a run, and waits again, until it is stopped.
 //!
-//! What is due is asked of the wall clock again and again while it waits, so a clock that is set and a machine that slept are noticed within
-//! a moment; nothing is counted in a timer. Runs of a pipeline never overlap, because there is one thread. Which due times are settled is
-//! the store's (`engine/src/firing.rs`); what people ask of a schedule while it waits comes through [`Wishes`].
+//! A [`Timer`] wakes it when the wall clock has come there, also when the clock was set or the machine slept; what is due then it asks
+//! itself. Runs of a pipeline never overlap, because there is one thread. Which due times are settled is the store's
+//! (`engine/src/firing.rs`); what people ask of a schedule while it waits comes through [`Wishes`].
 
+mod timer;
 mod wishes;
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use metrics::counter;
 use syncline_dsl::plan::Schedule;
@@ -27,10 +31,8 @@ use crate::{
     task::{Failed, Task},
 };
 
+pub use timer::{Alarm, Timer};
 pub use wishes::{Refused, Wishes};
-
-/// How often a waiting pipeline looks around: at its clock, and whether it is to stop. Between two looks it costs nothing.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// What begins a run: a due time, or somebody's wish (`None`).
 type Start = Option<Firing>;
@@ -77,12 +79,17 @@ impl Task<'_> {
         &self,
         schedule: &Schedule,
         calendar: &Calendar,
-        wishes: &Wishes,
+        wishes: &Arc<Wishes>,
         trouble: Option<&str>,
     ) -> Result<Option<Start>, Failure> {
         let (name, ground) = (self.member.name(), &self.all.world.ground);
         let watched = ground.clock.now();
-        while !self.stop.load(Ordering::SeqCst) {
+        let mut alarm: Option<(Micros, Alarm<'_>)> = None;
+        loop {
+            let told = wishes.told();
+            if self.stop.load(Ordering::SeqCst) {
+                return Ok(None);
+            }
             if wishes.take(name) {
                 tracing::info!(pipeline = name, "a run was asked for");
                 return Ok(Some(None));
@@ -104,10 +111,21 @@ impl Task<'_> {
                 Next::Wait(until) => until,
             };
             self.all.host.scheduled(name, until, trouble);
-            let left = until.map_or(LOOK, |until| Duration::from_micros(until.saturating_sub(now).max(0) as u64));
-            wishes.sleep(left.min(LOOK));
+            // One that rang before its time, as the clock was set back, is set again.
+            if !alarm.as_ref().is_some_and(|(at, alarm)| Some(*at) == until && !alarm.has_rung()) {
+                alarm = until.map(|until| Ok((until, self.alarm(until.saturating_sub(now), wishes)?))).transpose()?;
+            }
+            wishes.sleep(told);
         }
-        Ok(None)
+    }
+
+    fn alarm(&self, left: Micros, wishes: &Arc<Wishes>) -> Result<Alarm<'_>, Failure> {
+        let wishes = wishes.clone();
+        let left = Duration::from_micros(left.max(0) as u64);
+        self.all.host.timer().set(left, move || wishes.tell()).map_err(|error| {
+            Failure::environment("no-timer", format!("{} cannot wait for its next due time", self.member.name()))
+                .seen(error.to_string())
+        })
     }
 
     /// One run. Whether it began, and why it failed.

@@ -153,7 +153,7 @@ mod tests {
         fs::set_permissions(folder.join(SECRETS.file), Permissions::from_mode(0o640)).unwrap();
         let refused = resolve(&folder, "other").unwrap_err();
         assert_eq!(refused.slug, "secrets-open");
-        assert_eq!(refused.help[0], format!("chmod 600 '{}'", folder.join(SECRETS.file).display()));
+        assert_eq!(refused.help[0], format!("chmod 600 {}", folder.join(SECRETS.file).display()));
         assert_eq!(set(&folder, "x", &Secret::new("y")).unwrap_err().slug, "secrets-open");
     }
 

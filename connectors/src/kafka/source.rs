@@ -122,7 +122,7 @@ impl KafkaSource {
             start: Start::new(arguments)?,
             until: Until::new(arguments)?,
             task: around.task,
-            bounded: bounded || !arguments.text("until").is_empty(),
+            bounded,
             by_key: false,
             reading: None,
         })

@@ -211,6 +211,7 @@ impl Bench {
                 self.operator.restore(*generation, body).expect("its own segments");
             }
         }
+        self.operator.restored();
         let mut out = Output::new(StepId::new("step"), false);
         self.operator.advance(self.lowest, &mut out).expect("the operator goes on");
         assert!(out.emitted.is_empty(), "a restart sets nothing free");

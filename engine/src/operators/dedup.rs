@@ -29,7 +29,13 @@ const GENERATIONS: Micros = 8;
 /// Bytes of a kept key in a segment: fingerprint and time.
 const ENTRY: usize = 24;
 
-#[derive(Clone, Copy)]
+/// Keys that come back are put into the table so many at once, in the order of its parts: one by one, each would be a miss of the cache.
+const AT_ONCE: usize = 1 << 18;
+
+/// Parts of the table; of one with ten million keys, a part is smaller than a core's cache.
+const PARTS: usize = 1 << 10;
+
+#[derive(Clone, Copy, Default)]
 struct Kept {
     fingerprint: [u64; 2],
     time: Micros,
@@ -48,6 +54,9 @@ pub struct Dedup {
     generations: BTreeMap<Generation, u64>,
     horizon: Horizon,
     fingerprints: Vec<u128>,
+    /// What came back and is not in the table yet, and the same in the order of the table's parts.
+    back: Vec<Kept>,
+    sorted: Vec<Kept>,
 }
 
 impl Dedup {
@@ -61,6 +70,8 @@ impl Dedup {
             generations: BTreeMap::new(),
             horizon: Horizon::default(),
             fingerprints: vec![],
+            back: vec![],
+            sorted: vec![],
         }
     }
 
@@ -285,18 +296,49 @@ impl Operator for Dedup {
     }
 
     fn restore(&mut self, generation: Generation, body: &[u8]) -> Result<(), Damaged> {
-        for kept in entries(body)? {
-            self.kept.insert_unique(kept.fingerprint[0], kept, |kept| kept.fingerprint[0]);
+        self.back.extend(entries(body)?);
+        if self.back.len() >= AT_ONCE {
+            self.take_back();
         }
         *self.generations.entry(generation).or_default() += (body.len() / ENTRY) as u64;
         Ok(())
     }
 
+    fn restored(&mut self) {
+        self.take_back();
+        (self.back, self.sorted) = (vec![], vec![]);
+    }
+
     fn size(&self) -> StateSize {
         let keys = self.kept.len() as u64;
         // One control byte per slot, as hashbrown lays its tables out.
-        let slots = (self.kept.capacity() as u64 * 8 / 7).next_power_of_two();
-        StateSize { keys, bytes: slots * (size_of::<Kept>() as u64 + 1) }
+        StateSize { keys, bytes: self.slots() as u64 * (size_of::<Kept>() as u64 + 1) }
+    }
+}
+
+impl Dedup {
+    fn slots(&self) -> usize {
+        (self.kept.capacity() * 8 / 7).next_power_of_two()
+    }
+
+    /// Sorts what came back by the part of the table that it goes to, and puts it there. A hash finds its slot by its last bits.
+    fn take_back(&mut self) {
+        self.kept.reserve(self.back.len(), |kept| kept.fingerprint[0]);
+        let shift = (self.slots() / PARTS).max(1).trailing_zeros();
+        let part = |kept: &Kept| (kept.fingerprint[0] >> shift) as usize % PARTS;
+        let mut next = vec![0; PARTS];
+        self.back.iter().for_each(|kept| next[part(kept)] += 1);
+        let mut before = 0;
+        next.iter_mut().for_each(|next| before += std::mem::replace(next, before));
+        self.sorted.resize(self.back.len(), Kept::default());
+        for kept in self.back.drain(..) {
+            let place = &mut next[part(&kept)];
+            self.sorted[*place] = kept;
+            *place += 1;
+        }
+        for kept in self.sorted.iter().copied() {
+            self.kept.insert_unique(kept.fingerprint[0], kept, |kept| kept.fingerprint[0]);
+        }
     }
 }
 

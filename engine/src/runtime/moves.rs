@@ -71,7 +71,7 @@ pub(super) fn tell_unread(spec: &JobSpec, checkpoint: &Checkpoint, ground: &Grou
     };
     for (topic, end) in checkpoint.ends.iter().filter(|(topic, _)| !written(topic)) {
         let Some(name) = topic.strip_prefix(&prefix) else { continue };
-        for pipeline in checkpoint::pipelines(&*ground.store)? {
+        for pipeline in checkpoint::pipelines(&*ground.store, &checkpoint::STARTED)? {
             let cursors = checkpoint::cursors_of(&*ground.store, &pipeline, &stream::partition(name))?;
             let position = cursors.iter().map(|cursor| Position::within(cursor, &checkpoint.log_id)).min();
             let unread = position.map_or(0, |next| end.offset.saturating_sub(next));

@@ -343,6 +343,7 @@ fn restore(
             // No key takes less than eight bytes: what a damaged note says makes no table of any size.
             operator.expect(note.size.keys.min(note.stored / 8) as usize);
             segments.restore(&*ground.store, &mut |generation, body| operator.restore(generation, body))?;
+            operator.restored();
             let found = segments.bytes();
             if found != note.stored {
                 let detail = format!("its segments have {found} bytes, and the checkpoint says {}", note.stored);

@@ -17,7 +17,7 @@ use syncline_engine::{
     graph::{is_parked, unqualified},
     intake::{self, Intake},
     log::Log,
-    store::{StateStore, StoreError},
+    store::StateStore,
 };
 use syncline_record::{Micros, StepBooks};
 
@@ -172,7 +172,7 @@ pub fn look(state: &ApiState) -> Result<Status, Failure> {
 
 /// The status from store and log; without `live`, nobody runs.
 pub fn read(store: &dyn StateStore, log: &dyn Log, live: Option<&Live>) -> Result<Status, Failure> {
-    let mut names = pipelines(store).map_err(store_failure)?;
+    let mut names = checkpoint::pipelines(store, &checkpoint::KNOWN).map_err(store_failure)?;
     names.extend(live.into_iter().flat_map(|live| live.pipelines().map(|(name, _)| name.to_owned())));
     names.sort();
     names.dedup();
@@ -215,19 +215,6 @@ pub fn read(store: &dyn StateStore, log: &dyn Log, live: Option<&Live>) -> Resul
         status.pipelines.push(pipeline);
     }
     Ok(status)
-}
-
-/// Pipelines that have a checkpoint, a run or a schedule.
-pub fn pipelines(store: &dyn StateStore) -> Result<Vec<String>, StoreError> {
-    let mut names = vec![];
-    for prefix in [&b"c/"[..], b"r/", b"t/"] {
-        store.scan(prefix, &mut |key, _| {
-            let name = key[prefix.len()..].split(|byte| *byte == 0).next().unwrap_or_default();
-            names.push(String::from_utf8_lossy(name).into_owned());
-            true
-        })?;
-    }
-    Ok(names)
 }
 
 fn committed(pipeline: String, checkpoint: &Checkpoint, run: Option<&Run>) -> PipelineStatus {

@@ -6,6 +6,9 @@ use std::{
     time::Duration,
 };
 
+/// Nobody waits for longer without a look around, should an alarm be lost or the clock be set back.
+const LONGEST: Duration = Duration::from_secs(60);
+
 /// How it stands with a pipeline whose thread keeps time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Seat {
@@ -14,10 +17,17 @@ struct Seat {
     wanted: bool,
 }
 
+#[derive(Debug, Default)]
+struct Seats {
+    by_name: BTreeMap<String, Seat>,
+    /// How often something was said.
+    told: u64,
+}
+
 /// The pipelines of this process that have a schedule, by name.
 #[derive(Debug, Default)]
 pub struct Wishes {
-    seats: Mutex<BTreeMap<String, Seat>>,
+    seats: Mutex<Seats>,
     changed: Condvar,
 }
 
@@ -26,7 +36,7 @@ pub struct Seated<'a>(&'a Wishes, &'a str);
 
 impl Drop for Seated<'_> {
     fn drop(&mut self) {
-        self.0.seats().remove(self.1);
+        self.0.seats().by_name.remove(self.1);
     }
 }
 
@@ -39,37 +49,38 @@ pub enum Refused {
 }
 
 impl Wishes {
-    fn seats(&self) -> MutexGuard<'_, BTreeMap<String, Seat>> {
+    fn seats(&self) -> MutexGuard<'_, Seats> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A pipeline keeps time, until what is returned is let go.
     pub fn seat<'a>(&'a self, pipeline: &'a str) -> Seated<'a> {
-        self.seats().insert(pipeline.to_owned(), Seat::default());
+        self.seats().by_name.insert(pipeline.to_owned(), Seat::default());
         Seated(self, pipeline)
     }
 
     /// Asks for a run now.
     pub fn run(&self, pipeline: &str) -> Result<(), Refused> {
         let mut seats = self.seats();
-        let seat = seats.get_mut(pipeline).ok_or(Refused::NotHere)?;
+        let seat = seats.by_name.get_mut(pipeline).ok_or(Refused::NotHere)?;
         if seat.running {
             return Err(Refused::Running);
         }
         seat.wanted = true;
-        self.changed.notify_all();
+        drop(seats);
+        self.tell();
         Ok(())
     }
 
     /// Whether somebody has asked for a run; it is granted by asking.
     pub fn take(&self, pipeline: &str) -> bool {
-        self.seats().get_mut(pipeline).is_some_and(|seat| std::mem::take(&mut seat.wanted))
+        self.seats().by_name.get_mut(pipeline).is_some_and(|seat| std::mem::take(&mut seat.wanted))
     }
 
     /// Does something during which no other run can be asked for. What was asked for before is this one.
     pub fn while_running<T>(&self, pipeline: &str, run: impl FnOnce() -> T) -> T {
         let set = |running| {
-            if let Some(seat) = self.seats().get_mut(pipeline) {
+            if let Some(seat) = self.seats().by_name.get_mut(pipeline) {
                 *seat = Seat { running, wanted: false };
             }
         };
@@ -79,15 +90,21 @@ impl Wishes {
         answer
     }
 
-    /// A schedule was held or let go on: whoever waits looks at once.
+    /// An alarm rang, a pipeline is to stop, a schedule was held or let go on: whoever waits looks at once.
     pub fn tell(&self) {
+        self.seats().told += 1;
         self.changed.notify_all();
     }
 
-    /// Waits for so long, or until somebody wishes something.
-    pub fn sleep(&self, long: Duration) {
-        let seats = self.seats();
-        drop(self.changed.wait_timeout(seats, long).unwrap_or_else(PoisonError::into_inner));
+    /// How often something was said so far: what [`Wishes::sleep`] waits behind.
+    pub fn told(&self) -> u64 {
+        self.seats().told
+    }
+
+    /// Waits until something has been said since `told`.
+    pub fn sleep(&self, told: u64) {
+        let nothing = |seats: &mut Seats| seats.told == told;
+        drop(self.changed.wait_timeout_while(self.seats(), LONGEST, nothing).unwrap_or_else(PoisonError::into_inner));
     }
 }
 

@@ -18,6 +18,7 @@ pub mod watermarks;
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
+use syncline_engine::checkpoint;
 
 use crate::{Reading, gather::Stop, provider::provided};
 
@@ -59,22 +60,7 @@ pub fn system(name: &str, reading: &Reading) -> Option<Arc<dyn TableProvider>> {
 
 /// Pipelines that have a checkpoint, a run or a schedule, by name.
 pub fn pipelines(reading: &Reading) -> Result<Vec<String>, Stop> {
-    named(reading, &[b"c/", b"r/", b"t/"])
-}
-
-/// The pipelines of keys that begin so, by name.
-fn named(reading: &Reading, prefixes: &[&[u8]]) -> Result<Vec<String>, Stop> {
-    let mut names = vec![];
-    for prefix in prefixes {
-        reading.store.scan(prefix, &mut |key, _| {
-            let name = key[prefix.len()..].split(|byte| *byte == 0).next().unwrap_or_default();
-            names.push(String::from_utf8_lossy(name).into_owned());
-            true
-        })?;
-    }
-    names.sort();
-    names.dedup();
-    Ok(names)
+    Ok(checkpoint::pipelines(&*reading.store, &checkpoint::KNOWN)?)
 }
 
 /// What comes before the number in keys of a pipeline's numbered records.

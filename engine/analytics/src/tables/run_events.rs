@@ -1,9 +1,8 @@
 //! `run_events`: starts, failures, pauses and ends of each pipeline's task, with their reasons, the newest thousand.
 
 use arrow::datatypes::SchemaRef;
-use syncline_engine::events;
+use syncline_engine::{checkpoint, events};
 
-use super::named;
 use crate::{
     Reading,
     gather::{Cell, Gather, Kind, Stop, schema},
@@ -27,7 +26,7 @@ impl Table for RunEvents {
 
     /// One that never came to a run has events too.
     fn pipelines(&self, reading: &Reading) -> Result<Vec<String>, Stop> {
-        named(reading, &[b"e/"])
+        Ok(checkpoint::pipelines(&*reading.store, &[b"e/"])?)
     }
 
     fn read(&self, reading: &Reading, pipeline: &str, rows: &mut Gather<'_>) -> Result<(), Stop> {
