@@ -14,12 +14,13 @@ use parquet::arrow::ArrowWriter;
 
 use crate::{
     chance::{Chance, soak},
-    desk::{Desk, patience},
+    desk::{Desk, Running, patience},
     kafka::{self, Record},
     look,
     postgres::{GUARDED, shared},
     promises::figure,
     topics::now,
+    web::Client,
 };
 
 /// What an order is worth in its version.
@@ -46,6 +47,42 @@ fn edit(id: i64, version: i64) -> Record {
     Record::new(&id.to_string(), &row.to_string()).time(now())
 }
 
+/// Orders from 0 on, and those of them that were edited, with their version.
+struct Versions {
+    orders: i64,
+    edited: BTreeMap<i64, i64>,
+}
+
+impl Versions {
+    fn of(orders: i64) -> Self {
+        Self { orders, edited: BTreeMap::new() }
+    }
+
+    fn edits(&mut self, chance: &mut Chance, count: usize) -> Vec<Record> {
+        let one = |_| {
+            let id = chance.below(self.orders as u64) as i64;
+            let version = self.edited.entry(id).or_insert(1);
+            *version += 1;
+            edit(id, *version)
+        };
+        (0..count).map(one).collect()
+    }
+
+    /// Waits until the table is the fold of all of them.
+    fn are_in(&self, shop: &Path, running: &Running) {
+        let version = |id: &i64| self.edited.get(id).copied().unwrap_or(1);
+        let sum: i64 = (0..self.orders).map(|id| amount(id, version(&id))).sum();
+        let all: i64 = (0..self.orders).map(|id| version(&id)).sum();
+        let expected = vec![vec![self.orders.to_string(), all.to_string(), sum.to_string()]];
+        let began = Instant::now();
+        let found = || look::sqlite(shop, "SELECT count(*), sum(version), sum(amount) FROM orders");
+        while found() != expected && began.elapsed() < patience() {
+            thread::sleep(Duration::from_millis(200));
+        }
+        assert_eq!(found(), expected, "{}", running.err());
+    }
+}
+
 const SCHEMA: &str = "SCHEMA order_event (id BIGINT NOT NULL, version BIGINT NOT NULL, amount BIGINT NOT NULL);\n";
 
 #[test]
@@ -69,7 +106,7 @@ FROM history('in/*.parquet') THEN kafka('{}', brokers => '{}', start => 'latest'
     }
     topic.produce(&(0..100).map(|id| edit(id, 9_999)).collect::<Vec<_>>());
     let shop = desk.path("shop.db");
-    let mut versions: BTreeMap<i64, i64> = BTreeMap::new();
+    let mut versions = Versions::of(rows);
     let run = ["run", "orders.sync", "--listen", "127.0.0.1:0"];
     let mut running = desk.start(&run);
     // A row of the history is there, so it is committed where the topic begins.
@@ -77,28 +114,12 @@ FROM history('in/*.parquet') THEN kafka('{}', brokers => '{}', start => 'latest'
         shop.exists() && look::sqlite(&shop, "PRAGMA table_info(orders)").len() > 2 && count(&shop) > 0
     });
     for _ in 0..kills {
-        let some: Vec<Record> = (0..edits / kills)
-            .map(|_| {
-                let id = chance.below(rows as u64) as i64;
-                let version = versions.entry(id).or_insert(1);
-                *version += 1;
-                edit(id, *version)
-            })
-            .collect();
-        topic.produce(&some);
+        topic.produce(&versions.edits(&mut chance, edits / kills));
         thread::sleep(Duration::from_millis(100 + chance.below(if soak() { 4_000 } else { 300 })));
         assert!(running.kill(), "a pipeline that goes on runs until it is killed");
         running = desk.start(&run);
     }
-    let sum: i64 = (0..rows).map(|id| amount(id, versions.get(&id).copied().unwrap_or(1))).sum();
-    let all: i64 = versions.values().sum::<i64>() + rows - versions.len() as i64;
-    let expected = vec![vec![rows.to_string(), all.to_string(), sum.to_string()]];
-    let began = Instant::now();
-    let found = || look::sqlite(&shop, "SELECT count(*), sum(version), sum(amount) FROM orders");
-    while found() != expected && began.elapsed() < patience() {
-        thread::sleep(Duration::from_millis(200));
-    }
-    assert_eq!(found(), expected, "{}", running.err());
+    versions.are_in(&shop, &running);
     running.stop().expect(0);
     desk.books("orders");
     // Every record came in once: those of the history, and the edits since it began.
@@ -112,6 +133,122 @@ FROM history('in/*.parquet') THEN kafka('{}', brokers => '{}', start => 'latest'
 
 fn count(shop: &Path) -> i64 {
     look::sqlite(shop, "SELECT count(*) FROM orders")[0][0].parse().expect("a number")
+}
+
+/// Waits until the newest backfill of `orders` stands so, and gives its rows.
+fn backfilled(desk: &Desk, running: &mut Running, state: &str) -> i64 {
+    let newest = "SELECT state, COALESCE(\"rows\", 0) AS n FROM backfills WHERE pipeline = 'orders' ORDER BY number DESC LIMIT 1";
+    let mut rows = 0;
+    running.until(&format!("the backfill is {state}"), |_| {
+        let found = desk.query(newest);
+        rows = found.first().and_then(|row| row["n"].as_i64()).unwrap_or(0);
+        found.first().is_some_and(|row| row["state"] == state)
+    });
+    rows
+}
+
+#[test]
+fn what_a_running_pipeline_is_asked_to_take_in_comes_once_while_others_come_and_it_is_killed() {
+    let (mut chance, _) = Chance::told("a backfill beside");
+    let (rows, edits, kills) = (120_000, 6_000, 4);
+    let bus = kafka::shared();
+    let topic = bus.topic("beside", 2);
+    let desk = Desk::with(&format!(
+        "{SCHEMA}PIPELINE orders WITH (checkpoint_every = '20 milliseconds', restart_delay = '100 milliseconds') AS
+FROM kafka('{}', brokers => '{}') SCHEMA order_event
+|> DEDUP BY id, version WITHIN '1 day'
+|> UPSERT INTO sqlite('shop.db', 'orders') KEY (id) SEQUENCE BY version;
+",
+        topic.name,
+        bus.brokers()
+    ));
+    for file in 0..3 {
+        orders(&desk.path(&format!("in/{file}.parquet")), file * rows / 3, (file + 1) * rows / 3);
+    }
+    let (shop, mut versions) = (desk.path("shop.db"), Versions::of(rows));
+    topic.produce(&versions.edits(&mut chance, 1_000));
+    let run = ["run", "orders.sync", "--listen", "127.0.0.1:0"];
+    let mut running = desk.start(&run);
+    running.until("the first rows are there", |_| {
+        shop.exists() && look::sqlite(&shop, "PRAGMA table_info(orders)").len() > 2 && count(&shop) > 0
+    });
+    desk.ok(&["backfill", "start", "orders", "'in/*.parquet'", "--share", "60"]);
+    let told = desk.say(&["backfill", "start", "orders", "'in/*.parquet'"]).expect(1);
+    assert!(told.err.contains("backfill 1 of orders is reading"), "{}", told.err);
+    for _ in 0..kills {
+        topic.produce(&versions.edits(&mut chance, edits / kills));
+        thread::sleep(Duration::from_millis(100 + chance.below(300)));
+        assert!(running.kill(), "a pipeline that goes on runs until it is killed");
+        running = desk.start(&run);
+    }
+    assert_eq!(backfilled(&desk, &mut running, "done"), rows);
+    versions.are_in(&shop, &running);
+    // Once more: another one of the same place, whose rows are all known.
+    desk.ok(&["backfill", "start", "orders", "parquet('in/*.parquet')"]);
+    assert_eq!(backfilled(&desk, &mut running, "done"), rows);
+    versions.are_in(&shop, &running);
+    running.stop().expect(0);
+    desk.books("orders");
+    let again = desk.value("SELECT sum(duplicate) AS n FROM steps WHERE step = 'dedup'");
+    assert_eq!(again.as_i64(), Some(rows), "the second time all of them are known, and the first time none");
+}
+
+#[test]
+fn a_backfill_is_held_across_restarts_and_cancelled_and_what_is_wrong_with_it_is_told() {
+    let desk = Desk::with(&format!(
+        "{SCHEMA}PIPELINE orders WITH (checkpoint_every = '20 milliseconds') AS
+FROM http('/orders') SCHEMA order_event
+|> UPSERT INTO sqlite('shop.db', 'orders') KEY (id) SEQUENCE BY version;
+"
+    ));
+    let rows = 400_000;
+    orders(&desk.path("in/0.parquet"), 0, rows);
+    let run = ["run", "orders.sync", "--listen", "127.0.0.1:0"];
+    desk.say(&["backfill", "start", "orders", "'in/*.parquet'"]).expect(3);
+    let mut running = desk.start(&run);
+    let client = Client::to(running.address());
+    let wrong = [
+        ("FROM parquet('in/*.parquet') |> SELECT id", "lacks columns"),
+        ("FROM parquet('in/*.parquet') |> DEDUP BY id WITHIN '1 day'", "remembers nothing by itself"),
+        ("http('/other')", "has to end"),
+        ("'in/*.parquet') THEN http('/other'", "cannot take in"),
+    ];
+    for (source, why) in wrong {
+        let told = desk.say(&["backfill", "start", "orders", source]).expect(2);
+        assert!(told.err.contains(why), "{source}: {}", told.err);
+    }
+    desk.say(&["backfill", "start", "nothing", "'in/*.parquet'"]).expect(1);
+    desk.say(&["backfill", "pause", "orders"]).expect(1);
+    desk.ok(&["backfill", "start", "orders", "'in/*.parquet'"]);
+    running.until("it has begun", |_| desk.value("SELECT max(\"rows\") AS n FROM backfills").as_i64() > Some(0));
+    desk.ok(&["backfill", "pause", "orders"]);
+    let held = backfilled(&desk, &mut running, "paused");
+    assert!(held < rows, "it was over before it could be held");
+    running.stop().expect(0);
+    let mut running = desk.start(&run);
+    drop(client);
+    let mut client = Client::to(running.address());
+    let posted =
+        client.post("/in/orders", &[("content-type", "application/json")], br#"{"id": 0, "version": 5, "amount": 5}"#);
+    assert_eq!(posted.status, 202);
+    running.until("the source goes on", |_| {
+        look::sqlite(&desk.path("shop.db"), "SELECT version FROM orders WHERE id = 0") == [["5"]]
+    });
+    assert_eq!(backfilled(&desk, &mut running, "paused"), held, "one that is held reads nothing");
+    desk.ok(&["backfill", "resume", "orders"]);
+    assert_eq!(backfilled(&desk, &mut running, "done"), rows);
+    desk.say(&["backfill", "cancel", "orders"]).expect(1);
+    // What is newer stands.
+    assert_eq!(look::sqlite(&desk.path("shop.db"), "SELECT version FROM orders WHERE id = 0"), [["5"]]);
+    desk.ok(&["backfill", "start", "orders", "'in/*.parquet'"]);
+    running.until("the second has begun", |_| {
+        desk.value("SELECT max(number) AS n FROM backfills WHERE \"rows\" > 0").as_i64() == Some(2)
+    });
+    desk.ok(&["backfill", "cancel", "orders"]);
+    let ended = backfilled(&desk, &mut running, "cancelled");
+    assert!(ended < rows, "it was over before it could be cancelled");
+    running.stop().expect(0);
+    desk.books("orders");
 }
 
 /// An event each second, every seventh told twice.
@@ -255,35 +392,19 @@ FROM history(postgres('{}', 'orders')) THEN kafka('{}', brokers => '{}', start =
         bus.brokers()
     ));
     let shop = desk.path("shop.db");
-    let mut versions: BTreeMap<i64, i64> = BTreeMap::new();
+    let mut versions = Versions::of(rows);
     let run = ["run", "orders.sync", "--listen", "127.0.0.1:0"];
     let mut running = desk.start(&run);
     running.until("the first rows are there", |_| {
         shop.exists() && look::sqlite(&shop, "PRAGMA table_info(orders)").len() > 2 && count(&shop) > 0
     });
     for _ in 0..kills {
-        let some: Vec<Record> = (0..edits / kills)
-            .map(|_| {
-                let id = chance.below(rows as u64) as i64;
-                let version = versions.entry(id).or_insert(1);
-                *version += 1;
-                edit(id, *version)
-            })
-            .collect();
-        topic.produce(&some);
+        topic.produce(&versions.edits(&mut chance, (edits / kills) as usize));
         thread::sleep(Duration::from_millis(chance.below(if soak() { 4_000 } else { 200 })));
         assert!(running.kill(), "a pipeline that goes on runs until it is killed");
         running = desk.start(&run);
     }
-    let sum: i64 = (0..rows).map(|id| amount(id, versions.get(&id).copied().unwrap_or(1))).sum();
-    let all: i64 = versions.values().sum::<i64>() + rows - versions.len() as i64;
-    let expected = vec![vec![rows.to_string(), all.to_string(), sum.to_string()]];
-    let began = Instant::now();
-    let found = || look::sqlite(&shop, "SELECT count(*), sum(version), sum(amount) FROM orders");
-    while found() != expected && began.elapsed() < patience() {
-        thread::sleep(Duration::from_millis(200));
-    }
-    assert_eq!(found(), expected, "{}", running.err());
+    versions.are_in(&shop, &running);
     running.stop().expect(0);
     desk.books("orders");
     let read = desk.value("SELECT sum(rows_in) AS n FROM steps WHERE step IN ('source', 'source_2')");

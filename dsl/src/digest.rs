@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::{
     expression::column_sql,
     hidden::reads,
-    plan::{Column, JoinPlan, Place, Plan, SinkPlan, Step, StepKind, WritePlan},
+    plan::{Beside, Column, JoinPlan, Place, Plan, SinkPlan, Step, StepKind, UnionArm, WritePlan},
 };
 
 impl Plan {
@@ -47,15 +47,38 @@ impl Plan {
         branch(vec![], &self.flow, &mut prints);
         for (index, source) in self.sources().into_iter().enumerate() {
             let id = if index == 0 { "source".to_owned() } else { format!("source_{}", index + 1) };
-            prints.inputs.insert(id, place_print(&source.place));
+            // The same place, read once more.
+            let again = self.backfill().filter(|(arm, beside)| std::ptr::eq(&arm.source, source) && beside.number > 0);
+            let again = again.map(|(_, beside)| format!(" backfill {}", beside.number)).unwrap_or_default();
+            prints.inputs.insert(id, place_print(&source.place) + &again);
         }
         prints
+    }
+
+    /// What is read beside the `FROM`, in front of all other steps.
+    pub fn backfill(&self) -> Option<(&UnionArm, Beside)> {
+        self.flow.iter().find_map(|step| match &step.kind {
+            StepKind::Union { arms } => arms.iter().find_map(|arm| Some((arm, arm.beside?))),
+            _ => None,
+        })
+    }
+
+    /// Says which backfill that is, and what it may take of the time.
+    pub fn number_backfill(&mut self, beside: Beside) {
+        for step in &mut self.flow {
+            if let StepKind::Union { arms } = &mut step.kind {
+                arms.iter_mut().filter(|arm| arm.beside.is_some()).for_each(|arm| arm.beside = Some(beside));
+            }
+        }
     }
 }
 
 fn branch(mut way: Vec<Json>, flow: &[Step], prints: &mut Fingerprints) {
     for step in flow {
-        way.push(bare(&step.kind));
+        // Steps behind a backfill are what they are without one.
+        if !is_backfill(&step.kind) {
+            way.push(bare(&step.kind));
+        }
         let keeps = match &step.kind {
             StepKind::Dedup { .. } | StepKind::Aggregate { .. } | StepKind::Sort { .. } | StepKind::Limit { .. } => {
                 true
@@ -83,6 +106,10 @@ fn branch(mut way: Vec<Json>, flow: &[Step], prints: &mut Fingerprints) {
             _ => {}
         }
     }
+}
+
+fn is_backfill(kind: &StepKind) -> bool {
+    matches!(kind, StepKind::Union { arms } if arms.iter().any(|arm| arm.beside.is_some()))
 }
 
 /// A step without what is in its branches.

@@ -64,7 +64,7 @@ impl Made {
 impl Walk<'_> {
     /// From behind the source to the end.
     pub fn whole_flow(&mut self, flow: &ast::Flow, mut scope: Scope, branch: &mut Branch) -> Vec<Step> {
-        let mut made = Vec::from_iter(self.history(flow, &mut scope, branch));
+        let mut made = self.histories(flow, &mut scope, branch);
         made.extend(self.sources_joined(&flow.more, &mut scope, branch));
         made.extend(self.flow(&flow.steps, scope, branch, flow.span));
         made

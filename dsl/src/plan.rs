@@ -398,9 +398,21 @@ pub struct UnionArm {
     /// It is read to its end before the first row of the `FROM` (`history(…) THEN`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub history: bool,
+    /// It ends, and is read beside the `FROM` until then (`history(…) BESIDE`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Beside>,
     pub flow: Vec<Step>,
     /// The columns of the union with the SQL that makes each.
     pub columns: Vec<(String, String)>,
+}
+
+/// How a source is read that fills in what happened before while the pipeline runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beside {
+    /// Which backfill of the pipeline it is, so that the same place can be read again; 0: the one of its file.
+    pub number: u64,
+    /// How much of the time it may take while there are other rows, in hundredths.
+    pub share: u8,
 }
 
 /// A table that is read whole, and again from time to time; with a bound, a second source whose rows come and go.

@@ -258,6 +258,7 @@ impl Display for Line<'_> {
             StepKind::Tee { .. } => f.write_str("TEE"),
             StepKind::Fork { .. } => f.write_str("FORK"),
             StepKind::Union { arms } if arms.iter().any(|arm| arm.history) => f.write_str("history first"),
+            StepKind::Union { arms } if arms.iter().any(|arm| arm.beside.is_some()) => f.write_str("history beside"),
             StepKind::Union { .. } => f.write_str("UNION ALL"),
             StepKind::Join(join) => {
                 let word = match (join.left, &join.lookup) {

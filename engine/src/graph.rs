@@ -23,12 +23,25 @@ pub struct Graph {
     pub inputs: Vec<Input>,
     /// Inputs that are read to their end before the first one begins, by index: never 0.
     pub history: Vec<usize>,
+    /// An input that ends, and is read beside the others until then.
+    pub beside: Option<Beside>,
     /// Every edge goes from a step to a later one.
     pub nodes: Vec<Node>,
     /// Bounded sides of joins, read whole before the first row.
     pub tables: Vec<TableInput>,
     /// What is asked for rows by their key.
     pub lookups: Vec<Arc<Lookup>>,
+}
+
+/// What fills in rows of before, while the others go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beside {
+    /// Never 0.
+    pub input: usize,
+    /// Which backfill of the pipeline it is.
+    pub number: u64,
+    /// What it may take of the time while the others have rows, in hundredths.
+    pub share: u8,
 }
 
 /// A source with the step that makes rows of its records.

@@ -303,7 +303,7 @@ pub fn bind(
     let endless = plan.endless();
     let mut flow = Flow::new(plan, planner, edges, endless);
     let (decode, first) = flow.whole()?;
-    let Flow { nodes, sinks, inputs: more, history, tables, lookups, .. } = flow;
+    let Flow { nodes, sinks, inputs: more, history, beside, tables, lookups, .. } = flow;
     let input = Input {
         step: input_step(0),
         source: edges.pruned(&plan.source, pruning::pruning(plan, planner))?,
@@ -320,7 +320,7 @@ pub fn bind(
         idle_after: plan.options.waits.idle_after.map_or(IDLE, Duration::from_micros),
         backlog: Backlog::default(),
         fingerprints: fingerprints(plan),
-        graph: Graph { inputs, history, nodes, tables, lookups },
+        graph: Graph { inputs, history, beside, nodes, tables, lookups },
         witness,
     };
     let changelog = plan.options.changelog.as_ref().map(|place| edges.changelog(place)).transpose()?.flatten();

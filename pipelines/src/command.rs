@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{log_lines, outcome::Outcome, secrets};
 
+pub mod backfill;
 pub mod check;
 pub mod connection;
 pub mod dead_letters;
@@ -74,6 +75,7 @@ pub enum Command {
     Discover(discover::Arguments),
     Connection(connection::Arguments),
     Query(query::Arguments),
+    Backfill(backfill::Arguments),
     Schedule(schedule::Arguments),
     Secret(secret::Arguments),
     User(user::Arguments),
@@ -94,6 +96,7 @@ pub fn run(line: CommandLine) -> ExitCode {
         Command::Discover(arguments) => discover::run(arguments, &common),
         Command::Connection(arguments) => connection::run(arguments, &common),
         Command::Query(arguments) => query::run(arguments, &common),
+        Command::Backfill(arguments) => backfill::run(arguments, &common),
         Command::Schedule(arguments) => schedule::run(arguments, &common),
         Command::Secret(arguments) => secret::run(arguments, &common),
         Command::User(arguments) => user::run(arguments, &common),

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod ask;
+pub mod backfill;
 pub mod bind;
 pub mod command;
 pub mod control;

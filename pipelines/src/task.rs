@@ -20,6 +20,7 @@ use syncline_record::Fate;
 
 use crate::{
     api::Activity,
+    backfill,
     bind::{RealEdges, bind},
     outcome::{Failure, Outcome},
     progress::Bar,
@@ -74,7 +75,21 @@ impl Task<'_> {
     /// One run, with its restarts.
     pub(crate) fn go(&self, options: &StartOptions) -> Result<Ending, Failed> {
         let Self { all, member, .. } = self;
-        let (plan, ground) = (&member.plan, &all.world.ground);
+        let ground = &all.world.ground;
+        // What it was asked to take in may not fit any more, as its file was edited since: that keeps it from nothing else.
+        let asked = backfill::plan(&*ground.store, member).unwrap_or_else(|failure| {
+            let (slug, detail, help) = (&*failure.slug, failure.detail_line(), failure.help_line());
+            tracing::error!(
+                pipeline = member.name(),
+                slug,
+                detail,
+                help,
+                "it goes on without its backfill: {}",
+                failure.title
+            );
+            None
+        });
+        let plan = asked.as_ref().unwrap_or(&member.plan);
         let scheduled = self.schedule().is_some();
         let once = all.once || scheduled;
         let folder = all.world.folder.path();

@@ -1,4 +1,5 @@
-//! `FROM history(…) THEN source`: what happened before is read to its end, then the source goes on.
+//! `FROM history(…) THEN source`: what happened before is read to its end, then the source goes on. `FROM history(…) BESIDE source`: the
+//! source goes on meanwhile.
 //!
 //! For the steps behind it this is one flow: the columns are those of the source, and the history gives each of them, by its name. A history
 //! that is only a place has the source's `SCHEMA`, so that the same records become the same rows.
@@ -8,15 +9,32 @@ use syncline_syntax::ast;
 use super::{Branch, finished};
 use crate::{
     message::history as say,
-    plan::{Step, StepKind, UnionArm},
+    plan::{Beside, Step, StepKind, UnionArm},
     scope::{Scope, same_name},
     walk::Walk,
 };
 
+/// What a history that is read beside the source may take of the time, in hundredths, when nobody says another share.
+const SHARE: u8 = 25;
+
 impl Walk<'_> {
-    pub(super) fn history(&mut self, flow: &ast::Flow, scope: &mut Scope, branch: &Branch) -> Option<Step> {
-        let history = flow.history.as_ref()?;
-        let id = self.id(&branch.prefix, "history");
+    pub(super) fn histories(&mut self, flow: &ast::Flow, scope: &mut Scope, branch: &Branch) -> Vec<Step> {
+        for beside in [false, true] {
+            if let Some(second) = flow.history.iter().filter(|one| one.beside == beside).nth(1) {
+                self.say(say::two(second.span));
+            }
+        }
+        flow.history.iter().filter_map(|history| self.history(flow, history, scope, branch)).collect()
+    }
+
+    fn history(
+        &mut self,
+        flow: &ast::Flow,
+        history: &ast::History,
+        scope: &mut Scope,
+        branch: &Branch,
+    ) -> Option<Step> {
+        let id = self.id(&branch.prefix, if history.beside { "backfill" } else { "history" });
         let mut past = (*history.flow).clone();
         if past.steps.is_empty() && past.more.is_empty() && past.source.schema.is_none() {
             past.source.schema.clone_from(&flow.source.schema);
@@ -31,10 +49,14 @@ impl Walk<'_> {
             scope.lost = true;
             return None;
         };
+        if history.beside && arm.flow.iter().any(keeps) {
+            self.say(say::keeps(history.span));
+        }
         if scope.open.is_none() {
             self.only_own(&before, &mut arm, scope, history);
         }
-        let arms = vec![UnionArm { history: true, ..arm }];
+        let beside = history.beside.then_some(Beside { number: 0, share: SHARE });
+        let arms = vec![UnionArm { history: !history.beside, beside, ..arm }];
         Some(finished(StepKind::Union { arms }, id, history.span, scope))
     }
 
@@ -49,6 +71,17 @@ impl Walk<'_> {
         if !lacking.is_empty() {
             self.say(say::lacks(history.span, &lacking));
         }
+    }
+}
+
+/// A step that remembers rows: its state would have to go when the backfill is over.
+fn keeps(step: &Step) -> bool {
+    use StepKind::{Aggregate, Dedup, Limit, Sort};
+    match &step.kind {
+        Aggregate { .. } | Dedup { .. } | Limit { .. } | Sort { .. } => true,
+        StepKind::Join(join) => join.bound.is_some(),
+        StepKind::Union { arms } => arms.iter().any(|arm| arm.flow.iter().any(keeps)),
+        _ => false,
     }
 }
 

@@ -46,7 +46,7 @@ impl Walk<'_> {
         prefix: &str,
         scope: &mut Scope,
     ) -> Option<UnionArm> {
-        if let Some(history) = &flow.history {
+        if let Some(history) = flow.history.first() {
             self.say(say_history::not_here(history.span));
         }
         let outside = (self.endless.take(), self.event_time.take());
@@ -77,7 +77,7 @@ impl Walk<'_> {
                 scope.intakes.push(*intake);
             }
         }
-        Some(UnionArm { intake, source: plan?, history: false, flow: steps, columns })
+        Some(UnionArm { intake, source: plan?, history: false, beside: None, flow: steps, columns })
     }
 
     /// The columns of the union, each with the SQL that makes it of this flow's.

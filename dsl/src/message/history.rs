@@ -17,6 +17,18 @@ pub(crate) fn not_here(span: Span) -> Diagnostic {
         .help("put history(…) THEN behind the first FROM, or UNION ALL the two sources")
 }
 
+pub(crate) fn two(span: Span) -> Diagnostic {
+    Diagnostic::error(slug::HISTORY, "a pipeline has one history THEN its source, and one BESIDE it")
+        .at(span, "the second")
+        .help("put both into one: history(FROM … |> UNION ALL (FROM …))")
+}
+
+pub(crate) fn keeps(span: Span) -> Diagnostic {
+    Diagnostic::error(slug::HISTORY, "a history BESIDE the source remembers nothing by itself")
+        .at(span, "has a step with state")
+        .help("leave DEDUP, AGGREGATE, ORDER BY and LIMIT to the steps behind it, or write THEN")
+}
+
 /// `columns`: their names, and the SQL of a NULL of their types.
 pub(crate) fn lacks(span: Span, columns: &[(String, String)]) -> Diagnostic {
     let names = listed(columns.iter().map(|(name, _)| name.as_str()));

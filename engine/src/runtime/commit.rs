@@ -120,7 +120,12 @@ impl Job {
         let (mut partitions, mut over, mut watermarks) = (vec![], vec![], BTreeMap::new());
         // Who waits for his history holds nothing back.
         let waits = usize::from(self.in_history());
+        let beside = self.spec.graph.beside.map(|beside| beside.input);
         for (index, input) in self.spec.graph.inputs.iter().enumerate().skip(waits) {
+            // Neither does what comes from before: its rows are of their own time, and late where time has passed them.
+            if beside == Some(index) {
+                continue;
+            }
             let names = input.source.partitions();
             let names = names.iter().map(|partition| (input.qualified(&partition.to_string()), index));
             // Who is at its end holds nothing back here. It may go on another day, so it is not quiet for that.

@@ -9,9 +9,14 @@ use crate::source::Progress;
 
 impl Job {
     pub fn progress(&self) -> Progress {
+        self.progress_of(0..self.spec.graph.inputs.len())
+    }
+
+    /// Of some of the inputs, together.
+    pub(super) fn progress_of(&self, inputs: impl Iterator<Item = usize>) -> Progress {
         let mut all = Progress { total: Some(0), ..Progress::default() };
-        for input in &self.spec.graph.inputs {
-            let one = input.source.progress();
+        for input in inputs {
+            let one = self.spec.graph.inputs[input].source.progress();
             all.done += one.done;
             all.skipped += one.skipped;
             all.total = all.total.zip(one.total).map(|(all, one)| all + one);

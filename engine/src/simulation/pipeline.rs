@@ -151,7 +151,8 @@ pub fn graph(disk: &Arc<Mutex<Disk>>, source: Box<dyn Source>, drawn: Drawn) -> 
     ];
     let decode = Decode::new(wanted());
     let input = Input { step: StepId::new(SOURCE), source, decode, key: None, first: edges(&[0]) };
-    let mut graph = Graph { inputs: vec![input], history: vec![], nodes, tables: vec![], lookups: vec![] };
+    let mut graph =
+        Graph { inputs: vec![input], history: vec![], beside: None, nodes, tables: vec![], lookups: vec![] };
     further::add(&mut graph, TEE, drawn);
     graph
 }

@@ -9,7 +9,7 @@ use syncline_dsl::plan::{
     Arm, Column, Keep, Plan, SinkPlan, SortKey, Step, StepKind, Violation as PlanViolation, WritePlan,
 };
 use syncline_engine::{
-    graph::{Edge, Input, Node, Work},
+    graph::{Beside, Edge, Input, Node, Work},
     ledger::outbox_topic,
     lookup::Lookup,
     operator::Operator,
@@ -48,6 +48,8 @@ pub struct Flow<'a> {
     pub inputs: Vec<Input>,
     /// Those of all inputs of the pipeline that are read before the first one.
     pub history: Vec<usize>,
+    /// The one that is read beside the others.
+    pub beside: Option<Beside>,
     pub tables: Vec<TableInput>,
     pub lookups: Vec<Arc<Lookup>>,
     /// The columns in front of each hop.
@@ -73,6 +75,7 @@ impl<'a> Flow<'a> {
             sinks: vec![],
             inputs: vec![],
             history: vec![],
+            beside: None,
             tables: vec![],
             lookups: vec![],
             hops: BTreeMap::new(),

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use syncline_dsl::plan::{BoundPlan, JoinPlan, SourcePlan, Step, UnionArm};
+use syncline_dsl::plan::{Beside, BoundPlan, JoinPlan, SourcePlan, Step, UnionArm};
 use syncline_engine::{
-    graph::{Edge, Input, MOST_INPUTS, Node, Work, input_step},
+    graph::{self, Edge, Input, MOST_INPUTS, Node, Work, input_step},
     lookup::Lookup,
     operator::Side,
     operators::{
@@ -81,6 +81,9 @@ impl Flow<'_> {
         if arm.history {
             // Behind the source of the pipeline.
             self.history.push(input + 1);
+        }
+        if let Some(Beside { number, share }) = arm.beside {
+            self.beside = Some(graph::Beside { input: input + 1, number, share });
         }
         let Chain { mut first, mut last, mut schema } = self.chain(&arm.flow, before, branch)?;
         let typed = arm.columns.iter().map(|(name, sql)| Ok((name, self.typed(step, sql, &schema)?)));

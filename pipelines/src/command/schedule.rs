@@ -83,7 +83,7 @@ fn ask(folder: &Path, name: &str, verb: &str) -> Outcome {
 }
 
 /// A name as a part of a path: what is not plain is written as its bytes.
-fn escaped(name: &str) -> String {
+pub fn escaped(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }

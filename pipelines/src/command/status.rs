@@ -97,7 +97,8 @@ fn people(pipeline: &PipelineStatus, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "  {:<16} {} since this process began", "restarts", pipeline.restarts)?;
     }
     if let Some(history) = &pipeline.history {
-        writeln!(out, "  {:<16} {}", "history", past(history))?;
+        let name = if history.number == 0 { "history".to_owned() } else { format!("backfill {}", history.number) };
+        writeln!(out, "  {name:<16} {}", past(history))?;
     }
     if let Some(schedule) = &pipeline.schedule {
         times(schedule, out)?;
@@ -267,7 +268,16 @@ mod tests {
             waiting: 2,
             state_bytes: 4096,
             watermark: None,
-            history: None,
+            history: Some(HistoryNote {
+                number: 0,
+                began: 1_795_168_800_000_000,
+                ended: None,
+                rows: 30,
+                dead: 1,
+                done: 250,
+                total: Some(1_000),
+                spent: 10_000_000,
+            }),
             balanced: false,
             schedule: Some(schedule),
             trouble: BTreeMap::from([("upsert".into(), "database is locked".into())]),
@@ -303,6 +313,7 @@ orders · running (attempt 3) · run 2 · epoch 41
   started          2026-11-20T10:00:00Z
   last checkpoint  2026-11-20T10:00:00.5Z
   restarts         2 since this process began
+  history          25 % · 30 rows, 1 dead · 3 rows/s · 30 s left
   schedule         cron '0 2 * * *' · Europe/Berlin · if missed run once · 3 missed
   last due         2026-11-20T10:00:00Z: ended
   next due         2026-11-21T10:00:00Z

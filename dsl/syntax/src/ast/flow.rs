@@ -7,17 +7,19 @@ use super::*;
 pub struct Flow {
     pub source: Source,
     /// `history(…) THEN` in front of it.
-    pub history: Option<History>,
+    pub history: Vec<History>,
     /// `FROM a, b JOIN c …`: everything after the first source.
     pub more: Vec<MoreSource>,
     pub steps: Vec<Step>,
     pub span: Span,
 }
 
-/// What is read whole before the first row of the source: `history('orders/*.parquet')`, `history(FROM … |> …)`.
+/// What happened before the source: `history('orders/*.parquet') THEN`, `history(FROM … |> …) BESIDE`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct History {
     pub flow: Box<Flow>,
+    /// `BESIDE`: the source does not wait for it. Otherwise `THEN`.
+    pub beside: bool,
     /// The word and its brackets.
     pub span: Span,
 }

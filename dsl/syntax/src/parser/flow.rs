@@ -37,22 +37,22 @@ impl Parser<'_> {
         let start = self.here();
         let outer = self.end;
         self.end = self.step_end(self.at);
-        let mut history = None;
+        let mut history = Vec::new();
         let (source, more) = self.sources(&mut history);
         (self.at, self.end) = (self.end, outer);
         let steps = self.steps(false);
         Flow { source, history, more, steps, span: self.since(start) }
     }
 
-    fn sources(&mut self, history: &mut Option<History>) -> (Source, Vec<MoreSource>) {
+    fn sources(&mut self, history: &mut Vec<History>) -> (Source, Vec<MoreSource>) {
         let start = self.here();
         let mut more = Vec::new();
         if self.need(&["FROM"], "a pipeline").is_err() {
             return (Source::broken(start), more);
         }
-        if self.is(self.at, HISTORY) && self.is_sign(self.at + 1, "(") {
+        while self.is(self.at, HISTORY) && self.is_sign(self.at + 1, "(") {
             match self.history() {
-                Ok(read) => *history = Some(read),
+                Ok(read) => history.push(read),
                 Err(Said) => return (Source::broken(start), more),
             }
         }
@@ -96,7 +96,7 @@ impl Parser<'_> {
         Ok(Join { kind, source, on, span: self.since(start) })
     }
 
-    /// `history('orders/*.parquet') THEN`, `history(file('old.ndjson') FORMAT csv) THEN`, `history(FROM … |> …) THEN`.
+    /// `history('orders/*.parquet') THEN`, `history(file('old.ndjson') FORMAT csv) THEN`, `history(FROM … |> …) BESIDE`.
     fn history(&mut self) -> Read<History> {
         let start = self.here();
         self.at += 1;
@@ -107,8 +107,11 @@ impl Parser<'_> {
         let flow = self.bracket(|p| p.past());
         self.flows -= 1;
         let (flow, span) = (flow??, self.since(start));
-        self.need(&["THEN"], "history(…)")?;
-        Ok(History { flow: Box::new(flow), span })
+        let beside = self.take(&["BESIDE"]).is_some();
+        if !beside {
+            self.need(&["THEN"], "history(…)")?;
+        }
+        Ok(History { flow: Box::new(flow), beside, span })
     }
 
     /// What stands in the brackets: a path, a source, or a flow.
@@ -122,7 +125,7 @@ impl Parser<'_> {
             None => self.source(HISTORY)?,
         };
         self.nothing_left(HISTORY, &SOURCE_CLAUSES)?;
-        Ok(Flow { source, history: None, more: Vec::new(), steps: Vec::new(), span: self.since(start) })
+        Ok(Flow { source, history: Vec::new(), more: Vec::new(), steps: Vec::new(), span: self.since(start) })
     }
 
     /// `'orders/*.parquet'` stands for `parquet('orders/*.parquet')`: the name says what the files are.

@@ -164,7 +164,13 @@ impl Parser<'_> {
         if self.done() {
             self.expected::<()>("FROM and a source", "PIPELINE").ok();
             let span = self.here();
-            return Flow { source: Source::broken(span), history: None, more: Vec::new(), steps: Vec::new(), span };
+            return Flow {
+                source: Source::broken(span),
+                history: Vec::new(),
+                more: Vec::new(),
+                steps: Vec::new(),
+                span,
+            };
         }
         self.flow()
     }

@@ -1,7 +1,11 @@
-//! `backfills`: how far each pipeline's history is, as of its last checkpoint. One row for a pipeline that has, or had, one.
+//! `backfills`: how far each pipeline's history is, as of its last checkpoint, and what people asked it to take in. One row for the newest
+//! one of a pipeline, and one for what was asked since.
 
 use arrow::datatypes::SchemaRef;
-use syncline_engine::checkpoint;
+use syncline_engine::{
+    backfill::{self, Backfill},
+    checkpoint::{self, HistoryNote},
+};
 
 use crate::{
     Reading,
@@ -15,8 +19,14 @@ impl Table for Backfills {
     fn schema(&self) -> SchemaRef {
         schema(&[
             ("pipeline", Kind::Text),
-            // `reading`, `done`
+            // 0: the history of its file.
+            ("number", Kind::Number),
+            // `reading`, `paused`, `cancelled`, `done`
             ("state", Kind::Text),
+            // What people asked for, and its share of the time in hundredths.
+            ("source", Kind::Text),
+            ("share", Kind::Number),
+            ("asked", Kind::Time),
             ("began", Kind::Time),
             ("ended", Kind::Time),
             ("rows", Kind::Number),
@@ -32,19 +42,48 @@ impl Table for Backfills {
 
     fn read(&self, reading: &Reading, pipeline: &str, rows: &mut Gather<'_>) -> Result<(), Stop> {
         let checkpoint = checkpoint::read_checkpoint(&*reading.store, pipeline)?.unwrap_or_default();
-        let Some(note) = checkpoint.history else { return Ok(()) };
-        rows.row(&[
-            Cell::Text(pipeline),
-            Cell::Text(if note.ended.is_some() { "done" } else { "reading" }),
-            Cell::Time(note.began),
-            Cell::time(note.ended),
-            Cell::Number(note.rows),
-            Cell::Number(note.dead),
-            Cell::Number(note.done),
-            Cell::number(note.total),
-            Cell::Number(note.spent / 1_000_000),
-            Cell::number(note.rows_per_second()),
-            Cell::number(note.seconds_left()),
-        ])
+        let (note, asked) = (checkpoint.history, backfill::read(&*reading.store, pipeline)?);
+        if let Some(note) = &note {
+            row(pipeline, asked.as_ref().filter(|asked| asked.number == note.number), Some(note), rows)?;
+        }
+        match asked.filter(|asked| note.as_ref().is_none_or(|note| note.number != asked.number)) {
+            Some(asked) => row(pipeline, Some(&asked), None, rows),
+            None => Ok(()),
+        }
     }
+}
+
+/// `asked`: of the same number as `note`, where there are both.
+fn row(
+    pipeline: &str,
+    asked: Option<&Backfill>,
+    note: Option<&HistoryNote>,
+    rows: &mut Gather<'_>,
+) -> Result<(), Stop> {
+    let state = match (asked, note.and_then(|note| note.ended)) {
+        (Some(asked), _) => asked.state(note).as_str(),
+        (None, Some(_)) => "done",
+        // The number of another one says that nobody goes on with it.
+        (None, None) if note.is_some_and(|note| note.number > 0) => "cancelled",
+        (None, None) => "reading",
+    };
+    let number = asked.map(|asked| asked.number).or(note.map(|note| note.number));
+    let reads = state == "reading";
+    rows.row(&[
+        Cell::Text(pipeline),
+        Cell::number(number),
+        Cell::Text(state),
+        Cell::text(asked.map(|asked| asked.from.as_str())),
+        Cell::number(asked.map(|asked| u64::from(asked.share))),
+        Cell::time(asked.map(|asked| asked.asked)),
+        Cell::time(note.map(|note| note.began)),
+        Cell::time(note.and_then(|note| note.ended)),
+        Cell::number(note.map(|note| note.rows)),
+        Cell::number(note.map(|note| note.dead)),
+        Cell::number(note.map(|note| note.done)),
+        Cell::number(note.and_then(|note| note.total)),
+        Cell::number(note.map(|note| note.spent / 1_000_000)),
+        Cell::number(note.and_then(HistoryNote::rows_per_second)),
+        Cell::number(note.and_then(HistoryNote::seconds_left).filter(|_| reads)),
+    ])
 }

@@ -107,6 +107,7 @@ fn spec(bodies: &[Vec<u8>], read: SchemaRef) -> JobSpec {
         fingerprints: Fingerprints::default(),
         graph: Graph {
             history: vec![],
+            beside: None,
             inputs: vec![input],
             nodes: vec![Node { id: StepId::new("stream"), work, next: vec![], state: None }],
             tables: vec![],

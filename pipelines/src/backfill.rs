@@ -1,0 +1,198 @@
+//! What people ask a running pipeline to take in: written into its text as `history(…) BESIDE`, and compiled with it.
+//!
+//! So it goes through the steps of the pipeline as they are, and whatever keeps it from that is told like any mistake of a file. The file
+//! itself stays as it is; the store knows what was asked (`engine/src/backfill.rs`).
+
+use std::sync::Arc;
+
+use syncline_dsl::plan::{Beside, Plan};
+use syncline_engine::{
+    backfill::{self, Backfill, State, Wish},
+    store::StateStore,
+};
+use syncline_record::Micros;
+use syncline_syntax::{Diagnostic, ast, parse};
+
+use crate::{
+    api::status::read_failure,
+    outcome::Failure,
+    project::Member,
+    source_file::{SourceFile, errors},
+};
+
+/// What it may take of the time when nobody says another share.
+pub const SHARE: u8 = 25;
+
+/// What is wrong with one that was asked for.
+pub struct Wrong {
+    pub failure: Failure,
+    /// Of the text with the backfill in it.
+    pub diagnostics: Vec<Diagnostic>,
+    pub file: Arc<SourceFile>,
+}
+
+/// The plan that a pipeline runs by: its own, or the one with what it has to take in now.
+pub fn plan(store: &dyn StateStore, member: &Member) -> Result<Option<Plan>, Failure> {
+    let Some((asked, State::Reading)) = backfill::standing(store, member.name()).map_err(read_failure)? else {
+        return Ok(None);
+    };
+    compiled(member, &asked).map(Some).map_err(|wrong| wrong.failure)
+}
+
+/// Asks a pipeline to take something in. It begins with the pipeline's next start.
+pub fn start(
+    store: &dyn StateStore,
+    member: &Member,
+    from: &str,
+    share: u8,
+    now: Micros,
+) -> Result<Backfill, Box<Wrong>> {
+    let unasked = |failure| Box::new(Wrong { failure, diagnostics: vec![], file: member.file.clone() });
+    let last = backfill::standing(store, member.name()).map_err(|error| unasked(read_failure(error)))?;
+    if let Some((last, state)) = last.as_ref().filter(|(_, state)| !state.is_over()) {
+        let title = format!("backfill {} of {} is {}", last.number, member.name(), state.as_str());
+        return Err(unasked(
+            Failure::failed("backfill-open", title)
+                .help(format!("wait for it, or end it: syncline backfill cancel {}", member.name())),
+        ));
+    }
+    if member.task.of > 1 {
+        let title = format!("{} runs in {} tasks, and each would read all of it", member.name(), member.task.of);
+        return Err(unasked(
+            Failure::usage("backfill-wrong", title).help("write the rows to the topic that its tasks share"),
+        ));
+    }
+    let number = last.map_or(1, |(last, _)| last.number + 1);
+    let asked = Backfill { number, from: from.to_owned(), share, wish: Wish::Read, asked: now };
+    compiled(member, &asked)?;
+    backfill::write(store, member.name(), &asked).map_err(|error| unasked(read_failure(error)))?;
+    Ok(asked)
+}
+
+/// Holds the newest one of a pipeline, lets it go on, or ends it. Whether that changes anything.
+pub fn change(store: &dyn StateStore, pipeline: &str, wish: Wish) -> Result<bool, Failure> {
+    let Some((asked, state)) = backfill::standing(store, pipeline).map_err(read_failure)? else {
+        return Err(Failure::failed("no-such-backfill", format!("nothing was asked of {pipeline} to take in"))
+            .help(format!("syncline backfill start {pipeline} \"'old/*.parquet'\"")));
+    };
+    if state.is_over() && (state, wish) != (State::Cancelled, Wish::Cancel) {
+        let title = format!("backfill {} of {pipeline} is {}", asked.number, state.as_str());
+        return Err(Failure::failed("backfill-over", title).help("start another one"));
+    }
+    if asked.wish == wish {
+        return Ok(false);
+    }
+    backfill::write(store, pipeline, &Backfill { wish, ..asked }).map_err(read_failure)?;
+    Ok(true)
+}
+
+/// What a word of the command wants of one that is there.
+pub fn wish(verb: &str) -> Option<Wish> {
+    match verb {
+        "pause" => Some(Wish::Pause),
+        "resume" => Some(Wish::Read),
+        "cancel" => Some(Wish::Cancel),
+        _ => None,
+    }
+}
+
+fn compiled(member: &Member, asked: &Backfill) -> Result<Plan, Box<Wrong>> {
+    let wrong = |text: &str, diagnostics: Vec<Diagnostic>| {
+        let file = SourceFile { path: member.file.path.clone(), text: text.to_owned() };
+        let title = format!("{} cannot take in {}", member.name(), asked.from);
+        let mut failure = Failure::usage("backfill-wrong", title);
+        for one in diagnostics.iter().filter(|one| one.severity == syncline_syntax::Severity::Error) {
+            failure = failure.seen(one.title.clone());
+            failure = one.help.iter().fold(failure, |failure, help| failure.help(help.clone()));
+        }
+        if diagnostics.is_empty() {
+            failure = failure
+                .seen("these words do not end where they have to")
+                .help("give what would stand in history(…): a path in quotes, a source, or FROM … |> …");
+        }
+        Box::new(Wrong { failure, diagnostics, file: Arc::new(file) })
+    };
+    let Some((text, span)) = written_in(&member.file.text, member.name(), &asked.from) else {
+        return Err(wrong(&member.file.text, vec![]));
+    };
+    let file = SourceFile { path: member.file.path.clone(), text };
+    // The words may not reach beyond their brackets.
+    let whole = histories(&file.text, member.name()).is_some_and(|all| all.contains(&span));
+    let checked = file.compile();
+    if !whole || errors(&checked.diagnostics) > 0 {
+        return Err(wrong(&file.text, checked.diagnostics));
+    }
+    let plan = checked.plan.pipelines.into_iter().find(|plan| plan.pipeline == member.name());
+    let Some(mut plan) = plan else { return Err(wrong(&file.text, checked.diagnostics)) };
+    plan.number_backfill(Beside { number: asked.number, share: asked.share });
+    Ok(plan)
+}
+
+fn flow<'a>(file: &'a ast::File, pipeline: &str) -> Option<&'a ast::Flow> {
+    file.statements.iter().find_map(|statement| match statement {
+        ast::Statement::Pipeline(it) if it.name.text == pipeline => Some(&it.flow),
+        _ => None,
+    })
+}
+
+/// Where the histories of a pipeline stand that are read beside it.
+fn histories(text: &str, pipeline: &str) -> Option<Vec<(usize, usize)>> {
+    let (file, _) = parse(text);
+    let flow = flow(&file, pipeline)?;
+    Some(flow.history.iter().filter(|one| one.beside).map(|one| (one.span.start, one.span.end)).collect())
+}
+
+/// The text of a file in which a pipeline takes something in beside its source; and where that stands.
+fn written_in(text: &str, pipeline: &str, from: &str) -> Option<(String, (usize, usize))> {
+    let (file, _) = parse(text);
+    let flow = flow(&file, pipeline)?;
+    let at = flow.history.first().map_or(flow.source.span.start, |first| first.span.start);
+    let history = format!("history({from})");
+    let span = (at, at + history.len());
+    Some((format!("{}{history} BESIDE {}", &text[..at], &text[at..]), span))
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{command::Format, project::Project};
+
+    const FILE: &str = "PIPELINE other AS FROM http('/b') |> INSERT INTO stdout();
+PIPELINE orders AS
+FROM http('/orders') |> SELECT CAST(id AS BIGINT) AS id |> INSERT INTO sqlite('out.db', 'orders');\n";
+
+    fn asked(from: &str) -> Result<Plan, String> {
+        let folder = TempDir::new().unwrap();
+        std::fs::write(folder.path().join("old.ndjson"), "{\"id\": 1}\n").unwrap();
+        std::fs::write(folder.path().join("a.sync"), FILE).unwrap();
+        let project = Project::read(&[folder.path().join("a.sync")], &[], Format::Table).unwrap();
+        let member = project.pipelines.iter().find(|member| member.name() == "orders").unwrap();
+        let asked = Backfill { number: 3, from: from.into(), share: 40, wish: Wish::Read, asked: 0 };
+        compiled(member, &asked).map_err(|wrong| format!("{}: {:?}", wrong.failure.title, wrong.failure.detail))
+    }
+
+    #[test]
+    fn what_is_asked_for_is_read_beside_the_source_of_that_pipeline() {
+        for from in ["file('old.ndjson')", "'old.ndjson'", "FROM file('old.ndjson') |> WHERE id > 0"] {
+            let plan = asked(from).unwrap();
+            let (arm, beside) = plan.backfill().expect("an arm");
+            assert_eq!(beside, Beside { number: 3, share: 40 });
+            assert_eq!((&*arm.source.place.connector, &*plan.pipeline), ("file", "orders"));
+        }
+    }
+
+    #[test]
+    fn words_that_leave_their_brackets_or_never_end_are_refused() {
+        for from in [
+            "'old.ndjson') THEN http('/c') |> SELECT id |> INSERT INTO stdout(); PIPELINE more AS FROM file('old.ndjson'",
+            "http('/more')",
+            "FROM file('old.ndjson') |> DEDUP BY id WITHIN '1 day'",
+            "",
+        ] {
+            let told = asked(from).expect_err(from);
+            assert!(told.starts_with("orders cannot take in"), "{told}");
+        }
+    }
+}
