@@ -394,7 +394,7 @@ fn the_door_for_records_shows_nothing_else_and_strangers_need_a_signature() {
     let mut server = hooks.start(&["run", "orders.sync", "--listen", "127.0.0.1:0", "--ingest", "0.0.0.0:0"]);
     let port = ingest(&mut server).port();
     let mut outside = Client::to(SocketAddr::from(([127, 0, 0, 1], port)));
-    for path in ["/", "/metrics", "/healthz", "/readyz", "/api/v1/status", "/api/v1/dead-letters", "/in"] {
+    for path in ["/", "/metrics", "/healthz", "/readyz", "/v1/status", "/v1/dead-letters", "/in"] {
         let answer = outside.get(path);
         assert_eq!((answer.status, answer.json()["title"].as_str()), (404, Some("there is nothing here")), "{path}");
     }

@@ -4,14 +4,16 @@
 //! |---|---|
 //! | `POST /in/{path}` | records for a pipeline; durable before the answer (`ingest`) |
 //! | `GET /healthz`, `/readyz`, `/metrics` | for whoever keeps the process alive |
-//! | `GET /api/v1/status` | pipelines, runs, books |
-//! | `GET /api/v1/checkpoints` | what pipelines have committed beside their state, for `plan` |
+//! | `GET /openapi.json` | all of this for programs (`document`) |
+//! | `GET /v1/pipelines`, `/v1/runs`, `/v1/backfills` … | what is there and what happened, in pages (`page`) |
+//! | `GET /v1/dead-letters`, `/{id}`, `/{id}/bytes` | records that could not be processed |
+//! | `GET /v1/schedules`, `POST /{pipeline}/pause`, `resume`, `run` | when pipelines are due |
 //! | `POST /v1/queries`, `DELETE /v1/queries/{id}` | SQL over everything that happened; and an end to it |
-//! | `GET /api/v1/dead-letters`, `/{id}`, `/{id}/bytes` | records that could not be processed |
-//! | `POST /api/v1/schedules/{pipeline}/pause`, `resume`, `run` | holds a schedule, lets it go on, starts a run now |
+//! | `GET /v1/status`, `/v1/checkpoints` | what the commands `status` and `plan` look at |
 //!
 //! The same routes answer on a TCP address and on the data folder's control socket. There is no authentication, so the address is
-//! a loopback one, and what a browser sends on behalf of another site is refused. Every refusal is problem+json.
+//! a loopback one, and what a browser sends on behalf of another site is refused (`site`). Every refusal is problem+json, every request
+//! has an id (`request`), what changes slowly has a tag (`etag`), and a POST can be sent twice (`idempotency`).
 //!
 //! A second door takes records and nothing else (`run --ingest`); it may be open to other machines when every path verifies who
 //! sends.
@@ -20,33 +22,44 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::{
     Router,
-    extract::{Request, State},
-    http::{HeaderMap, Method, StatusCode, header},
+    extract::Request,
+    http::{StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{delete, get, post},
+    routing::post,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use syncline_analytics::{Catalog, Reading};
 use syncline_engine::{clock::Clock, log::Log, runtime::Ground, store::StateStore};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use utoipa_axum::router::OpenApiRouter;
 
+pub mod backfills;
 pub mod body;
 pub mod checkpoints;
 pub mod dead_letters;
+pub mod document;
+pub mod etag;
+pub mod facts;
 pub mod frames;
 pub mod headers;
 pub mod health;
+pub mod idempotency;
 pub mod ingest;
 pub mod intake;
 pub mod listen;
 pub mod live;
 pub mod metrics;
+pub mod page;
+pub mod pipelines;
 pub mod problem;
 pub mod query;
 pub mod records;
+pub mod request;
 pub mod running;
+pub mod runs;
 pub mod schedules;
+pub mod site;
 pub mod status;
 
 pub use intake::{Ingest, KEEP_EVERY};
@@ -83,6 +96,8 @@ pub struct ApiState {
     pub queries: Arc<Semaphore>,
     /// Those that came over HTTP.
     pub running: Arc<running::Queries>,
+    /// Requests whose work is done once.
+    keys: idempotency::Keys,
 }
 
 impl ApiState {
@@ -107,6 +122,7 @@ impl ApiState {
             catalog,
             queries,
             running: Arc::default(),
+            keys: idempotency::Keys::default(),
         })
     }
 
@@ -122,25 +138,33 @@ impl ApiState {
     }
 }
 
-/// The routes.
+/// The routes, each with its description.
+fn routes() -> OpenApiRouter<Arc<ApiState>> {
+    OpenApiRouter::with_openapi(document::empty())
+        .merge(ingest::routes())
+        .merge(health::routes())
+        .merge(metrics::routes())
+        .merge(document::routes())
+        .merge(status::routes())
+        .merge(checkpoints::routes())
+        .merge(pipelines::routes())
+        .merge(runs::routes())
+        .merge(schedules::routes())
+        .merge(backfills::routes())
+        .merge(dead_letters::routes())
+        .merge(query::routes())
+}
+
+/// The routes with what is asked of every request. A layer is around those above it.
 pub fn router(state: Arc<ApiState>) -> Router {
-    Router::new()
-        .route("/in/{*path}", post(ingest::post))
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(metrics::get))
-        .route("/api/v1/status", get(status::get))
-        .route("/api/v1/checkpoints", get(checkpoints::get))
-        .route("/v1/queries", post(query::post))
-        .route("/v1/queries/{id}", delete(running::delete))
-        .route("/api/v1/dead-letters", get(dead_letters::list))
-        .route("/api/v1/dead-letters/{id}", get(dead_letters::show))
-        .route("/api/v1/dead-letters/{id}/bytes", get(dead_letters::bytes))
-        .route("/api/v1/schedules/{pipeline}/{verb}", post(schedules::post))
+    let (routes, _) = routes().split_for_parts();
+    routes
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
-        .layer(middleware::from_fn_with_state(state.clone(), as_problems))
-        .layer(middleware::from_fn(from_here))
+        .layer(middleware::from_fn_with_state(state.clone(), idempotency::once))
+        .layer(middleware::from_fn(as_problems))
+        .layer(middleware::from_fn(site::from_here))
+        .layer(middleware::from_fn(request::with_id))
         .with_state(state)
 }
 
@@ -151,14 +175,15 @@ pub fn outer_router(state: Arc<ApiState>) -> Router {
         .route("/in/{*path}", post(ingest::post_outside))
         .fallback(nothing)
         .method_not_allowed_fallback(no_such_method)
-        .layer(middleware::from_fn_with_state(state.clone(), as_problems))
+        .layer(middleware::from_fn(as_problems))
+        .layer(middleware::from_fn(request::with_id))
         .with_state(state)
 }
 
 async fn no_such_route(request: Request) -> Problem {
     let title = format!("there is no {}", request.uri().path());
     Problem::refused(StatusCode::NOT_FOUND, "no-such-route", title)
-        .help("routes: /in/{path}, /healthz, /readyz, /metrics, /api/v1/status, /v1/queries, /api/v1/dead-letters, /api/v1/schedules")
+        .help("resources are under /v1/, records go to /in/; GET /openapi.json lists all routes")
 }
 
 async fn no_such_method(request: Request) -> Problem {
@@ -167,62 +192,15 @@ async fn no_such_method(request: Request) -> Problem {
 }
 
 /// What the router itself refuses (a path that is not UTF-8, …) takes the same shape as everything else.
-async fn as_problems(State(_): State<Arc<ApiState>>, request: Request, next: Next) -> Response {
+async fn as_problems(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();
-    let ours = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/problem+json");
+    let ours = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == problem::CONTENT_TYPE);
     if !(status.is_client_error() || status.is_server_error()) || ours {
         return response;
     }
     let title = status.canonical_reason().unwrap_or("the request was refused").to_lowercase();
     Problem::refused(status, "refused", title).into_response()
-}
-
-/// A page of another site that is open in a browser on this machine can reach a loopback address. It cannot hide its origin, and
-/// a name that it made point here is not a loopback name.
-fn same_site(headers: &HeaderMap) -> Result<(), Problem> {
-    let foreign = text(headers, header::ORIGIN).filter(|origin| !is_loopback(origin.split("://").last().unwrap_or("")));
-    match foreign {
-        None => Ok(()),
-        Some(origin) => {
-            let title = format!("requests on behalf of {origin} are refused");
-            Err(Problem::refused(StatusCode::FORBIDDEN, "foreign-origin", title))
-        }
-    }
-}
-
-/// A path that verifies its senders asks for more than their origin, so `ingest` asks for that of the others itself.
-async fn from_here(request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    let path = request.uri().path();
-    if !path.starts_with("/in/")
-        && let Err(problem) = same_site(headers)
-    {
-        return problem.into_response();
-    }
-    // Records may come through a tunnel under another name; answers may not go out that way.
-    let looks = request.method() != Method::OPTIONS && ["/api/", "/v1/"].iter().any(|start| path.starts_with(start));
-    if let Some(host) = text(headers, header::HOST).filter(|host| looks && !is_loopback(host)) {
-        let title = format!("{host} is not a name of this machine's loopback address");
-        return Problem::refused(StatusCode::FORBIDDEN, "foreign-host", title)
-            .help("use http://127.0.0.1 or http://localhost")
-            .into_response();
-    }
-    next.run(request).await
-}
-
-fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<String> {
-    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-}
-
-fn is_loopback(authority: &str) -> bool {
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => authority,
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -64,8 +64,7 @@ impl Answerer {
         match self {
             Self::Folder(world) => status::read(&*world.ground.store, &*world.ground.log, None),
             Self::Process(folder) => {
-                let answer =
-                    control::call(folder, Method::GET, "/api/v1/status", vec![])?.ok_or_else(|| gone(folder))?;
+                let answer = control::call(folder, Method::GET, "/v1/status", vec![])?.ok_or_else(|| gone(folder))?;
                 serde_json::from_slice(&answer.body).map_err(|error| unreadable(error.to_string()))
             }
         }

@@ -1,49 +1,114 @@
-//! `GET /api/v1/dead-letters`: records that could not be processed. `/{id}` shows one, `/{id}/bytes` gives back its bytes as they
-//! came, as far as they are kept.
+//! `/v1/dead-letters`: records that could not be processed. `/{id}` shows one, `/{id}/bytes` gives back its bytes as they came, as far as
+//! they are kept.
 
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use axum::{
-    extract::{Path, Query, State, rejection::QueryRejection},
-    http::{HeaderValue, StatusCode, header},
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 use syncline_functions::JsonWriter;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    ApiState,
-    problem::Problem,
-    query::{ask, problem},
+    ApiState, etag,
+    page::{self, InPath, Key, Kind, List, Page, Params, Part, literal},
+    problem::{At, Problem},
 };
 
-/// Letters of one answer, when the asker does not say, and the most there can be.
-const LETTERS: usize = 100;
-const MOST_LETTERS: usize = 10_000;
 /// Characters of a letter's text in a list.
 const GLANCE: usize = 200;
 
-/// Which letters.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Wanted {
-    pub pipeline: Option<String>,
-    pub step: Option<String>,
-    pub limit: Option<usize>,
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(bytes))
 }
 
-/// The question for a list of letters, the newest first.
-pub fn list_sql(wanted: &Wanted, limit: usize) -> String {
+/// A record that could not be processed.
+#[derive(ToSchema)]
+pub struct DeadLetter {
+    pub id: String,
+    pub pipeline: String,
+    pub step: String,
+    /// The slug of the reason.
+    pub reason: String,
+    pub detail: String,
+    /// The partition of the source that it came from.
+    pub source: String,
+    pub record_offset: u64,
+    pub record_byte: Option<u64>,
+    #[schema(format = DateTime)]
+    pub time: String,
+    pub epoch: Option<u64>,
+    /// Bytes that it had.
+    pub length: u64,
+    pub hash: String,
+    /// JSON: the headers that it came with.
+    pub headers: Option<String>,
+    /// What is kept of it, in base64.
+    pub bytes: String,
+    /// The same as text.
+    pub text: String,
+}
+
+/// A dead letter in a list.
+#[derive(ToSchema)]
+pub struct DeadLetterLine {
+    pub id: String,
+    pub pipeline: String,
+    pub step: String,
+    /// The slug of the reason.
+    pub reason: String,
+    pub detail: String,
+    /// The partition of the source that it came from.
+    pub source: String,
+    pub record_offset: u64,
+    #[schema(format = DateTime)]
+    pub time: String,
+    /// Bytes that it had.
+    pub length: u64,
+    /// The first 200 characters of it.
+    pub text: String,
+}
+
+/// Which letters.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Wanted {
+    /// Only those of this pipeline.
+    pub pipeline: Option<String>,
+    /// Only those that stopped at this step.
+    pub step: Option<String>,
+    /// Items of the page.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    pub limit: Option<usize>,
+    /// `next` of the page before.
+    pub cursor: Option<String>,
+}
+
+const NEWEST: &[Key] =
+    &[Key { column: "time", kind: Kind::Time, falling: true }, Key { column: "id", kind: Kind::Text, falling: true }];
+
+/// The letters that are wanted, in no order.
+fn select(wanted: &Wanted) -> String {
     let is = |column: &str, value: &Option<String>| {
         value.as_ref().map(|value| format!("{column} = {}", literal(value))).unwrap_or("TRUE".to_owned())
     };
     format!(
         "SELECT id, pipeline, step, reason, detail, source, record_offset, time, length, substr(text, 1, {GLANCE}) AS text \
-         FROM dead_letters WHERE {} AND {} ORDER BY time DESC, source, record_offset DESC LIMIT {limit}",
+         FROM dead_letters WHERE {} AND {}",
         is("pipeline", &wanted.pipeline),
         is("step", &wanted.step),
     )
+}
+
+/// The question for a list of letters, the newest first.
+pub fn list_sql(wanted: &Wanted, limit: usize) -> String {
+    format!("{} ORDER BY time DESC, source, record_offset DESC LIMIT {limit}", select(wanted))
 }
 
 /// The question for one letter.
@@ -51,60 +116,67 @@ pub fn show_sql(id: &str) -> String {
     format!("SELECT * FROM dead_letters WHERE id = {} LIMIT 1", literal(id))
 }
 
-/// A text as a literal of SQL.
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
+/// Dead letters
+///
+/// The newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/dead-letters",
+    operation_id = "listDeadLetters",
+    tag = "dead letters",
+    security(("token" = ["viewer"])),
+    params(Wanted),
+    responses((status = 200, body = Page<DeadLetterLine>, description = "A page of them"), At<400>, At<500>, At<503>),
+)]
+pub async fn list(State(state): State<Arc<ApiState>>, Params(wanted): Params<Wanted>) -> Result<Response, Problem> {
+    let part = Part { limit: wanted.limit, cursor: wanted.cursor.clone() };
+    List { select: select(&wanted), keys: NEWEST }.page(&state, &part).await
 }
 
-pub async fn list(State(state): State<Arc<ApiState>>, wanted: Result<Query<Wanted>, QueryRejection>) -> Response {
-    let answer = async {
-        let Query(wanted) = wanted.map_err(|rejection| {
-            Problem::refused(StatusCode::BAD_REQUEST, "no-such-parameter", "the query string is not understood")
-                .seen(rejection.body_text())
-                .help("parameters: pipeline, step, limit")
-        })?;
-        let limit = wanted.limit.unwrap_or(LETTERS).min(MOST_LETTERS);
-        let batches = all(&state, &list_sql(&wanted, limit + 1)).await?;
-        let mut text = b"{\"dead_letters\":[".to_vec();
-        let found: usize = batches.iter().map(RecordBatch::num_rows).sum();
-        let mut taken = 0;
-        for batch in &batches {
-            let writer = JsonWriter::new(batch.schema_ref());
-            for row in 0..batch.num_rows().min(limit - taken) {
-                text.extend_from_slice(if taken + row > 0 { b"," } else { b"" });
-                writer.write_row(batch, row, &mut text);
-            }
-            taken = (taken + batch.num_rows()).min(limit);
-        }
-        text.extend_from_slice(format!("],\"truncated\":{}}}", found > limit).as_bytes());
-        Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
-    };
-    answer.await.unwrap_or_else(|problem: Problem| problem.into_response())
+/// One dead letter
+#[utoipa::path(
+    get,
+    path = "/v1/dead-letters/{id}",
+    operation_id = "getDeadLetter",
+    tag = "dead letters",
+    security(("token" = ["viewer"])),
+    params(("id" = String, Path, description = "As lists show it")),
+    responses((status = 200, body = DeadLetter, description = "It"), etag::Unchanged, At<404>, At<500>, At<503>),
+)]
+pub async fn show(
+    State(state): State<Arc<ApiState>>,
+    InPath(id): InPath<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let letter = one(&state, &id).await?;
+    let mut text = vec![];
+    JsonWriter::new(letter.schema_ref()).write_row(&letter, 0, &mut text);
+    Ok(etag::sent(&headers, "application/json", text))
 }
 
-pub async fn show(State(state): State<Arc<ApiState>>, Path(id): Path<String>) -> Response {
-    match one(&state, &id).await {
-        Ok(letter) => {
-            let mut text = vec![];
-            JsonWriter::new(letter.schema_ref()).write_row(&letter, 0, &mut text);
-            ([(header::CONTENT_TYPE, "application/json")], text).into_response()
-        }
-        Err(problem) => problem.into_response(),
-    }
-}
-
-pub async fn bytes(State(state): State<Arc<ApiState>>, Path(id): Path<String>) -> Response {
-    let letter = match one(&state, &id).await {
-        Ok(letter) => letter,
-        Err(problem) => return problem.into_response(),
-    };
-    let mut response = bytes_of(&letter).to_vec().into_response();
+/// The bytes of a dead letter
+///
+/// As they came, as far as they are kept.
+#[utoipa::path(
+    get,
+    path = "/v1/dead-letters/{id}/bytes",
+    operation_id = "getDeadLetterBytes",
+    tag = "dead letters",
+    security(("token" = ["viewer"])),
+    params(("id" = String, Path, description = "As lists show it")),
+    responses(
+        (status = 200, body = Vec<u8>, content_type = "application/octet-stream", description = "They"),
+        At<404>, At<500>, At<503>,
+    ),
+)]
+pub async fn bytes(State(state): State<Arc<ApiState>>, InPath(id): InPath<String>) -> Result<Response, Problem> {
+    let mut response = bytes_of(&one(&state, &id).await?).to_vec().into_response();
     let headers = response.headers_mut();
     // What somebody sent must never be taken for a page.
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
-    response
+    Ok(response)
 }
 
 /// The kept bytes of a letter.
@@ -114,19 +186,9 @@ pub fn bytes_of(letter: &RecordBatch) -> &[u8] {
 }
 
 async fn one(state: &ApiState, id: &str) -> Result<RecordBatch, Problem> {
-    let batches = all(state, &show_sql(id)).await?;
+    let batches = page::rows(state, &show_sql(id)).await?;
     batches.into_iter().find(|batch| batch.num_rows() > 0).ok_or_else(|| {
         Problem::refused(StatusCode::NOT_FOUND, "no-such-letter", format!("there is no dead letter {id}"))
-            .help("GET /api/v1/dead-letters lists them")
+            .help("GET /v1/dead-letters lists them")
     })
-}
-
-async fn all(state: &ApiState, sql: &str) -> Result<Vec<RecordBatch>, Problem> {
-    let _place = state.queries.acquire().await;
-    let mut rows = ask(state, sql).await?;
-    let mut batches = vec![];
-    while let Some(batch) = rows.next().await {
-        batches.push(batch.map_err(problem)?);
-    }
-    Ok(batches)
 }

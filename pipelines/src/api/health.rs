@@ -8,13 +8,47 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::json;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{ApiState, problem};
+use super::{
+    ApiState,
+    problem::{self, At},
+};
 
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
+    OpenApiRouter::new().routes(routes!(healthz)).routes(routes!(readyz))
+}
+
+/// How the process is.
+#[derive(ToSchema)]
+pub struct Health {
+    /// `alive`, `ready`
+    pub status: String,
+}
+
+/// Whether the process lives
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "getHealth",
+    tag = "process",
+    security(()),
+    responses((status = 200, body = Health, description = "It does")),
+)]
 pub async fn healthz() -> Response {
     problem::json(StatusCode::OK, &json!({"status": "alive"}))
 }
 
+/// Whether every pipeline does its work
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "getReadiness",
+    tag = "process",
+    security(()),
+    responses((status = 200, body = Health, description = "They do"), At<503>),
+)]
 pub async fn readyz(State(state): State<Arc<ApiState>>) -> Response {
     let mut obstacles = state.live().obstacles();
     if state.ingest.is_stopping() {

@@ -19,13 +19,15 @@ use syncline_connectors::{
 };
 use syncline_engine::{intake::Outcome, log::NewFrame};
 use syncline_record::Micros;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     ApiState,
     body::{PATIENCE, check_length, receive},
     headers,
     intake::{BACKLOG_BYTES, BACKLOG_RECORDS, Inlet, IntakeError, Receipt},
-    problem::Problem,
+    problem::{At, Problem},
     records::{self, Refusal, Shape},
 };
 
@@ -51,6 +53,47 @@ pub enum Door {
     Outer,
 }
 
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
+    OpenApiRouter::new().routes(routes!(post))
+}
+
+/// What was taken of a body.
+#[derive(ToSchema)]
+pub struct Accepted {
+    /// Records that are durable.
+    pub accepted: u64,
+    /// Records that are kept though they are no JSON objects: they become dead letters.
+    pub rejected: u64,
+    /// The offset of the first one.
+    #[schema(required = false)]
+    pub first_offset: u64,
+    /// A delivery that is durable already; nothing was kept of this one.
+    #[schema(required = false)]
+    pub duplicate: bool,
+}
+
+/// Send records to a pipeline
+///
+/// An object, an array of objects, or an object a line. A path that verifies its senders asks for their signature, and for no token. What the
+/// answer is to a provider who asks a question is the provider's own.
+#[utoipa::path(
+    post,
+    path = "/in/{*path}",
+    operation_id = "sendRecords",
+    tag = "records",
+    security((), ("token" = ["operator"])),
+    params(("path" = String, Path, description = "As the pipeline's `http('/path')` says")),
+    request_body(description = "Records", content(
+        (serde_json::Value = "application/json"), (String = "application/x-ndjson"), (String = "text/plain"),
+    )),
+    responses(
+        (status = 202, body = Accepted, description = "They are durable"),
+        (status = 200, description = "They were durable already, or a question was answered", content(
+            (Accepted = "application/json"), (String = "text/plain"),
+        )),
+        At<400>, At<404>, At<408>, At<413>, At<415>, At<422>, At<429>, At<503>,
+    ),
+)]
 pub async fn post(state: State<Arc<ApiState>>, path: Path<String>, request: Request) -> Response {
     respond(&state, &path, Door::Inner, request).await
 }
@@ -94,7 +137,7 @@ async fn take(state: &ApiState, inlet: &Arc<Inlet>, request: Request) -> Result<
     let path = inlet.path();
     let verifies = path.verify.is_some();
     if !verifies {
-        super::same_site(&parts.headers)?;
+        super::site::same_site(&parts.headers)?;
         // Who is verified is told later: a stranger need not know how far behind we are.
         shape(&parts.headers, false)?;
         check_backlog(inlet).await?;

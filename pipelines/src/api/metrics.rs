@@ -15,8 +15,13 @@ use axum::{
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use syncline_engine::metrics::{Figure, Kind};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{ApiState, problem::Problem, status};
+use super::{
+    ApiState,
+    problem::{At, Problem},
+    status,
+};
 use crate::outcome::Failure;
 
 pub use committed::Published;
@@ -91,6 +96,19 @@ pub fn begin(state: &ApiState, folder: &Path) {
     }
 }
 
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
+    OpenApiRouter::new().routes(routes!(get))
+}
+
+/// Figures in the text format of Prometheus
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "getMetrics",
+    tag = "process",
+    security(()),
+    responses((status = 200, body = String, content_type = "text/plain", description = "They"), At<404>, At<503>),
+)]
 pub async fn get(State(state): State<Arc<ApiState>>) -> Response {
     let Some(handle) = state.metrics.clone() else {
         return Problem::refused(StatusCode::NOT_FOUND, "no-metrics", "this process keeps no metrics").into_response();

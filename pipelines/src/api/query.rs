@@ -23,15 +23,18 @@ use axum::{
 };
 use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
+use serde_json::Value;
 use syncline_analytics::{Limits, QueryError, Rows};
 use syncline_functions::{sql_type_of, token_of};
 use tokio::sync::OwnedSemaphorePermit;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     ApiState,
     frames::{self, Framer},
-    problem::Problem,
-    running::{Entry, ID},
+    problem::{At, Problem},
+    running::{self, Entry, ID},
 };
 use crate::{
     command::Format,
@@ -47,11 +50,36 @@ const MOST_ROWS: usize = 100_000;
 /// An answer in JSON is cut off after the row that passes this.
 const MOST_BYTES: usize = 64 << 20;
 
-#[derive(Deserialize)]
+/// What is asked.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Question {
+pub struct Question {
+    /// One statement that reads; pipes are understood.
+    #[schema(examples("SELECT * FROM runs", "FROM steps |> WHERE dead > 0"))]
     sql: String,
+    /// Rows that are wanted at most.
     limit: Option<usize>,
+}
+
+/// An answer in JSON.
+#[derive(ToSchema)]
+pub struct Answer {
+    pub columns: Vec<AnswerColumn>,
+    /// A list of values each; numbers are exact.
+    #[schema(value_type = Vec<Vec<Value>>)]
+    pub rows: Vec<Value>,
+    /// There are more rows than were asked for.
+    pub truncated: bool,
+}
+
+#[derive(ToSchema)]
+pub struct AnswerColumn {
+    pub name: String,
+    pub r#type: String,
+}
+
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
+    OpenApiRouter::new().routes(routes!(post)).routes(routes!(running::delete))
 }
 
 /// How an answer is written.
@@ -72,6 +100,27 @@ const FORMS: [(Form, &str); 5] = [
     (Form::Frames, frames::CONTENT_TYPE),
 ];
 
+/// Ask in SQL
+///
+/// Over the tables of everything that happened. Nothing is written, and nothing outside the tables is read.
+#[utoipa::path(
+    post,
+    path = "/v1/queries",
+    operation_id = "ask",
+    tag = "queries",
+    security(("token" = ["viewer"])),
+    request_body = Question,
+    responses(
+        (status = 200, description = "Its rows, as `Accept` says", content(
+            (Answer = "application/json"),
+            (String = "application/x-ndjson"),
+            (String = "text/csv"),
+            (Vec<u8> = "application/vnd.apache.arrow.stream"),
+            (Vec<u8> = "application/vnd.syncline.rows"),
+        )),
+        At<400>, At<406>, At<409>, At<413>, At<422>, At<500>, At<503>,
+    ),
+)]
 pub async fn post(State(state): State<Arc<ApiState>>, request: Request) -> Response {
     let place = match state.queries.clone().try_acquire_owned() {
         Ok(place) => place,
@@ -154,12 +203,7 @@ async fn question(request: Request) -> Result<Question, Problem> {
     })
 }
 
-/// Asks the tables of this process.
-pub async fn ask(state: &ApiState, sql: &str) -> Result<Rows, Problem> {
-    state.catalog.ask(sql, Limits::default()).await.map_err(problem)
-}
-
-pub fn problem(error: QueryError) -> Problem {
+fn problem(error: QueryError) -> Problem {
     let status = match &error {
         QueryError::NoSuchTable { .. }
         | QueryError::NoSuchColumn { .. }

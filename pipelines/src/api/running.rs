@@ -8,13 +8,16 @@ use std::{
 };
 
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderName, StatusCode},
-    response::{IntoResponse, Response},
 };
 use tokio::sync::watch;
 
-use super::{ApiState, problem::Problem};
+use super::{
+    ApiState,
+    page::InPath,
+    problem::{At, Problem},
+};
 use crate::{outcome::Failure, pgwire::scram};
 
 pub const ID: HeaderName = HeaderName::from_static("syncline-query-id");
@@ -97,12 +100,21 @@ fn own() -> Result<String, Problem> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-pub async fn delete(State(state): State<Arc<ApiState>>, Path(id): Path<String>) -> Response {
+/// End a query
+#[utoipa::path(
+    delete,
+    path = "/v1/queries/{id}",
+    operation_id = "endQuery",
+    tag = "queries",
+    security(("token" = ["viewer"])),
+    params(("id" = String, Path, description = "`syncline-query-id` of its answer, or as its asker said in the same header")),
+    responses((status = 204, description = "It ends"), At<404>),
+)]
+pub async fn delete(State(state): State<Arc<ApiState>>, InPath(id): InPath<String>) -> Result<StatusCode, Problem> {
     if state.running.cancel(&id) {
-        return StatusCode::NO_CONTENT.into_response();
+        return Ok(StatusCode::NO_CONTENT);
     }
     let title = format!("no query {id} is being answered");
-    Problem::refused(StatusCode::NOT_FOUND, "no-such-query", title)
-        .help("it may have ended; its id is in the header syncline-query-id of its answer")
-        .into_response()
+    Err(Problem::refused(StatusCode::NOT_FOUND, "no-such-query", title)
+        .help("it may have ended; its id is in the header syncline-query-id of its answer"))
 }

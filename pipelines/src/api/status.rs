@@ -1,14 +1,10 @@
-//! `GET /api/v1/status`: every pipeline of the data folder, its last run and its books.
+//! `GET /v1/status`: every pipeline of the data folder, its last run and its books.
 //!
 //! What is committed comes from the store; what is known beside it (trouble of sinks, whether its task runs) from the process.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, http::StatusCode, response::Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use syncline_engine::{
@@ -20,12 +16,14 @@ use syncline_engine::{
     store::StateStore,
 };
 use syncline_record::{Micros, StepBooks};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     ApiState,
     intake::TOPICS,
     live::{Activity, Live},
-    problem::{self, Problem},
+    problem::{self, At, Problem, blocking},
 };
 use crate::{
     outcome::Failure,
@@ -148,12 +146,39 @@ impl PipelineStatus {
     }
 }
 
-pub async fn get(State(state): State<Arc<ApiState>>) -> Response {
-    match tokio::task::spawn_blocking(move || look(&state)).await {
-        Ok(Ok(status)) => problem::json(StatusCode::OK, &status),
-        Ok(Err(failure)) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, failure).into_response(),
-        Err(_) => Problem::refused(StatusCode::SERVICE_UNAVAILABLE, "stopping", "stopping").into_response(),
-    }
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
+    OpenApiRouter::new().routes(routes!(get))
+}
+
+/// The process, its pipelines and its paths.
+#[derive(ToSchema)]
+#[schema(as = Status)]
+pub struct Shape {
+    /// The id of the process.
+    pub process: Option<u32>,
+    /// As `/v1/pipelines` has them, with instants in microseconds since 1970.
+    #[schema(value_type = Vec<Object>)]
+    pub pipelines: Vec<Value>,
+    /// What became of the requests to each path.
+    #[schema(value_type = Vec<Object>)]
+    pub paths: Vec<Value>,
+}
+
+/// Everything at a glance
+///
+/// What `syncline status` shows, with numbers as the process has them.
+#[utoipa::path(
+    get,
+    path = "/v1/status",
+    operation_id = "getStatus",
+    tag = "process",
+    security(("token" = ["viewer"])),
+    responses((status = 200, body = Shape, description = "It"), At<503>),
+)]
+pub async fn get(State(state): State<Arc<ApiState>>) -> Result<Response, Problem> {
+    let status = blocking(move || look(&state)).await?;
+    let status = status.map_err(|failure| Problem::new(StatusCode::SERVICE_UNAVAILABLE, failure))?;
+    Ok(problem::json(StatusCode::OK, &status))
 }
 
 /// The status of this process. Reads the store: where blocking is allowed.

@@ -58,7 +58,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     let answerer = Answerer::find(common)?;
     match arguments.what {
         What::List { pipeline, step, limit } => {
-            let wanted = Wanted { pipeline, step, limit: Some(limit) };
+            let wanted = Wanted { pipeline, step, ..Wanted::default() };
             query::print(&answerer, &list_sql(&wanted, limit), common)
         }
         What::Show { id, raw } => show(&answerer, &id, raw, common),

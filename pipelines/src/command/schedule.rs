@@ -75,7 +75,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
 }
 
 fn ask(folder: &Path, name: &str, verb: &str) -> Outcome {
-    let path = format!("/api/v1/schedules/{}/{verb}", escaped(name));
+    let path = format!("/v1/schedules/{}/{verb}", escaped(name));
     control::call(folder, Method::POST, &path, vec![])?.map(drop).ok_or_else(|| {
         Failure::environment("process-gone", format!("the process that held {} has gone", folder.display()))
             .help("run the command again")

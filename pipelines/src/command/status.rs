@@ -9,12 +9,14 @@ use syncline_engine::{
     checkpoint::HistoryNote,
     intake::{Intake, Line},
 };
-use syncline_functions::token_of;
 use syncline_record::Fate;
 
 use super::{Common, Format};
 use crate::{
-    api::status::{PipelineStatus, ScheduleStatus, Status},
+    api::{
+        facts::{self as told, instant_text},
+        status::{PipelineStatus, ScheduleStatus, Status},
+    },
     ask::Answerer,
     outcome::Outcome,
     render::{printed, stdout},
@@ -37,9 +39,9 @@ pub fn run(_: Arguments, common: &Common) -> Outcome {
 
 fn write(status: &Status, format: Format, out: &mut impl Write) -> io::Result<()> {
     match format {
-        Format::Json => writeln!(out, "{}", facts::of(status)),
+        Format::Json => writeln!(out, "{}", told::of(status)),
         Format::Ndjson => {
-            status.pipelines.iter().try_for_each(|pipeline| writeln!(out, "{}", facts::of_pipeline(pipeline)))
+            status.pipelines.iter().try_for_each(|pipeline| writeln!(out, "{}", told::of_pipeline(pipeline)))
         }
         Format::Csv => facts::csv(&status.pipelines, out),
         Format::Table => {
@@ -197,21 +199,6 @@ fn books(pipeline: &PipelineStatus, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "  {}", cells.collect::<Vec<_>>().join("  "))?;
     }
     Ok(())
-}
-
-/// RFC 3339 in UTC, as every other place shows instants.
-fn instant_text(micros: i64) -> String {
-    use std::sync::Arc;
-
-    use arrow::{
-        array::{ArrayRef, TimestampMicrosecondArray},
-        datatypes::{DataType, Field, TimeUnit},
-    };
-    let column: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![micros]));
-    let field = Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), false);
-    let mut token = vec![];
-    token_of(&column, &field, 0, &mut token);
-    String::from_utf8_lossy(&token).trim_matches('"').to_owned()
 }
 
 #[cfg(test)]

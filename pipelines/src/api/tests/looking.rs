@@ -115,14 +115,14 @@ async fn a_question_that_cannot_be_answered_says_why() {
 #[tokio::test]
 async fn a_dead_letter_is_listed_shown_and_gives_its_bytes_back() {
     let house = lived_in();
-    let (status, list) = house.get("/api/v1/dead-letters?pipeline=orders&limit=10").await;
-    assert_eq!((status, &list["truncated"]), (200, &json!(false)));
-    let letter = &list["dead_letters"][0];
+    let (status, list) = house.get("/v1/dead-letters?pipeline=orders&limit=10").await;
+    assert_eq!((status, &list["next"]), (200, &json!(null)));
+    let letter = &list["items"][0];
     assert_eq!((&letter["reason"], &letter["text"]), (&json!("not-utf8"), &json!("a\u{fffd}<script>")));
     let id = letter["id"].as_str().unwrap();
-    let (status, shown) = house.get(&format!("/api/v1/dead-letters/{id}")).await;
+    let (status, shown) = house.get(&format!("/v1/dead-letters/{id}")).await;
     assert_eq!((status, &shown["detail"]), (200, &json!("byte 2: this is not UTF-8")));
-    let request = Request::get(format!("/api/v1/dead-letters/{id}/bytes")).body(Body::empty()).unwrap();
+    let request = Request::get(format!("/v1/dead-letters/{id}/bytes")).body(Body::empty()).unwrap();
     let response = house.send(request).await;
     assert_eq!(response.headers()["content-type"], "application/octet-stream");
     assert_eq!(response.headers()["x-content-type-options"], "nosniff");
@@ -132,12 +132,14 @@ async fn a_dead_letter_is_listed_shown_and_gives_its_bytes_back() {
 #[tokio::test]
 async fn letters_that_are_not_there_and_odd_filters_are_problems_and_never_sql() {
     let house = lived_in();
-    assert_eq!(house.get("/api/v1/dead-letters/nope").await.0, 404);
-    assert_eq!(house.get("/api/v1/dead-letters/x'%20OR%20'1'='1").await.0, 404);
-    assert_eq!(house.get("/api/v1/dead-letters?pipelin=orders").await.0, 400);
-    let (status, list) = house.get("/api/v1/dead-letters?pipeline=x'%20OR%20TRUE%20--").await;
-    assert_eq!((status, &list["dead_letters"]), (200, &json!([])));
-    assert_eq!(house.get("/api/v1/dead-letters?limit=0").await.1, json!({"dead_letters": [], "truncated": true}));
+    assert_eq!(house.get("/v1/dead-letters/nope").await.0, 404);
+    assert_eq!(house.get("/v1/dead-letters/x'%20OR%20'1'='1").await.0, 404);
+    assert_eq!(house.get("/v1/dead-letters?pipelin=orders").await.0, 400);
+    let (status, list) = house.get("/v1/dead-letters?pipeline=x'%20OR%20TRUE%20--").await;
+    assert_eq!((status, list), (200, json!({"items": [], "next": null})));
+    for wrong in ["limit=0", "limit=1001", "limit=x", "cursor=1", "limit=1&limit=2"] {
+        assert_eq!(house.get(&format!("/v1/dead-letters?{wrong}")).await.0, 400, "{wrong}");
+    }
 }
 
 #[tokio::test]
@@ -145,7 +147,7 @@ async fn status_puts_together_what_is_committed_and_what_the_process_knows() {
     let house = lived_in();
     house.post("{}\n{}\n{}").await;
     house.state.live().running("orders");
-    let (status, answer) = house.get("/api/v1/status").await;
+    let (status, answer) = house.get("/v1/status").await;
     assert_eq!((status, &answer["process"]), (200, &json!(std::process::id())));
     let pipeline = &answer["pipelines"][0];
     assert_eq!(

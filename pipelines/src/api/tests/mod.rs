@@ -22,6 +22,7 @@ use super::{ApiState, router};
 use crate::world::World;
 
 mod doors;
+mod frame;
 mod ingest;
 mod looking;
 mod webhooks;
@@ -154,7 +155,7 @@ async fn what_does_not_exist_is_a_problem_too() {
 #[tokio::test]
 async fn other_sites_in_a_browser_get_nothing() {
     let house = house();
-    let from = |name, value| Request::get("/api/v1/status").header(name, value).body(Body::empty()).unwrap();
+    let from = |name, value| Request::get("/v1/status").header(name, value).body(Body::empty()).unwrap();
     for (name, value, expected) in [
         ("origin", "https://evil.example", 403),
         ("origin", "null", 403),
