@@ -149,6 +149,7 @@ impl Desk {
 }
 
 /// A command that has ended.
+#[derive(Debug)]
 pub struct Said {
     pub line: String,
     pub code: Option<i32>,

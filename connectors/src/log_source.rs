@@ -98,6 +98,11 @@ impl LogSource {
             );
             return Err(SourceError::Changed { what, detail });
         }
+        // Whoever goes back may come too late.
+        if let Err(LogError::Gone { oldest, .. }) = self.log.read(&self.topic, next, 1) {
+            let detail = format!("records {next} to {} are let go, and the cursor is at {next}", oldest - 1);
+            return Err(SourceError::Changed { what, detail });
+        }
         Ok(next)
     }
 

@@ -11,6 +11,7 @@
 //! | `g/<pipeline>` | how far this folder is a copy of the pipeline's changelog, if it has one (`replica`) |
 //! | `t/<pipeline>`, `w/<pipeline>` | its schedule (`firing`) |
 //! | `b/<pipeline>` | what people ask it to take in (`backfill`) |
+//! | `y/<pipeline>`; `v/…`, `z/…`, `u/…` | whether somebody has paused it (`paused`); its revisions (`revision`) |
 //! | `o/<pipeline>` | the id that the pipeline's outputs are signed with; it outlives a new beginning |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -506,10 +507,14 @@ pub fn last_run(store: &dyn StateStore, pipeline: &str) -> Result<Option<Run>, R
 
 /// How far every outbox sink of a pipeline is.
 pub fn delivered(store: &dyn StateStore, pipeline: &str) -> Result<BTreeMap<StepId, Delivered>, ReadError> {
-    let prefix = delivered_prefix(pipeline);
+    delivered_under(store, &delivered_prefix(pipeline))
+}
+
+/// The same of records that lie under another prefix.
+pub fn delivered_under(store: &dyn StateStore, prefix: &[u8]) -> Result<BTreeMap<StepId, Delivered>, ReadError> {
     // One scan: a sink that records its first position meanwhile must not move the others' records to wrong steps.
     let mut found = vec![];
-    store.scan(&prefix, &mut |key, bytes| {
+    store.scan(prefix, &mut |key, bytes| {
         found.push((key.to_vec(), bytes.to_vec()));
         true
     })?;

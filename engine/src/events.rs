@@ -32,6 +32,8 @@ pub enum EventKind {
     StoodBy,
     /// It was told to stop.
     Stopped,
+    /// Nobody runs it until it is resumed.
+    Paused,
     /// Its input was at its end.
     Ended,
 }
@@ -45,6 +47,7 @@ impl EventKind {
             Self::Rested => "rested",
             Self::StoodBy => "stood_by",
             Self::Stopped => "stopped",
+            Self::Paused => "paused",
             Self::Ended => "ended",
         }
     }
@@ -63,7 +66,8 @@ pub struct Event {
     pub reason: Option<String>,
 }
 
-fn prefix(pipeline: &str) -> Vec<u8> {
+/// What the keys of a pipeline's events begin with.
+pub fn prefix(pipeline: &str) -> Vec<u8> {
     [b"e/", pipeline.as_bytes(), b"\0"].concat()
 }
 

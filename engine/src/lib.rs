@@ -24,7 +24,9 @@ pub mod outbox;
 pub mod ownership;
 pub mod pace;
 pub mod partitioned;
+pub mod paused;
 pub mod replica;
+pub mod revision;
 pub mod runtime;
 pub mod segment;
 #[doc(hidden)]

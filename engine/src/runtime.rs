@@ -1,5 +1,7 @@
 //! Tasks: what runs on a thread of its own, or, in the simulation, on the one thread that there is.
 
+mod back;
+mod begin;
 pub mod commit;
 pub mod delivery;
 pub mod foresee;

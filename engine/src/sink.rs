@@ -174,6 +174,9 @@ pub trait StagedSink: Send {
 
     /// Starts over: removes what this pipeline wrote here.
     fn clear(&mut self) -> Result<(), SinkError>;
+
+    /// Goes back: removes what was shown behind `mark`, in place of refusing it at the next `open`. Doing it twice is harmless.
+    fn take_back(&mut self, mark: Option<&Value>) -> Result<(), SinkError>;
 }
 
 /// Who writes into an outbox sink: the row that it keeps its progress under.

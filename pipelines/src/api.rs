@@ -8,6 +8,8 @@
 //! | `GET /v1/pipelines`, `/v1/runs`, `/v1/backfills` … | what is there and what happened, in pages (`page`) |
 //! | `GET /v1/dead-letters`, `/{id}`, `/{id}/bytes` | records that could not be processed |
 //! | `GET /v1/schedules`, `POST /{pipeline}/pause`, `resume`, `run` | when pipelines are due |
+//! | `PUT /v1/pipelines/{name}`, `POST …/pause`, `rollback` … | pipelines are written, held, let go on, taken away and back (`life`) |
+//! | `POST /v1/plans` | what a text would do, before it does it (`plans`) |
 //! | `POST /v1/queries`, `DELETE /v1/queries/{id}` | SQL over everything that happened; and an end to it |
 //! | `GET /v1/status`, `/v1/checkpoints` | what the commands `status` and `plan` look at |
 //!
@@ -47,11 +49,13 @@ pub mod health;
 pub mod idempotency;
 pub mod ingest;
 pub mod intake;
+pub mod life;
 pub mod listen;
 pub mod live;
 pub mod metrics;
 pub mod page;
 pub mod pipelines;
+pub mod plans;
 pub mod problem;
 pub mod query;
 pub mod records;
@@ -66,7 +70,7 @@ pub use intake::{Ingest, KEEP_EVERY};
 pub use listen::{Doors, Server};
 pub use live::{Activity, Live};
 
-use crate::schedule::Wishes;
+use crate::{plans::Plans, schedule::Wishes, verbs::Control};
 use problem::Problem;
 
 /// Memory for bodies that are on their way, all of them together, in KiB: sixteen of the longest.
@@ -85,6 +89,10 @@ pub struct ApiState {
     pub live: Arc<Mutex<Live>>,
     /// What is asked of the schedules of this process.
     pub wishes: Arc<Wishes>,
+    /// What is asked of its pipelines.
+    pub control: Control,
+    /// What may be asked of them, and was looked at.
+    pub plans: Plans,
     /// What `/metrics` renders; see [`metrics::install`].
     pub metrics: Option<PrometheusHandle>,
     /// What `/metrics` has shown so far.
@@ -116,6 +124,8 @@ impl ApiState {
             ingest,
             live,
             wishes,
+            control: Control::default(),
+            plans: Plans::default(),
             metrics,
             published,
             bodies,
@@ -148,6 +158,8 @@ fn routes() -> OpenApiRouter<Arc<ApiState>> {
         .merge(status::routes())
         .merge(checkpoints::routes())
         .merge(pipelines::routes())
+        .merge(life::routes())
+        .merge(plans::routes())
         .merge(runs::routes())
         .merge(schedules::routes())
         .merge(backfills::routes())

@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use hyper::Method;
 use serde_json::json;
 use syncline_analytics::{Limits, Reading};
-use syncline_engine::{checkpoint, ledger, runtime::Ground};
+use syncline_engine::{checkpoint, ledger, revision, runtime::Ground};
 
 use crate::{
     api::{
@@ -140,6 +140,10 @@ pub fn settle(ground: &Ground) -> Result<(), Failure> {
 }
 
 fn settle_one(ground: &Ground, pipeline: &str) -> Result<(), Failure> {
+    if revision::back(&*ground.store, pipeline).map_err(status::read_failure)?.is_some() {
+        // Its next start shows what it goes back to.
+        return Ok(());
+    }
     let found = checkpoint::read_checkpoint(&*ground.store, pipeline).map_err(status::read_failure)?;
     let Some(checkpoint) = found else { return Ok(()) };
     let prefixes = ledger::job_prefixes(pipeline);

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{log_lines, outcome::Outcome, secrets};
 
+pub mod apply;
 pub mod backfill;
 pub mod check;
 pub mod connection;
@@ -13,11 +14,15 @@ pub mod dead_letters;
 pub mod discover;
 pub mod explain;
 pub mod init;
+pub mod pipeline;
 pub mod plan;
 pub mod query;
+pub mod revisions;
+pub mod rollback;
 pub mod run;
 pub mod schedule;
 pub mod secret;
+pub mod serve;
 pub mod status;
 pub mod test;
 pub mod user;
@@ -70,6 +75,11 @@ pub enum Command {
     Plan(plan::Arguments),
     Test(test::Arguments),
     Run(run::Arguments),
+    Serve(serve::Arguments),
+    Apply(apply::Arguments),
+    Pipeline(pipeline::Arguments),
+    Revisions(revisions::Arguments),
+    Rollback(rollback::Arguments),
     Status(status::Arguments),
     DeadLetters(dead_letters::Arguments),
     Discover(discover::Arguments),
@@ -91,6 +101,11 @@ pub fn run(line: CommandLine) -> ExitCode {
         Command::Plan(arguments) => plan::run(arguments, &common),
         Command::Test(arguments) => test::run(arguments, &common),
         Command::Run(arguments) => run::run(arguments, &common),
+        Command::Serve(arguments) => serve::run(arguments, &common),
+        Command::Apply(arguments) => apply::run(arguments, &common),
+        Command::Pipeline(arguments) => pipeline::run(arguments, &common),
+        Command::Revisions(arguments) => revisions::run(arguments, &common),
+        Command::Rollback(arguments) => rollback::run(arguments, &common),
         Command::Status(arguments) => status::run(arguments, &common),
         Command::DeadLetters(arguments) => dead_letters::run(arguments, &common),
         Command::Discover(arguments) => discover::run(arguments, &common),

@@ -82,14 +82,14 @@ struct Paths {
 
 impl Host {
     /// Opens `doors` and the control socket of the data folder; tells `news` of signals. `declared`: the paths of the pipelines
-    /// that will run.
+    /// that will run. `stays`: there may be none of them yet.
     pub fn start(
         world: &World,
         doors: Doors,
-        declared: Inlets,
+        (declared, stays): (Inlets, bool),
         (signals, news): (Signals, Sender<News>),
     ) -> Result<Host, Failure> {
-        if let Some(address) = doors.ingest {
+        if let Some(address) = doors.ingest.filter(|_| !(stays && declared.is_empty())) {
             may_open(address, &declared)?;
         }
         let Signals { runtime, hangup } = signals;
@@ -100,6 +100,8 @@ impl Host {
         }
         let handle = metrics::install()?;
         let state = ApiState::new(&world.ground, Some(handle.clone()));
+        state.live().stays = stays;
+        state.control.open(news.clone());
         metrics::begin(&state, world.folder.path());
         let server = runtime.block_on(Server::bind(doors, &world.folder.control_socket()))?;
         let (address, ingest, postgres) = (server.address(), server.ingest(), server.postgres());
@@ -244,6 +246,7 @@ fn event(activity: Activity) -> Option<EventKind> {
         Activity::Resting => Some(EventKind::Rested),
         Activity::Standby => Some(EventKind::StoodBy),
         Activity::Stopped => Some(EventKind::Stopped),
+        Activity::Paused => Some(EventKind::Paused),
         Activity::Ended => Some(EventKind::Ended),
         Activity::Failed => Some(EventKind::GivenUp),
     }

@@ -21,8 +21,19 @@ use crate::{
     world::{World, store_failure},
 };
 
+/// The key of the file that a pipeline was started from last.
+pub fn key(pipeline: &str) -> Vec<u8> {
+    [b"f/", pipeline.as_bytes()].concat()
+}
+
 /// Lets pipelines in: notes which file each comes from, and refuses those that would get in each other's way.
 pub fn admit(world: &World, members: &[Arc<Member>]) -> Result<(), Failure> {
+    let changes = check(world, members)?;
+    world.ground.store.apply(changes).map_err(store_failure)
+}
+
+/// The same, and nothing is noted: what would be.
+pub fn check(world: &World, members: &[Arc<Member>]) -> Result<Changes, Failure> {
     let folders: Vec<PathBuf> = members.iter().map(|member| member.file.folder()).collect();
     let places: Vec<_> =
         members.iter().zip(&folders).map(|(member, folder)| (&member.plan, folder.as_path())).collect();
@@ -30,7 +41,7 @@ pub fn admit(world: &World, members: &[Arc<Member>]) -> Result<(), Failure> {
     let mut changes = Changes::default();
     for member in members {
         let from = told(world, &member.file.path);
-        let key = [b"f/", member.name().as_bytes()].concat();
+        let key = key(member.name());
         let known = world.ground.store.get(&key).map_err(store_failure)?;
         let known = known.and_then(|known| String::from_utf8(known).ok());
         if let Some(first) = known.as_deref().filter(|known| *known != from)
@@ -42,7 +53,7 @@ pub fn admit(world: &World, members: &[Arc<Member>]) -> Result<(), Failure> {
             changes.put(key, from.into_bytes());
         }
     }
-    world.ground.store.apply(changes).map_err(store_failure)
+    Ok(changes)
 }
 
 /// Refuses names of steps that no pipeline here has or ever had state of.
@@ -84,9 +95,13 @@ fn told(world: &World, file: &Path) -> String {
 
 /// Whether the file that a pipeline came from declares it still.
 pub fn is_declared(world: &World, pipeline: &str) -> bool {
-    let known = world.ground.store.get(&[b"f/", pipeline.as_bytes()].concat()).ok().flatten();
-    let from = known.and_then(|known| String::from_utf8(known).ok());
-    from.is_some_and(|from| declares(&beside(world).join(from), pipeline))
+    file_of(world, pipeline).is_some_and(|file| declares(&file, pipeline))
+}
+
+/// The file that a pipeline was started from last.
+pub fn file_of(world: &World, pipeline: &str) -> Option<PathBuf> {
+    let known = world.ground.store.get(&key(pipeline)).ok().flatten();
+    known.and_then(|known| String::from_utf8(known).ok()).map(|from| beside(world).join(from))
 }
 
 fn declares(file: &Path, pipeline: &str) -> bool {

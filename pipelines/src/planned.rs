@@ -16,6 +16,8 @@ use syncline_engine::{
 };
 use syncline_record::{Micros, StepId, duration};
 
+use crate::plans::Since;
+
 /// What a `DEDUP` takes in memory for a key, measured (`benches/README.md`).
 const BYTES_OF_A_KEY: u64 = 34;
 
@@ -44,6 +46,12 @@ pub struct Planned {
     /// State that a run would lose, and refuse to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<LostLine>,
+    /// What it changes, where it has run before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Since>,
+    /// What becomes of each state that there is, or would be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub states: Vec<BecomesLine>,
     /// Steps that would take over from another.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub moved: Vec<MovedLine>,
@@ -139,6 +147,17 @@ pub struct SinkLine {
     pub keeps: String,
 }
 
+/// What becomes of a state.
+#[derive(Debug, Serialize)]
+pub struct BecomesLine {
+    pub step: String,
+    /// `keep`: it is read as it is; `rebuild`: it is read anew from its table; `drop`: it would be lost; `new`.
+    pub becomes: &'static str,
+    /// Where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<u64>,
+}
+
 #[derive(Debug, Serialize)]
 pub struct LostLine {
     pub step: String,
@@ -195,9 +214,32 @@ impl Planned {
             source,
             steps,
             lost: lost.collect(),
+            since: None,
+            states: becomes(plan, spec, foreseen),
             moved: moved.map(|moved| MovedLine { from: moved.from.to_string(), to: moved.to.to_string() }).collect(),
         }
     }
+}
+
+fn becomes(plan: &Plan, spec: &JobSpec, foreseen: &Foreseen) -> Vec<BecomesLine> {
+    let line = |step: &str, becomes, keys| BecomesLine { step: step.to_owned(), becomes, keys };
+    let lost = |step: &StepId| foreseen.losses.iter().find(|loss| loss.step == *step && loss.keys > 0);
+    let mut lines = vec![];
+    for node in spec.graph.nodes.iter().filter(|node| node.state.is_some()) {
+        lines.push(match (foreseen.kept.get(&node.id), lost(&node.id)) {
+            (Some(note), _) => line(node.id.as_str(), "keep", Some(note.size.keys)),
+            (None, Some(loss)) => line(node.id.as_str(), "drop", Some(loss.keys)),
+            (None, None) => line(node.id.as_str(), "new", Some(0)),
+        });
+    }
+    plan.each_step(&mut |step| {
+        if matches!(&step.kind, StepKind::Join(JoinPlan { bound: None, .. })) {
+            lines.push(line(&step.id, "rebuild", None));
+        }
+    });
+    let gone = foreseen.losses.iter().filter(|loss| loss.keys > 0 && !loss.changed);
+    lines.extend(gone.map(|loss| line(loss.step.as_str(), "drop", Some(loss.keys))));
+    lines
 }
 
 /// What is known of steps beside the plan, by their ids.

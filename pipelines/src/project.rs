@@ -12,6 +12,7 @@ use std::{
 
 use syncline_connectors::Task;
 use syncline_dsl::plan::{Place, Plan, Value};
+use syncline_record::keys;
 use syncline_syntax::{Span, ast};
 
 use crate::{
@@ -28,8 +29,28 @@ const EXTENSION: &str = "sync";
 /// Folders below a folder that are looked into; more is a cycle or a mistake.
 const DEEPEST: usize = 16;
 
+/// Where pipelines are declared, and which of them are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    pub paths: Vec<PathBuf>,
+    /// Names of the pipelines that are wanted; empty: all.
+    pub only: Vec<String>,
+    /// Folders without a file are no mistake: files come later.
+    pub may_be_empty: bool,
+}
+
+/// A file as it would be.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    pub path: &'a Path,
+    /// `None`: it is gone.
+    pub text: Option<&'a str>,
+}
+
 /// A pipeline and the file that declares it; of a pipeline with several tasks, one of them.
 pub struct Member {
+    /// As the file names it.
+    pub declared: String,
     pub plan: Plan,
     pub file: Arc<SourceFile>,
     pub task: Task,
@@ -37,7 +58,7 @@ pub struct Member {
 
 impl Member {
     fn whole(plan: Plan, file: &Arc<SourceFile>) -> Arc<Self> {
-        Arc::new(Self { plan, file: file.clone(), task: Task::default() })
+        Arc::new(Self { declared: plan.pipeline.clone(), plan, file: file.clone(), task: Task::default() })
     }
 
     /// Each task is run, kept and shown as a pipeline by itself, `name.0` and so on.
@@ -49,13 +70,20 @@ impl Member {
         }
         let task = |stage: &Plan, number: u32| {
             let plan = Plan { pipeline: format!("{}.{number}", stage.pipeline), ..stage.clone() };
-            Arc::new(Self { plan, file: self.file.clone(), task: Task { number, of } })
+            let declared = self.declared.clone();
+            Arc::new(Self { declared, plan, file: self.file.clone(), task: Task { number, of } })
         };
         self.plan.stages().iter().flat_map(|stage| (0..of).map(|number| task(stage, number))).collect()
     }
 
     pub fn name(&self) -> &str {
         &self.plan.pipeline
+    }
+
+    /// Of all that makes another revision of it.
+    pub fn digest(&self) -> String {
+        let said = serde_json::json!([self.plan.digest(), self.plan.options, self.plan.schedule]);
+        keys::hex128(keys::content_hash(said.to_string().as_bytes()))
     }
 
     /// Whether the other one does the same in the same place.
@@ -88,15 +116,33 @@ pub struct Project {
 }
 
 impl Project {
-    /// Reads and compiles. `only`: names of the pipelines that are wanted; empty: all. Diagnostics are shown as they are found.
-    pub fn read(paths: &[PathBuf], only: &[String], format: Format) -> Result<Project, Failure> {
+    /// Reads and compiles. Diagnostics are shown as they are found.
+    pub fn read(scope: &Scope, format: Format) -> Result<Project, Failure> {
+        Self::of(&found(&scope.paths, scope.may_be_empty)?, scope, None, format)
+    }
+
+    /// The same as if a file were another one, of which nothing is shown: whoever asks has looked at it.
+    pub fn as_if(scope: &Scope, change: Change<'_>, format: Format) -> Result<Project, Failure> {
+        let mut files = found(&scope.paths, true)?;
+        let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let changed = real(change.path);
+        files.retain(|path| real(path) != changed);
+        Self::of(&files, scope, Some(change), format)
+    }
+
+    fn of(paths: &[PathBuf], scope: &Scope, change: Option<Change<'_>>, format: Format) -> Result<Project, Failure> {
         let mut declared = vec![];
         let (mut mistakes, mut wrong, mut members) = (0, vec![], vec![]);
-        let files = files(paths)?;
-        for path in &files {
-            let file = Arc::new(SourceFile::read(path)?);
+        let written = change.and_then(|change| Some((change.path.to_owned(), change.text?.to_owned())));
+        let written = written.map(|(path, text)| Ok(SourceFile { path, text })).into_iter();
+        for (changed, file) in
+            paths.iter().map(|path| (false, SourceFile::read(path))).chain(written.map(|file| (true, file)))
+        {
+            let file = Arc::new(file?);
             let checked = file.compile();
-            file.show(&checked.diagnostics, format);
+            if !changed {
+                file.show(&checked.diagnostics, format);
+            }
             let found = errors(&checked.diagnostics);
             if found > 0 {
                 mistakes += found;
@@ -111,21 +157,24 @@ impl Project {
             return Err(Failure::usage("file-wrong", format!("{} {verb} {what}; nothing was started", listed(&wrong))));
         }
         names_once(&declared)?;
-        let shown = listed(&paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>());
         let streams = Declared::of(members.iter().map(|member| &member.plan));
-        let chosen = chosen(members, only, &shown)?;
+        let chosen = chosen(members, scope)?;
         Ok(Project { pipelines: chosen.into_iter().flat_map(Member::tasks).collect(), streams })
     }
 }
 
-/// The pipeline files that these paths stand for, in order, each once.
+/// The pipeline files that these paths stand for, in order, each once; a folder without one is a mistake.
 pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    found(paths, false)
+}
+
+fn found(paths: &[PathBuf], may_be_empty: bool) -> Result<Vec<PathBuf>, Failure> {
     let mut found: Vec<PathBuf> = vec![];
     for path in paths {
         let before = found.len();
         if path.is_dir() {
             walk(path, DEEPEST, &mut found)?;
-            if found.len() == before {
+            if found.len() == before && !may_be_empty {
                 return Err(Failure::usage("no-pipeline", format!("{} holds no *.{EXTENSION} file", path.display()))
                     .help("`syncline init DIR` writes a first pipeline file"));
             }
@@ -212,7 +261,7 @@ fn names_once(files: &[Arc<SourceFile>]) -> Result<(), Failure> {
 }
 
 /// The names of a file's pipelines, each with its place. A name that stands twice in one file is a diagnostic of that file.
-fn declared(file: &SourceFile) -> Vec<(String, String)> {
+pub fn declared(file: &SourceFile) -> Vec<(String, String)> {
     let (parsed, _) = syncline_syntax::parse(&file.text);
     let pipelines = parsed.statements.iter().filter_map(|statement| match statement {
         ast::Statement::Pipeline(pipeline) => Some(&pipeline.name),
@@ -228,16 +277,18 @@ fn place(file: &SourceFile, span: Span) -> String {
     format!("{}:{line}:{column}", file.name())
 }
 
-fn chosen(members: Vec<Arc<Member>>, only: &[String], shown: &str) -> Result<Vec<Arc<Member>>, Failure> {
+fn chosen(members: Vec<Arc<Member>>, scope: &Scope) -> Result<Vec<Arc<Member>>, Failure> {
+    let Scope { paths, only, may_be_empty } = scope;
+    let shown = || listed(&paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>());
     let there: Vec<&str> = members.iter().map(|member| member.name()).collect();
     if let Some(name) = only.iter().find(|name| !there.contains(&name.as_str())) {
-        return Err(Failure::usage("no-such-pipeline", format!("{shown} has no pipeline `{name}`"))
+        return Err(Failure::usage("no-such-pipeline", format!("{} has no pipeline `{name}`", shown()))
             .help(format!("it has {}", there.join(", "))));
     }
     let wanted = |member: &Arc<Member>| only.is_empty() || only.iter().any(|name| name == member.name());
     let members: Vec<_> = members.into_iter().filter(wanted).collect();
-    match members.is_empty() {
-        true => Err(Failure::usage("no-pipeline", format!("{shown} declares no pipeline"))),
+    match members.is_empty() && !may_be_empty {
+        true => Err(Failure::usage("no-pipeline", format!("{} declares no pipeline", shown()))),
         false => Ok(members),
     }
 }
@@ -272,7 +323,7 @@ mod tests {
 
     fn read(folder: &TempDir, names: &[&str]) -> Result<Vec<String>, Failure> {
         let paths: Vec<PathBuf> = names.iter().map(|name| folder.path().join(name)).collect();
-        let project = Project::read(&paths, &[], Format::Table)?;
+        let project = Project::read(&Scope { paths, ..Scope::default() }, Format::Table)?;
         Ok(project.pipelines.iter().map(|member| member.name().to_owned()).collect())
     }
 
@@ -327,7 +378,8 @@ mod tests {
         let folder = folder(&[("a.sync", &pipeline("a"))]);
         let member = |text: &str| {
             fs::write(folder.path().join("a.sync"), text).unwrap();
-            Project::read(&[folder.path().join("a.sync")], &[], Format::Table).unwrap().pipelines.remove(0)
+            let scope = Scope { paths: vec![folder.path().join("a.sync")], ..Scope::default() };
+            Project::read(&scope, Format::Table).unwrap().pipelines.remove(0)
         };
         let before = member(&pipeline("a"));
         assert!(before.is_as(&member(&format!("-- a comment\n{}", pipeline("a")))));

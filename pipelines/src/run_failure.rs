@@ -53,6 +53,9 @@ fn start_failure(error: StartError, file: &str) -> Failure {
         StartError::StateWouldBeLost { losses, .. } => lost(&losses, file),
         StartError::StepsMoved { moved, .. } => moved_steps(&moved, file),
         StartError::RowsWouldRepeat { repeats, .. } => repeated(&repeats, file),
+        error @ StartError::GoesBack { .. } => Failure::environment("goes-back", error.to_string())
+            .help("`syncline serve` of its folder puts the text in its place, and goes on")
+            .help(format!("or start over: syncline run {file} --fresh")),
     }
 }
 

@@ -4,21 +4,29 @@
 //! given up the others go on; only a data folder that answers nothing more ends them all. A reload starts what is new or was given
 //! up, stops what is gone, and exchanges what changed; what is the same is not touched. A reload whose files are wrong changes
 //! nothing.
+//!
+//! What people ask of single pipelines comes as verbs (`verbs`): one that is held by them, paused or stopped, stays declared, and neither a
+//! reload nor its own words start it. A process that `stays` waits for files and verbs when no pipeline runs.
+
+mod asked;
+mod back;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, Sender},
     },
-    thread::{Builder, Scope},
+    thread::{Builder, Scope as Threads},
 };
 
 use syncline_engine::runtime::start::StartOptions;
 use syncline_functions::Planner;
+
+use back::Goes;
+pub use back::finish_back;
 
 use crate::{
     command::Format,
@@ -28,10 +36,11 @@ use crate::{
     inlets::inlets,
     origin,
     outcome::{Failure, Outcome},
-    project::{Member, Project},
+    project::{Member, Project, Scope},
     run_failure::HANGS,
     streams::Streams,
     task::Task,
+    verbs::{Answer, Asked},
     world::{World, store_failure},
 };
 
@@ -43,6 +52,8 @@ pub enum News {
     Stop,
     /// Read the pipeline files again.
     Reload,
+    /// Somebody asks something of a pipeline.
+    Asked(Asked),
 }
 
 /// What all pipelines of the process share.
@@ -53,9 +64,11 @@ pub struct Supervision<'a> {
     pub streams: Arc<Streams>,
     /// Take what is there, then end.
     pub once: bool,
-    /// Where the pipeline files are, and which pipelines of them are wanted.
-    pub paths: Vec<PathBuf>,
-    pub only: Vec<String>,
+    /// It goes on without any pipeline.
+    pub stays: bool,
+    /// The most bytes of a state that are copied when another revision of its pipeline begins.
+    pub keeps: u64,
+    pub scope: Scope,
     /// How people and programs are spoken to.
     pub output: Format,
     /// Progress bars are shown.
@@ -71,7 +84,16 @@ struct Running {
     member: Arc<Member>,
     stop: Arc<AtomicBool>,
     /// What takes its place when it has stopped.
-    next: Option<Arc<Member>>,
+    next: Option<(Arc<Member>, StartOptions)>,
+}
+
+/// Why a pipeline that is declared does not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    /// Over restarts too.
+    Paused,
+    /// While this process lives.
+    Stopped,
 }
 
 /// The state of the whole.
@@ -86,6 +108,18 @@ struct Crew {
     taken_away: BTreeSet<String>,
     /// All that have been started.
     names: BTreeSet<String>,
+    /// As the files declare them now, by the names of their tasks.
+    declared: BTreeMap<String, Arc<Member>>,
+    /// Those that people keep from running, by the names in their files.
+    held: BTreeMap<String, Held>,
+    /// Who wrote the text that starts next.
+    by: BTreeMap<String, String>,
+    /// Pipelines that go back when they are over.
+    back: BTreeMap<String, Goes>,
+    /// What the next start of those may throw away.
+    allowed: BTreeMap<String, StartOptions>,
+    /// Pipelines whose state goes when they are over, and who waits for that.
+    dropping: BTreeMap<String, Sender<Answer>>,
     stopping: bool,
     /// What ended them all.
     fatal: Option<Failure>,
@@ -106,14 +140,23 @@ impl Supervision<'_> {
         // All of them before the first: a reader asks for its writer.
         project.pipelines.iter().for_each(|member| self.streams.begins(member.name(), options.fresh));
         std::thread::scope(|scope| {
+            crew.declare(&project);
             for member in project.pipelines {
-                self.begin(scope, &mut crew, member, options.clone(), &tell);
+                match self.held(&mut crew, &member) {
+                    Ok(None) => self.begin(scope, &mut crew, member, options.clone(), &tell),
+                    Ok(Some(held)) => self.rest(&mut crew, &member, held),
+                    Err(failure) => {
+                        crew.names.insert(member.name().to_owned());
+                        crew.failed.insert(member.name().to_owned(), failure);
+                    }
+                }
             }
-            while !crew.running.is_empty() {
+            while crew.waits(self.stays) {
                 match news.recv() {
                     Ok(News::Over { pipeline, outcome }) => self.over(scope, &mut crew, &pipeline, outcome, &tell),
                     Ok(News::Stop) => self.stop(&mut crew),
                     Ok(News::Reload) => self.reload(scope, &mut crew, &tell),
+                    Ok(News::Asked(asked)) => self.asked(scope, &mut crew, asked, &tell),
                     // This side holds a sender, so there always is one.
                     Err(_) => break,
                 }
@@ -124,7 +167,7 @@ impl Supervision<'_> {
 
     fn begin<'scope>(
         &'scope self,
-        scope: &'scope Scope<'scope, '_>,
+        scope: &'scope Threads<'scope, '_>,
         crew: &mut Crew,
         member: Arc<Member>,
         options: StartOptions,
@@ -137,6 +180,8 @@ impl Supervision<'_> {
             tracing::warn!(pipeline = name, "nobody can send it records: this process does not listen; start it again");
         }
         let stop = Arc::new(AtomicBool::new(crew.stopping));
+        let by = crew.by.remove(&member.declared).unwrap_or_else(|| "files".to_owned());
+        let options = StartOptions { written: self.written(&member, by), ..options };
         let task = Task { all: self, member: member.clone(), stop: stop.clone(), options };
         let (news, pipeline) = (tell.clone(), name.clone());
         let thread = Builder::new().name(name.clone()).spawn_scoped(scope, move || {
@@ -160,7 +205,7 @@ impl Supervision<'_> {
 
     fn over<'scope>(
         &'scope self,
-        scope: &'scope Scope<'scope, '_>,
+        scope: &'scope Threads<'scope, '_>,
         crew: &mut Crew,
         pipeline: &str,
         outcome: Outcome,
@@ -174,7 +219,8 @@ impl Supervision<'_> {
             crew.fatal.get_or_insert(failure.clone());
             self.stop(crew);
         }
-        let next = over.next.filter(|_| !crew.stopping);
+        let held = crew.held.get(&over.member.declared).copied();
+        let next = over.next.filter(|_| !crew.stopping && held.is_none());
         // Between two versions of a pipeline its readers wait.
         if next.is_none() {
             self.streams.over(pipeline, outcome.is_err());
@@ -194,19 +240,28 @@ impl Supervision<'_> {
                 failure.title
             );
         }
-        if let Some(next) = next {
+        if let Some((next, options)) = next {
             if over.member.inlets() != next.inlets() {
                 self.host.forget(&over.member);
             }
-            return self.begin(scope, crew, next, StartOptions::default(), tell);
+            return self.begin(scope, crew, next, options, tell);
         }
+        self.forget_state(crew, pipeline);
+        let back = crew.back.remove(pipeline);
         match outcome {
             // It was told, and is no failure of what is left.
             Err(_) if taken_away => self.host.gone(pipeline),
             Err(failure) => drop(crew.failed.insert(pipeline.to_owned(), failure)),
+            Ok(()) if held.is_some() && !taken_away => {
+                held.into_iter().for_each(|held| self.rest(crew, &over.member, held));
+            }
+            Ok(()) if back.is_some() => {}
             // A reload has taken it away.
             Ok(()) if over.stop.load(Ordering::SeqCst) && !crew.stopping => self.host.gone(pipeline),
             Ok(()) => drop(crew.ended.insert(pipeline.to_owned(), over.member)),
+        }
+        if let Some(goes) = back {
+            self.go_back(scope, crew, pipeline, goes, tell);
         }
         self.look_at_the_folder(crew);
     }
@@ -239,29 +294,39 @@ impl Supervision<'_> {
         }
     }
 
-    fn reload<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, crew: &mut Crew, tell: &Sender<News>) {
+    fn reload<'scope>(&'scope self, scope: &'scope Threads<'scope, '_>, crew: &mut Crew, tell: &Sender<News>) {
         if crew.stopping {
             return;
         }
-        let read = Project::read(&self.paths, &self.only, self.output).and_then(|project| {
-            let inlets = inlets(&project, self.world.folder.path())?;
-            origin::admit(self.world, &project.pipelines)?;
-            self.host.declare(inlets)?;
-            Ok(project)
-        });
-        let project = match read {
-            Ok(project) => project,
-            Err(failure) => {
-                let (slug, detail) = (&*failure.slug, failure.detail_line());
-                tracing::error!(slug, detail, "not reloaded, and what runs goes on: {}", failure.title);
-                return;
-            }
+        if let Err(failure) = self.read_again(scope, crew, None, tell) {
+            let (slug, detail) = (&*failure.slug, failure.detail_line());
+            tracing::error!(slug, detail, "not reloaded, and what runs goes on: {}", failure.title);
+        }
+    }
+
+    /// Starts, exchanges and stops pipelines as the files say now. `options`: for the next start of one of them.
+    fn read_again<'scope>(
+        &'scope self,
+        scope: &'scope Threads<'scope, '_>,
+        crew: &mut Crew,
+        options: Option<(&str, StartOptions)>,
+        tell: &Sender<News>,
+    ) -> Result<(), Failure> {
+        let project = Project::read(&self.scope, self.output)?;
+        let inlets = inlets(&project, self.world.folder.path())?;
+        origin::admit(self.world, &project.pipelines)?;
+        self.host.declare(inlets)?;
+        let options = |member: &Member| {
+            let its = options.as_ref().filter(|(name, _)| *name == member.declared);
+            its.map(|(_, options)| options.clone()).unwrap_or_default()
         };
         let (mut started, mut exchanged, mut stopped) = (vec![], vec![], vec![]);
         for (name, running) in &mut crew.running {
             let found = project.pipelines.iter().find(|member| member.name() == name);
             let same = found.is_some_and(|member| member.is_as(&running.member));
-            running.next = found.filter(|_| !same || running.stop.load(Ordering::SeqCst)).cloned();
+            running.next = found
+                .filter(|_| !same || running.stop.load(Ordering::SeqCst))
+                .map(|member| (member.clone(), options(member)));
             match found {
                 Some(_) if same => continue,
                 Some(_) => exchanged.push(name.clone()),
@@ -277,19 +342,31 @@ impl Supervision<'_> {
         crew.taken_away.retain(|name| crew.running.get(name).is_some_and(|running| running.next.is_none()));
         let is_there = |name: &str| project.pipelines.iter().any(|member| member.name() == name);
         crew.failed.retain(|name, _| is_there(name) || self.let_go(name));
+        self.let_rest_go(crew, &project);
+        crew.declare(&project);
         // Readers that are gone were told to stop, and none that is new has begun.
         self.streams.declare(project.streams.clone());
         for member in project.pipelines {
             // What ended by itself has done its work; what was given up may have been mended.
             let ended = crew.ended.get(member.name()).is_some_and(|ended| ended.is_as(&member));
-            let new = !crew.running.contains_key(member.name()) && !ended;
-            if new {
-                started.push(member.name().to_owned());
-                self.begin(scope, crew, member, StartOptions::default(), tell);
+            if crew.running.contains_key(member.name()) || ended {
+                continue;
+            }
+            match self.held(crew, &member)? {
+                Some(held) => {
+                    crew.allowed.insert(member.declared.clone(), options(&member));
+                    self.rest(crew, &member, held);
+                }
+                None => {
+                    started.push(member.name().to_owned());
+                    let options = options(&member);
+                    self.begin(scope, crew, member, options, tell);
+                }
             }
         }
         let (started, exchanged, stopped) = (started.join(","), exchanged.join(","), stopped.join(","));
         tracing::info!(started, exchanged, stopped, "the pipeline files were read again");
+        Ok(())
     }
 }
 

@@ -8,20 +8,22 @@ use std::{
 use syncline_connectors::Surroundings;
 use syncline_dsl::plan::{Plan, RestartWhen, Schedule};
 use syncline_engine::{
-    checkpoint, firing,
+    checkpoint::{self, Checkpoint},
+    firing,
     runtime::{
         restart::{Restart, When},
-        start::StartOptions,
+        start::{StartOptions, open_inputs},
         supervisor::{self, Ending, Look, RunError, Stop, Terms},
     },
     sink::Delivery,
+    witness::NoWitness,
 };
 use syncline_record::Fate;
 
 use crate::{
     api::Activity,
     backfill,
-    bind::{RealEdges, bind},
+    bind::{RealEdges, Secrets, bind},
     outcome::{Failure, Outcome},
     progress::Bar,
     project::Member,
@@ -94,21 +96,8 @@ impl Task<'_> {
         let once = all.once || scheduled;
         let folder = all.world.folder.path();
         let find = |path: &str| secrets::text(folder, path);
-        let around = Surroundings {
-            task: member.task,
-            delivery: plan.options.delivery.as_deref().and_then(Delivery::of),
-            ..Surroundings::of(member.file.folder(), folder, &plan.pipeline)
-        };
-        let edges = RealEdges {
-            around: around.clone(),
-            secrets: &find,
-            log: ground.log.clone(),
-            store: ground.store.clone(),
-            once,
-            scheduled,
-            streams: all.streams.clone(),
-            stop: self.stop.clone(),
-        };
+        let around = self.around();
+        let edges = self.edges(&around, &find);
         let mut build = || {
             let witness = witness::open(folder, &plan.pipeline);
             bind(plan, &all.planner, &edges, witness).map_err(|error| error.to_string())
@@ -155,11 +144,51 @@ impl Task<'_> {
         }
     }
 
+    fn around(&self) -> Surroundings {
+        let (member, plan) = (&self.member, &self.member.plan);
+        Surroundings {
+            task: member.task,
+            delivery: plan.options.delivery.as_deref().and_then(Delivery::of),
+            ..Surroundings::of(member.file.folder(), self.all.world.folder.path(), &plan.pipeline)
+        }
+    }
+
+    fn edges<'e>(&'e self, around: &Surroundings, find: &'e Secrets<'e>) -> RealEdges<'e> {
+        let ground = &self.all.world.ground;
+        let scheduled = self.schedule().is_some();
+        RealEdges {
+            around: around.clone(),
+            secrets: find,
+            log: ground.log.clone(),
+            store: ground.store.clone(),
+            once: self.all.once || scheduled,
+            scheduled,
+            streams: self.all.streams.clone(),
+            stop: self.stop.clone(),
+        }
+    }
+
+    /// Whether its inputs can be read from where a checkpoint says; they are opened, and nothing is taken.
+    pub fn could_read(&self, checkpoint: &Checkpoint) -> Result<(), Failure> {
+        let Self { all, member, .. } = self;
+        let folder = all.world.folder.path();
+        let find = |path: &str| secrets::text(folder, path);
+        let edges = self.edges(&self.around(), &find);
+        let bound = bind(&member.plan, &all.planner, &edges, Box::new(NoWitness));
+        let mut spec = bound.map_err(|error| self.unfailed(RunError::Build(error.to_string())))?.job;
+        let opened = open_inputs(&mut spec, checkpoint, all.world.ground.clock.now());
+        opened.map(drop).map_err(|error| self.unfailed(RunError::Start(error)))
+    }
+
+    fn unfailed(&self, error: RunError) -> Failure {
+        run_failure(error, self.member.name(), &self.member.file.name())
+    }
+
     fn failed(&self, error: RunError) -> Failed {
         // A store that failed to write answers nothing more.
         let for_good = error.needs_process() || self.all.world.ground.store.get(b"").is_err();
         let reason = error.to_string();
-        let failure = run_failure(error, self.member.name(), &self.member.file.name());
+        let failure = self.unfailed(error);
         Failed { failure: Box::new(failure), reason, for_good }
     }
 

@@ -23,6 +23,9 @@ impl Planned {
             line(&mut out, &format!("  {kind} {expression} · {time_zone} · if missed {missed}"));
             line(&mut out, &format!("  due {}", next.join(", ")));
         }
+        if let Some(since) = &self.since {
+            line(&mut out, &format!("  {}", since.to_text()));
+        }
         line(&mut out, &format!("  from {}", from(&self.source)));
         steps(&mut out, &self.steps, "  ");
         for lost in self.lost.iter().filter(|lost| !self.is_shown(&lost.step)) {

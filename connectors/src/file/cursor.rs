@@ -6,6 +6,7 @@
 use std::{fs::File, io, os::unix::fs::MetadataExt};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use syncline_record::{Micros, keys};
 
 use crate::records::{Packing, Part, input::read_at_most};
@@ -106,6 +107,21 @@ impl Head {
     pub fn is_whole(&self) -> bool {
         self.length as usize == HEAD
     }
+}
+
+/// An earlier cursor of a file that was read on since, so that the file has to have all that was read: whoever goes back reads it again.
+/// `then`: it was not known yet. `None`: the cursors are no file's.
+pub fn unread_since(then: Option<&Value>, read: &Value) -> Option<Value> {
+    let read = Cursor::deserialize(read).ok().filter(|read| read.packed.is_none())?;
+    let then = match then {
+        Some(then) => Cursor::deserialize(then).ok()?,
+        None => Cursor { offset: 0, line: 0, unended: false, part: None, ..read.clone() },
+    };
+    if (&then.path, then.generation) != (&read.path, read.generation) {
+        return None;
+    }
+    let size = then.size.max(read.offset);
+    serde_json::to_value(Cursor { size, ..then }).ok()
 }
 
 /// A file as it is now.

@@ -17,6 +17,7 @@ mod source;
 mod source_tests;
 mod tail;
 
+pub use cursor::unread_since;
 pub(crate) use find::{Found, OPTIONS, Wanted, pattern};
 #[cfg(test)]
 pub(crate) use sink::text_parts;

@@ -442,4 +442,13 @@ impl<F: Format> StagedSink for Staged<F> {
         self.target.shelf.sync()?;
         self.note(Some(0))
     }
+
+    fn take_back(&mut self, mark: Option<&Value>) -> Result<(), SinkError> {
+        let lanes = mark.map(Mark::read).transpose()?.map_or_else(Vec::new, |mark| mark.lanes);
+        let first = |lane| lanes.iter().find(|known| known.lane == lane).map_or(1, |known| known.number);
+        for (name, ..) in self.shown()?.into_iter().filter(|(_, lane, number)| *number >= first(*lane)) {
+            self.target.shelf.remove(&name)?;
+        }
+        self.target.shelf.sync()
+    }
 }

@@ -8,6 +8,7 @@
 //! | `pipelines` | pipeline, as it is now |
 //! | `runs`, `steps` | run; step of a run, with its books |
 //! | `run_events` | start, failure, pause or end of a pipeline's task, with its reason |
+//! | `revisions` | text that a pipeline began with, the newest twenty |
 //! | `watermarks`, `lag` | partition that a pipeline reads: how far time has come, how far it was read |
 //! | `checkpoints` | committed epoch, the newest thousand |
 //! | `backfills` | pipeline with a history: how far it is |

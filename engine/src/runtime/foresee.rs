@@ -32,8 +32,8 @@ pub struct Foreseen {
     pub moved: Vec<Moved>,
 }
 
-/// Looks at what a pipeline of this name has committed, beside what is bound now.
-pub fn foresee(ground: &Ground, spec: &JobSpec) -> Result<Foreseen, StartError> {
+/// Looks at what a pipeline of this name has committed, beside what is bound now. `options`: what the start is allowed to throw away.
+pub fn foresee(ground: &Ground, spec: &JobSpec, options: &StartOptions) -> Result<Foreseen, StartError> {
     let Some(mut checkpoint) = checkpoint::read_checkpoint(&*ground.store, &spec.pipeline)? else {
         return Ok(Foreseen::default());
     };
@@ -51,7 +51,7 @@ pub fn foresee(ground: &Ground, spec: &JobSpec) -> Result<Foreseen, StartError> 
         let note = checkpoint.states.get(&node.id).filter(|note| node.state == Some(note.digest));
         foreseen.kept.extend(note.map(|note| (node.id.clone(), *note)));
     }
-    match check_losses(spec, &mut checkpoint, &StartOptions::default(), ground, &mut unused) {
+    match check_losses(spec, &mut checkpoint, options, ground, &mut unused) {
         Err(StartError::StateWouldBeLost { losses, .. }) => foreseen.losses = losses,
         other => other?,
     }

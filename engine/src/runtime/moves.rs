@@ -54,7 +54,9 @@ pub(super) fn settle_targets(
             continue;
         }
         let end = checkpoint.ends.get(&ledger::outbox_topic(&spec.pipeline, &node.id)).map_or(0, |end| end.offset);
-        let waiting = end.saturating_sub(delivered.get(&node.id).map_or(0, |delivered| delivered.next));
+        let next = delivered.get(&node.id).map_or(0, |delivered| delivered.next);
+        let since = checkpoint.since.get(&node.id).copied().unwrap_or_default();
+        let waiting = end.saturating_sub(next.max(since));
         if waiting > 0 {
             losses.push(Loss { step: node.id.clone(), keys: 0, changed: true, undelivered: waiting });
         }

@@ -150,6 +150,7 @@ impl RunError {
                     StartError::StateWouldBeLost { .. }
                         | StartError::StepsMoved { .. }
                         | StartError::RowsWouldRepeat { .. }
+                        | StartError::GoesBack { .. }
                 )
         )
     }
@@ -167,7 +168,8 @@ impl RunError {
                 StartError::Sink { error, .. } => sink(error),
                 StartError::StateWouldBeLost { .. }
                 | StartError::StepsMoved { .. }
-                | StartError::RowsWouldRepeat { .. } => false,
+                | StartError::RowsWouldRepeat { .. }
+                | StartError::GoesBack { .. } => false,
             },
             Self::Job(error) => match error {
                 JobError::Halt(_) | JobError::Unbalanced { .. } => false,

@@ -5,10 +5,11 @@ use std::{
     time::Duration,
 };
 
-use syncline_record::{Books, Micros, StepBooks, StepId};
+use syncline_record::{Micros, StepId};
 
 use super::{
-    Ground,
+    Ground, back,
+    begin::{begin_run, end_running},
     commit::own,
     frontier::Frontier,
     history,
@@ -17,12 +18,13 @@ use super::{
     tables::{self, Reading},
 };
 use crate::{
-    checkpoint::{self, CHECKPOINT_FORMAT, Checkpoint, KEPT_RUNS, ReadError, Run, RunState},
-    firing::{self, Firing},
+    checkpoint::{self, CHECKPOINT_FORMAT, Checkpoint, ReadError},
+    firing::Firing,
     graph::Work,
     ledger,
     log::{Ends, LogError},
     operator::{Operator, Output},
+    revision::{self, Written},
     segment::{self, SegmentError, Segments},
     sink::{OutboxSink, Owner, SinkError, Standing},
     source::{Cursors, SourceError},
@@ -41,6 +43,8 @@ pub struct StartOptions {
     pub insert_again: bool,
     /// The due time that this start is for.
     pub firing: Option<Firing>,
+    /// What it was made of, where revisions are kept.
+    pub written: Option<Written>,
 }
 
 /// State that an edit of the pipeline would lose.
@@ -74,6 +78,9 @@ pub enum StartError {
     StepsMoved { pipeline: String, moved: Vec<Moved> },
     #[error("{} of {pipeline} would write rows again", repeats.iter().map(|r| r.step.as_str()).collect::<Vec<_>>().join(", "))]
     RowsWouldRepeat { pipeline: String, repeats: Vec<Repeat> },
+    /// It was decided that another text takes its place.
+    #[error("{pipeline} goes back to its revision {to}, and this is another text")]
+    GoesBack { pipeline: String, to: u64 },
 }
 
 /// A step that stands where another one stood, whose state or rows it would take for its own.
@@ -107,7 +114,15 @@ impl Job {
             }
             forget(&ground, &spec.pipeline)?;
         }
-        let mut checkpoint = checkpoint::read_checkpoint(&*ground.store, &spec.pipeline)?.unwrap_or_default();
+        let going_back = revision::back(&*ground.store, &spec.pipeline)?;
+        let (mut checkpoint, skipped) = match &going_back {
+            None => (checkpoint::read_checkpoint(&*ground.store, &spec.pipeline)?.unwrap_or_default(), BTreeSet::new()),
+            Some(back) => {
+                let restored = back::restored(&ground, &spec.pipeline, back, options.written.as_ref())?;
+                (restored.checkpoint, restored.skipped)
+            }
+        };
+        let mut stood = checkpoint.clone();
         // An id is given with the first whole start. Before that, nothing that lies outside can be of use.
         let first = checkpoint.log_id.is_empty();
         moves::check(&spec, &checkpoint)?;
@@ -121,14 +136,11 @@ impl Job {
         check_losses(&spec, &mut checkpoint, options, &ground, &mut changes)?;
         cut_back(&ground, &spec.pipeline, &checkpoint.ends)?;
         let segments = restore(&ground, &mut spec, &checkpoint)?;
-        open_staged(&mut spec, &checkpoint)?;
-        let over: BTreeSet<usize> = history::passed(&spec, &checkpoint).collect();
-        for (index, input) in spec.graph.inputs.iter_mut().enumerate() {
-            if !over.contains(&index) {
-                let cursors = own(input, &checkpoint.cursors);
-                input.source.open(&cursors, ground.clock.now())?;
-            }
+        if going_back.is_some() {
+            back::take_back(&mut spec, &checkpoint)?;
         }
+        open_staged(&mut spec, &checkpoint)?;
+        let over = open_inputs(&mut spec, &checkpoint, ground.clock.now())?;
         let told = tables::read_all(&mut spec, ground.clock.now())?;
         spec.graph.lookups.iter().try_for_each(|lookup| lookup.open())?;
 
@@ -141,12 +153,28 @@ impl Job {
         if first {
             checkpoint.log_id = ground.rng.id();
         }
-        let run = begin_run(&ground, &spec, &checkpoint, options.firing, &mut changes)?;
+        let begun = match &options.written {
+            None => None,
+            Some(written) => {
+                let another = revision::is_another(&*ground.store, &spec.pipeline, written)?;
+                if another && going_back.is_none() {
+                    back::close_parts(&mut spec, ground.clock.now(), &mut stood)?;
+                    checkpoint.marks = stood.marks.clone();
+                }
+                let (from, now) = ((&stood, going_back.as_ref()), ground.clock.now());
+                Some(revision::begin(&*ground.store, &spec.pipeline, written, from, now, &mut changes)?)
+            }
+        };
+        let run = begin_run(&ground, &spec, (&checkpoint, &skipped), options.firing, &mut changes)?;
         checkpoint.run = run.run;
         checkpoint::put_checkpoint(&mut changes, &spec.pipeline, &checkpoint, checkpoint.cursors.keys());
         checkpoint::put(&mut changes, checkpoint::run_key(&spec.pipeline, run.run), &run);
         ground.store.apply(changes)?;
         ground.store.flush()?;
+        if let Some(begun) = begun {
+            back::show_parts(&mut spec)?;
+            begun.committed(&*ground.store)?;
+        }
         spec.witness.enter(Window::Idle);
         let frontier = Frontier::new(ground.clock.elapsed(), spec.idle_after);
         let open = Open::default();
@@ -176,6 +204,18 @@ impl Job {
         told.into_iter().for_each(|out| job.table_told(out));
         Ok(job)
     }
+}
+
+/// Opens the inputs at their cursors, but those that are over; which these are.
+pub fn open_inputs(spec: &mut JobSpec, checkpoint: &Checkpoint, now: Micros) -> Result<BTreeSet<usize>, StartError> {
+    let over: BTreeSet<usize> = history::passed(spec, checkpoint).collect();
+    for (index, input) in spec.graph.inputs.iter_mut().enumerate() {
+        if !over.contains(&index) {
+            let cursors = own(input, &checkpoint.cursors);
+            input.source.open(&cursors, now)?;
+        }
+    }
+    Ok(over)
 }
 
 /// Makes sure that what staged sinks write to is ours, before anything there is touched.
@@ -215,6 +255,11 @@ fn forget(ground: &Ground, pipeline: &str) -> Result<(), StartError> {
     let before = checkpoint::read_checkpoint(&*ground.store, pipeline).ok().flatten().unwrap_or_default();
     let mut changes = Changes::default();
     changes.remove(checkpoint::fingerprints_key(pipeline));
+    // Its revisions stay; what they stood on is gone.
+    let (back, [_, stood]) = revision::keys_of(pipeline);
+    changes.remove(back);
+    remove_all(ground, &stood, &mut changes)?;
+    revision::forget_states(&*ground.store, pipeline, &mut changes)?;
     for prefix in [
         checkpoint::state_prefix(pipeline),
         checkpoint::partition_prefix(pipeline),
@@ -252,19 +297,6 @@ fn clear(ground: &Ground, spec: &mut JobSpec) -> Result<(), StartError> {
     }
     let whole = format!("pipeline/{}/", spec.pipeline);
     Ok(ground.log.recover(&[&whole], &Ends::new())?)
-}
-
-/// A run that nobody ended is over now: it was killed, and what follows is another run.
-fn end_running(ground: &Ground, mut run: Run, reason: &str, changes: &mut Changes) -> Result<(), StartError> {
-    if run.state == RunState::Running {
-        let delivered = match checkpoint::delivered(&*ground.store, &run.pipeline) {
-            Err(ReadError::Damaged { .. }) => BTreeMap::new(),
-            delivered => delivered?,
-        };
-        run.close(RunState::Stopped, Some(reason.to_owned()), ground.clock.now(), delivered);
-        checkpoint::put(changes, checkpoint::run_key(&run.pipeline, run.run), &run);
-    }
-    Ok(())
 }
 
 /// An edit may not lose state silently.
@@ -311,7 +343,8 @@ fn undelivered(spec: &JobSpec, checkpoint: &Checkpoint, ground: &Ground) -> Resu
     let gone = checkpoint.ends.iter().filter_map(|(topic, end)| {
         let step = StepId::new(topic.strip_prefix(&outbox)?);
         let next = delivered.get(&step).map_or(0, |delivered| delivered.next);
-        let waiting = end.offset.saturating_sub(next);
+        let since = checkpoint.since.get(&step).copied().unwrap_or_default();
+        let waiting = end.offset.saturating_sub(next.max(since));
         (waiting > 0 && !there(&step)).then_some(Loss { step, keys: 0, changed: false, undelivered: waiting })
     });
     Ok(gone.collect())
@@ -379,94 +412,4 @@ fn open_staged(spec: &mut JobSpec, checkpoint: &Checkpoint) -> Result<(), StartE
         }
     }
     Ok(())
-}
-
-/// Whether a start goes on with this run: nobody ended it, or it was stopped in the middle and the start is for its due time.
-fn goes_on(run: &Run, firing: Option<Firing>) -> bool {
-    let due = firing.map(|firing| firing.due);
-    // One that was started over or edited has its end for that reason.
-    let stopped = run.state == RunState::Stopped && run.reason.is_none();
-    run.state == RunState::Running || (stopped && due.is_some() && run.due == due)
-}
-
-/// The next attempt of a run.
-fn attempt(mut run: Run, spec: &JobSpec) -> Run {
-    run.attempt += 1;
-    if run.state == RunState::Stopped {
-        run.reopen();
-        return run;
-    }
-    if let Some(window) = spec.witness.last() {
-        *run.killed.entry(window).or_default() += 1;
-    }
-    for window in spec.witness.last_of_sinks() {
-        *run.killed_handing_over.entry(window).or_default() += 1;
-    }
-    if let Some(window) = spec.witness.last_of_changelog() {
-        *run.killed_in_changelog.entry(window).or_default() += 1;
-    }
-    run
-}
-
-/// A run that did not end goes on as a new attempt, unless the plan is another one. A new one settles the due time that it is for.
-fn begin_run(
-    ground: &Ground,
-    spec: &JobSpec,
-    checkpoint: &Checkpoint,
-    firing: Option<Firing>,
-    changes: &mut Changes,
-) -> Result<Run, StartError> {
-    let last = checkpoint::last_run(&*ground.store, &spec.pipeline)?;
-    if let Some(run) = last.clone().filter(|run| run.plan == spec.plan && goes_on(run, firing)) {
-        return Ok(attempt(run, spec));
-    }
-    let baseline = checkpoint::delivered(&*ground.store, &spec.pipeline)?;
-    if let Some(last) = &last {
-        end_running(ground, last.clone(), "the pipeline was edited", changes)?;
-    }
-    // What earlier runs left in an outbox is delivered by this one.
-    let left = last.as_ref().filter(|_| checkpoint.epoch > 0).map(|last| last.books(&baseline)).unwrap_or_default();
-    let mut pages = Books::default();
-    for node in &spec.graph.nodes {
-        let waiting = left.steps.get(&node.id).map_or(0, |page| page.waiting);
-        *pages.step(&node.id) = StepBooks { rows_in: waiting, waiting, ..StepBooks::default() };
-    }
-    for input in &spec.graph.inputs {
-        pages.step(&input.step);
-    }
-    for table in &spec.graph.tables {
-        pages.step(&table.step);
-    }
-    let run = Run {
-        pipeline: spec.pipeline.clone(),
-        run: last.map_or(0, |run| run.run) + 1,
-        attempt: 1,
-        plan: checkpoint.plan.clone(),
-        state: RunState::Running,
-        started: ground.clock.now(),
-        ended: None,
-        reason: None,
-        due: firing.map(|firing| firing.due),
-        epochs: 0,
-        pages,
-        baseline,
-        closed: None,
-        order: (spec.graph.inputs.iter().map(|input| input.step.clone()))
-            .chain(spec.graph.tables.iter().map(|table| table.step.clone()))
-            .chain(spec.graph.nodes.iter().map(|node| node.id.clone()))
-            .collect(),
-        killed: BTreeMap::new(),
-        killed_handing_over: BTreeMap::new(),
-        killed_in_changelog: BTreeMap::new(),
-        null_keys: BTreeMap::new(),
-        late_windows: BTreeMap::new(),
-        warned: BTreeMap::new(),
-    };
-    if let Some(old) = run.run.checked_sub(KEPT_RUNS) {
-        changes.remove(checkpoint::run_key(&spec.pipeline, old));
-    }
-    if let Some(firing) = firing {
-        firing::begin(&*ground.store, firing, &run, run.started, changes)?;
-    }
-    Ok(run)
 }

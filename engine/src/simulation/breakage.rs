@@ -239,6 +239,10 @@ impl StagedSink for Early {
     fn clear(&mut self) -> Result<(), SinkError> {
         self.0.clear()
     }
+
+    fn take_back(&mut self, mark: Option<&Value>) -> Result<(), SinkError> {
+        self.0.take_back(mark)
+    }
 }
 
 /// Says yes to rows that it passes on with the next ones.

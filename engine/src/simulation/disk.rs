@@ -190,6 +190,18 @@ impl StagedSink for Folder {
         self.since.is_some_and(|since| now - since >= SHOWN_AFTER)
     }
 
+    /// The start cuts the disk back anyway; that what was shown goes is no fault here.
+    fn take_back(&mut self, mark: Option<&Value>) -> Result<(), SinkError> {
+        let full = mark.and_then(|mark| mark["full"].as_u64()).unwrap_or(0) as usize;
+        self.call("take back", |_, disk| {
+            for part in disk.parts.iter_mut().skip(full) {
+                part.shown = false;
+            }
+            disk.seen = disk.parts.iter().filter(|part| part.shown).flat_map(|part| part.lines.clone()).collect();
+            Ok(())
+        })
+    }
+
     fn clear(&mut self) -> Result<(), SinkError> {
         self.call("clear", |folder, disk| {
             disk.parts.clear();

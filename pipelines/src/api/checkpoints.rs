@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use syncline_engine::{
-    checkpoint::COMMITTED,
+    checkpoint::{self, COMMITTED},
+    revision,
     store::{Changes, StateStore, StoreError, memory::MemoryStore},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -49,6 +50,11 @@ fn records(store: &dyn StateStore) -> Result<Records, StoreError> {
             records.insert(text(key), text(record));
             true
         })?;
+    }
+    for pipeline in checkpoint::pipelines(store, &checkpoint::STARTED)? {
+        // The one that a plan is compared with.
+        let last = revision::last(store, &pipeline).ok().flatten().map(|last| revision::record(&last));
+        records.extend(last.map(|(key, record)| (text(&key), text(&record))));
     }
     Ok(records)
 }

@@ -27,6 +27,8 @@ pub enum Activity {
     /// Told to stop; sinks may still be getting what is committed.
     Stopping,
     Stopped,
+    /// Nobody runs it until it is resumed.
+    Paused,
     Ended,
     Failed,
 }
@@ -66,6 +68,8 @@ pub struct LivePipeline {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Live {
     pipelines: BTreeMap<String, LivePipeline>,
+    /// The process stays, whether it has a pipeline or not.
+    pub stays: bool,
 }
 
 impl Live {
@@ -152,7 +156,7 @@ impl Live {
 
     /// Why the process is not ready, one line each; empty when every pipeline does its work.
     pub fn obstacles(&self) -> Vec<String> {
-        if self.pipelines.is_empty() {
+        if self.pipelines.is_empty() && !self.stays {
             return vec!["no pipeline has started".to_owned()];
         }
         self.pipelines().flat_map(|(name, known)| known.obstacles(name)).collect()
@@ -167,6 +171,7 @@ impl LivePipeline {
     fn obstacles(&self, name: &str) -> Vec<String> {
         let why = || self.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         match self.state {
+            Activity::Paused => vec![],
             Activity::Running | Activity::Ended | Activity::Resting | Activity::Standby => {
                 self.trouble.iter().map(|(step, why)| format!("{name}: {step} is being tried again: {why}")).collect()
             }

@@ -28,8 +28,8 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
 #[schema(as = Pipeline)]
 pub struct Shape {
     pub pipeline: String,
-    /// `starting`, `running`, `restarting`, `resting`, `scheduled`, `standby`, `stopping`, `stopped`, `ended`, `failed`; `interrupted`: its
-    /// process died.
+    /// `starting`, `running`, `restarting`, `resting`, `scheduled`, `standby`, `stopping`, `stopped`, `paused`, `ended`, `failed`;
+    /// `interrupted`: its process died.
     pub state: String,
     pub run: u64,
     pub attempt: u64,

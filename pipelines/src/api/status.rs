@@ -43,7 +43,7 @@ pub struct Status {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PipelineStatus {
     pub pipeline: String,
-    /// `running`, `scheduled`, `restarting`, `resting`, `standby`, `stopped`, `ended`, `failed`, `starting`, `stopping`; `interrupted`: its process died.
+    /// `running`, `scheduled`, `restarting`, `resting`, `standby`, `stopped`, `paused`, `ended`, `failed`, `starting`, `stopping`; `interrupted`: its process died.
     pub state: String,
     pub run: u64,
     pub attempt: u64,
@@ -306,6 +306,7 @@ pub fn word(activity: Activity) -> &'static str {
         Activity::Standby => "standby",
         Activity::Stopping => "stopping",
         Activity::Stopped => "stopped",
+        Activity::Paused => "paused",
         Activity::Ended => "ended",
         Activity::Failed => "failed",
     }

@@ -116,6 +116,10 @@ impl StagedSink for Unopened {
     fn clear(&mut self) -> Result<(), SinkError> {
         self.sink_error()
     }
+
+    fn take_back(&mut self, _: Option<&Value>) -> Result<(), SinkError> {
+        self.sink_error()
+    }
 }
 
 impl OutboxSink for Unopened {

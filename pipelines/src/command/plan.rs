@@ -11,13 +11,7 @@ use serde_json::json;
 use syncline_engine::{
     clock::{Clock, SeededRng, SystemClock},
     log::memory::MemoryLog,
-    runtime::{
-        Ground,
-        foresee::{Foreseen, foresee},
-        start::StartError,
-        supervisor::RunError,
-    },
-    witness::NoWitness,
+    runtime::{Ground, start::StartOptions},
 };
 use syncline_functions::Planner;
 
@@ -25,13 +19,12 @@ use super::{Common, Format};
 use crate::{
     api::checkpoints,
     ask::unreadable,
-    bind::{bind, unopened::UnopenedEdges},
     control,
-    outcome::{Exit, Failure, Outcome},
+    outcome::{Failure, Outcome},
     planned::Planned,
-    project::{self, Member, Project},
+    plans::{self, Around},
+    project::{self, Project, Scope},
     render::print,
-    run_failure::run_failure,
     source_file::catalog,
     world::{World, store_failure},
 };
@@ -50,22 +43,20 @@ pub struct Arguments {
     pub files: Vec<PathBuf>,
 }
 
+/// What `run` and `serve` copy at most of a state, when nobody says otherwise.
+const MOST: u64 = 64_000_000;
+
 pub fn run(arguments: Arguments, common: &Common) -> Outcome {
-    let project = Project::read(&arguments.files, &[], common.output)?;
+    let project = Project::read(&Scope { paths: arguments.files.clone(), ..Scope::default() }, common.output)?;
     let there = There::look(&project::data_folder(common.data.as_deref(), &arguments.files)?)?;
     let (planner, catalog) = (Planner::new(), catalog());
+    let now = SystemClock::default().now();
+    let around = Around { planner: &planner, catalog: &catalog, ground: there.ground(), most: MOST, now };
     let (mut all, mut refused) = (vec![], None);
     for member in &project.pipelines {
-        let spec = bind(&member.plan, &planner, &UnopenedEdges, Box::new(NoWitness))
-            .map_err(|error| Failure::of_line(Exit::Usage, "cannot-bind", &error.to_string()))?
-            .job;
-        let foreseen = match there.ground() {
-            Some(ground) => foresee(ground, &spec).map_err(|error| failure(error, member))?,
-            None => Foreseen::default(),
-        };
-        let file = member.file.name();
-        all.push(Planned::of((&member.plan, &file), &catalog, &spec, &foreseen, SystemClock::default().now()));
-        refused = refused.or(refusal(foreseen, member));
+        let (planned, why) = plans::of(member, &around, &StartOptions::default())?;
+        all.push(planned);
+        refused = refused.or(why);
     }
     show(&all, common.output)?;
     refused.map_or(Ok(()), Err)
@@ -105,20 +96,6 @@ impl There {
             There::Told(ground) => Some(ground),
         }
     }
-}
-
-fn failure(error: StartError, member: &Member) -> Failure {
-    run_failure(RunError::Start(error), member.name(), &member.file.name())
-}
-
-/// What `run` would say, and not start.
-fn refusal(foreseen: Foreseen, member: &Member) -> Option<Failure> {
-    let Foreseen { losses, moved, .. } = foreseen;
-    let pipeline = member.name().to_owned();
-    if !moved.is_empty() {
-        return Some(failure(StartError::StepsMoved { pipeline, moved }, member));
-    }
-    (!losses.is_empty()).then(|| failure(StartError::StateWouldBeLost { pipeline, losses }, member))
 }
 
 fn show(all: &[Planned], format: Format) -> Outcome {

@@ -23,9 +23,9 @@ use crate::{
     origin,
     outcome::Outcome,
     pgwire::PostgresDoor,
-    project::{self, Project},
+    project::{self, Project, Scope},
     streams::Streams,
-    supervision::Supervision,
+    supervision::{self, Supervision},
     tell,
     world::World,
 };
@@ -67,6 +67,13 @@ pub struct Arguments {
     /// Where the HTTP server listens [default: 127.0.0.1:7800 when a pipeline never ends or has a schedule, else nowhere]
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub around: Around,
+}
+
+/// What a process that runs pipelines has beside them.
+#[derive(Args, Debug)]
+pub struct Around {
     /// A second door that takes records under /in/ and nothing else; open to other machines only when every path verifies who sends
     #[arg(long, value_name = "ADDR")]
     pub ingest: Option<SocketAddr>,
@@ -79,6 +86,9 @@ pub struct Arguments {
     /// The key of that certificate, in PEM
     #[arg(long, value_name = "FILE", requires = "postgres", requires = "postgres_tls_cert")]
     pub postgres_tls_key: Option<PathBuf>,
+    /// The most of a pipeline's state that is copied when another text takes its place, so that it can go back
+    #[arg(long, value_name = "SIZE", default_value = "64 MB", value_parser = bytes)]
+    pub rollback_state: u64,
     /// How log lines on stderr look [default: json with -o json, else text]
     #[arg(long, value_name = "FORMAT", env = "SYNCLINE_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -91,28 +101,39 @@ pub struct Arguments {
 const LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 7800);
 
 pub fn run(arguments: Arguments, common: &Common) -> Outcome {
-    let Arguments {
-        paths,
-        once,
-        fresh,
-        insert_again,
-        from_kept,
-        pipelines: only,
-        drop_state,
-        listen,
-        ingest,
-        postgres,
-        postgres_tls_cert,
-        postgres_tls_key,
-        log_format,
-        log_level,
-    } = arguments;
+    let Arguments { paths, once, fresh, insert_again, from_kept, pipelines: only, drop_state, listen, around } =
+        arguments;
+    let scope = Scope { paths, only, may_be_empty: false };
+    run_scope(scope, around, common, Terms { once, fresh, insert_again, from_kept, drop_state, listen, stays: false })
+}
+
+/// How pipelines are run.
+#[derive(Default)]
+pub struct Terms {
+    pub once: bool,
+    pub fresh: bool,
+    pub insert_again: bool,
+    pub from_kept: bool,
+    pub drop_state: Vec<String>,
+    pub listen: Option<SocketAddr>,
+    /// The process goes on without any pipeline.
+    pub stays: bool,
+}
+
+/// Runs pipelines as one process, until they end or are stopped.
+pub fn run_scope(scope: Scope, around: Around, common: &Common, terms: Terms) -> Outcome {
+    let Around { ingest, postgres, postgres_tls_cert, postgres_tls_key, rollback_state: keeps, log_format, log_level } =
+        around;
+    let Terms { once, fresh, insert_again, from_kept, drop_state, listen, stays } = terms;
     log_lines::start(log_format, log_level, common.output);
     let signals = Signals::expect()?;
     let output = if log_lines::is_json() { Format::Json } else { common.output };
-    let data = project::data_folder(common.data.as_deref(), &paths)?;
-    let project = Project::read(&paths, &only, output)?;
-    let world = World::open(&data)?;
+    let data = project::data_folder(common.data.as_deref(), &scope.paths)?;
+    // Who serves the files finishes what was begun with them.
+    let served = (stays && data.is_dir()).then(|| World::open(&data)).transpose()?;
+    served.as_ref().map_or(Ok(()), supervision::finish_back)?;
+    let project = Project::read(&scope, output)?;
+    let world = served.map_or_else(|| World::open(&data), Ok)?;
     origin::check_steps(&world, &project.pipelines, &drop_state)?;
     let inlets = inlets(&project, &data)?;
     origin::admit(&world, &project.pipelines)?;
@@ -122,14 +143,47 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     }
     let goes_on = |plan: &Plan| plan.endless() || plan.schedule.is_some();
     let endless = project.pipelines.iter().any(|member| goes_on(&member.plan)) && !once;
-    let listen = listen.or_else(|| endless.then(|| SocketAddr::from(LISTEN)));
+    let listen = listen.or_else(|| (endless || stays).then(|| SocketAddr::from(LISTEN)));
     let (news, told) = mpsc::channel();
     let tls = postgres_tls_cert.zip(postgres_tls_key);
     let postgres = postgres.map(|address| PostgresDoor { address, tls });
-    let host = Host::start(&world, Doors { listen, ingest, postgres }, inlets, (signals, news.clone()))?;
+    let doors = Doors { listen, ingest, postgres };
+    let host = Host::start(&world, doors, (inlets, stays), (signals, news.clone()))?;
     kept::tell_orphans(&world, &project.pipelines.iter().map(|member| member.name().to_owned()).collect());
     // Before anyone is told where: a path whose pipeline is about to start takes records, and is no 404.
     project.pipelines.iter().for_each(|member| host.expect(member));
+    tell_addresses(&host);
+    let bars = output == Format::Table;
+    let streams = Streams::new(world.ground.store.clone(), project.streams.clone());
+    let planner = Planner::new();
+    let (groups, ending) = (Groups::default(), Arc::default());
+    let all = Supervision {
+        world: &world,
+        host: &host,
+        planner,
+        streams,
+        once,
+        stays,
+        keeps,
+        scope,
+        output,
+        bars,
+        groups,
+        ending,
+    };
+    let drop_state = drop_state.iter().map(StepId::new).collect();
+    let options = StartOptions { fresh, drop_state, insert_again, ..StartOptions::default() };
+    let outcome = all.run(project, options, (news, told));
+    host.stop();
+    outcome
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    syncline_record::amount::bytes(text)
+        .map_err(|_| "a size is a number with a unit, like '64 MB' or '1 GiB'".to_owned())
+}
+
+fn tell_addresses(host: &Host) {
     if let Some(address) = host.address() {
         tell!(address = address.to_string(), "listening on http://{address}");
     }
@@ -139,15 +193,4 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     if let Some(address) = host.postgres() {
         tell!(address = address.to_string(), "PostgreSQL's clients are answered on {address}");
     }
-    let bars = output == Format::Table;
-    let streams = Streams::new(world.ground.store.clone(), project.streams.clone());
-    let planner = Planner::new();
-    let (groups, ending) = (Groups::default(), Arc::default());
-    let all =
-        Supervision { world: &world, host: &host, planner, streams, once, paths, only, output, bars, groups, ending };
-    let drop_state = drop_state.iter().map(StepId::new).collect();
-    let options = StartOptions { fresh, drop_state, insert_again, firing: None };
-    let outcome = all.run(project, options, (news, told));
-    host.stop();
-    outcome
 }

@@ -7,6 +7,7 @@ pub mod deliveries;
 pub mod lag;
 pub mod ledger;
 pub mod pipelines;
+pub mod revisions;
 pub mod run_events;
 pub mod runs;
 pub mod schedules;
@@ -23,7 +24,7 @@ use syncline_engine::checkpoint;
 use crate::{Reading, gather::Stop, provider::provided};
 
 /// Names of the system tables.
-pub const SYSTEM: [&str; 13] = [
+pub const SYSTEM: [&str; 14] = [
     "backfills",
     "checkpoints",
     "dead_letters",
@@ -32,6 +33,7 @@ pub const SYSTEM: [&str; 13] = [
     "ledger",
     "pipelines",
     "records_dropped",
+    "revisions",
     "run_events",
     "runs",
     "schedules",
@@ -49,6 +51,7 @@ pub fn system(name: &str, reading: &Reading) -> Option<Arc<dyn TableProvider>> {
         "ledger" => provided(ledger::Ledger { all: true }, reading),
         "pipelines" => provided(pipelines::Pipelines, reading),
         "records_dropped" => provided(ledger::Ledger { all: false }, reading),
+        "revisions" => provided(revisions::Revisions, reading),
         "run_events" => provided(run_events::RunEvents, reading),
         "runs" => provided(runs::Runs, reading),
         "schedules" => provided(schedules::Schedules, reading),

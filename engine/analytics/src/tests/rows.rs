@@ -226,6 +226,7 @@ async fn names() {
             | public       | ledger          |
             | public       | pipelines       |
             | public       | records_dropped |
+            | public       | revisions       |
             | public       | run_events      |
             | public       | runs            |
             | public       | schedules       |

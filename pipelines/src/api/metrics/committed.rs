@@ -84,7 +84,7 @@ pub const FIGURES: &[Figure] = &[
 ];
 
 /// All states, so that each has its line.
-const STATES: [&str; 11] = [
+const STATES: [&str; 12] = [
     "starting",
     "running",
     "scheduled",
@@ -93,6 +93,7 @@ const STATES: [&str; 11] = [
     "standby",
     "stopping",
     "stopped",
+    "paused",
     "ended",
     "failed",
     "interrupted",
@@ -229,7 +230,7 @@ fn of_step(pipeline: &PipelineStatus, step: &StepStatus, live: Option<&LivePipel
 
 /// It has all of its input, or nobody wants it to read on.
 fn is_done(pipeline: &PipelineStatus) -> bool {
-    [Activity::Ended, Activity::Resting, Activity::Scheduled, Activity::Standby, Activity::Stopped]
+    [Activity::Ended, Activity::Paused, Activity::Resting, Activity::Scheduled, Activity::Standby, Activity::Stopped]
         .map(word)
         .contains(&pipeline.state.as_str())
 }

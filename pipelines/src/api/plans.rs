@@ -1,0 +1,109 @@
+//! `/v1/plans`: what a text would do, before it does it.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    ApiState, life,
+    page::InPath,
+    pipelines::Shape,
+    problem::{self, At, Problem},
+};
+use crate::{
+    plans::Text,
+    verbs::{Done, Put, Verb},
+};
+
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
+    OpenApiRouter::new().routes(routes!(post)).routes(routes!(apply))
+}
+
+/// What a text would do.
+#[derive(ToSchema)]
+#[schema(as = Plan)]
+pub struct PlanShape {
+    /// Of the text, and of what it was compared with.
+    pub id: String,
+    /// It can take its place as it is.
+    pub applies: bool,
+    /// Why it cannot, as a problem.
+    #[schema(value_type = Object)]
+    pub refusal: Value,
+    /// As `syncline plan -o json` shows them: steps, what each sink keeps, `since` with what changes, and `states` with what becomes of them.
+    #[schema(value_type = Vec<Object>)]
+    pub pipelines: Vec<Value>,
+    /// The same for people.
+    pub shown: String,
+}
+
+/// Make a plan
+///
+/// What a text would do to its pipeline, step by step, and what would become of each state, with its keys. Nothing is changed.
+#[utoipa::path(
+    post,
+    path = "/v1/plans",
+    operation_id = "makePlan",
+    tag = "plans",
+    security(("token" = ["viewer"])),
+    request_body(content((String = "application/sql"), (String = "text/plain"), (life::Written = "application/json"))),
+    responses((status = 200, body = PlanShape, description = "It"), At<400>, At<409>, At<413>, At<422>, At<503>),
+)]
+pub async fn post(State(state): State<Arc<ApiState>>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+    let put = life::written(&headers, body)?;
+    let text = put.text.clone();
+    let Done::Planned(name, plan) = life::ask(&state, String::new(), Verb::Plan(put)).await? else {
+        return Err(Problem::stopping());
+    };
+    state.plans.remember(plan["id"].as_str().unwrap_or_default(), Text { name, text });
+    Ok(problem::json(StatusCode::OK, &plan))
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = MayLose)]
+pub struct Allowed {
+    /// Steps whose state may be lost.
+    #[schema(required = false)]
+    pub drop_state: Vec<String>,
+}
+
+/// Apply a plan
+///
+/// The text takes its place, if the plan is still true: 409 `stale-plan` when another revision has begun since, or a state means something
+/// else.
+#[utoipa::path(
+    post,
+    path = "/v1/plans/{plan}/apply",
+    operation_id = "applyPlan",
+    tag = "plans",
+    security(("token" = ["admin"])),
+    params(("plan" = String, Path, description = "Its id; a process remembers the newest hundred")),
+    request_body(content = Option<Allowed>),
+    responses(
+        (status = 200, body = Shape, description = "How the pipeline is"),
+        (status = 201, body = Shape, description = "It is new, and so it is"),
+        At<400>, At<404>, At<409>, At<422>, At<503>,
+    ),
+)]
+pub async fn apply(
+    State(state): State<Arc<ApiState>>,
+    InPath(id): InPath<String>,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let Allowed { drop_state } = life::read(&body, "{\"drop_state\": []}, or nothing")?;
+    let Some(Text { name, text }) = state.plans.get(&id) else {
+        return Err(Problem::refused(StatusCode::NOT_FOUND, "no-such-plan", format!("there is no plan {id}"))
+            .help("POST /v1/plans makes one; a process remembers the newest hundred"));
+    };
+    life::told(state, name, Verb::Put(Put { text, drop_state, plan: Some(id) })).await
+}

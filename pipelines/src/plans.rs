@@ -1,0 +1,184 @@
+//! Plans of texts that may take the place of others: what each step becomes, what becomes of its state, and whether that is still so.
+//!
+//! One source of truth for `syncline plan`, `syncline apply` and `/v1/plans`: a plan asks what a start asks. It has an id, of the text and
+//! of what it was compared with; when that is another one, the plan is of another time, and is not applied.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use syncline_dsl::catalog::Catalog;
+use syncline_engine::{
+    checkpoint,
+    revision::{self, Revision},
+    runtime::{Ground, start::StartOptions},
+};
+use syncline_functions::Planner;
+use syncline_record::{Micros, amount, keys};
+
+use crate::{
+    api::status::read_failure, changes, foreseen, outcome::Failure, planned::Planned, project::Member,
+    source_file::SourceFile,
+};
+
+/// Plans that a process remembers: one that nobody applies is forgotten behind so many others.
+const REMEMBERED: usize = 100;
+
+/// What a text would do.
+pub struct Proposed {
+    pub id: String,
+    pub pipelines: Vec<Planned>,
+    /// Why it cannot take its place.
+    pub refusal: Option<Failure>,
+}
+
+/// What a plan is compared with, beside the state.
+#[derive(Debug, Serialize)]
+pub struct Since {
+    pub revision: u64,
+    /// `None`: that text does not compile here any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Vec<changes::ChangeLine>>,
+    /// What would be kept to go back to.
+    pub keeps: KeptLine,
+}
+
+#[derive(Debug, Serialize)]
+pub struct KeptLine {
+    pub keys: u64,
+    pub bytes: u64,
+    /// Above this nothing is kept.
+    pub most: u64,
+}
+
+impl Since {
+    /// One line for people.
+    pub fn to_text(&self) -> String {
+        let changed = self.steps.as_ref().map(|steps| {
+            let of = |change: &str| {
+                let all = steps.iter().filter(|line| line.change == change).map(|line| line.step.as_str());
+                let all: Vec<&str> = all.collect();
+                (!all.is_empty()).then(|| format!("{change} {}", all.join(", ")))
+            };
+            let all: Vec<String> = ["added", "changed", "removed"].into_iter().filter_map(of).collect();
+            if all.is_empty() { "no step changes".to_owned() } else { all.join("; ") }
+        });
+        let changed = changed.unwrap_or_else(|| "its text does not compile here any more".to_owned());
+        let kept = match &self.keeps {
+            KeptLine { bytes, most, .. } if bytes > most => {
+                format!("no way back: its state has more than {}", amount::shown(*most))
+            }
+            KeptLine { keys: held, .. } => format!("its state is kept to go back to: {}", crate::planned::keys(*held)),
+        };
+        let unchanged = self.steps.as_ref().is_some_and(|steps| steps.iter().all(|line| line.change == "same"));
+        match unchanged {
+            true => format!("since revision {}: {changed}", self.revision),
+            false => format!("since revision {}: {changed} · {kept}", self.revision),
+        }
+    }
+}
+
+/// What plans are made with.
+pub struct Around<'a> {
+    pub planner: &'a Planner,
+    pub catalog: &'a Catalog,
+    pub ground: Option<&'a Ground>,
+    /// The most bytes of a state that are copied.
+    pub most: u64,
+    pub now: Micros,
+}
+
+/// The plan of one pipeline, and what a start would refuse.
+pub fn of(member: &Member, around: &Around<'_>, options: &StartOptions) -> Result<(Planned, Option<Failure>), Failure> {
+    let (spec, foreseen) = foreseen::of(member, around.planner, around.ground, options)?;
+    let file = member.file.name();
+    let mut planned = Planned::of((&member.plan, &file), around.catalog, &spec, &foreseen, around.now);
+    if let Some(ground) = around.ground
+        && let Some(last) = revision::last(&*ground.store, member.name()).map_err(read_failure)?
+    {
+        planned.since = Some(since(member, &last, ground, around.most)?);
+    }
+    Ok((planned, foreseen::refusal(foreseen, member)))
+}
+
+fn since(member: &Member, last: &Revision, ground: &Ground, most: u64) -> Result<Since, Failure> {
+    let before = plan_of(&member.file.path, &last.text, member.name());
+    let steps = before.map(|before| changes::between(&before, &member.plan));
+    let checkpoint = checkpoint::read_checkpoint(&*ground.store, member.name()).map_err(read_failure)?;
+    let states = checkpoint.unwrap_or_default().states;
+    let keeps = KeptLine {
+        keys: states.values().map(|state| state.size.keys).sum(),
+        bytes: states.values().map(|state| state.stored).sum(),
+        most,
+    };
+    Ok(Since { revision: last.number, steps, keeps })
+}
+
+fn plan_of(path: &Path, text: &str, name: &str) -> Option<syncline_dsl::plan::Plan> {
+    let checked = SourceFile { path: path.to_owned(), text: text.to_owned() }.compile();
+    checked.plan.pipelines.into_iter().find(|plan| plan.pipeline == name)
+}
+
+/// Of a text, and of what it is compared with: the revisions that run, and what their states mean.
+pub fn id(text: &str, pipelines: &[&str], ground: &Ground) -> Result<String, Failure> {
+    let mut told = vec![json!(text)];
+    for name in pipelines {
+        let revision = revision::last(&*ground.store, name).map_err(read_failure)?.map(|last| last.number);
+        let checkpoint = checkpoint::read_checkpoint(&*ground.store, name).map_err(read_failure)?.unwrap_or_default();
+        let states: BTreeMap<String, u64> =
+            checkpoint.states.iter().map(|(step, note)| (step.to_string(), note.digest)).collect();
+        told.push(json!([name, revision, states]));
+    }
+    Ok(keys::hex128(keys::content_hash(Value::from(told).to_string().as_bytes())))
+}
+
+pub fn stale() -> Failure {
+    Failure::failed(
+        "stale-plan",
+        "the plan is of another time: another revision has begun since, or its state means something else",
+    )
+    .help("ask for a plan of the text again, and look at it")
+}
+
+impl Proposed {
+    pub fn to_json(&self) -> Value {
+        json!({
+            "id": self.id,
+            "applies": self.refusal.is_none(),
+            "refusal": self.refusal.as_ref().map(|failure| failure.to_json(None)),
+            "pipelines": self.pipelines,
+            "shown": self.pipelines.iter().map(Planned::to_text).collect::<Vec<_>>().join("\n"),
+        })
+    }
+}
+
+/// A text that a plan was made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    pub name: String,
+    pub text: String,
+}
+
+/// The plans of a process, the newest of them.
+#[derive(Default)]
+pub struct Plans(Mutex<VecDeque<(String, Text)>>);
+
+impl Plans {
+    pub fn remember(&self, id: &str, text: Text) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(known, _)| known != id);
+        all.push_back((id.to_owned(), text));
+        while all.len() > REMEMBERED {
+            all.pop_front();
+        }
+    }
+
+    pub fn get(&self, id: &str) -> Option<Text> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().find(|(known, _)| known == id).map(|(_, text)| text.clone())
+    }
+}

@@ -1,0 +1,274 @@
+//! What people ask of pipelines while they run, done on the thread that supervises them.
+
+use std::sync::{Arc, atomic::Ordering, mpsc::Sender};
+
+use serde_json::json;
+use syncline_engine::{paused, runtime::start::StartOptions};
+use syncline_record::StepId;
+
+use super::{Crew, Held, News, Supervision, Threads};
+use crate::{
+    api::{Activity, status::read_failure},
+    deploy,
+    outcome::Failure,
+    plans::{self, Around},
+    project::{Member, Project},
+    source_file::catalog,
+    verbs::{Answer, Asked, Done, Put, Refused, Verb, no_such_pipeline, stopping},
+    world::store_failure,
+};
+
+impl Crew {
+    /// What the files declare from now on.
+    pub(super) fn declare(&mut self, project: &Project) {
+        self.declared = project.pipelines.iter().map(|member| (member.name().to_owned(), member.clone())).collect();
+        let declared = &self.declared;
+        let is_there = |name: &String| declared.values().any(|member| member.declared == *name);
+        self.held.retain(|name, _| is_there(name));
+        self.allowed.retain(|name, _| is_there(name));
+        self.by.retain(|name, _| is_there(name));
+    }
+
+    /// Whether anything can still come: of a pipeline that runs, or of people who can let one go on. `stays`: or new ones.
+    pub(super) fn waits(&self, stays: bool) -> bool {
+        !self.running.is_empty() || !self.stopping && (stays || !self.held.is_empty())
+    }
+
+    /// The tasks of a pipeline.
+    pub(super) fn tasks(&self, name: &str) -> Vec<Arc<Member>> {
+        self.declared.values().filter(|member| member.declared == name).cloned().collect()
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.declared.values().map(|member| &*member.declared)
+    }
+}
+
+impl Supervision<'_> {
+    /// Whether people keep a pipeline from running. Whoever takes what is there and ends waits for nobody.
+    pub(super) fn held(&self, crew: &mut Crew, member: &Member) -> Result<Option<Held>, Failure> {
+        let name = &member.declared;
+        if paused::read(&*self.world.ground.store, name).map_err(read_failure)?.is_some() {
+            if self.once {
+                return Err(paused_already(name));
+            }
+            crew.held.insert(name.clone(), Held::Paused);
+        }
+        Ok(crew.held.get(name).copied())
+    }
+
+    /// A declared pipeline that does not run: its paths take records, which wait for it.
+    pub(super) fn rest(&self, crew: &mut Crew, member: &Arc<Member>, held: Held) {
+        let name = member.name();
+        self.host.expect(member);
+        // Who reads its streams waits for it, and does not end.
+        self.streams.begins(name, false);
+        crew.names.insert(name.to_owned());
+        crew.failed.remove(name);
+        crew.ended.remove(name);
+        let (state, how) = match held {
+            Held::Paused => (Activity::Paused, "paused"),
+            Held::Stopped => (Activity::Stopped, "stopped"),
+        };
+        self.host.over(name, state, None);
+        tracing::info!(pipeline = name, "{how}; `syncline pipeline resume {}` lets it go on", member.declared);
+    }
+
+    /// Those that rest and are in no file any more.
+    pub(super) fn let_rest_go(&self, crew: &Crew, project: &Project) {
+        let is_there = |name: &str| project.pipelines.iter().any(|member| member.name() == name);
+        for (name, member) in crew.declared.iter().filter(|(name, _)| !is_there(name)) {
+            if crew.held.contains_key(&member.declared) && !crew.running.contains_key(name) {
+                self.host.forget(member);
+                self.host.gone(name);
+            }
+        }
+    }
+
+    pub(super) fn asked<'scope>(
+        &'scope self,
+        scope: &'scope Threads<'scope, '_>,
+        crew: &mut Crew,
+        asked: Asked,
+        tell: &Sender<News>,
+    ) {
+        let Asked { pipeline, verb, by, reply } = asked;
+        let answer = match verb {
+            _ if crew.stopping => Err(stopping().into()),
+            Verb::Put(put) => self.put(scope, crew, (&pipeline, &by), put, tell),
+            Verb::Plan(put) => self.plan(put),
+            Verb::Graph => self.graph(crew, &pipeline),
+            Verb::Back(way) => match self.ask_back(scope, crew, &pipeline, (way, &by, &reply), tell) {
+                Ok(()) => return,
+                Err(failure) => Err(failure.into()),
+            },
+            Verb::Delete { drop_state } => match self.delete(scope, crew, (&pipeline, drop_state), &reply, tell) {
+                Ok(None) => return,
+                Ok(Some(done)) => Ok(done),
+                Err(refused) => Err(refused),
+            },
+            verb => self.turn(scope, crew, &pipeline, &verb, tell).map_err(Refused::from),
+        };
+        match &answer {
+            Ok(Done::Planned(name, _)) => tracing::debug!(pipeline = name, by, "a plan was made"),
+            Ok(done) => tracing::info!(pipeline, by, ?done, "done as asked"),
+            Err(refused) => tracing::info!(pipeline, by, "refused: {}", refused.failure.title),
+        }
+        // Who asked may be gone.
+        let _ = reply.send(answer);
+    }
+
+    /// Holds a pipeline, or lets it go on.
+    fn turn<'scope>(
+        &'scope self,
+        scope: &'scope Threads<'scope, '_>,
+        crew: &mut Crew,
+        name: &str,
+        verb: &Verb,
+        tell: &Sender<News>,
+    ) -> Result<Done, Failure> {
+        let tasks = crew.tasks(name);
+        if tasks.is_empty() {
+            return Err(no_such_pipeline(name, crew.names()));
+        }
+        let (store, now) = (&*self.world.ground.store, self.world.ground.clock.now());
+        let before = crew.held.get(name).copied();
+        match verb {
+            Verb::Pause => {
+                paused::pause(store, name, now).map_err(read_failure)?;
+                crew.held.insert(name.to_owned(), Held::Paused);
+            }
+            Verb::Stop => _ = crew.held.entry(name.to_owned()).or_insert(Held::Stopped),
+            Verb::Resume => {
+                paused::resume(store, name).map_err(store_failure)?;
+                crew.held.remove(name);
+            }
+            _ if before == Some(Held::Paused) => return Err(paused_already(name)),
+            _ => _ = crew.held.remove(name),
+        }
+        let (held, again) = (crew.held.get(name).copied(), *verb == Verb::Restart);
+        let mut changed = held != before;
+        for member in tasks {
+            let stops = crew.running.get(member.name()).map(|running| running.stop.load(Ordering::SeqCst));
+            match (held, stops) {
+                (Some(_), Some(_)) => self.let_stop(crew, member.name(), None),
+                (Some(held), None) if changed => self.rest(crew, &member, held),
+                (Some(_), None) => {}
+                (None, Some(stops)) if again || stops => {
+                    changed = true;
+                    let options = crew.allowed.remove(name).unwrap_or_default();
+                    self.let_stop(crew, &member.name().to_owned(), Some((member, options)));
+                }
+                (None, None) if again || before.is_some() || crew.failed.contains_key(member.name()) => {
+                    changed = true;
+                    let options = crew.allowed.remove(name).unwrap_or_default();
+                    self.begin(scope, crew, member, options, tell);
+                }
+                // It runs; or it came to its end by itself.
+                (None, _) => {}
+            }
+        }
+        Ok(if changed { Done::Changed } else { Done::Already })
+    }
+
+    pub(super) fn let_stop(&self, crew: &mut Crew, name: &str, next: Option<(Arc<Member>, StartOptions)>) {
+        if let Some(running) = crew.running.get_mut(name) {
+            running.next = next;
+            running.stop.store(true, Ordering::SeqCst);
+            self.host.stopping(name);
+        }
+    }
+
+    fn put<'scope>(
+        &'scope self,
+        scope: &'scope Threads<'scope, '_>,
+        crew: &mut Crew,
+        (name, by): (&str, &str),
+        put: Put,
+        tell: &Sender<News>,
+    ) -> Answer {
+        let new = crew.tasks(name).is_empty();
+        let written = deploy::check(self, name, &put)?;
+        let same = written.is_there();
+        written.write()?;
+        let drop_state = put.drop_state.iter().map(StepId::new).collect();
+        let options = StartOptions { drop_state, ..StartOptions::default() };
+        if !same {
+            crew.by.insert(name.to_owned(), by.to_owned());
+        }
+        self.read_again(scope, crew, Some((name, options)), tell)?;
+        Ok(match (new, same) {
+            (true, _) => Done::Created,
+            (false, true) => Done::Already,
+            (false, false) => Done::Changed,
+        })
+    }
+
+    fn graph(&self, crew: &Crew, name: &str) -> Answer {
+        let tasks = crew.tasks(name);
+        if tasks.is_empty() {
+            return Err(no_such_pipeline(name, crew.names()).into());
+        }
+        let ground = &self.world.ground;
+        let (planner, catalog, now) = (&self.planner, &catalog(), ground.clock.now());
+        let around = Around { planner, catalog, ground: Some(ground), most: self.keeps, now };
+        let of = |member: &Arc<Member>| Ok(plans::of(member, &around, &StartOptions::default())?.0);
+        let planned = tasks.iter().map(of).collect::<Result<Vec<_>, Failure>>()?;
+        Ok(Done::Planned(name.to_owned(), json!({ "pipelines": planned })))
+    }
+
+    fn plan(&self, put: Put) -> Answer {
+        let name = deploy::name_of(&put.text)?;
+        let (_, proposed) = deploy::proposed(self, &name, &put)?;
+        Ok(Done::Planned(name, proposed.to_json()))
+    }
+
+    /// `None`: the answer comes when the state is gone.
+    fn delete<'scope>(
+        &'scope self,
+        scope: &'scope Threads<'scope, '_>,
+        crew: &mut Crew,
+        (name, drop_state): (&str, bool),
+        reply: &Sender<Answer>,
+        tell: &Sender<News>,
+    ) -> Result<Option<Done>, Refused> {
+        let folder = deploy::folder(self)?;
+        let ground = &self.world.ground;
+        let tasks = crew.tasks(name);
+        let Some(member) = tasks.first() else {
+            // Whoever was cut off in the middle asks again.
+            if !drop_state || !deploy::is_known(ground, name)? {
+                return Err(no_such_pipeline(name, crew.names()).into());
+            }
+            deploy::forget(ground, name)?;
+            return Ok(Some(Done::Changed));
+        };
+        if drop_state {
+            deploy::may_forget(member)?;
+        }
+        deploy::remove(self, &folder, member)?;
+        paused::resume(&*ground.store, name).map_err(store_failure)?;
+        self.read_again(scope, crew, None, tell)?;
+        if drop_state && crew.running.contains_key(name) {
+            crew.dropping.insert(name.to_owned(), reply.clone());
+            return Ok(None);
+        }
+        if drop_state {
+            deploy::forget(ground, name)?;
+        }
+        Ok(Some(Done::Changed))
+    }
+
+    /// A pipeline is over: what is known of it goes, if somebody wants that.
+    pub(super) fn forget_state(&self, crew: &mut Crew, pipeline: &str) {
+        if let Some(reply) = crew.dropping.remove(pipeline) {
+            let forgotten = deploy::forget(&self.world.ground, pipeline);
+            let _ = reply.send(forgotten.map(|()| Done::Changed).map_err(Refused::from));
+        }
+    }
+}
+
+fn paused_already(name: &str) -> Failure {
+    Failure::failed("pipeline-paused", format!("{name} is paused, and takes nothing"))
+        .help(format!("let it go on: syncline pipeline resume {name}"))
+}

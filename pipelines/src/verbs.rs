@@ -1,0 +1,131 @@
+//! What is asked of the pipelines of a running process, and the way there.
+//!
+//! Whoever asks waits for the answer of the one thread that supervises them all, so two that ask at once come one after the other. A verb
+//! speaks of a pipeline as its file names it: of one with several tasks, of all of them.
+
+use std::{
+    sync::{
+        OnceLock,
+        mpsc::{self, Sender},
+    },
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::{
+    outcome::{Exit, Failure},
+    supervision::News,
+};
+
+/// What to do with a pipeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Nobody runs it until it is resumed, over restarts of the process too.
+    Pause,
+    /// It goes on from its last checkpoint.
+    Resume,
+    /// Until it is resumed, or the process starts again.
+    Stop,
+    /// Stop, and start again from the last checkpoint.
+    Restart,
+    /// Its file has this text from now on.
+    Put(Put),
+    /// What that text would do; nothing is done. The pipeline is the first that the text declares.
+    Plan(Put),
+    /// Its steps, as a tree.
+    Graph,
+    /// Its file is gone. `drop_state`: so is all that is known of it.
+    Delete { drop_state: bool },
+    /// It goes back to what a revision of it said and had.
+    Back(Way),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Way {
+    /// The number of the revision; `None`: the one before.
+    pub to: Option<u64>,
+    /// Also where a table then holds rows twice.
+    pub insert_again: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Put {
+    pub text: String,
+    /// Steps whose state may be lost.
+    pub drop_state: Vec<String>,
+    /// The id of the plan that was looked at: when it is not true any more, nothing is done.
+    pub plan: Option<String>,
+}
+
+/// What a verb did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// It was so before.
+    Already,
+    Changed,
+    /// There was no such pipeline.
+    Created,
+    /// The name of the pipeline, and its plan.
+    Planned(String, Value),
+}
+
+/// Why a verb did nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub failure: Failure,
+    /// What is wrong with a text, as `check -o json` says it.
+    pub diagnostics: Vec<Value>,
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self { failure, diagnostics: vec![] }
+    }
+}
+
+pub type Answer = Result<Done, Refused>;
+
+/// A verb on its way.
+pub struct Asked {
+    pub pipeline: String,
+    pub verb: Verb,
+    /// Who asks, for whoever looks later.
+    pub by: String,
+    pub reply: Sender<Answer>,
+}
+
+/// A process that is on its way out answers nobody; a sink may take its two minutes before it lets go.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+/// The way to the supervision, open while pipelines run.
+#[derive(Default)]
+pub struct Control(OnceLock<Sender<News>>);
+
+impl Control {
+    pub fn open(&self, news: Sender<News>) {
+        let _ = self.0.set(news);
+    }
+
+    /// Waits for the answer.
+    pub fn ask(&self, pipeline: &str, verb: Verb, by: &str) -> Answer {
+        let (reply, answer) = mpsc::channel();
+        let asked = Asked { pipeline: pipeline.to_owned(), verb, by: by.to_owned(), reply };
+        let sent = self.0.get().is_some_and(|news| news.send(News::Asked(asked)).is_ok());
+        let answered = sent.then(|| answer.recv_timeout(PATIENCE).ok()).flatten();
+        answered.unwrap_or_else(|| Err(stopping().into()))
+    }
+}
+
+pub fn stopping() -> Failure {
+    Failure::new(Exit::Environment, "stopping", "this process is on its way out, and did nothing")
+        .help("ask again when it runs")
+}
+
+pub fn no_such_pipeline<'a>(name: &str, there: impl Iterator<Item = &'a str>) -> Failure {
+    let mut there: Vec<&str> = there.collect();
+    there.sort_unstable();
+    there.dedup();
+    let known = if there.is_empty() { "it has none".to_owned() } else { format!("it has {}", there.join(", ")) };
+    Failure::failed("no-such-pipeline", format!("this process has no pipeline `{name}`")).help(known)
+}
