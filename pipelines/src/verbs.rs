@@ -35,6 +35,8 @@ pub enum Verb {
     Plan(Put),
     /// Its steps, as a tree.
     Graph,
+    /// Whether it is where it was sent: `Already`, or it is on its way (`Changed`).
+    Settled,
     /// Its file is gone. `drop_state`: so is all that is known of it.
     Delete { drop_state: bool },
     /// It goes back to what a revision of it said and had.

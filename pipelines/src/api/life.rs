@@ -349,15 +349,19 @@ fn is_task(task: &str, pipeline: &str) -> bool {
     task.strip_prefix(pipeline).is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// Waits until it is neither starting nor stopping.
-async fn settle(state: &ApiState, name: &str) {
+/// Waits until it is neither stopping nor starting. Between the two only the supervision knows that it goes on.
+async fn settle(state: &Arc<ApiState>, name: &str) {
     let began = tokio::time::Instant::now();
-    let on_its_way = || {
+    let starting = || {
         let live = state.live();
         let mut mine = live.pipelines().filter(|(task, _)| *task == name || is_task(task, name));
-        mine.any(|(_, known)| [Activity::Starting, Activity::Stopping].contains(&known.state))
+        mine.any(|(_, known)| known.state == Activity::Starting)
     };
-    while on_its_way() && began.elapsed() < SETTLES {
+    while began.elapsed() < SETTLES {
+        let stops = matches!(ask(state, name.to_owned(), Verb::Settled).await, Ok(Done::Changed));
+        if !stops && !starting() {
+            return;
+        }
         tokio::time::sleep(LOOK).await;
     }
 }

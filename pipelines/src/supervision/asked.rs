@@ -39,6 +39,12 @@ impl Crew {
         self.declared.values().filter(|member| member.declared == name).cloned().collect()
     }
 
+    /// Whether some task of it is to stop, whatever follows.
+    fn is_on_its_way(&self, name: &str) -> bool {
+        let mut mine = self.running.values().filter(|running| running.member.declared == name);
+        mine.any(|running| running.stop.load(Ordering::SeqCst))
+    }
+
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.declared.values().map(|member| &*member.declared)
     }
@@ -93,6 +99,11 @@ impl Supervision<'_> {
         tell: &Sender<News>,
     ) {
         let Asked { pipeline, verb, by, reply } = asked;
+        if verb == Verb::Settled {
+            let done = if crew.is_on_its_way(&pipeline) { Done::Changed } else { Done::Already };
+            let _ = reply.send(Ok(done));
+            return;
+        }
         let answer = match verb {
             _ if crew.stopping => Err(stopping().into()),
             Verb::Put(put) => self.put(scope, crew, (&pipeline, &by), put, tell),
