@@ -39,6 +39,8 @@ pub struct Fingerprints {
     pub targets: BTreeMap<String, String>,
     /// Where inputs read.
     pub inputs: BTreeMap<String, String>,
+    /// The input that is read beside the others, and which backfill that is.
+    pub backfill: Option<(String, u64)>,
 }
 
 impl Plan {
@@ -47,10 +49,10 @@ impl Plan {
         branch(vec![], &self.flow, &mut prints);
         for (index, source) in self.sources().into_iter().enumerate() {
             let id = if index == 0 { "source".to_owned() } else { format!("source_{}", index + 1) };
-            // The same place, read once more.
-            let again = self.backfill().filter(|(arm, beside)| std::ptr::eq(&arm.source, source) && beside.number > 0);
-            let again = again.map(|(_, beside)| format!(" backfill {}", beside.number)).unwrap_or_default();
-            prints.inputs.insert(id, place_print(&source.place) + &again);
+            if let Some((_, beside)) = self.backfill().filter(|(arm, _)| std::ptr::eq(&arm.source, source)) {
+                prints.backfill = Some((id.clone(), beside.number));
+            }
+            prints.inputs.insert(id, place_print(&source.place));
         }
         prints
     }

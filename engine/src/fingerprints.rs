@@ -8,6 +8,19 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use syncline_record::StepId;
 
+/// Behind the digest of a place that is a backfill, before its number.
+const BACKFILL: &str = " backfill ";
+
+/// The digest of a place that a backfill reads: whatever was read there before, this one begins anew.
+pub fn of_backfill(place: &str, number: u64) -> String {
+    format!("{place}{BACKFILL}{number}")
+}
+
+/// Whether nothing else is an edit of it, nor it of anything.
+pub fn is_backfill(place: &str) -> bool {
+    place.contains(BACKFILL)
+}
+
 /// Digests by id; equal ones are the same thing. Whoever makes a job chooses them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprints {

@@ -3,69 +3,51 @@
 //! So it goes through the steps of the pipeline as they are, and whatever keeps it from that is told like any mistake of a file. The file
 //! itself stays as it is; the store knows what was asked (`engine/src/backfill.rs`).
 
-use std::sync::Arc;
-
 use syncline_dsl::plan::{Beside, Plan};
 use syncline_engine::{
     backfill::{self, Backfill, State, Wish},
     store::StateStore,
 };
 use syncline_record::Micros;
-use syncline_syntax::{Diagnostic, ast, parse};
+use syncline_syntax::{Diagnostic, Severity, ast, parse};
 
 use crate::{
     api::status::read_failure,
     outcome::Failure,
     project::Member,
     source_file::{SourceFile, errors},
+    verbs::Refused,
 };
 
 /// What it may take of the time when nobody says another share.
 pub const SHARE: u8 = 25;
-
-/// What is wrong with one that was asked for.
-pub struct Wrong {
-    pub failure: Failure,
-    /// Of the text with the backfill in it.
-    pub diagnostics: Vec<Diagnostic>,
-    pub file: Arc<SourceFile>,
-}
 
 /// The plan that a pipeline runs by: its own, or the one with what it has to take in now.
 pub fn plan(store: &dyn StateStore, member: &Member) -> Result<Option<Plan>, Failure> {
     let Some((asked, State::Reading)) = backfill::standing(store, member.name()).map_err(read_failure)? else {
         return Ok(None);
     };
-    compiled(member, &asked).map(Some).map_err(|wrong| wrong.failure)
+    compiled(member, &asked).map(Some).map_err(|refused| refused.failure)
 }
 
 /// Asks a pipeline to take something in. It begins with the pipeline's next start.
-pub fn start(
-    store: &dyn StateStore,
-    member: &Member,
-    from: &str,
-    share: u8,
-    now: Micros,
-) -> Result<Backfill, Box<Wrong>> {
-    let unasked = |failure| Box::new(Wrong { failure, diagnostics: vec![], file: member.file.clone() });
-    let last = backfill::standing(store, member.name()).map_err(|error| unasked(read_failure(error)))?;
+pub fn start(store: &dyn StateStore, member: &Member, from: &str, share: u8, now: Micros) -> Result<Backfill, Refused> {
+    let name = member.name();
+    let last = backfill::standing(store, name).map_err(read_failure)?;
     if let Some((last, state)) = last.as_ref().filter(|(_, state)| !state.is_over()) {
-        let title = format!("backfill {} of {} is {}", last.number, member.name(), state.as_str());
-        return Err(unasked(
-            Failure::failed("backfill-open", title)
-                .help(format!("wait for it, or end it: syncline backfill cancel {}", member.name())),
-        ));
+        let title = format!("backfill {} of {name} is {}", last.number, state.as_str());
+        let help = format!("wait for it, or end it: syncline backfill cancel {name}");
+        return Err(Failure::failed("backfill-open", title).help(help).into());
     }
     if member.task.of > 1 {
-        let title = format!("{} runs in {} tasks, and each would read all of it", member.name(), member.task.of);
-        return Err(unasked(
-            Failure::usage("backfill-wrong", title).help("write the rows to the topic that its tasks share"),
-        ));
+        let title = format!("{} runs in {} tasks, and each would read all of it", member.declared, member.task.of);
+        let help = "write the rows to the topic that its tasks share";
+        return Err(Failure::usage("backfill-wrong", title).help(help).into());
     }
     let number = last.map_or(1, |(last, _)| last.number + 1);
     let asked = Backfill { number, from: from.to_owned(), share, wish: Wish::Read, asked: now };
     compiled(member, &asked)?;
-    backfill::write(store, member.name(), &asked).map_err(|error| unasked(read_failure(error)))?;
+    backfill::write(store, name, &asked).map_err(read_failure)?;
     Ok(asked)
 }
 
@@ -96,36 +78,37 @@ pub fn wish(verb: &str) -> Option<Wish> {
     }
 }
 
-fn compiled(member: &Member, asked: &Backfill) -> Result<Plan, Box<Wrong>> {
-    let wrong = |text: &str, diagnostics: Vec<Diagnostic>| {
-        let file = SourceFile { path: member.file.path.clone(), text: text.to_owned() };
+fn compiled(member: &Member, asked: &Backfill) -> Result<Plan, Refused> {
+    let wrong = |text: &str, diagnostics: &[Diagnostic]| {
         let title = format!("{} cannot take in {}", member.name(), asked.from);
         let mut failure = Failure::usage("backfill-wrong", title);
-        for one in diagnostics.iter().filter(|one| one.severity == syncline_syntax::Severity::Error) {
+        for one in diagnostics.iter().filter(|one| one.severity == Severity::Error) {
             failure = failure.seen(one.title.clone());
             failure = one.help.iter().fold(failure, |failure, help| failure.help(help.clone()));
         }
-        if diagnostics.is_empty() {
+        if errors(diagnostics) == 0 {
             failure = failure
                 .seen("these words do not end where they have to")
                 .help("give what would stand in history(…): a path in quotes, a source, or FROM … |> …");
         }
-        Box::new(Wrong { failure, diagnostics, file: Arc::new(file) })
+        let shown = |one: &Diagnostic| one.to_json(&member.file.name(), text);
+        Refused { failure, diagnostics: diagnostics.iter().map(shown).collect() }
     };
     let Some((text, span)) = written_in(&member.file.text, member.name(), &asked.from) else {
-        return Err(wrong(&member.file.text, vec![]));
+        return Err(wrong(&member.file.text, &[]));
     };
     let file = SourceFile { path: member.file.path.clone(), text };
     // The words may not reach beyond their brackets.
     let whole = histories(&file.text, member.name()).is_some_and(|all| all.contains(&span));
     let checked = file.compile();
-    if !whole || errors(&checked.diagnostics) > 0 {
-        return Err(wrong(&file.text, checked.diagnostics));
-    }
     let plan = checked.plan.pipelines.into_iter().find(|plan| plan.pipeline == member.name());
-    let Some(mut plan) = plan else { return Err(wrong(&file.text, checked.diagnostics)) };
-    plan.number_backfill(Beside { number: asked.number, share: asked.share });
-    Ok(plan)
+    match plan.filter(|_| whole && errors(&checked.diagnostics) == 0) {
+        Some(mut plan) => {
+            plan.number_backfill(Beside { number: asked.number, share: asked.share });
+            Ok(plan)
+        }
+        None => Err(wrong(&file.text, &checked.diagnostics)),
+    }
 }
 
 fn flow<'a>(file: &'a ast::File, pipeline: &str) -> Option<&'a ast::Flow> {
@@ -157,7 +140,10 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::{command::Format, project::Project};
+    use crate::{
+        command::Format,
+        project::{Project, Scope},
+    };
 
     const FILE: &str = "PIPELINE other AS FROM http('/b') |> INSERT INTO stdout();
 PIPELINE orders AS
@@ -167,7 +153,8 @@ FROM http('/orders') |> SELECT CAST(id AS BIGINT) AS id |> INSERT INTO sqlite('o
         let folder = TempDir::new().unwrap();
         std::fs::write(folder.path().join("old.ndjson"), "{\"id\": 1}\n").unwrap();
         std::fs::write(folder.path().join("a.sync"), FILE).unwrap();
-        let project = Project::read(&[folder.path().join("a.sync")], &[], Format::Table).unwrap();
+        let scope = Scope { paths: vec![folder.path().join("a.sync")], ..Scope::default() };
+        let project = Project::read(&scope, Format::Table).unwrap();
         let member = project.pipelines.iter().find(|member| member.name() == "orders").unwrap();
         let asked = Backfill { number: 3, from: from.into(), share: 40, wish: Wish::Read, asked: 0 };
         compiled(member, &asked).map_err(|wrong| format!("{}: {:?}", wrong.failure.title, wrong.failure.detail))

@@ -31,7 +31,7 @@ use syncline_dsl::plan::{HopPlan, Place, Plan, SourcePlan};
 use syncline_engine::{
     changelog::Changelog,
     checkpoint::{self, ReadError},
-    fingerprints::Fingerprints,
+    fingerprints::{Fingerprints, of_backfill},
     graph::{Graph, Input, input_step},
     intake,
     ledger::stream_topic,
@@ -330,7 +330,12 @@ pub fn bind(
 fn fingerprints(plan: &Plan) -> Fingerprints {
     let by_step =
         |prints: BTreeMap<String, String>| prints.into_iter().map(|(id, print)| (StepId::new(id), print)).collect();
-    let syncline_dsl::Fingerprints { steps, targets, inputs } = plan.fingerprints();
+    let syncline_dsl::Fingerprints { steps, targets, mut inputs, backfill } = plan.fingerprints();
+    if let Some((input, number)) = backfill.filter(|(_, number)| *number > 0)
+        && let Some(place) = inputs.get_mut(&input)
+    {
+        *place = of_backfill(place, number);
+    }
     Fingerprints { steps: by_step(steps), targets: by_step(targets), inputs: by_step(inputs) }
 }
 

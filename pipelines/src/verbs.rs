@@ -12,6 +12,7 @@ use std::{
 };
 
 use serde_json::Value;
+use syncline_engine::backfill::Wish;
 
 use crate::{
     outcome::{Exit, Failure},
@@ -41,6 +42,10 @@ pub enum Verb {
     Delete { drop_state: bool },
     /// It goes back to what a revision of it said and had.
     Back(Way),
+    /// It reads something to its end beside its sources.
+    TakeIn { from: String, share: u8 },
+    /// What it takes in is held, goes on, or ends.
+    Backfill(Wish),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

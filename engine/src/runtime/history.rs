@@ -71,7 +71,7 @@ impl Job {
             .passed
             .extend(prints(&self.spec).filter(|(input, _)| *input == beside.input).map(|(_, print)| print));
         self.past.over = Some(beside.number);
-        self.open.touched = true;
+        self.open_epoch();
         tracing::info!(pipeline = self.spec.pipeline, backfill = beside.number, "the backfill is read");
     }
 
@@ -99,7 +99,8 @@ impl Job {
             .passed
             .extend(prints(&self.spec).filter(|(input, _)| history.contains(input)).map(|(_, print)| print));
         self.past.over = Some(0);
-        self.open.touched = true;
+        // Also when no row comes for a while, it is known that this is over.
+        self.open_epoch();
         let now = self.ground.clock.elapsed();
         // It could not give anything before, so it was not idle.
         let first = &self.spec.graph.inputs[0];

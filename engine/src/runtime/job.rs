@@ -359,14 +359,20 @@ impl Job {
         lowest > self.checkpoint.lowest || self.has_to_tell_hops(lowest)
     }
 
-    pub(super) fn take(&mut self, input: usize, rows: Rows) -> Result<(), JobError> {
-        let since = self.ground.clock.elapsed();
+    /// Something happened that a commit has to keep. Says what time it is.
+    pub(super) fn open_epoch(&mut self) -> Duration {
+        let now = self.ground.clock.elapsed();
         if self.open.since.is_none() {
-            self.open.since = Some(since);
+            self.open.since = Some(now);
             self.spec.witness.enter(Window::Open);
         }
-        self.open.took(since);
         self.open.touched = true;
+        now
+    }
+
+    pub(super) fn take(&mut self, input: usize, rows: Rows) -> Result<(), JobError> {
+        let since = self.open_epoch();
+        self.open.took(since);
         self.open.rows += rows.origin.rows() as u64 + rows.rejected.len() as u64;
         self.open.bytes += rows.origin.payload.len() as u64;
         let now = self.ground.clock.now();

@@ -6,19 +6,13 @@ use super::job::{Job, JobError};
 use crate::{
     operator::{Halt, Output},
     source::LeftOut,
-    witness::Window,
 };
 
 impl Job {
     /// Books rows that the source left out as the first step would have: they came, and were filtered there.
     pub(super) fn leave_out(&mut self, input: usize, left_out: LeftOut) -> Result<(), JobError> {
         let LeftOut { partition, first, rows, cursor } = left_out;
-        let since = self.ground.clock.elapsed();
-        if self.open.since.is_none() {
-            self.open.since = Some(since);
-            self.spec.witness.enter(Window::Open);
-        }
-        self.open.touched = true;
+        let since = self.open_epoch();
         self.open.rows += rows;
         let at = &self.spec.graph.inputs[input];
         let qualified = at.qualified(&partition.to_string());

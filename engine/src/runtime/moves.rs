@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     checkpoint::{self, Checkpoint},
+    fingerprints::is_backfill,
     graph::{Work, of_input, parked, qualified},
     ledger,
     store::Changes,
@@ -138,7 +139,14 @@ fn heirs(then: &BTreeMap<StepId, String>, now: &BTreeMap<StepId, String>) -> BTr
     }
     for step in now.keys() {
         let served = heirs.values().any(|heir| heir == step);
-        if !served && then.contains_key(step) && !heirs.contains_key(step) {
+        let one_of_its_own =
+            |places: &BTreeMap<StepId, String>| places.get(step).is_some_and(|place| is_backfill(place));
+        if !served
+            && !one_of_its_own(then)
+            && !one_of_its_own(now)
+            && then.contains_key(step)
+            && !heirs.contains_key(step)
+        {
             heirs.insert(step.clone(), step.clone());
         }
     }
@@ -148,6 +156,7 @@ fn heirs(then: &BTreeMap<StepId, String>, now: &BTreeMap<StepId, String>) -> BTr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fingerprints::of_backfill;
 
     fn map(all: &[(&str, &str)]) -> BTreeMap<StepId, String> {
         all.iter().map(|(step, place)| (StepId::new(step), (*place).to_owned())).collect()
@@ -173,5 +182,9 @@ mod tests {
         assert_eq!(told(&ab, &[("source", "b")]), ["source_2 → source"]);
         assert_eq!(told(&[("source", "b"), ("parked a", "a")], &ab), ["parked a → source", "source → source_2"]);
         assert_eq!(told(&[], &ab), [""; 0]);
+        // A second backfill begins anew where the first one stood.
+        let (first, second) = (of_backfill("b", 1), of_backfill("b", 2));
+        let (first, second) = ([("source_2", &*first)], [("source_2", &*second)]);
+        assert_eq!((told(&first, &second), told(&[("source_2", "b")], &first)), (vec![], vec![]));
     }
 }

@@ -17,7 +17,6 @@ use crate::{
     operator::{Halt, Output},
     source::{SourceError, Streamed},
     stream,
-    witness::Window,
 };
 
 /// Puts the rows of a batch into a stream, as part of the open epoch.
@@ -169,12 +168,7 @@ impl Job {
     /// Takes what a stream gave through the chain.
     pub(super) fn take_streamed(&mut self, input: usize, streamed: Streamed) -> Result<(), JobError> {
         let Streamed { stream, writer, rows, mark, cursor } = streamed;
-        let since = self.ground.clock.elapsed();
-        if self.open.since.is_none() {
-            self.open.since = Some(since);
-            self.spec.witness.enter(Window::Open);
-        }
-        self.open.touched = true;
+        let since = self.open_epoch();
         let at = &mut self.spec.graph.inputs[input];
         let partition = at.qualified(&stream.to_string());
         // Time that moves without rows is no quiet time either.

@@ -2,18 +2,32 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State, response::Response};
+use axum::{
+    body::Bytes,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use syncline_engine::backfill::Wish;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    ApiState,
-    page::{Key, Kind, List, Page, Params, Part},
+    ApiState, life,
+    page::{self, InPath, Key, Kind, List, Page, Params, Part, literal},
+    pipelines::no_such_pipeline,
     problem::{At, Problem},
 };
+use crate::{backfill::SHARE, verbs::Verb};
 
 pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
-    OpenApiRouter::new().routes(routes!(list))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(start))
+        .routes(routes!(pause))
+        .routes(routes!(resume))
+        .routes(routes!(cancel))
 }
 
 /// How far a history is, as of the last checkpoint of its pipeline.
@@ -62,4 +76,105 @@ const NAME: &[Key] = &[
 )]
 pub async fn list(State(state): State<Arc<ApiState>>, Params(part): Params<Part>) -> Result<Response, Problem> {
     List { select: "SELECT * FROM backfills".to_owned(), keys: NAME }.page(&state, &part).await
+}
+
+/// What a pipeline is to take in.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = BackfillWanted)]
+pub struct Wanted {
+    /// What it reads, as it would stand in `history(…)` of the pipeline's file.
+    pub source: String,
+    /// Hundredths of the time that it may take while the pipeline has other rows.
+    #[serde(default = "share")]
+    #[schema(required = false, minimum = 1, maximum = 95)]
+    pub share: u8,
+}
+
+fn share() -> u8 {
+    SHARE
+}
+
+/// Start a backfill
+///
+/// The pipeline reads the source to its end beside its own, through the same steps into the same state.
+#[utoipa::path(
+    post,
+    path = "/v1/pipelines/{pipeline}/backfill",
+    operation_id = "startBackfill",
+    tag = "backfills",
+    security(("token" = ["operator"])),
+    params(("pipeline" = String, Path, description = "Its name")),
+    request_body(content = Wanted),
+    responses(
+        (status = 201, body = Backfill, description = "How it stands"),
+        At<400>, At<404>, At<409>, At<413>, At<422>, At<500>, At<503>,
+    ),
+)]
+pub async fn start(
+    State(state): State<Arc<ApiState>>,
+    InPath(name): InPath<String>,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let Wanted { source, share } = life::body(&body, "{\"source\": \"'old/*.parquet'\", \"share\": 25}")?;
+    if !(1..=95).contains(&share) {
+        let title = format!("a share of {share} hundredths is none");
+        return Err(Problem::refused(StatusCode::UNPROCESSABLE_ENTITY, "backfill-wrong", title).help("1 to 95"));
+    }
+    told(state, name, Verb::TakeIn { from: source, share }, StatusCode::CREATED).await
+}
+
+/// Hold a backfill
+///
+/// Across restarts too.
+#[utoipa::path(
+    post,
+    path = "/v1/pipelines/{pipeline}/backfill/pause",
+    operation_id = "pauseBackfill",
+    tag = "backfills",
+    security(("token" = ["operator"])),
+    params(("pipeline" = String, Path, description = "Its name")),
+    responses((status = 200, body = Backfill, description = "How it stands"), At<404>, At<409>, At<500>, At<503>),
+)]
+pub async fn pause(State(state): State<Arc<ApiState>>, InPath(name): InPath<String>) -> Result<Response, Problem> {
+    told(state, name, Verb::Backfill(Wish::Pause), StatusCode::OK).await
+}
+
+/// Let a backfill go on
+///
+/// From where it was.
+#[utoipa::path(
+    post,
+    path = "/v1/pipelines/{pipeline}/backfill/resume",
+    operation_id = "resumeBackfill",
+    tag = "backfills",
+    security(("token" = ["operator"])),
+    params(("pipeline" = String, Path, description = "Its name")),
+    responses((status = 200, body = Backfill, description = "How it stands"), At<404>, At<409>, At<500>, At<503>),
+)]
+pub async fn resume(State(state): State<Arc<ApiState>>, InPath(name): InPath<String>) -> Result<Response, Problem> {
+    told(state, name, Verb::Backfill(Wish::Read), StatusCode::OK).await
+}
+
+/// End a backfill
+///
+/// What it has read stays.
+#[utoipa::path(
+    post,
+    path = "/v1/pipelines/{pipeline}/backfill/cancel",
+    operation_id = "cancelBackfill",
+    tag = "backfills",
+    security(("token" = ["operator"])),
+    params(("pipeline" = String, Path, description = "Its name")),
+    responses((status = 200, body = Backfill, description = "How it stands"), At<404>, At<409>, At<500>, At<503>),
+)]
+pub async fn cancel(State(state): State<Arc<ApiState>>, InPath(name): InPath<String>) -> Result<Response, Problem> {
+    told(state, name, Verb::Backfill(Wish::Cancel), StatusCode::OK).await
+}
+
+async fn told(state: Arc<ApiState>, name: String, verb: Verb, status: StatusCode) -> Result<Response, Problem> {
+    life::ask(&state, name.clone(), verb).await?;
+    let sql = format!("SELECT * FROM backfills WHERE pipeline = {} ORDER BY number DESC LIMIT 1", literal(&name));
+    let row = page::row(&state, &sql).await?.ok_or_else(|| no_such_pipeline(&name))?;
+    Ok((status, [(header::CONTENT_TYPE, "application/json")], row).into_response())
 }

@@ -117,6 +117,11 @@ pub fn read<T: DeserializeOwned + Default>(body: &[u8], shape: &str) -> Result<T
     if body.is_empty() {
         return Ok(T::default());
     }
+    self::body(body, shape)
+}
+
+/// A body in JSON.
+pub fn body<T: DeserializeOwned>(body: &[u8], shape: &str) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| unreadable(&error, shape))
 }
 
@@ -368,9 +373,11 @@ async fn settle(state: &Arc<ApiState>, name: &str) {
 
 fn problem(Refused { failure, diagnostics }: Refused) -> Problem {
     let status = match &*failure.slug {
-        "no-such-pipeline" | "no-such-revision" => StatusCode::NOT_FOUND,
+        "no-such-pipeline" | "no-such-revision" | "no-such-backfill" => StatusCode::NOT_FOUND,
         "stopping" | "file-not-written" => StatusCode::SERVICE_UNAVAILABLE,
-        "cannot-go-back"
+        "backfill-open"
+        | "backfill-over"
+        | "cannot-go-back"
         | "duplicate-name"
         | "file-of-several"
         | "files-not-served"

@@ -60,7 +60,8 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     };
     match (&answerer, backfill::wish(verb)) {
         (Answerer::Process(folder), _) => {
-            let path = format!("/v1/pipelines/{}/backfill/{verb}", escaped(name));
+            let verb = if *verb == *"start" { String::new() } else { format!("/{verb}") };
+            let path = format!("/v1/pipelines/{}/backfill{verb}", escaped(name));
             control::call(folder, Method::POST, &path, body.into_bytes())?.ok_or_else(|| {
                 Failure::environment("process-gone", format!("the process that held {} has gone", folder.display()))
                     .help("run the command again")

@@ -9,7 +9,7 @@ use syncline_record::StepId;
 use super::{Crew, Held, News, Supervision, Threads};
 use crate::{
     api::{Activity, status::read_failure},
-    deploy,
+    backfill, deploy,
     outcome::Failure,
     plans::{self, Around},
     project::{Member, Project},
@@ -118,6 +118,7 @@ impl Supervision<'_> {
                 Ok(Some(done)) => Ok(done),
                 Err(refused) => Err(refused),
             },
+            Verb::TakeIn { .. } | Verb::Backfill(_) => self.fill(scope, crew, &pipeline, verb, tell),
             verb => self.turn(scope, crew, &pipeline, &verb, tell).map_err(Refused::from),
         };
         match &answer {
@@ -180,6 +181,30 @@ impl Supervision<'_> {
             }
         }
         Ok(if changed { Done::Changed } else { Done::Already })
+    }
+
+    /// What a pipeline takes in changes, and with it its graph: it starts again from its last checkpoint, unless it is held.
+    fn fill<'scope>(
+        &'scope self,
+        scope: &'scope Threads<'scope, '_>,
+        crew: &mut Crew,
+        name: &str,
+        verb: Verb,
+        tell: &Sender<News>,
+    ) -> Answer {
+        let (store, now) = (&*self.world.ground.store, self.world.ground.clock.now());
+        let tasks = crew.tasks(name);
+        let member = tasks.first().ok_or_else(|| no_such_pipeline(name, crew.names()))?;
+        let changed = match verb {
+            Verb::TakeIn { from, share } => backfill::start(store, member, &from, share, now).map(|_| true)?,
+            Verb::Backfill(wish) => backfill::change(store, name, wish)?,
+            _ => false,
+        };
+        match changed {
+            false => Ok(Done::Already),
+            true if crew.held.contains_key(name) => Ok(Done::Changed),
+            true => Ok(self.turn(scope, crew, name, &Verb::Restart, tell)?),
+        }
     }
 
     pub(super) fn let_stop(&self, crew: &mut Crew, name: &str, next: Option<(Arc<Member>, StartOptions)>) {
