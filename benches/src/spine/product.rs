@@ -10,7 +10,7 @@ use crate::program;
 
 const JOB: &str = "
 PIPELINE orders AS
-FROM file('INPUT')
+FROM SOURCE
 |> WHERE status = 'paid' AND CAST(amount AS DECIMAL(12, 2)) >= 10
 |> DEDUP BY id WITHIN '10 minutes'
 |> SELECT id, lower(customer) AS customer, CAST(CAST(amount AS DECIMAL(12, 2)) * 100 AS BIGINT) AS cents,
@@ -22,10 +22,19 @@ FROM file('INPUT')
 const IDLE: &str = "PIPELINE idle AS FROM http('/idle') |> DEDUP BY id WITHIN '1 hour' |> INSERT INTO file('idle/');";
 
 pub fn run(input: &Path, output: &Path) {
+    job(&format!("file('{}')", input.display()), output);
+}
+
+/// The same file as the history of a source that has nothing yet.
+pub fn backfill(input: &Path, output: &Path) {
+    job(&format!("history(file('{}')) THEN http('/orders')", input.display()), output);
+}
+
+fn job(source: &str, output: &Path) {
     let file = output.join(".job.sync");
-    std::fs::write(&file, JOB.replace("INPUT", &input.to_string_lossy())).expect("the pipeline file");
+    std::fs::write(&file, JOB.replace("SOURCE", source)).expect("the pipeline file");
     let data = output.join(".data");
-    program::run(&["run", &file.to_string_lossy(), "--data", &data.to_string_lossy()]);
+    program::run(&["run", &file.to_string_lossy(), "--once", "--data", &data.to_string_lossy()]);
 }
 
 /// Runs until it is killed.
