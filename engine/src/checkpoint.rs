@@ -487,17 +487,22 @@ pub fn cursors_of(store: &dyn StateStore, pipeline: &str, partition: &str) -> Re
 
 /// The id that this data folder signs the outputs of a pipeline with; made at the first start.
 pub fn owner_id(store: &dyn StateStore, pipeline: &str, rng: &dyn Rng) -> Result<String, StoreError> {
-    let key = owner_key(pipeline);
-    if let Some(id) = store.get(&key)?.and_then(|id| String::from_utf8(id).ok()).filter(|id| !id.is_empty()) {
+    if let Some(id) = owner_of(store, pipeline)? {
         return Ok(id);
     }
     let id = rng.id();
     let mut changes = Changes::default();
-    changes.put(key, id.clone().into_bytes());
+    changes.put(owner_key(pipeline), id.clone().into_bytes());
     store.apply(changes)?;
     // Durable before anything outside is signed with it.
     store.flush()?;
     Ok(id)
+}
+
+/// The same, where it was made.
+pub fn owner_of(store: &dyn StateStore, pipeline: &str) -> Result<Option<String>, StoreError> {
+    let id = store.get(&owner_key(pipeline))?;
+    Ok(id.and_then(|id| String::from_utf8(id).ok()).filter(|id| !id.is_empty()))
 }
 
 /// The newest run of a pipeline.

@@ -3,6 +3,7 @@
 //! Knows no language, no vendor and no Kafka, only [`log::Log`]. Takes time and randomness from [`clock`] alone; touches files
 //! only in [`store`] and [`log::embedded`].
 
+pub mod archive;
 pub mod backfill;
 pub mod changelog;
 pub mod checkpoint;
