@@ -3,6 +3,7 @@
 //! Connectors speak formats and protocols and keep no truth. A source says how far it has read, a sink how far it has written; the
 //! engine stores both with its checkpoint, and hands them back. Nothing here retries: an error says what kind of trouble it is.
 
+pub mod archive;
 pub mod conformance;
 pub mod file;
 mod hops;

@@ -11,8 +11,8 @@ mod stream;
 mod tests;
 pub(crate) mod wait;
 
-pub(crate) use bucket::io_error;
 pub use bucket::{Bucket, Kind};
+pub(crate) use bucket::{io_error, words};
 pub use shelf::BucketShelf;
 pub use source::ObjectSource;
 pub(crate) use source::{found, means, tag};
