@@ -48,7 +48,7 @@ const MOODS: [Mood; 4] = [Mood::Passes, Mood::Slow, Mood::Busy, Mood::Away];
 const SLOW: Duration = Duration::from_millis(5);
 
 /// A server with one bucket, and the relay in front of it.
-struct Store {
+pub struct Store {
     server: Child,
     folder: TempDir,
     relay: SocketAddr,
@@ -59,7 +59,7 @@ struct Store {
 }
 
 impl Store {
-    fn start() -> Store {
+    pub fn start() -> Store {
         let program = program();
         let folder = tempfile::tempdir().expect("a folder of the server");
         fs::create_dir_all(folder.path().join("root").join(BUCKET)).expect("a bucket");
@@ -106,8 +106,18 @@ impl Store {
         self.folder.path().join("root").join(BUCKET)
     }
 
-    fn path(&self, key: &str) -> PathBuf {
+    pub fn path(&self, key: &str) -> PathBuf {
         self.bucket().join(key)
+    }
+
+    /// What its own tools read from the environment.
+    pub fn environment(&self) -> [(&'static str, String); 4] {
+        [
+            ("AWS_ENDPOINT", format!("http://{}", self.relay)),
+            ("AWS_ALLOW_HTTP", "true".to_owned()),
+            ("AWS_ACCESS_KEY_ID", KEY.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
+        ]
     }
 
     /// What a pipeline says of it.

@@ -23,7 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("connectors", &["engine", "functions", "record"]),
     ("pipelines", &["analytics", "connectors", "dsl", "engine", "functions", "record", "syntax"]),
     ("tests", &[]),
-    ("benches", &["connectors", "engine", "functions", "pipelines", "record"]),
+    ("benches", &["analytics", "connectors", "engine", "functions", "pipelines", "record"]),
 ];
 
 /// Words that only connectors and what binds them may say. SQL dialects are not vendors here.

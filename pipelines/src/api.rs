@@ -31,7 +31,7 @@ use axum::{
     routing::post,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
-use syncline_analytics::{Catalog, Reading};
+use syncline_analytics::{Catalog, Files, Reading, Workers};
 use syncline_engine::{clock::Clock, log::Log, runtime::Ground, store::StateStore};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa_axum::router::OpenApiRouter;
@@ -109,14 +109,18 @@ pub struct ApiState {
 }
 
 impl ApiState {
-    pub fn new(ground: &Ground, metrics: Option<PrometheusHandle>) -> Arc<Self> {
+    pub fn new(
+        ground: &Ground,
+        (files, workers): (Option<Files>, Option<Workers>),
+        metrics: Option<PrometheusHandle>,
+    ) -> Arc<Self> {
         let Ground { store, log, clock, .. } = ground.clone();
         let ingest = Arc::new(Ingest::new(store.clone(), log.clone(), clock.clone()));
         let (live, wishes) = (Arc::default(), Arc::default());
         let bodies = Arc::new(Semaphore::new(BODIES_KIB));
         let queries = Arc::new(Semaphore::new(QUERIES));
         let published = Mutex::default();
-        let catalog = Catalog::new(Reading { store: store.clone(), log: log.clone() });
+        let catalog = Catalog::new(Reading { store: store.clone(), log: log.clone(), files }).with_workers(workers);
         Arc::new(Self {
             store,
             log,

@@ -2,14 +2,18 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use arrow::array::RecordBatch;
 use hyper::Method;
 use serde_json::json;
-use syncline_analytics::{Limits, Reading};
-use syncline_engine::{checkpoint, ledger, revision, runtime::Ground};
+use syncline_analytics::{Files, Limits, Reading, Workers};
+use syncline_connectors::archive::Missing;
+use syncline_engine::{
+    checkpoint, ledger::job_prefixes, log::memory::MemoryLog, revision, runtime::Ground, store::memory::MemoryStore,
+};
 
 use crate::{
     api::{
@@ -17,7 +21,7 @@ use crate::{
         query, status,
     },
     command::Common,
-    control,
+    control, ledger,
     outcome::{Exit, Failure},
     render::for_shell,
     world::{World, data_folder, log_failure, store_failure},
@@ -31,7 +35,9 @@ pub enum Answerer {
     /// The process that holds this folder.
     Process(PathBuf),
     /// This process: nobody else holds the folder.
-    Folder(Box<World>),
+    Folder(Box<World>, Option<Workers>),
+    /// This process, of a ledger alone, wherever the folder is.
+    Ledger(Box<Reading>, Option<Workers>),
 }
 
 impl Answerer {
@@ -45,7 +51,7 @@ impl Answerer {
         let began = Instant::now();
         loop {
             match World::open(&folder) {
-                Ok(world) => return Ok(Answerer::Folder(Box::new(world))),
+                Ok(world) => return Ok(Answerer::Folder(Box::new(world), None)),
                 Err(failure) if failure.slug == "folder-in-use" => {
                     if control::call(&folder, Method::GET, "/healthz", vec![])?.is_some() {
                         return Ok(Answerer::Process(folder));
@@ -60,9 +66,33 @@ impl Answerer {
         }
     }
 
+    /// Answers from the files of a ledger, with nothing else.
+    pub fn of_ledger(place: &str, workers: Option<Workers>) -> Result<Answerer, Failure> {
+        let ledger::Place { archive, objects, .. } = ledger::at(place, Missing::Refuse)?;
+        let (store, log) = (Arc::new(MemoryStore::new()), Arc::new(MemoryLog::new()));
+        let reading = Reading { store, log, files: Some(Files { archive, objects }) };
+        Ok(Answerer::Ledger(Box::new(reading), workers))
+    }
+
+    /// Lets workers answer where this process would.
+    pub fn with_workers(self, workers: Option<Workers>) -> Result<Answerer, Failure> {
+        match (self, workers) {
+            (answerer, None) => Ok(answerer),
+            (Self::Folder(world, _), workers) => Ok(Self::Folder(world, workers)),
+            (Self::Ledger(reading, _), workers) => Ok(Self::Ledger(reading, workers)),
+            (Self::Process(folder), Some(_)) => {
+                let shown = folder.display();
+                Err(Failure::usage("process-answers", format!("a process holds {shown}, and answers by itself"))
+                    .help("give that process the workers: syncline run … --workers HOST:PORT,…")
+                    .help("or ask the ledger's files alone: syncline query --ledger URL|DIR --workers HOST:PORT,… SQL"))
+            }
+        }
+    }
+
     pub fn status(&self) -> Result<status::Status, Failure> {
         match self {
-            Self::Folder(world) => status::read(&*world.ground.store, &*world.ground.log, None),
+            Self::Folder(world, _) => status::read(&*world.ground.store, &*world.ground.log, None),
+            Self::Ledger(reading, _) => status::read(&*reading.store, &*reading.log, None),
             Self::Process(folder) => {
                 let answer = control::call(folder, Method::GET, "/v1/status", vec![])?.ok_or_else(|| gone(folder))?;
                 serde_json::from_slice(&answer.body).map_err(|error| unreadable(error.to_string()))
@@ -73,7 +103,11 @@ impl Answerer {
     /// Asks in SQL; `each` gets the rows batch by batch, an empty one first. `each` says false when it wants no more.
     pub fn query(&self, sql: &str, each: &mut dyn FnMut(&RecordBatch) -> Result<bool, Failure>) -> Result<(), Failure> {
         match self {
-            Self::Folder(world) => look(world, sql, each),
+            Self::Folder(world, workers) => {
+                settle(&world.ground)?;
+                look(reading(world), workers.clone(), sql, each)
+            }
+            Self::Ledger(reading, workers) => look((**reading).clone(), workers.clone(), sql, each),
             Self::Process(folder) => ask(folder, sql, each),
         }
     }
@@ -103,9 +137,17 @@ fn read_only(folder: &Path) -> Option<Failure> {
     )
 }
 
-fn look(world: &World, sql: &str, each: &mut dyn FnMut(&RecordBatch) -> Result<bool, Failure>) -> Result<(), Failure> {
-    settle(&world.ground)?;
-    let reading = Reading { store: world.ground.store.clone(), log: world.ground.log.clone() };
+fn reading(world: &World) -> Reading {
+    let files = ledger::files(world.ledger.as_ref());
+    Reading { store: world.ground.store.clone(), log: world.ground.log.clone(), files }
+}
+
+fn look(
+    reading: Reading,
+    workers: Option<Workers>,
+    sql: &str,
+    each: &mut dyn FnMut(&RecordBatch) -> Result<bool, Failure>,
+) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -114,7 +156,7 @@ fn look(world: &World, sql: &str, each: &mut dyn FnMut(&RecordBatch) -> Result<b
     let answer = runtime.block_on(async {
         // A command has its machine's time: whoever waits can stop it.
         let limits = Limits { time: None, ..Limits::default() };
-        let mut rows = syncline_analytics::query(reading, sql, limits).await.map_err(query::failure)?;
+        let mut rows = syncline_analytics::query(reading, workers, sql, limits).await.map_err(query::failure)?;
         let mut wanted = each(&RecordBatch::new_empty(rows.schema()))?;
         while wanted && let Some(batch) = rows.next().await {
             wanted = each(&batch.map_err(query::failure)?)?;
@@ -146,7 +188,7 @@ fn settle_one(ground: &Ground, pipeline: &str) -> Result<(), Failure> {
     }
     let found = checkpoint::read_checkpoint(&*ground.store, pipeline).map_err(status::read_failure)?;
     let Some(checkpoint) = found else { return Ok(()) };
-    let prefixes = ledger::job_prefixes(pipeline);
+    let prefixes = job_prefixes(pipeline);
     let prefixes: Vec<&str> = prefixes.iter().map(String::as_str).collect();
     ground.log.recover(&prefixes, &checkpoint.ends).map_err(log_failure)
 }

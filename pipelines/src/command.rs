@@ -26,6 +26,7 @@ pub mod serve;
 pub mod status;
 pub mod test;
 pub mod user;
+pub mod worker;
 
 /// Keeps systems in sync, exactly once.
 #[derive(Parser, Debug)]
@@ -89,6 +90,7 @@ pub enum Command {
     Schedule(schedule::Arguments),
     Secret(secret::Arguments),
     User(user::Arguments),
+    Worker(worker::Arguments),
     Explain(explain::Arguments),
 }
 
@@ -115,6 +117,7 @@ pub fn run(line: CommandLine) -> ExitCode {
         Command::Schedule(arguments) => schedule::run(arguments, &common),
         Command::Secret(arguments) => secret::run(arguments, &common),
         Command::User(arguments) => user::run(arguments, &common),
+        Command::Worker(arguments) => worker::run(arguments, &common),
         Command::Explain(arguments) => explain::run(arguments, &common),
     };
     match outcome {

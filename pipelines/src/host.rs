@@ -9,6 +9,7 @@ use std::{
 };
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use syncline_analytics::Workers;
 use syncline_engine::{
     events::{self, EventKind},
     runtime::supervisor::Look,
@@ -24,6 +25,7 @@ use tokio::{
 use crate::{
     api::{Activity, ApiState, Doors, Live, Server, metrics},
     inlets::{Inlet, Inlets, may_open},
+    ledger,
     outcome::Failure,
     project::Member,
     schedule::{Timer, Wishes},
@@ -81,11 +83,11 @@ struct Paths {
 }
 
 impl Host {
-    /// Opens `doors` and the control socket of the data folder; tells `news` of signals. `declared`: the paths of the pipelines
-    /// that will run. `stays`: there may be none of them yet.
+    /// Opens `doors`, with `workers` for questions, and the control socket of the data folder; tells `news` of signals. `declared`: the
+    /// paths of the pipelines that will run. `stays`: there may be none of them yet.
     pub fn start(
         world: &World,
-        doors: Doors,
+        (doors, workers): (Doors, Option<Workers>),
         (declared, stays): (Inlets, bool),
         (signals, news): (Signals, Sender<News>),
     ) -> Result<Host, Failure> {
@@ -99,7 +101,7 @@ impl Host {
             tracing::warn!("not everything in this folder can be shown: {}", failure.title);
         }
         let handle = metrics::install()?;
-        let state = ApiState::new(&world.ground, Some(handle.clone()));
+        let state = ApiState::new(&world.ground, (ledger::files(world.ledger.as_ref()), workers), Some(handle.clone()));
         state.live().stays = stays;
         state.control.open(news.clone());
         metrics::begin(&state, world.folder.path());

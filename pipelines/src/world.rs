@@ -14,7 +14,7 @@ use syncline_engine::{
     store::StoreError,
 };
 
-use crate::{outcome::Failure, run_failure::hanging};
+use crate::{ledger::Ledger, outcome::Failure, run_failure::hanging};
 
 /// The name of the data folder, beside a pipeline file or above the working folder.
 pub const DATA_FOLDER: &str = ".syncline";
@@ -23,6 +23,8 @@ pub const DATA_FOLDER: &str = ".syncline";
 pub struct World {
     pub folder: DataFolder,
     pub ground: Ground,
+    /// Where the ledger goes from the log, if it has gone anywhere yet.
+    pub ledger: Option<Ledger>,
 }
 
 impl World {
@@ -32,8 +34,9 @@ impl World {
         let rng: Arc<dyn Rng> = Arc::new(SeededRng::from_machine());
         let folder = DataFolder::open(path, clock.now()).map_err(store_failure)?;
         let store = Arc::new(folder.store().map_err(store_failure)?);
+        let ledger = Ledger::of(&*store, folder.path())?;
         let log = Arc::new(folder.log().map_err(log_failure)?);
-        Ok(World { folder, ground: Ground { store, log, clock, rng } })
+        Ok(World { folder, ground: Ground { store, log, clock, rng }, ledger })
     }
 }
 

@@ -27,6 +27,9 @@ pub enum QueryError {
     TooLarge { limit: usize },
     #[error("the query took longer than {}", spoken(*limit))]
     TooLong { limit: Duration },
+    /// None of the workers that were named can be asked.
+    #[error("no worker answers: {detail}")]
+    Workers { detail: String },
     #[error("{detail}")]
     Failed { detail: String },
 }
@@ -51,6 +54,9 @@ impl QueryError {
             }
             Self::TooLarge { .. } | Self::TooLong { .. } => {
                 help.push("ask for less: a WHERE, fewer groups, a LIMIT without ORDER BY".to_owned());
+            }
+            Self::Workers { .. } => {
+                help.push("start them (`syncline worker`), all of this build; or ask without --workers".to_owned());
             }
             Self::Wrong { .. } | Self::Failed { .. } => {}
         }

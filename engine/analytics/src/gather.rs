@@ -9,7 +9,12 @@ use arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
 };
 use datafusion::error::DataFusionError;
-use syncline_engine::{checkpoint::ReadError, log::LogError, store::StoreError};
+use syncline_engine::{
+    archive::{ArchiveError, rows::RowsError},
+    checkpoint::ReadError,
+    log::LogError,
+    store::StoreError,
+};
 use syncline_record::Micros;
 
 /// Rows of one batch.
@@ -79,8 +84,22 @@ pub enum Stop {
     Read(#[from] ReadError),
     #[error("{what}: {detail}")]
     Damaged { what: String, detail: String },
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     #[error("{0}")]
     Refused(DataFusionError),
+}
+
+impl From<RowsError> for Stop {
+    fn from(error: RowsError) -> Self {
+        match error {
+            RowsError::Log(error) => Self::Log(error),
+            RowsError::Store(error) => Self::Store(error),
+            RowsError::Read(error) => Self::Read(error),
+            RowsError::Damaged { what, detail } => Self::Damaged { what, detail },
+            RowsError::Unwanted => Self::Unwanted,
+        }
+    }
 }
 
 enum Column {

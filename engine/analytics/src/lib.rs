@@ -26,19 +26,22 @@ mod provider;
 mod query;
 mod reach;
 mod split;
+mod spread;
 mod state_function;
 mod tables;
 
 use std::sync::Arc;
 
 use datafusion::prelude::SessionContext;
-use syncline_engine::{log::Log, store::StateStore};
+use object_store::ObjectStore;
+use syncline_engine::{archive::Archive, log::Log, store::StateStore};
 
 pub use clients::VERSION as CLIENTS_VERSION;
 pub use datafusion::common::ScalarValue;
 pub use error::QueryError;
 pub use query::{Catalog, Limits, Question, Rows, Words, query};
 pub use split::{Statements, statements};
+pub use spread::{Serving, Token, Workers, serve};
 pub use tables::dead_letters::letter_id;
 
 /// Where the tables read.
@@ -46,11 +49,21 @@ pub use tables::dead_letters::letter_id;
 pub struct Reading {
     pub store: Arc<dyn StateStore>,
     pub log: Arc<dyn Log>,
+    /// Where the ledger goes from the log; `None` where all of it stays there.
+    pub files: Option<Files>,
+}
+
+/// The files of the ledger: Parquet, with manifests that say which of them count.
+#[derive(Clone)]
+pub struct Files {
+    pub archive: Arc<dyn Archive>,
+    /// The same place, as DataFusion reads it: paths are those of the manifests.
+    pub objects: Arc<dyn ObjectStore>,
 }
 
 /// A session with all tables, with the default [`Limits`].
 pub fn tables(store: Arc<dyn StateStore>, log: Arc<dyn Log>) -> Result<SessionContext, QueryError> {
-    Catalog::new(Reading { store, log }).session(Words::Ours, &Limits::default())
+    Catalog::new(Reading { store, log, files: None }).session(Words::Ours, &Limits::default())
 }
 
 #[cfg(test)]

@@ -15,12 +15,13 @@ use datafusion::{
 
 use crate::{
     Reading,
-    gather::{Gather, Stop},
+    gather::{Gather, Give, Stop},
+    spread::here::{Here, here},
     tables,
 };
 
 /// Batches that are read before the query asks for them.
-const AHEAD: usize = 2;
+pub const AHEAD: usize = 2;
 
 /// What a table is: its columns, and how the rows of one pipeline are read.
 pub trait Table: Send + Sync + 'static {
@@ -87,14 +88,44 @@ impl TableProvider for Provider {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let wanted: Vec<Vec<String>> = filters.iter().filter_map(pipelines_of).collect();
+        if let Some(here) = here(state.config()) {
+            let (provider, schema) = (self.clone(), self.table.schema());
+            return read_now(here, schema.clone(), projection, move |give| read(&provider, schema, &wanted, give))
+                .await;
+        }
         let part = Part { provider: self.clone(), schema: self.table.schema(), wanted };
         let table = StreamingTable::try_new(self.table.schema(), vec![Arc::new(part)])?;
         table.scan(state, projection, &[], limit).await
     }
 }
 
+/// Reads a table at once, as a leaf that can be sent to others.
+pub async fn read_now(
+    here: Arc<Here>,
+    schema: SchemaRef,
+    projection: Option<&Vec<usize>>,
+    read: impl FnOnce(&mut Give<'_>) -> std::result::Result<(), Stop> + Send + 'static,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let reading = tokio::task::spawn_blocking(move || {
+        let (mut rows, mut trouble) = (vec![], Ok(()));
+        let ended = read(&mut |batch| {
+            trouble = here.take(&batch);
+            rows.push(batch);
+            trouble.is_ok()
+        });
+        trouble?;
+        match ended {
+            Ok(()) => Ok(rows),
+            Err(Stop::Refused(error)) => Err(error),
+            Err(stop) => Err(DataFusionError::External(Box::new(stop))),
+        }
+    });
+    let rows = reading.await.map_err(|error| DataFusionError::External(Box::new(error)))??;
+    Here::leaf(rows, schema, projection)
+}
+
 /// The pipelines that a filter allows, where it is as simple as `pipeline = 'orders'` or `pipeline IN ('a', 'b')`.
-fn pipelines_of(filter: &Expr) -> Option<Vec<String>> {
+pub fn pipelines_of(filter: &Expr) -> Option<Vec<String>> {
     let is_pipeline = |expr: &Expr| matches!(expr, Expr::Column(column) if column.name == "pipeline");
     match filter {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => match (&**left, &**right) {

@@ -19,8 +19,10 @@ use datafusion::{
     error::DataFusionError,
     execution::{
         SendableRecordBatchStream,
+        cache::cache_manager::{CacheManager, CacheManagerConfig, FileMetadataCache},
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
         memory_pool::GreedyMemoryPool,
+        object_store::ObjectStoreUrl,
         runtime_env::RuntimeEnvBuilder,
     },
     logical_expr::{Expr, LogicalPlan},
@@ -38,7 +40,12 @@ use crate::{
     error::{Names, explained},
     pipe::written_out,
     reach,
+    spread::{
+        Workers,
+        coordinator::{self, Trouble},
+    },
     state_function::{self, PipelineState},
+    tables::ledger::FILES,
 };
 
 /// What a query may take.
@@ -73,11 +80,22 @@ pub struct Catalog {
     folder: Folder,
     /// Made when the first client asks for it.
     clients: Arc<OnceLock<Result<Clients, String>>>,
+    /// What the ends of the ledger's files say: no file is ever replaced, so it is read once.
+    footers: Option<Arc<FileMetadataCache>>,
+    /// Who answers questions about the ledger's files; nobody but this process without them.
+    workers: Option<Workers>,
 }
 
 impl Catalog {
     pub fn new(reading: Reading) -> Self {
-        Self { folder: Folder(reading), clients: Arc::default() }
+        let footers = CacheManager::try_new(&CacheManagerConfig::default()).ok();
+        let footers = footers.map(|caches| caches.get_file_metadata_cache());
+        Self { folder: Folder(reading), clients: Arc::default(), footers, workers: None }
+    }
+
+    /// Questions about the ledger's files go to workers.
+    pub fn with_workers(self, workers: Option<Workers>) -> Self {
+        Self { workers, ..self }
     }
 
     /// Asks one question. Only reading is allowed: SELECT, EXPLAIN, SHOW, DESCRIBE.
@@ -95,7 +113,7 @@ impl Catalog {
             None => reached_out(&context, sql).unwrap_or_else(|| explained(error, &limits, &Names::of(&self.folder))),
         })?;
         refuse_writing(&plan)?;
-        Ok(Question { context, plan, limits, folder: self.folder.clone() })
+        Ok(Question { context, plan, limits, folder: self.folder.clone(), workers: self.workers.clone() })
     }
 
     async fn plan(&self, context: &SessionContext, sql: &str, words: Words) -> Result<LogicalPlan, DataFusionError> {
@@ -124,8 +142,12 @@ impl Catalog {
             .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.memory)))
             // A reader writes nothing, not even to spill.
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
+            .with_cache_manager(CacheManagerConfig::default().with_file_metadata_cache(self.footers.clone()))
             .build_arc()
             .map_err(failed)?;
+        if let (Some(files), Ok(place)) = (&self.folder.0.files, ObjectStoreUrl::parse(FILES)) {
+            runtime.register_object_store(place.as_ref(), files.objects.clone());
+        }
         let context = match words {
             Words::Ours => SessionContext::new_with_config_rt(config(limits), runtime),
             Words::Clients => self.clients().map_err(failed)?.session(&self.folder, config(limits), runtime),
@@ -173,6 +195,7 @@ pub struct Question {
     plan: LogicalPlan,
     limits: Limits,
     folder: Folder,
+    workers: Option<Workers>,
 }
 
 impl Question {
@@ -202,9 +225,22 @@ impl Question {
     pub async fn answer(self, values: Vec<ScalarValue>) -> Result<Rows, QueryError> {
         let until = self.limits.time.map(|time| Instant::now() + time);
         let plan = self.asked(values)?;
-        let run = async { self.context.execute_logical_plan(plan).await?.execute_stream().await };
-        let stream = in_time(until, &self.limits, run).await?.map_err(|error| self.explained(error))?;
+        let stream = in_time(until, &self.limits, self.rows(plan)).await??;
         Ok(Rows { schema: stream.schema(), stream, until, limits: self.limits })
+    }
+
+    /// The rows of a plan, from workers where there are some and it is a plan for them.
+    async fn rows(&self, plan: LogicalPlan) -> Result<SendableRecordBatchStream, QueryError> {
+        if let Some(workers) = &self.workers {
+            match coordinator::answer(&self.context.state(), &plan, workers).await {
+                Ok(Some(rows)) => return Ok(rows),
+                Ok(None) => {}
+                Err(Trouble::Workers { detail }) => return Err(QueryError::Workers { detail }),
+                Err(Trouble::Question(error)) => return Err(self.explained(error)),
+            }
+        }
+        let run = async { self.context.execute_logical_plan(plan).await?.execute_stream().await };
+        run.await.map_err(|error| self.explained(error))
     }
 
     fn asked(&self, values: Vec<ScalarValue>) -> Result<LogicalPlan, QueryError> {
@@ -245,8 +281,8 @@ impl Rows {
 }
 
 /// Asks one question of tables that nobody else asks.
-pub async fn query(reading: Reading, sql: &str, limits: Limits) -> Result<Rows, QueryError> {
-    Catalog::new(reading).ask(sql, limits).await
+pub async fn query(reading: Reading, workers: Option<Workers>, sql: &str, limits: Limits) -> Result<Rows, QueryError> {
+    Catalog::new(reading).with_workers(workers).ask(sql, limits).await
 }
 
 /// What parameters are cast to: `CAST($1 AS DECIMAL(12, 2))` says the type that DataFusion leaves open.

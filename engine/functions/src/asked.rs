@@ -92,7 +92,7 @@ fn told(op: Op, strict: bool, args: Vec<Expr>) -> Expr {
 
 /// A function whose first failed row is the error of the question.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Told(JsonFunction);
+pub struct Told(pub JsonFunction);
 
 impl ScalarUDFImpl for Told {
     fn name(&self) -> &str {

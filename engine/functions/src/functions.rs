@@ -107,6 +107,11 @@ impl JsonFunction {
         Self { op, strict, column, name, signature: Signature::variadic_any(Volatility::Immutable) }
     }
 
+    /// The column that is read, where the argument is a plain column.
+    pub fn column(&self) -> Option<&str> {
+        self.column.as_deref()
+    }
+
     /// Whether it can report a row.
     pub fn can_fail(&self) -> bool {
         self.strict

@@ -19,6 +19,7 @@ pub mod write;
 
 mod asked;
 mod audit;
+mod carried;
 mod casts;
 mod convert;
 mod error;
@@ -40,6 +41,7 @@ mod typer;
 mod view;
 
 pub use asked::as_in_pipelines;
+pub use carried::{arrived, carried};
 pub use decode::{Decoded, Decoder, Unknown, record_column, validate};
 pub use error::{ExprError, TextSpan};
 pub use failures::RowFailure;

@@ -84,7 +84,7 @@ impl Mover {
 
     /// Moves what there is of every pipeline. One that cannot be moved holds up no other: who, and why.
     pub fn turn(&mut self, ground: &Ground) -> Vec<(String, MoveError)> {
-        let pipelines = match checkpoint::pipelines(&*ground.store) {
+        let pipelines = match checkpoint::pipelines(&*ground.store, &checkpoint::STARTED) {
             Ok(pipelines) => pipelines,
             Err(error) => return vec![(String::new(), error.into())],
         };

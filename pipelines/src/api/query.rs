@@ -211,6 +211,7 @@ fn problem(error: QueryError) -> Problem {
         | QueryError::Unreachable { .. }
         | QueryError::Writes { .. } => StatusCode::BAD_REQUEST,
         QueryError::TooLarge { .. } | QueryError::TooLong { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        QueryError::Workers { .. } => StatusCode::SERVICE_UNAVAILABLE,
         QueryError::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
     };
     Problem::new(status, failure(error))
@@ -226,6 +227,7 @@ pub fn failure(error: QueryError) -> Failure {
         QueryError::Unreachable { .. } => "query-reaches-out",
         QueryError::TooLarge { .. } => "query-too-large",
         QueryError::TooLong { .. } => "query-too-long",
+        QueryError::Workers { .. } => "no-workers",
         QueryError::Failed { .. } => "query-failed",
     };
     let help = error.help();

@@ -67,8 +67,8 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
                     .help("run the command again")
             })?;
         }
-        (Answerer::Folder(world), Some(wish)) => drop(backfill::change(&*world.ground.store, name, wish)?),
-        (Answerer::Folder(_), None) => {
+        (Answerer::Folder(world, _), Some(wish)) => drop(backfill::change(&*world.ground.store, name, wish)?),
+        (Answerer::Folder(..) | Answerer::Ledger(..), _) => {
             return Err(Failure::failed("nobody-runs", "no process runs here, so nothing can be started in it")
                 .help("start the pipeline, and ask again: syncline run FILE"));
         }

@@ -75,7 +75,8 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
                 return crate::render::print(&format!("{}\n", String::from_utf8_lossy(&answer)));
             }
         }
-        Answerer::Folder(world) => life::hold(&world.ground, name, verb)?,
+        Answerer::Ledger(..) => return Err(Failure::failed("nobody-runs", "a ledger runs no pipelines")),
+        Answerer::Folder(world, _) => life::hold(&world.ground, name, verb)?,
     }
     eprintln!(
         "{}",

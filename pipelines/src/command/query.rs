@@ -15,6 +15,7 @@ use crate::{
     ask::Answerer,
     outcome::{Failure, Outcome},
     render::{Renderer, printed, stdout},
+    workers::WorkersOptions,
 };
 
 mod shell;
@@ -33,6 +34,7 @@ Examples:
   syncline query \"SELECT reason, count(*) FROM records_dropped WHERE pipeline = 'orders' GROUP BY reason\"
   syncline query 'SELECT count(*) FROM orders.dedup'
   syncline query -f report.sql -o csv
+  syncline query --ledger s3://shop/ledger --workers 10.0.0.1:7900,10.0.0.2:7900 'SELECT fate, count(*) FROM ledger GROUP BY fate'
   syncline query -o csv - < question.sql")]
 pub struct Arguments {
     /// The question, or `-` to read it from standard input
@@ -44,25 +46,41 @@ pub struct Arguments {
     /// A file of questions, each ended by `;`
     #[arg(short, long, value_name = "FILE", conflicts_with = "sql")]
     pub file: Option<PathBuf>,
+    /// Ask the files of a ledger alone, where `run --ledger` puts them: no data folder is needed
+    #[arg(long, value_name = "URL|DIR")]
+    pub ledger: Option<String>,
+    #[command(flatten)]
+    pub workers: WorkersOptions,
+}
+
+impl Arguments {
+    /// Who answers.
+    fn answerer(&self, common: &Common) -> Result<Answerer, Failure> {
+        let workers = self.workers.open()?;
+        match &self.ledger {
+            Some(place) => Answerer::of_ledger(place, workers),
+            None => Answerer::find(common)?.with_workers(workers),
+        }
+    }
 }
 
 pub fn run(arguments: Arguments, common: &Common) -> Outcome {
-    let text = match (arguments.sql.or(arguments.command), arguments.file) {
-        (_, Some(file)) => fs::read_to_string(&file)
+    let text = match (arguments.sql.as_ref().or(arguments.command.as_ref()), &arguments.file) {
+        (_, Some(file)) => fs::read_to_string(file)
             .map_err(|error| Failure::usage("no-question", format!("{}: {error}", file.display())))?,
-        (Some(sql), None) if sql != "-" => sql,
+        (Some(sql), None) if sql != "-" => sql.clone(),
         (None, None) if std::io::stdin().is_terminal() => return shell::run(common),
         _ => from_stdin()?,
     };
-    answered(&text, common)
+    answered(&text, &arguments, common)
 }
 
 /// Answers every statement of a text, up to the first that fails.
-fn answered(text: &str, common: &Common) -> Outcome {
+fn answered(text: &str, arguments: &Arguments, common: &Common) -> Outcome {
     if let Some(command) = text.trim().strip_prefix('\\') {
         return shell::looked(command, common).map(drop);
     }
-    let answerer = Answerer::find(common)?;
+    let answerer = arguments.answerer(common)?;
     let all = statements(text).all();
     if all.is_empty() {
         // What is said to no question is said by whoever answers questions.

@@ -19,6 +19,7 @@ use crate::{
     host::{Host, Signals},
     inlets::inlets,
     kept,
+    ledger::{self, LedgerOptions, Moving},
     log_lines::{self, LogFormat, LogLevel},
     origin,
     outcome::Outcome,
@@ -27,6 +28,7 @@ use crate::{
     streams::Streams,
     supervision::{self, Supervision},
     tell,
+    workers::WorkersOptions,
     world::World,
 };
 
@@ -41,6 +43,7 @@ Examples:
   syncline run orders.sync --listen 127.0.0.1:7801
   syncline run hooks.sync --ingest 0.0.0.0:8080    take verified webhooks from other machines
   syncline run orders.sync --postgres 127.0.0.1:5433    let users ask with psql (first: syncline user add ada)
+  syncline run orders.sync --ledger s3://shop/ledger    the ledger's files, where other processes read them too
   kill -HUP PID                            read the files again: only what changed is started and stopped")]
 pub struct Arguments {
     /// Pipeline files, and folders of them
@@ -89,6 +92,10 @@ pub struct Around {
     /// The most of a pipeline's state that is copied when another text takes its place, so that it can go back
     #[arg(long, value_name = "SIZE", default_value = "64 MB", value_parser = bytes)]
     pub rollback_state: u64,
+    #[command(flatten)]
+    pub ledger: LedgerOptions,
+    #[command(flatten)]
+    pub workers: WorkersOptions,
     /// How log lines on stderr look [default: json with -o json, else text]
     #[arg(long, value_name = "FORMAT", env = "SYNCLINE_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -122,8 +129,17 @@ pub struct Terms {
 
 /// Runs pipelines as one process, until they end or are stopped.
 pub fn run_scope(scope: Scope, around: Around, common: &Common, terms: Terms) -> Outcome {
-    let Around { ingest, postgres, postgres_tls_cert, postgres_tls_key, rollback_state: keeps, log_format, log_level } =
-        around;
+    let Around {
+        ingest,
+        postgres,
+        postgres_tls_cert,
+        postgres_tls_key,
+        rollback_state: keeps,
+        ledger,
+        workers,
+        log_format,
+        log_level,
+    } = around;
     let Terms { once, fresh, insert_again, from_kept, drop_state, listen, stays } = terms;
     log_lines::start(log_format, log_level, common.output);
     let signals = Signals::expect()?;
@@ -133,7 +149,9 @@ pub fn run_scope(scope: Scope, around: Around, common: &Common, terms: Terms) ->
     let served = (stays && data.is_dir()).then(|| World::open(&data)).transpose()?;
     served.as_ref().map_or(Ok(()), supervision::finish_back)?;
     let project = Project::read(&scope, output)?;
-    let world = served.map_or_else(|| World::open(&data), Ok)?;
+    let mut world = served.map_or_else(|| World::open(&data), Ok)?;
+    let workers = workers.open()?;
+    let place = ledger::settle(&mut world, &ledger)?;
     origin::check_steps(&world, &project.pipelines, &drop_state)?;
     let inlets = inlets(&project, &data)?;
     origin::admit(&world, &project.pipelines)?;
@@ -148,11 +166,12 @@ pub fn run_scope(scope: Scope, around: Around, common: &Common, terms: Terms) ->
     let tls = postgres_tls_cert.zip(postgres_tls_key);
     let postgres = postgres.map(|address| PostgresDoor { address, tls });
     let doors = Doors { listen, ingest, postgres };
-    let host = Host::start(&world, doors, (inlets, stays), (signals, news.clone()))?;
+    let host = Host::start(&world, (doors, workers), (inlets, stays), (signals, news.clone()))?;
     kept::tell_orphans(&world, &project.pipelines.iter().map(|member| member.name().to_owned()).collect());
     // Before anyone is told where: a path whose pipeline is about to start takes records, and is no 404.
     project.pipelines.iter().for_each(|member| host.expect(member));
     tell_addresses(&host);
+    let moving = Moving::start(world.ground.clone(), &place, &ledger)?;
     let bars = output == Format::Table;
     let streams = Streams::new(world.ground.store.clone(), project.streams.clone());
     let planner = Planner::new();
@@ -174,6 +193,7 @@ pub fn run_scope(scope: Scope, around: Around, common: &Common, terms: Terms) ->
     let drop_state = drop_state.iter().map(StepId::new).collect();
     let options = StartOptions { fresh, drop_state, insert_again, ..StartOptions::default() };
     let outcome = all.run(project, options, (news, told));
+    moving.stop();
     host.stop();
     outcome
 }

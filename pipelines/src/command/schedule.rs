@@ -51,11 +51,12 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     };
     match &answerer {
         Answerer::Process(folder) => ask(folder, name, verb)?,
-        Answerer::Folder(_) if verb == "run" => {
+        Answerer::Ledger(..) => return Err(Failure::failed("no-schedules", "a ledger has no schedules")),
+        Answerer::Folder(..) if verb == "run" => {
             return Err(Failure::failed("nobody-runs", "no process runs here, so nothing can be started in it")
                 .help(format!("run it now, once: syncline run FILE --once --pipeline {name}")));
         }
-        Answerer::Folder(world) => {
+        Answerer::Folder(world, _) => {
             schedules::hold(&*world.ground.store, name, verb == "pause", world.ground.clock.now())?;
         }
     }

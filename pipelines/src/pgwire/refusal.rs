@@ -76,6 +76,7 @@ impl From<QueryError> for Refusal {
             QueryError::Unreachable { .. } => "42501",
             QueryError::TooLarge { .. } => "53200",
             QueryError::TooLong { .. } => "57014",
+            QueryError::Workers { .. } => "58000",
             QueryError::Failed { .. } => "XX000",
         };
         let failure = failure(error);

@@ -6,7 +6,7 @@ use arrow::datatypes::SchemaRef;
 use syncline_engine::ledger::dead_topic;
 use syncline_record::{DeadLetter, keys};
 
-use super::{ledger::each_frame, sinks::each_settled};
+use super::{frames::each_frame, sinks::each_settled};
 use crate::{
     Reading,
     gather::{Cell, Gather, Kind, Stop, schema},

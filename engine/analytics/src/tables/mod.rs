@@ -4,6 +4,7 @@ pub mod backfills;
 pub mod checkpoints;
 pub mod dead_letters;
 pub mod deliveries;
+mod frames;
 pub mod lag;
 pub mod ledger;
 pub mod pipelines;
@@ -48,9 +49,9 @@ pub fn system(name: &str, reading: &Reading) -> Option<Arc<dyn TableProvider>> {
         "dead_letters" => provided(dead_letters::DeadLetters, reading),
         "deliveries" => provided(deliveries::Deliveries, reading),
         "lag" => provided(lag::Lag, reading),
-        "ledger" => provided(ledger::Ledger { all: true }, reading),
+        "ledger" => Arc::new(ledger::Ledger { all: true, reading: reading.clone() }),
         "pipelines" => provided(pipelines::Pipelines, reading),
-        "records_dropped" => provided(ledger::Ledger { all: false }, reading),
+        "records_dropped" => Arc::new(ledger::Ledger { all: false, reading: reading.clone() }),
         "revisions" => provided(revisions::Revisions, reading),
         "run_events" => provided(run_events::RunEvents, reading),
         "runs" => provided(runs::Runs, reading),

@@ -5,12 +5,13 @@
 //! without holding all frames, a first pass reads where each attempt began, and a second one the rows.
 
 use syncline_engine::{
+    archive::rows::holds,
     checkpoint,
     ledger::{SinkFrame, sink_topic},
 };
 use syncline_record::StepId;
 
-use super::ledger::each_frame;
+use super::frames::each_frame;
 use crate::{Reading, gather::Stop};
 
 /// Steps of a pipeline that have told anything, with their topics.
@@ -45,18 +46,6 @@ pub fn each_settled(
         })?;
     }
     Ok(())
-}
-
-/// For each frame, the outbox offset below which its word is the last one.
-fn holds(bases: &[u64], decided: u64) -> Vec<u64> {
-    let mut below = decided;
-    let mut holds = Vec::with_capacity(bases.len());
-    for base in bases.iter().rev() {
-        holds.push(below);
-        below = below.min(*base);
-    }
-    holds.reverse();
-    holds
 }
 
 fn parse(topic: &str, body: &[u8]) -> Result<SinkFrame, Stop> {

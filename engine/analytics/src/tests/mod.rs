@@ -26,6 +26,7 @@ mod clients;
 mod pipes;
 mod questions;
 mod rows;
+mod spread;
 
 /// 2026-11-20T10:00:00Z
 pub const TEN: i64 = 1_795_168_800_000_000;
@@ -86,7 +87,7 @@ pub fn reading() -> Reading {
     intakes(&mut changes);
     store.apply(changes).unwrap();
     topics(&log);
-    Reading { store, log }
+    Reading { store, log, files: None }
 }
 
 fn runs(changes: &mut Changes) {
@@ -233,7 +234,7 @@ pub async fn table(reading: &Reading, sql: &str) -> String {
 }
 
 pub async fn asked(reading: &Reading, sql: &str, limits: Limits) -> Result<Vec<arrow::array::RecordBatch>, QueryError> {
-    let mut rows = query(reading.clone(), sql, limits).await?;
+    let mut rows = query(reading.clone(), None, sql, limits).await?;
     let mut batches = vec![arrow::array::RecordBatch::new_empty(rows.schema())];
     while let Some(batch) = rows.next().await {
         batches.push(batch?);

@@ -119,16 +119,16 @@ async fn records_dropped() {
     shows(
         "SELECT * FROM records_dropped",
         r#"
-            +----------+--------+-----------+------------+-----------+---------------+
-            | pipeline | step   | fate      | reason     | source    | record_offset |
-            +----------+--------+-----------+------------+-----------+---------------+
-            | orders   | source | dead      | not-json   | in/orders | 3             |
-            | orders   | dedup  | duplicate | duplicate  | in/orders | 5             |
-            | orders   | dedup  | duplicate | duplicate  | in/orders | 6             |
-            | orders   | dedup  | duplicate | duplicate  | in/orders | 8             |
-            | orders   | upsert | stale     | stale      | in/orders | 2             |
-            | orders   | upsert | dead      | constraint | in/orders | 9             |
-            +----------+--------+-----------+------------+-----------+---------------+
+            +----------+--------+-----------+------------+-----------+---------------+---------------------+
+            | pipeline | step   | fate      | reason     | source    | record_offset | time                |
+            +----------+--------+-----------+------------+-----------+---------------+---------------------+
+            | orders   | source | dead      | not-json   | in/orders | 3             | 2026-11-20T10:00:00 |
+            | orders   | dedup  | duplicate | duplicate  | in/orders | 5             | 2026-11-20T10:00:00 |
+            | orders   | dedup  | duplicate | duplicate  | in/orders | 6             | 2026-11-20T10:00:00 |
+            | orders   | dedup  | duplicate | duplicate  | in/orders | 8             | 2026-11-20T10:00:00 |
+            | orders   | upsert | stale     | stale      | in/orders | 2             | 2026-11-20T10:00:00 |
+            | orders   | upsert | dead      | constraint | in/orders | 9             | 2026-11-20T10:00:00 |
+            +----------+--------+-----------+------------+-----------+---------------+---------------------+
         "#,
     )
     .await;
@@ -139,11 +139,11 @@ async fn ledger() {
     shows(
         "SELECT * FROM ledger WHERE fate = 'passed'",
         r#"
-            +----------+-------+--------+--------+-----------+---------------+
-            | pipeline | step  | fate   | reason | source    | record_offset |
-            +----------+-------+--------+--------+-----------+---------------+
-            | orders   | dedup | passed | passed | in/orders | 1             |
-            +----------+-------+--------+--------+-----------+---------------+
+            +----------+-------+--------+--------+-----------+---------------+---------------------+
+            | pipeline | step  | fate   | reason | source    | record_offset | time                |
+            +----------+-------+--------+--------+-----------+---------------+---------------------+
+            | orders   | dedup | passed | passed | in/orders | 1             | 2026-11-20T10:00:00 |
+            +----------+-------+--------+--------+-----------+---------------+---------------------+
         "#,
     )
     .await;

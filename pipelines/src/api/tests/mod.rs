@@ -49,7 +49,7 @@ fn reopened(folder: TempDir) -> House {
             opened => break opened.unwrap(),
         }
     };
-    House { state: ApiState::new(&world.ground, None), folder, world }
+    House { state: ApiState::new(&world.ground, (None, None), None), folder, world }
 }
 
 impl House {

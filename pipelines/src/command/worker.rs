@@ -1,0 +1,79 @@
+//! `syncline worker`: works on parts of questions about a ledger that others ask.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use syncline_analytics::{Limits, Serving, serve};
+use syncline_connectors::archive::Missing;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Common;
+use crate::{
+    ledger,
+    log_lines::{self, LogFormat, LogLevel},
+    outcome::{Failure, Outcome},
+    tell,
+    workers::{build, token},
+};
+
+/// Work on parts of questions about a ledger that other processes ask
+#[derive(Args, Debug)]
+#[command(after_help = "\
+It reads the files of that ledger and nothing else, and writes nothing. Who asks has to be of the same build.
+Beyond this machine it listens only with a token, which the processes that ask have too: SYNCLINE_WORKER_TOKEN.
+
+Examples:
+  syncline worker --ledger s3://shop/ledger
+  SYNCLINE_WORKER_TOKEN=… syncline worker --ledger s3://shop/ledger --listen 10.0.0.1:7900
+  SYNCLINE_WORKER_TOKEN=… syncline query --ledger s3://shop/ledger --workers 10.0.0.1:7900,10.0.0.2:7900 \\
+    'SELECT step, fate, count(*) FROM ledger GROUP BY step, fate'")]
+pub struct Arguments {
+    /// The ledger whose files are read: where `run --ledger` puts them
+    #[arg(long, value_name = "URL|DIR", env = "SYNCLINE_LEDGER")]
+    pub ledger: String,
+    /// Where to listen
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7900")]
+    pub listen: SocketAddr,
+    /// Memory for all parts of questions together, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = Limits::default().memory >> 20)]
+    pub memory: usize,
+    /// How log lines on stderr look [default: json with -o json, else text]
+    #[arg(long, value_name = "FORMAT", env = "SYNCLINE_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// The least that is logged [default: info, or what RUST_LOG says]
+    #[arg(long, value_name = "LEVEL", env = "SYNCLINE_LOG_LEVEL")]
+    pub log_level: Option<LogLevel>,
+}
+
+pub fn run(arguments: Arguments, common: &Common) -> Outcome {
+    let Arguments { ledger, listen, memory, log_format, log_level } = arguments;
+    log_lines::start(log_format, log_level, common.output);
+    let token = token()?;
+    if token.is_none() && !listen.ip().is_loopback() {
+        let title = format!("{listen} is open to other machines, and nothing keeps them out");
+        return Err(Failure::usage("worker-open", title)
+            .help("give it and those who ask the same token: export SYNCLINE_WORKER_TOKEN=$(openssl rand -hex 32)")
+            .help("the token and the rows travel in the clear: use a network of your own"));
+    }
+    let objects = ledger::at(&ledger, Missing::Refuse)?.objects;
+    let serving = Serving { objects, token, version: build()?, memory: memory << 20 };
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| Failure::environment("no-threads", format!("no threads for the worker: {error}")))?;
+    let served = runtime.block_on(async {
+        let failed = |error: std::io::Error| Failure::environment("no-signals", error.to_string());
+        let (mut term, mut int) =
+            (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?);
+        let over = async {
+            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+        };
+        let listening = |address: SocketAddr| {
+            tell!(address = address.to_string(), "works for questions on {address}, with the ledger of {ledger}");
+        };
+        serve(serving, listen, listening, over).await.map_err(|error| {
+            Failure::environment("cannot-listen", format!("cannot listen on {listen}: {error}"))
+                .help("give it another address with --listen")
+        })
+    });
+    runtime.shutdown_background();
+    served
+}
