@@ -112,15 +112,28 @@ need_rust() {
 PYARROW=26.0.1
 need_readers() {
   export SYNCLINE_READERS=$cache/pyarrow-$PYARROW/bin/python
-  [ ! -x "$SYNCLINE_READERS" ] || return 0
+  wheel pyarrow "$PYARROW"
+}
+
+# Whoever asks an API what its description allows, and what it does not: the test of `/openapi.json`.
+SCHEMATHESIS=4.32.5
+need_schemathesis() {
+  export SYNCLINE_SCHEMATHESIS=$cache/schemathesis-$SCHEMATHESIS/bin/python
+  wheel schemathesis "$SCHEMATHESIS"
+}
+
+# wheel PACKAGE VERSION: a Python with it in a folder of its own in the cache, unless it is there.
+wheel() {
+  local package=$1 version=$2
+  local folder=$cache/$package-$version
+  [ ! -x "$folder/bin/python" ] || return 0
   need python3 python3
-  local folder=$cache/pyarrow-$PYARROW
   rm -rf "$folder.part"
   python3 -m venv "$folder.part" >/dev/null 2>&1 || { debian python3-venv && python3 -m venv "$folder.part" >/dev/null; } ||
     lack "Python cannot make an environment" "install it (on Debian: apt-get install python3-venv)"
-  say "installing pyarrow $PYARROW"
-  "$folder.part/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: "pyarrow==$PYARROW" >&2 ||
-    lack "pyarrow $PYARROW cannot be installed" "see the message of pip above; afterwards the copy in $cache is used"
+  say "installing $package $version"
+  "$folder.part/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: "$package==$version" >&2 ||
+    lack "$package $version cannot be installed" "see the message of pip above; afterwards the copy in $cache is used"
   mv -T "$folder.part" "$folder" 2>/dev/null || rm -rf "$folder.part"
 }
 

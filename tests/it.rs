@@ -23,6 +23,7 @@ mod look;
 mod lookups;
 mod newcomer;
 mod objects;
+mod openapi;
 mod operations;
 mod operations_metrics;
 mod oracle;

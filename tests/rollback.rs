@@ -108,7 +108,10 @@ fn an_edit_that_keeps_state_keeps_it_and_one_that_cannot_says_so_first() {
         desk.query("SELECT revision, by, kept_keys FROM revisions WHERE pipeline = 'orders' ORDER BY revision");
     assert_eq!(
         revisions,
-        [json!({"revision": 1, "by": "api", "kept_keys": 100}), json!({"revision": 2, "by": "api", "kept_keys": null})]
+        [
+            json!({"revision": 1, "by": "local", "kept_keys": 100}),
+            json!({"revision": 2, "by": "local", "kept_keys": null})
+        ]
     );
 }
 
@@ -276,4 +279,67 @@ fn who_goes_back_needs_its_input_where_it_was() {
     running.until("the rows are made again", |_| table(&desk) == expected(0..20, 1));
     running.stop().expect(0);
     assert_eq!(lines(&desk), wanted(0..20));
+}
+
+#[test]
+fn sums_that_were_broken_become_those_of_a_run_that_was_never_broken() {
+    let sums = |amount: &str| {
+        format!(
+            "PIPELINE orders AS FROM file('in.ndjson') |> SELECT customer, {amount} AS amount\n\
+             |> AGGREGATE SUM(amount) AS total, COUNT(*) AS orders GROUP BY customer\n\
+             |> UPSERT INTO sqlite('out.db', 'orders') KEY (customer);\n"
+        )
+    };
+    let (good, broken) = (sums("CAST(amount AS BIGINT)"), sums("CAST(amount AS BIGINT) * 2"));
+    let line = |id: usize| json!({"customer": format!("c{}", id % 3), "amount": id});
+    let table = |desk: &Desk| -> Vec<String> {
+        if !desk.path("out.db").exists() {
+            return vec![];
+        }
+        let rows = look::sqlite(&desk.path("out.db"), "SELECT customer, total, orders FROM orders ORDER BY customer");
+        rows.into_iter().map(|row| row.join(" ")).collect()
+    };
+    let desk = Desk::new();
+    let (mut running, mut client) = serve(&desk);
+    let ended = |running: &mut Running, client: &mut Client| {
+        running.until("it is at its end", |_| client.get("/v1/pipelines/orders").json()["state"] == "ended");
+    };
+    desk.append("in.ndjson", (0..90).map(line));
+    assert_eq!(put(&mut client, &good).status, 201);
+    ended(&mut running, &mut client);
+    desk.append("in.ndjson", (90..150).map(line));
+    assert_eq!(put(&mut client, &broken).status, 200);
+    ended(&mut running, &mut client);
+    assert_eq!(keys(&desk, "aggregate"), 3);
+    let wrong = table(&desk);
+    assert_eq!(client.post("/v1/pipelines/orders/rollback", &[], br#"{"to": 1}"#).status, 200);
+    ended(&mut running, &mut client);
+    let right = table(&desk);
+    running.stop().expect(0);
+    // The same in one go, with a text that was never another.
+    let other = Desk::with(&good);
+    other.append("in.ndjson", (0..150).map(line));
+    other.ok(&["run", "orders.sync"]);
+    assert_ne!(wrong, table(&other));
+    assert_eq!(right, table(&other));
+}
+
+#[test]
+fn a_state_that_is_too_large_is_not_kept_and_the_plan_says_so() {
+    let desk = Desk::new();
+    let mut running = desk.start(&["serve", "--listen", "127.0.0.1:0", "--rollback-state", "1 kB"]);
+    let mut client = Client::to(running.address());
+    assert_eq!(put(&mut client, &plain(GOOD)).status, 201);
+    send(&mut client, 0..500);
+    running.until("the rows are there", |_| table(&desk).len() == 500);
+    let plan = client.send("POST", "/v1/plans", &[SQL], plain(BROKEN).as_bytes()).json();
+    let shown = plan["shown"].as_str().unwrap_or_default();
+    assert!(
+        shown.contains("since revision 1: changed select_2 · no way back: its state has more than 1 kB"),
+        "{shown}"
+    );
+    assert_eq!(put(&mut client, &plain(BROKEN)).status, 200);
+    let refused = client.post("/v1/pipelines/orders/rollback", &[], b"");
+    assert_eq!((refused.status, slug(&refused).as_str()), (404, "no-such-revision"));
+    running.stop().expect(0);
 }

@@ -366,7 +366,7 @@ pub fn read<T: DeserializeOwned>(store: &dyn StateStore, key: &[u8]) -> Result<O
     store.get(key)?.map(|bytes| parse(key, &bytes)).transpose()
 }
 
-fn parse<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, ReadError> {
+pub(crate) fn parse<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, ReadError> {
     serde_json::from_slice(bytes).map_err(|error| ReadError::Damaged {
         key: String::from_utf8_lossy(key).replace('\0', " "),
         detail: error.to_string(),

@@ -80,6 +80,35 @@ pub fn read_events(store: &dyn StateStore, pipeline: &str) -> Result<Vec<Event>,
     checkpoint::read_all(store, &prefix(pipeline))
 }
 
+/// Those behind `number`, the oldest first.
+pub fn events_after(store: &dyn StateStore, pipeline: &str, number: u64) -> Result<Vec<Event>, ReadError> {
+    let prefix = prefix(pipeline);
+    let (mut events, mut problem) = (vec![], None);
+    store.scan(&prefix, &mut |key, bytes| {
+        let is_old = key[prefix.len()..].try_into().is_ok_and(|found| u64::from_be_bytes(found) <= number);
+        match if is_old { Ok(None) } else { checkpoint::parse(key, bytes).map(Some) } {
+            Ok(event) => events.extend(event),
+            Err(error) => problem = Some(error),
+        }
+        problem.is_none()
+    })?;
+    problem.map_or(Ok(events), Err)
+}
+
+/// The pipelines that have events, by name.
+pub fn pipelines(store: &dyn StateStore) -> Result<Vec<String>, ReadError> {
+    let mut names: Vec<String> = vec![];
+    store.scan(b"e/", &mut |key, _| {
+        let name = key[2..].split(|byte| *byte == 0).next().unwrap_or_default();
+        let name = String::from_utf8_lossy(name);
+        if names.last().is_none_or(|last| *last != name) {
+            names.push(name.into_owned());
+        }
+        true
+    })?;
+    Ok(names)
+}
+
 /// Notes an event; the oldest one makes room.
 pub fn note(
     store: &dyn StateStore,
@@ -121,6 +150,11 @@ mod tests {
         let (first, last) = (&events[0], &events[events.len() - 1]);
         assert_eq!((first.number, last.number), (3, KEPT_EVENTS + 2));
         assert_eq!((last.reason.as_deref(), last.run), (Some("1001"), None));
+        let behind: Vec<u64> =
+            events_after(&store, "p", KEPT_EVENTS).unwrap().iter().map(|event| event.number).collect();
+        assert_eq!(behind, [KEPT_EVENTS + 1, KEPT_EVENTS + 2]);
+        assert_eq!(events_after(&store, "p", 0).unwrap(), events);
+        assert_eq!(pipelines(&store).unwrap(), ["p", "p2"]);
     }
 
     #[test]

@@ -6,24 +6,32 @@
 //! | `GET /healthz`, `/readyz`, `/metrics` | for whoever keeps the process alive |
 //! | `GET /openapi.json` | all of this for programs (`document`) |
 //! | `GET /v1/pipelines`, `/v1/runs`, `/v1/backfills` … | what is there and what happened, in pages (`page`) |
+//! | `GET /v1/events`, `/v1/events/ws` | what happens, as it happens (`events`) |
 //! | `GET /v1/dead-letters`, `/{id}`, `/{id}/bytes` | records that could not be processed |
+//! | `POST /v1/dead-letters/{id}/retry`, `discard`, and without an id | what becomes of them (`letters`) |
 //! | `GET /v1/schedules`, `POST /{pipeline}/pause`, `resume`, `run` | when pipelines are due |
 //! | `PUT /v1/pipelines/{name}`, `POST …/pause`, `rollback` … | pipelines are written, held, let go on, taken away and back (`life`) |
 //! | `POST /v1/plans` | what a text would do, before it does it (`plans`) |
 //! | `POST /v1/queries`, `DELETE /v1/queries/{id}` | SQL over everything that happened; and an end to it |
+//! | `GET /v1/tokens`, `POST`, `DELETE /{name}` | who may ask |
 //! | `GET /v1/status`, `/v1/checkpoints` | what the commands `status` and `plan` look at |
 //!
-//! The same routes answer on a TCP address and on the data folder's control socket. There is no authentication, so the address is
-//! a loopback one, and what a browser sends on behalf of another site is refused (`site`). Every refusal is problem+json, every request
-//! has an id (`request`), what changes slowly has a tag (`etag`), and a POST can be sent twice (`idempotency`).
+//! The same routes answer on a TCP address and on the data folder's control socket. Who asks over TCP shows a token once there is one
+//! (`access`), and what a browser sends on behalf of another site is refused (`site`). Every refusal is problem+json, every request
+//! has an id (`request`) and stands in a table (`journal`), what changes slowly has a tag (`etag`), and a POST can be sent twice
+//! (`idempotency`).
 //!
 //! A second door takes records and nothing else (`run --ingest`); it may be open to other machines when every path verifies who
 //! sends.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::Request,
     http::{StatusCode, header},
     middleware::{self, Next},
@@ -32,16 +40,19 @@ use axum::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use syncline_analytics::{Catalog, Files, Reading, Workers};
+use syncline_dsl::plan::Plan;
 use syncline_engine::{clock::Clock, log::Log, runtime::Ground, store::StateStore};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa_axum::router::OpenApiRouter;
 
+pub mod access;
 pub mod backfills;
 pub mod body;
 pub mod checkpoints;
 pub mod dead_letters;
 pub mod document;
 pub mod etag;
+pub mod events;
 pub mod facts;
 pub mod frames;
 pub mod headers;
@@ -49,6 +60,8 @@ pub mod health;
 pub mod idempotency;
 pub mod ingest;
 pub mod intake;
+pub mod journal;
+pub mod letters;
 pub mod life;
 pub mod listen;
 pub mod live;
@@ -65,12 +78,14 @@ pub mod runs;
 pub mod schedules;
 pub mod site;
 pub mod status;
+pub mod tokens;
 
 pub use intake::{Ingest, KEEP_EVERY};
 pub use listen::{Doors, Server};
 pub use live::{Activity, Live};
 
-use crate::{plans::Plans, schedule::Wishes, verbs::Control};
+use crate::{plans::Plans, schedule::Wishes, tokens::Tokens, verbs::Control};
+use access::{Caller, Entrance};
 use problem::Problem;
 
 /// Memory for bodies that are on their way, all of them together, in KiB: sixteen of the longest.
@@ -92,7 +107,7 @@ pub struct ApiState {
     /// What is asked of its pipelines.
     pub control: Control,
     /// What may be asked of them, and was looked at.
-    pub plans: Plans,
+    pub proposals: Plans,
     /// What `/metrics` renders; see [`metrics::install`].
     pub metrics: Option<PrometheusHandle>,
     /// What `/metrics` has shown so far.
@@ -106,11 +121,23 @@ pub struct ApiState {
     pub running: Arc<running::Queries>,
     /// Requests whose work is done once.
     keys: idempotency::Keys,
+    /// Who may ask over TCP.
+    pub tokens: Tokens,
+    /// What was asked, on its way into the store.
+    pub journal: journal::Journal,
+    /// Held while something is decided about a dead letter.
+    deciding: tokio::sync::Mutex<()>,
+    /// What the pipelines of this process do.
+    plans: Mutex<BTreeMap<String, Arc<Plan>>>,
+    /// Who waits for events.
+    pub listeners: events::Listeners,
 }
 
 impl ApiState {
+    /// `folder`: the data folder, in which tokens are kept.
     pub fn new(
         ground: &Ground,
+        folder: &Path,
         (files, workers): (Option<Files>, Option<Workers>),
         metrics: Option<PrometheusHandle>,
     ) -> Arc<Self> {
@@ -129,7 +156,7 @@ impl ApiState {
             live,
             wishes,
             control: Control::default(),
-            plans: Plans::default(),
+            proposals: Plans::default(),
             metrics,
             published,
             bodies,
@@ -137,12 +164,22 @@ impl ApiState {
             queries,
             running: Arc::default(),
             keys: idempotency::Keys::default(),
+            tokens: Tokens::of(folder),
+            journal: journal::Journal::default(),
+            deciding: tokio::sync::Mutex::default(),
+            plans: Mutex::default(),
+            listeners: events::Listeners::default(),
         })
     }
 
     /// What the process knows beside the store.
     pub fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the pipelines of this process do, by name.
+    pub fn plans(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Plan>>> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Memory for so much of a body; `None` when there is none for too long.
@@ -165,14 +202,17 @@ fn routes() -> OpenApiRouter<Arc<ApiState>> {
         .merge(life::routes())
         .merge(plans::routes())
         .merge(runs::routes())
+        .merge(events::routes())
         .merge(schedules::routes())
         .merge(backfills::routes())
         .merge(dead_letters::routes())
+        .merge(letters::routes())
         .merge(query::routes())
+        .merge(tokens::routes())
 }
 
 /// The routes with what is asked of every request. A layer is around those above it.
-pub fn router(state: Arc<ApiState>) -> Router {
+pub fn router(state: Arc<ApiState>, entrance: Entrance) -> Router {
     let (routes, _) = routes().split_for_parts();
     routes
         .fallback(no_such_route)
@@ -180,7 +220,8 @@ pub fn router(state: Arc<ApiState>) -> Router {
         .layer(middleware::from_fn_with_state(state.clone(), idempotency::once))
         .layer(middleware::from_fn(as_problems))
         .layer(middleware::from_fn(site::from_here))
-        .layer(middleware::from_fn(request::with_id))
+        .layer(middleware::from_fn_with_state((state.clone(), entrance), access::known))
+        .layer(middleware::from_fn_with_state(state.clone(), request::with_id))
         .with_state(state)
 }
 
@@ -192,7 +233,9 @@ pub fn outer_router(state: Arc<ApiState>) -> Router {
         .fallback(nothing)
         .method_not_allowed_fallback(no_such_method)
         .layer(middleware::from_fn(as_problems))
-        .layer(middleware::from_fn(request::with_id))
+        // A path that does not verify is open here, where nobody else can come in.
+        .layer(Extension(Caller::local()))
+        .layer(middleware::from_fn_with_state(state.clone(), request::with_id))
         .with_state(state)
 }
 

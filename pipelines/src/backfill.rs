@@ -27,7 +27,7 @@ pub fn plan(store: &dyn StateStore, member: &Member) -> Result<Option<Plan>, Fai
     let Some((asked, State::Reading)) = backfill::standing(store, member.name()).map_err(read_failure)? else {
         return Ok(None);
     };
-    compiled(member, &asked).map(Some).map_err(|refused| refused.failure)
+    compiled(member, &asked).map(Some).map_err(|refused| *refused.failure)
 }
 
 /// Asks a pipeline to take something in. It begins with the pipeline's next start.
@@ -92,7 +92,7 @@ fn compiled(member: &Member, asked: &Backfill) -> Result<Plan, Refused> {
                 .help("give what would stand in history(…): a path in quotes, a source, or FROM … |> …");
         }
         let shown = |one: &Diagnostic| one.to_json(&member.file.name(), text);
-        Refused { failure, diagnostics: diagnostics.iter().map(shown).collect() }
+        Refused { failure: Box::new(failure), diagnostics: diagnostics.iter().map(shown).collect() }
     };
     let Some((text, span)) = written_in(&member.file.text, member.name(), &asked.from) else {
         return Err(wrong(&member.file.text, &[]));

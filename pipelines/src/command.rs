@@ -25,6 +25,7 @@ pub mod secret;
 pub mod serve;
 pub mod status;
 pub mod test;
+pub mod token;
 pub mod user;
 pub mod worker;
 
@@ -89,6 +90,7 @@ pub enum Command {
     Backfill(backfill::Arguments),
     Schedule(schedule::Arguments),
     Secret(secret::Arguments),
+    Token(token::Arguments),
     User(user::Arguments),
     Worker(worker::Arguments),
     Explain(explain::Arguments),
@@ -116,6 +118,7 @@ pub fn run(line: CommandLine) -> ExitCode {
         Command::Backfill(arguments) => backfill::run(arguments, &common),
         Command::Schedule(arguments) => schedule::run(arguments, &common),
         Command::Secret(arguments) => secret::run(arguments, &common),
+        Command::Token(arguments) => token::run(arguments, &common),
         Command::User(arguments) => user::run(arguments, &common),
         Command::Worker(arguments) => worker::run(arguments, &common),
         Command::Explain(arguments) => explain::run(arguments, &common),

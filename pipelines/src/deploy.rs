@@ -151,12 +151,18 @@ pub fn proposed(all: &Supervision<'_>, name: &str, put: &Put) -> Result<(Written
     Ok((Written { path, text: put.text.clone() }, Proposed { id, pipelines, refusal }))
 }
 
+/// The pipelines that a text declares, as far as it can be read.
+pub fn names_of(text: &str) -> Vec<String> {
+    let file = SourceFile { path: PathBuf::from("the text"), text: text.to_owned() };
+    declared(&file).into_iter().map(|(name, _)| name).collect()
+}
+
 /// The first pipeline that a text declares: its file has that name.
 pub fn name_of(text: &str) -> Result<String, Refused> {
-    let file = SourceFile { path: PathBuf::from("the text"), text: text.to_owned() };
-    if let Some((name, _)) = declared(&file).into_iter().next() {
+    if let Some(name) = names_of(text).into_iter().next() {
         return Ok(name);
     }
+    let file = SourceFile { path: PathBuf::from("the text"), text: text.to_owned() };
     compiled(&file, "a pipeline")?;
     Err(Failure::usage("no-pipeline", "the text declares no pipeline").into())
 }
@@ -175,7 +181,7 @@ fn compiled(file: &SourceFile, name: &str) -> Result<(), Refused> {
     let mut failure = Failure::usage("file-wrong", format!("the text of {name} has {what}; nothing was changed"));
     failure.detail = shown.lines().map(str::to_owned).collect();
     let diagnostics = checked.diagnostics.iter().map(|found| found.to_json(&file.name(), &file.text)).collect();
-    Err(Refused { failure, diagnostics })
+    Err(Refused { failure: Box::new(failure), diagnostics })
 }
 
 /// Takes the file of a pipeline away. One that others stand in, or that others need, stays.

@@ -101,7 +101,8 @@ impl Host {
             tracing::warn!("not everything in this folder can be shown: {}", failure.title);
         }
         let handle = metrics::install()?;
-        let state = ApiState::new(&world.ground, (ledger::files(world.ledger.as_ref()), workers), Some(handle.clone()));
+        let known = (ledger::files(world.ledger.as_ref()), workers);
+        let state = ApiState::new(&world.ground, world.folder.path(), known, Some(handle.clone()));
         state.live().stays = stays;
         state.control.open(news.clone());
         metrics::begin(&state, world.folder.path());
@@ -159,6 +160,7 @@ impl Host {
     /// A pipeline will run: the process is not ready before it does, and its paths take records.
     pub fn expect(&self, member: &Member) {
         self.state.live().starting(member.name(), self.state.clock.now());
+        self.state.plans().insert(member.name().to_owned(), Arc::new(member.plan.clone()));
         let mut paths = self.paths();
         let declared = paths.declared.of(member.name());
         paths.open.insert(member.name().to_owned(), declared.iter().map(|path| path.path.clone()).collect());
@@ -194,13 +196,15 @@ impl Host {
         let store = &*self.state.store;
         // The last event of a process has no commit behind it. No pipeline depends on it, and a store that fails says so to whoever does.
         let noted = events::note(store, pipeline, kind, reason, now).and_then(|()| Ok(store.flush()?));
-        if let Err(error) = noted {
-            tracing::debug!(pipeline, "an event could not be noted: {error}");
+        match noted {
+            Ok(()) => self.state.listeners.tell(),
+            Err(error) => tracing::debug!(pipeline, "an event could not be noted: {error}"),
         }
     }
 
     /// It has stopped, and the process has nothing more to do with it.
     pub fn gone(&self, pipeline: &str) {
+        self.state.plans().remove(pipeline);
         self.state.live().gone(pipeline);
     }
 

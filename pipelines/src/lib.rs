@@ -37,6 +37,8 @@ pub mod streams;
 pub mod supervision;
 pub mod task;
 pub mod testing;
+mod tls;
+pub mod tokens;
 pub mod tree;
 pub mod users;
 pub mod verbs;

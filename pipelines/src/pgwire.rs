@@ -43,7 +43,6 @@ mod prepared;
 mod refusal;
 pub mod scram;
 mod session;
-mod tls;
 mod types;
 
 /// Clients that are in at once: a dashboard holds a handful each.
@@ -76,7 +75,7 @@ impl Listener {
                 .help("add one: syncline user add NAME (it asks for a password, or reads it from standard input)"));
         }
         let tls = match &door.tls {
-            Some((certificate, key)) => Some(tls::acceptor(certificate, key)?),
+            Some((certificate, key)) => Some(crate::tls::acceptor("--postgres-tls", certificate, key)?),
             None => None,
         };
         if tls.is_none() && !door.address.ip().is_loopback() {

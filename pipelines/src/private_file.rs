@@ -25,7 +25,24 @@ pub struct PrivateFile {
     pub failed: &'static str,
 }
 
+/// What tells one writing of a file from the next: each is a file of its own that takes the name. `None`: there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen(Option<[i64; 5]>);
+
 impl PrivateFile {
+    /// Which writing is there.
+    pub fn seen(&self, folder: &Path) -> Result<Seen, Failure> {
+        let path = folder.join(self.file);
+        match fs::metadata(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Seen(None)),
+            facts => {
+                let facts = facts.map_err(self.failed("look at", &path))?;
+                let (file, mode, length) = (facts.ino() as i64, i64::from(facts.mode()), facts.size() as i64);
+                Ok(Seen(Some([file, mode, length, facts.mtime(), facts.mtime_nsec()])))
+            }
+        }
+    }
+
     /// What it holds; nothing where it is not there.
     pub fn read<T: DeserializeOwned>(&self, folder: &Path) -> Result<BTreeMap<String, T>, Failure> {
         let path = folder.join(self.file);

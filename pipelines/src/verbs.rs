@@ -80,14 +80,14 @@ pub enum Done {
 /// Why a verb did nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    pub failure: Failure,
+    pub failure: Box<Failure>,
     /// What is wrong with a text, as `check -o json` says it.
     pub diagnostics: Vec<Value>,
 }
 
 impl From<Failure> for Refused {
     fn from(failure: Failure) -> Self {
-        Self { failure, diagnostics: vec![] }
+        Self { failure: Box::new(failure), diagnostics: vec![] }
     }
 }
 

@@ -14,7 +14,7 @@ use arrow::{array::AsArray, datatypes::Int64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rusqlite::Connection;
 use syncline_engine::{
-    log::{CommitError, End, Ends, Event, Frame, Log, LogError, NewFrame},
+    log::{CommitError, End, Ends, Event, Frame, Log, LogError, NewFrame, memory::MemoryLog},
     sink::{OutboxSink, Sink, StagedSink, Write},
     source::{Cursors, MAX_RECORD, Source},
 };
@@ -388,6 +388,20 @@ fn what_others_read_too_goes_one_commit_after_they_have_come_past() {
     // The others read it no more.
     *others.lock().unwrap() = None;
     assert_eq!([committed(6), committed(6)], [5, 6]);
+}
+
+#[test]
+fn who_comes_back_to_what_was_let_go_is_told_at_the_start() {
+    let log = Arc::new(MemoryLog::new());
+    let frame = NewFrame { count: 1, time: 0, body: vec![] };
+    log.publish("in/orders", vec![frame; 4]).unwrap();
+    log.release("in/orders", 2).unwrap();
+    let opened = |next: u64| {
+        let mut source = LogSource::new(log.clone(), "in/orders".into(), "in/orders".into());
+        source.open(&Cursors::from([("in/orders".to_owned(), next.into())]), 0).map_err(|error| error.to_string())
+    };
+    assert_eq!(opened(1), Err("in/orders: records 1 to 1 are let go, and the cursor is at 1".to_owned()));
+    assert_eq!([opened(2), opened(4)], [Ok(()), Ok(())]);
 }
 
 #[test]

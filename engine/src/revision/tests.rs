@@ -141,7 +141,7 @@ fn who_goes_back_forgets_the_states_of_what_is_taken_back_and_can_go_there_again
     assert_eq!(kept(&store), [(1, Some(1)), (2, Some(2)), (3, None)]);
     let to_second = Back { to: 2, ..way };
     decide(&store, &to_second).unwrap();
-    assert_eq!(all_back(&store).unwrap(), [to_second.clone()]);
+    assert_eq!(all_back(&store).unwrap(), vec![to_second.clone()]);
     start(&store, "b", 2, Some(&to_second));
     assert_eq!(kept(&store), [(1, Some(1)), (2, Some(2)), (3, None), (4, None)]);
     assert_eq!((back(&store, P).unwrap(), last(&store, P).unwrap().unwrap().back_to), (None, Some(2)));

@@ -14,7 +14,9 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    ApiState, life,
+    ApiState,
+    access::Caller,
+    life,
     page::{self, InPath, Key, Kind, List, Page, Params, Part, literal},
     pipelines::no_such_pipeline,
     problem::{At, Problem},
@@ -74,8 +76,12 @@ const NAME: &[Key] = &[
     params(Part),
     responses((status = 200, body = Page<Backfill>, description = "A page of them"), At<400>, At<500>, At<503>),
 )]
-pub async fn list(State(state): State<Arc<ApiState>>, Params(part): Params<Part>) -> Result<Response, Problem> {
-    List { select: "SELECT * FROM backfills".to_owned(), keys: NAME }.page(&state, &part).await
+pub async fn list(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    Params(part): Params<Part>,
+) -> Result<Response, Problem> {
+    List { select: "SELECT * FROM backfills".to_owned(), keys: NAME }.page(&state, &caller, &part).await
 }
 
 /// What a pipeline is to take in.
@@ -113,6 +119,7 @@ fn share() -> u8 {
 )]
 pub async fn start(
     State(state): State<Arc<ApiState>>,
+    caller: Caller,
     InPath(name): InPath<String>,
     body: Bytes,
 ) -> Result<Response, Problem> {
@@ -121,7 +128,7 @@ pub async fn start(
         let title = format!("a share of {share} hundredths is none");
         return Err(Problem::refused(StatusCode::UNPROCESSABLE_ENTITY, "backfill-wrong", title).help("1 to 95"));
     }
-    told(state, name, Verb::TakeIn { from: source, share }, StatusCode::CREATED).await
+    told(state, caller, name, Verb::TakeIn { from: source, share }, StatusCode::CREATED).await
 }
 
 /// Hold a backfill
@@ -136,8 +143,12 @@ pub async fn start(
     params(("pipeline" = String, Path, description = "Its name")),
     responses((status = 200, body = Backfill, description = "How it stands"), At<404>, At<409>, At<500>, At<503>),
 )]
-pub async fn pause(State(state): State<Arc<ApiState>>, InPath(name): InPath<String>) -> Result<Response, Problem> {
-    told(state, name, Verb::Backfill(Wish::Pause), StatusCode::OK).await
+pub async fn pause(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    InPath(name): InPath<String>,
+) -> Result<Response, Problem> {
+    told(state, caller, name, Verb::Backfill(Wish::Pause), StatusCode::OK).await
 }
 
 /// Let a backfill go on
@@ -152,8 +163,12 @@ pub async fn pause(State(state): State<Arc<ApiState>>, InPath(name): InPath<Stri
     params(("pipeline" = String, Path, description = "Its name")),
     responses((status = 200, body = Backfill, description = "How it stands"), At<404>, At<409>, At<500>, At<503>),
 )]
-pub async fn resume(State(state): State<Arc<ApiState>>, InPath(name): InPath<String>) -> Result<Response, Problem> {
-    told(state, name, Verb::Backfill(Wish::Read), StatusCode::OK).await
+pub async fn resume(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    InPath(name): InPath<String>,
+) -> Result<Response, Problem> {
+    told(state, caller, name, Verb::Backfill(Wish::Read), StatusCode::OK).await
 }
 
 /// End a backfill
@@ -168,12 +183,22 @@ pub async fn resume(State(state): State<Arc<ApiState>>, InPath(name): InPath<Str
     params(("pipeline" = String, Path, description = "Its name")),
     responses((status = 200, body = Backfill, description = "How it stands"), At<404>, At<409>, At<500>, At<503>),
 )]
-pub async fn cancel(State(state): State<Arc<ApiState>>, InPath(name): InPath<String>) -> Result<Response, Problem> {
-    told(state, name, Verb::Backfill(Wish::Cancel), StatusCode::OK).await
+pub async fn cancel(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    InPath(name): InPath<String>,
+) -> Result<Response, Problem> {
+    told(state, caller, name, Verb::Backfill(Wish::Cancel), StatusCode::OK).await
 }
 
-async fn told(state: Arc<ApiState>, name: String, verb: Verb, status: StatusCode) -> Result<Response, Problem> {
-    life::ask(&state, name.clone(), verb).await?;
+async fn told(
+    state: Arc<ApiState>,
+    caller: Caller,
+    name: String,
+    verb: Verb,
+    status: StatusCode,
+) -> Result<Response, Problem> {
+    life::ask(&state, &caller, name.clone(), verb).await?;
     let sql = format!("SELECT * FROM backfills WHERE pipeline = {} ORDER BY number DESC LIMIT 1", literal(&name));
     let row = page::row(&state, &sql).await?.ok_or_else(|| no_such_pipeline(&name))?;
     Ok((status, [(header::CONTENT_TYPE, "application/json")], row).into_response())

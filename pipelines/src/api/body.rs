@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use axum::{
     body::{Body, Bytes},
+    extract::Request,
     http::{HeaderMap, StatusCode, header},
 };
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
+use serde::de::DeserializeOwned;
 use syncline_record::amount;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -30,6 +32,9 @@ pub const PATIENCE: Patience = Patience { whole: Duration::from_secs(60), piece:
 const STEP_KIB: usize = 64;
 /// Other bodies are over in about a second.
 const LATER: u32 = 1;
+
+/// The longest body in JSON that says what to do.
+const JSON: usize = 64 << 10;
 
 /// A body that announces itself as too long need not arrive.
 pub fn check_length(headers: &HeaderMap, most: usize) -> Result<(), Problem> {
@@ -114,4 +119,18 @@ fn too_large(most: usize) -> Problem {
 fn busy() -> Problem {
     Problem::refused(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many bodies are on their way at once")
         .retry_after(LATER)
+}
+
+/// A body in JSON. `example`: what it looks like.
+pub async fn json<T: DeserializeOwned>(request: Request, example: &str) -> Result<T, Problem> {
+    let body = Limited::new(request.into_body(), JSON).collect().await.map_err(|error| {
+        Problem::refused(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "the body did not arrive whole")
+            .seen(error.to_string())
+    })?;
+    let bytes: Bytes = body.to_bytes();
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Problem::refused(StatusCode::BAD_REQUEST, "no-such-body", "the body is not what this route takes")
+            .seen(error.to_string())
+            .help(format!("send {example}"))
+    })
 }

@@ -15,7 +15,9 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    ApiState, etag,
+    ApiState,
+    access::Caller,
+    etag,
     page::{self, InPath, Key, Kind, List, Page, Params, Part, literal},
     problem::{At, Problem},
 };
@@ -52,6 +54,8 @@ pub struct DeadLetter {
     pub bytes: String,
     /// The same as text.
     pub text: String,
+    /// `open`, `discarded`, `retrying`, `retried`
+    pub state: String,
 }
 
 /// A dead letter in a list.
@@ -72,6 +76,8 @@ pub struct DeadLetterLine {
     pub length: u64,
     /// The first 200 characters of it.
     pub text: String,
+    /// `open`, `discarded`, `retrying`, `retried`
+    pub state: String,
 }
 
 /// Which letters.
@@ -83,6 +89,8 @@ pub struct Wanted {
     pub pipeline: Option<String>,
     /// Only those that stopped at this step.
     pub step: Option<String>,
+    /// Only those of which this was decided: `open`, `discarded`, `retrying`, `retried`.
+    pub state: Option<String>,
     /// Items of the page.
     #[param(minimum = 1, maximum = 1000, default = 100)]
     pub limit: Option<usize>,
@@ -99,10 +107,11 @@ fn select(wanted: &Wanted) -> String {
         value.as_ref().map(|value| format!("{column} = {}", literal(value))).unwrap_or("TRUE".to_owned())
     };
     format!(
-        "SELECT id, pipeline, step, reason, detail, source, record_offset, time, length, substr(text, 1, {GLANCE}) AS text \
-         FROM dead_letters WHERE {} AND {}",
+        "SELECT id, pipeline, step, reason, detail, source, record_offset, time, length, substr(text, 1, {GLANCE}) AS text, state \
+         FROM dead_letters WHERE {} AND {} AND {}",
         is("pipeline", &wanted.pipeline),
         is("step", &wanted.step),
+        is("state", &wanted.state),
     )
 }
 
@@ -128,9 +137,13 @@ pub fn show_sql(id: &str) -> String {
     params(Wanted),
     responses((status = 200, body = Page<DeadLetterLine>, description = "A page of them"), At<400>, At<500>, At<503>),
 )]
-pub async fn list(State(state): State<Arc<ApiState>>, Params(wanted): Params<Wanted>) -> Result<Response, Problem> {
+pub async fn list(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    Params(wanted): Params<Wanted>,
+) -> Result<Response, Problem> {
     let part = Part { limit: wanted.limit, cursor: wanted.cursor.clone() };
-    List { select: select(&wanted), keys: NEWEST }.page(&state, &part).await
+    List { select: select(&wanted), keys: NEWEST }.page(&state, &caller, &part).await
 }
 
 /// One dead letter
@@ -145,10 +158,11 @@ pub async fn list(State(state): State<Arc<ApiState>>, Params(wanted): Params<Wan
 )]
 pub async fn show(
     State(state): State<Arc<ApiState>>,
+    caller: Caller,
     InPath(id): InPath<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let letter = one(&state, &id).await?;
+    let letter = one(&state, &caller, &id).await?;
     let mut text = vec![];
     JsonWriter::new(letter.schema_ref()).write_row(&letter, 0, &mut text);
     Ok(etag::sent(&headers, "application/json", text))
@@ -169,8 +183,12 @@ pub async fn show(
         At<404>, At<500>, At<503>,
     ),
 )]
-pub async fn bytes(State(state): State<Arc<ApiState>>, InPath(id): InPath<String>) -> Result<Response, Problem> {
-    let mut response = bytes_of(&one(&state, &id).await?).to_vec().into_response();
+pub async fn bytes(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    InPath(id): InPath<String>,
+) -> Result<Response, Problem> {
+    let mut response = bytes_of(&one(&state, &caller, &id).await?).to_vec().into_response();
     let headers = response.headers_mut();
     // What somebody sent must never be taken for a page.
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
@@ -185,8 +203,9 @@ pub fn bytes_of(letter: &RecordBatch) -> &[u8] {
     column.filter(|column| !column.is_empty() && !column.is_null(0)).map_or(&[], |column| column.value(0))
 }
 
-async fn one(state: &ApiState, id: &str) -> Result<RecordBatch, Problem> {
-    let batches = page::rows(state, &show_sql(id)).await?;
+pub async fn one(state: &ApiState, caller: &Caller, id: &str) -> Result<RecordBatch, Problem> {
+    let sql = format!("SELECT * FROM ({}) AS letter WHERE {}", show_sql(id), caller.condition());
+    let batches = page::rows(state, &sql).await?;
     batches.into_iter().find(|batch| batch.num_rows() > 0).ok_or_else(|| {
         Problem::refused(StatusCode::NOT_FOUND, "no-such-letter", format!("there is no dead letter {id}"))
             .help("GET /v1/dead-letters lists them")

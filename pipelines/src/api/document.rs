@@ -10,7 +10,7 @@ use utoipa::{
     OpenApi as _,
     openapi::{
         ComponentsBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi, OpenApiBuilder,
-        PathItem, RefOr, Required, Type,
+        PathItem, RefOr, Required, Schema, Type,
         path::{Operation, ParameterBuilder, ParameterIn},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
@@ -19,7 +19,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     ApiState, etag,
-    idempotency::KEY,
+    idempotency::{self, KEY},
     problem::{Details, Diagnostic, documented},
     request,
 };
@@ -94,14 +94,16 @@ pub fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &m
 }
 
 fn frame(method: &str, path: &str, operation: &mut Operation) {
-    // A browser on behalf of another site, or a name that is not this machine's.
-    let mut statuses = vec![403];
+    // A token that is none, also where none is asked for; a browser on behalf of another site, or a name that is not this machine's; a
+    // file of tokens that others can read.
+    let mut statuses = vec![401, 403, 503];
     if path.contains('{') {
         statuses.push(400);
     }
-    if super::idempotency::is_for(method, path) {
-        statuses.extend([400, 408, 409, 413, 422, 503]);
-        parameter(operation, KEY.as_str(), "The same key with the same request gets the same answer again, for a day.");
+    if idempotency::is_for(method, path) {
+        statuses.extend([400, 408, 409, 413, 422]);
+        let said = "The same key with the same request gets the same answer again, for a day.";
+        parameter(operation, KEY.as_str(), said);
     }
     if operation.responses.responses.contains_key("304") {
         parameter(
@@ -134,7 +136,7 @@ fn parameter(operation: &mut Operation, name: &str, description: &str) {
     operation.parameters.get_or_insert_default().push(parameter.into());
 }
 
-fn text() -> utoipa::openapi::Schema {
+fn text() -> Schema {
     ObjectBuilder::new().schema_type(Type::String).into()
 }
 
@@ -162,7 +164,7 @@ mod tests {
                 assert!(operation["security"].is_array() && operation["summary"].is_string(), "{of}");
                 assert_eq!(operation["tags"].as_array().map(Vec::len), Some(1), "{of}");
                 let responses = operation["responses"].as_object().unwrap();
-                assert!(responses.keys().any(|status| status.starts_with('2')), "{of}");
+                assert!(responses.keys().any(|status| status.starts_with('2') || status == "101"), "{of}");
                 for (status, response) in responses.iter().filter(|(status, _)| ["4", "5"].contains(&&status[..1])) {
                     let schema = &response["content"]["application/problem+json"]["schema"]["$ref"];
                     assert_eq!(schema, "#/components/schemas/Problem", "{status} of {of}");

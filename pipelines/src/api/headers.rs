@@ -18,6 +18,9 @@ const CREDENTIALS: [&str; 8] = [
     "x-gitlab-token",
 ];
 
+/// What the record of a retried dead letter has, and no other: whoever sends it does not get it kept.
+pub const RETRY: &str = "syncline-retry";
+
 /// Hop by hop (RFC 9110 §7.6.1), and the length of the body.
 const OF_THE_CONNECTION: [&str; 11] = [
     "connection",
@@ -44,7 +47,8 @@ pub fn text(headers: &HeaderMap, without: &[&str]) -> String {
         })
         .collect();
     let is_kept = |name: &&str| {
-        let left_out = [&CREDENTIALS[..], &OF_THE_CONNECTION, without].iter().any(|names| names.contains(name));
+        let left_out =
+            [&CREDENTIALS[..], &OF_THE_CONNECTION, &[RETRY], without].iter().any(|names| names.contains(name));
         !left_out && !listed.iter().any(|hop| hop == name)
     };
     let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).filter(is_kept).collect();

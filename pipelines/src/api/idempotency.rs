@@ -32,7 +32,9 @@ use syncline_engine::{
 use syncline_record::{Micros, keys};
 
 use super::{
-    ApiState, body,
+    ApiState,
+    access::Caller,
+    body,
     problem::{Problem, blocking},
     status::read_failure,
 };
@@ -53,9 +55,9 @@ const AGE: Micros = 24 * 60 * 60 * 1_000_000;
 /// What keys of the store begin with.
 const PREFIX: &[u8] = b"a/key/";
 
-/// Whether a route heeds the header. A question changes nothing, so it needs none.
+/// Whether a route heeds the header. A question changes nothing, so it needs none; a new token is shown once and kept nowhere.
 pub fn is_for(method: &str, path: &str) -> bool {
-    method == "POST" && path.starts_with("/v1/") && path != "/v1/queries"
+    method == "POST" && path.starts_with("/v1/") && !["/v1/queries", "/v1/tokens"].contains(&path)
 }
 
 /// An answer that is kept.
@@ -70,13 +72,16 @@ struct Kept {
     body: String,
 }
 
+/// Times and keys of the store, the oldest first.
+type Queue = VecDeque<(Micros, Vec<u8>)>;
+
 /// What is known of keys beside the store.
 #[derive(Default)]
 pub struct Keys {
     /// Those whose request is on its way.
     going: Mutex<HashSet<Vec<u8>>>,
     /// Those in the store, the oldest first; read from it when it is first needed.
-    kept: Mutex<Option<VecDeque<(Micros, Vec<u8>)>>>,
+    kept: Mutex<Option<Queue>>,
 }
 
 impl Keys {
@@ -106,7 +111,7 @@ impl Keys {
 }
 
 /// All keys of the store, the oldest first.
-fn all(store: &dyn StateStore) -> Result<VecDeque<(Micros, Vec<u8>)>, ReadError> {
+fn all(store: &dyn StateStore) -> Result<Queue, ReadError> {
     let mut found = vec![];
     store.scan(PREFIX, &mut |key, value| {
         // One that cannot be read is the oldest.
@@ -155,7 +160,9 @@ async fn answer(state: Arc<ApiState>, key: String, request: Request, next: Next)
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     let what = [parts.method.as_str().as_bytes(), b" ", target.as_bytes(), b"\0", &body].concat();
     let fingerprint = keys::hex128(keys::content_hash(&what));
-    let key = [PREFIX, key.as_bytes()].concat();
+    // Two who chose the same key by chance do not get each other's answers.
+    let who = parts.extensions.get::<Caller>().map_or("", |caller| &*caller.name);
+    let key = [PREFIX, who.as_bytes(), b"\0", key.as_bytes()].concat();
     if !state.keys.going().insert(key.clone()) {
         return Err(Problem::refused(
             StatusCode::CONFLICT,

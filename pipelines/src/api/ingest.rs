@@ -9,7 +9,7 @@ use std::{ops::Range, sync::Arc};
 use axum::{
     body::Bytes,
     extract::{Path, Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{Extensions, HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use syncline_connectors::{
@@ -24,6 +24,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     ApiState,
+    access::Caller,
     body::{PATIENCE, check_length, receive},
     headers,
     intake::{BACKLOG_BYTES, BACKLOG_RECORDS, Inlet, IntakeError, Receipt},
@@ -31,9 +32,12 @@ use super::{
     records::{self, Refusal, Shape},
 };
 
+use crate::tokens::Role;
+
 mod answer;
 
-use answer::{Refused, Taken, not_kept, stopping, unprocessable, unverified};
+pub use answer::not_kept;
+use answer::{Refused, Taken, stopping, unprocessable, unverified};
 
 /// Bodies up to this size are judged where they are; larger ones where they hold nobody up.
 const SMALL: usize = 32 << 10;
@@ -138,6 +142,7 @@ async fn take(state: &ApiState, inlet: &Arc<Inlet>, request: Request) -> Result<
     let verifies = path.verify.is_some();
     if !verifies {
         super::site::same_site(&parts.headers)?;
+        may_send(&parts.extensions, inlet)?;
         // Who is verified is told later: a stranger need not know how far behind we are.
         shape(&parts.headers, false)?;
         check_backlog(inlet).await?;
@@ -172,6 +177,13 @@ async fn take(state: &ApiState, inlet: &Arc<Inlet>, request: Request) -> Result<
         Err(IntakeError::Replayed) => Err(unverified(Unverified::Replayed)),
         Err(error) => Err(not_kept(error).into()),
     }
+}
+
+/// A path that does not verify its senders asks for a token, where there are tokens.
+fn may_send(extensions: &Extensions, inlet: &Inlet) -> Result<(), Problem> {
+    let caller = extensions.get::<Caller>().cloned().unwrap_or_else(Caller::nobody);
+    caller.must_be(Role::Operator)?;
+    inlet.readers().iter().try_for_each(|pipeline| caller.must_be_for(pipeline))
 }
 
 fn inlet(state: &ApiState, path: &str, door: Door) -> Result<Arc<Inlet>, Problem> {

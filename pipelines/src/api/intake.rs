@@ -284,6 +284,11 @@ impl Inlet {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The pipelines that read it.
+    pub fn readers(&self) -> BTreeSet<String> {
+        self.state().readers.clone()
+    }
+
     pub fn now(&self) -> Micros {
         self.clock.now()
     }

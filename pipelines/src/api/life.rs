@@ -19,7 +19,9 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Activity, ApiState, facts,
+    Activity, ApiState,
+    access::Caller,
+    facts,
     page::{InPath, Params},
     pipelines::{Shape, no_such_pipeline},
     problem::{self, At, Problem, blocking},
@@ -85,12 +87,17 @@ pub struct Written {
 )]
 pub async fn put(
     State(state): State<Arc<ApiState>>,
+    caller: Caller,
     InPath(name): InPath<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
     let put = written(&headers, body)?;
-    told(state, name, Verb::Put(put)).await
+    // A file may declare others beside it.
+    for name in deploy::names_of(&put.text) {
+        caller.must_be_for(&name)?;
+    }
+    told(state, caller, name, Verb::Put(put)).await
 }
 
 /// A text, as it is or in JSON.
@@ -156,11 +163,12 @@ pub enum What {
 )]
 pub async fn delete(
     State(state): State<Arc<ApiState>>,
+    caller: Caller,
     InPath(name): InPath<String>,
     Params(Leaves { state: what }): Params<Leaves>,
 ) -> Result<Response, Problem> {
-    ask(&state, name.clone(), Verb::Delete { drop_state: what == What::Drop }).await?;
-    settle(&state, &name).await;
+    ask(&state, &caller, name.clone(), Verb::Delete { drop_state: what == What::Drop }).await?;
+    settle(&state, &caller, &name).await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -176,8 +184,12 @@ pub async fn delete(
     params(("pipeline" = String, Path, description = "Its name")),
     responses((status = 200, body = Shape, description = "How it is"), At<404>, At<503>),
 )]
-pub async fn pause(State(state): State<Arc<ApiState>>, InPath(name): InPath<String>) -> Result<Response, Problem> {
-    told(state, name, Verb::Pause).await
+pub async fn pause(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    InPath(name): InPath<String>,
+) -> Result<Response, Problem> {
+    told(state, caller, name, Verb::Pause).await
 }
 
 /// Let a pipeline go on
@@ -192,8 +204,12 @@ pub async fn pause(State(state): State<Arc<ApiState>>, InPath(name): InPath<Stri
     params(("pipeline" = String, Path, description = "Its name")),
     responses((status = 200, body = Shape, description = "How it is"), At<404>, At<503>),
 )]
-pub async fn resume(State(state): State<Arc<ApiState>>, InPath(name): InPath<String>) -> Result<Response, Problem> {
-    told(state, name, Verb::Resume).await
+pub async fn resume(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    InPath(name): InPath<String>,
+) -> Result<Response, Problem> {
+    told(state, caller, name, Verb::Resume).await
 }
 
 /// Stop a pipeline
@@ -208,8 +224,12 @@ pub async fn resume(State(state): State<Arc<ApiState>>, InPath(name): InPath<Str
     params(("pipeline" = String, Path, description = "Its name")),
     responses((status = 200, body = Shape, description = "How it is"), At<404>, At<503>),
 )]
-pub async fn stop(State(state): State<Arc<ApiState>>, InPath(name): InPath<String>) -> Result<Response, Problem> {
-    told(state, name, Verb::Stop).await
+pub async fn stop(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    InPath(name): InPath<String>,
+) -> Result<Response, Problem> {
+    told(state, caller, name, Verb::Stop).await
 }
 
 /// Start a pipeline again
@@ -224,8 +244,12 @@ pub async fn stop(State(state): State<Arc<ApiState>>, InPath(name): InPath<Strin
     params(("pipeline" = String, Path, description = "Its name")),
     responses((status = 200, body = Shape, description = "How it is"), At<404>, At<409>, At<503>),
 )]
-pub async fn restart(State(state): State<Arc<ApiState>>, InPath(name): InPath<String>) -> Result<Response, Problem> {
-    told(state, name, Verb::Restart).await
+pub async fn restart(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    InPath(name): InPath<String>,
+) -> Result<Response, Problem> {
+    told(state, caller, name, Verb::Restart).await
 }
 
 /// The steps of a pipeline
@@ -240,8 +264,12 @@ pub async fn restart(State(state): State<Arc<ApiState>>, InPath(name): InPath<St
     params(("pipeline" = String, Path, description = "Its name")),
     responses((status = 200, body = Object, description = "As `syncline plan -o json` shows it"), At<404>, At<422>, At<503>),
 )]
-pub async fn graph(State(state): State<Arc<ApiState>>, InPath(name): InPath<String>) -> Result<Response, Problem> {
-    match ask(&state, name, Verb::Graph).await? {
+pub async fn graph(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    InPath(name): InPath<String>,
+) -> Result<Response, Problem> {
+    match ask(&state, &caller, name, Verb::Graph).await? {
         Done::Planned(_, graph) => Ok(problem::json(StatusCode::OK, &graph)),
         _ => Err(Problem::stopping()),
     }
@@ -323,23 +351,24 @@ pub struct Wanted {
 )]
 pub async fn rollback(
     State(state): State<Arc<ApiState>>,
+    caller: Caller,
     InPath(name): InPath<String>,
     body: Bytes,
 ) -> Result<Response, Problem> {
     let Wanted { to, insert_again } = read(&body, "{\"to\": 3, \"insert_again\": false}, each of them or none")?;
-    told(state, name, Verb::Back(Way { to, insert_again })).await
+    told(state, caller, name, Verb::Back(Way { to, insert_again })).await
 }
 
 /// Asks the supervision, and waits for its answer.
-pub async fn ask(state: &Arc<ApiState>, name: String, verb: Verb) -> Result<Done, Problem> {
-    let asked = state.clone();
-    blocking(move || asked.control.ask(&name, verb, "api")).await?.map_err(problem)
+pub async fn ask(state: &Arc<ApiState>, by: &Caller, name: String, verb: Verb) -> Result<Done, Problem> {
+    let (asked, by) = (state.clone(), by.name.clone());
+    blocking(move || asked.control.ask(&name, verb, &by)).await?.map_err(problem)
 }
 
 /// Does what was asked, and answers how the pipeline is when it is there.
-pub async fn told(state: Arc<ApiState>, name: String, verb: Verb) -> Result<Response, Problem> {
-    let done = ask(&state, name.clone(), verb).await?;
-    settle(&state, &name).await;
+pub async fn told(state: Arc<ApiState>, by: Caller, name: String, verb: Verb) -> Result<Response, Problem> {
+    let done = ask(&state, &by, name.clone(), verb).await?;
+    settle(&state, &by, &name).await;
     let status = if done == Done::Created { StatusCode::CREATED } else { StatusCode::OK };
     let looked = blocking(move || status::look(&state)).await?;
     let all = looked.map_err(|failure| Problem::new(StatusCode::SERVICE_UNAVAILABLE, failure))?.pipelines;
@@ -355,7 +384,7 @@ fn is_task(task: &str, pipeline: &str) -> bool {
 }
 
 /// Waits until it is neither stopping nor starting. Between the two only the supervision knows that it goes on.
-async fn settle(state: &Arc<ApiState>, name: &str) {
+async fn settle(state: &Arc<ApiState>, by: &Caller, name: &str) {
     let began = tokio::time::Instant::now();
     let starting = || {
         let live = state.live();
@@ -363,7 +392,7 @@ async fn settle(state: &Arc<ApiState>, name: &str) {
         mine.any(|(_, known)| known.state == Activity::Starting)
     };
     while began.elapsed() < SETTLES {
-        let stops = matches!(ask(state, name.to_owned(), Verb::Settled).await, Ok(Done::Changed));
+        let stops = matches!(ask(state, by, name.to_owned(), Verb::Settled).await, Ok(Done::Changed));
         if !stops && !starting() {
             return;
         }
@@ -394,7 +423,7 @@ fn problem(Refused { failure, diagnostics }: Refused) -> Problem {
         _ if failure.exit == Exit::Environment => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     };
-    let problem = Problem::new(status, failure);
+    let problem = Problem::new(status, *failure);
     if diagnostics.is_empty() { problem } else { problem.diagnostics(diagnostics) }
 }
 

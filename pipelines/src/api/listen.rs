@@ -25,15 +25,17 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, TcpStream, UnixListener},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
 };
+use tokio_rustls::TlsAcceptor;
 
-use super::{ApiState, KEEP_EVERY, outer_router, router};
+use super::{ApiState, KEEP_EVERY, access::Entrance, outer_router, router};
 use crate::{
     outcome::Failure,
     pgwire::{self, PostgresDoor},
+    tls, tokens,
 };
 
 /// Connections at once, on each door: far above what one process can serve, far below its file descriptors.
@@ -42,14 +44,20 @@ const CONNECTIONS: usize = 512;
 const GRACE: Duration = Duration::from_secs(5);
 /// A client that has not sent its headers by then is holding a connection for nothing.
 const HEADERS: Duration = Duration::from_secs(15);
+/// What the options of the certificate begin with.
+const LISTEN_TLS: &str = "--listen-tls";
 /// Paths of sockets up to this long are used as they are; the system's own limit is 108 bytes.
 const SHORT_PATH: usize = 100;
 
 /// Where to listen.
 #[derive(Clone, Debug, Default)]
 pub struct Doors {
-    /// For programs of this machine.
+    /// For programs.
     pub listen: Option<SocketAddr>,
+    /// What is said there is said in TLS, with this certificate and its key.
+    pub listen_tls: Option<(PathBuf, PathBuf)>,
+    /// It is open to other machines without TLS: a proxy that has it stands before it.
+    pub listen_plain: bool,
     /// For records and nothing else.
     pub ingest: Option<SocketAddr>,
     /// For questions over PostgreSQL's protocol.
@@ -59,6 +67,8 @@ pub struct Doors {
 /// Doors that are open, and not served yet.
 pub struct Server {
     tcp: Option<TcpListener>,
+    tls: Option<TlsAcceptor>,
+    entrance: Entrance,
     ingest: Option<TcpListener>,
     postgres: Option<pgwire::Listener>,
     control: UnixListener,
@@ -76,10 +86,18 @@ impl Server {
             return Err(one_door(address));
         }
         let tcp = match doors.listen {
-            Some(address) if !address.ip().is_loopback() => return Err(not_loopback(address)),
-            Some(address) => Some(bind_tcp(address, "--listen").await?),
+            Some(address) => {
+                if !address.ip().is_loopback() {
+                    may_open(address, &doors, control.parent().unwrap_or(Path::new(".")))?;
+                }
+                Some(bind_tcp(address, "--listen").await?)
+            }
             None => None,
         };
+        let tls = doors.listen_tls.as_ref().map(|(certificate, key)| tls::acceptor(LISTEN_TLS, certificate, key));
+        let tls = tls.transpose()?;
+        let is_loopback = doors.listen.is_none_or(|address| address.ip().is_loopback());
+        let entrance = if is_loopback { Entrance::Loopback } else { Entrance::Network };
         let ingest = match doors.ingest {
             Some(address) => Some(bind_tcp(address, "--ingest").await?),
             None => None,
@@ -89,7 +107,8 @@ impl Server {
             Some(door) => Some(pgwire::Listener::bind(door, folder).await?),
             None => None,
         };
-        Ok(Server { tcp, ingest, postgres, control: bind_control(control)?, socket: control.to_owned() })
+        let socket = control.to_owned();
+        Ok(Server { tcp, tls, entrance, ingest, postgres, control: bind_control(control)?, socket })
     }
 
     /// Where TCP listens; with port 0 the system has chosen one.
@@ -109,19 +128,20 @@ impl Server {
 
     /// Serves until `shutdown` is done, then lets requests finish, writes down what was counted, and removes the socket.
     pub async fn run(self, state: Arc<ApiState>, shutdown: impl Future<Output = ()>) {
-        let routes = router(state.clone());
+        let (tcp_routes, control_routes) =
+            (router(state.clone(), self.entrance), router(state.clone(), Entrance::Socket));
         let (stop, stopped) = watch::channel(false);
         let mut doors = JoinSet::new();
         if let Some(tcp) = self.tcp {
-            doors.spawn(serve_tcp(tcp, routes.clone(), stopped.clone()));
+            doors.spawn(serve_tcp(tcp, self.tls, tcp_routes, stopped.clone()));
         }
         if let Some(tcp) = self.ingest {
-            doors.spawn(serve_tcp(tcp, outer_router(state.clone()), stopped.clone()));
+            doors.spawn(serve_tcp(tcp, None, outer_router(state.clone()), stopped.clone()));
         }
         if let Some(postgres) = self.postgres {
             doors.spawn(postgres.run(state.clone(), stopped.clone()));
         }
-        doors.spawn(serve_control(self.control, routes, stopped));
+        doors.spawn(serve_control(self.control, control_routes, stopped));
         tokio::select! {
             _ = shutdown => {}
             _ = keep(&state) => {}
@@ -130,24 +150,48 @@ impl Server {
         if tokio::time::timeout(GRACE, async { while doors.join_next().await.is_some() {} }).await.is_err() {
             tracing::warn!("requests were still on their way after {} seconds", GRACE.as_secs());
         }
-        let _ = tokio::task::spawn_blocking(move || state.ingest.finish()).await;
+        let finished = tokio::task::spawn_blocking(move || {
+            state.ingest.finish();
+            write_down(&state);
+        });
+        let _ = finished.await;
         let _ = fs::remove_file(&self.socket);
     }
 }
 
-/// Has the paths write down what they count, for ever.
-async fn keep(state: &ApiState) {
+/// Has the paths write down what they count, and the journal what was asked, for ever.
+async fn keep(state: &Arc<ApiState>) {
     loop {
         tokio::time::sleep(KEEP_EVERY).await;
         state.ingest.keep();
+        let state = state.clone();
+        let _ = tokio::task::spawn_blocking(move || write_down(&state)).await;
     }
 }
 
-fn not_loopback(address: SocketAddr) -> Failure {
-    Failure::usage("not-loopback", format!("{address} can be reached from other machines"))
-        .seen("there is no authentication yet, so anyone there could read and send records")
-        .help(format!("listen on 127.0.0.1:{}, and let a proxy that authenticates stand before it", address.port()))
-        .help("to take webhooks from outside, and nothing else, use --ingest")
+/// What cannot be written now is tried again; nobody waits for it.
+fn write_down(state: &ApiState) {
+    if let Err(error) = state.journal.write(&*state.store) {
+        tracing::debug!("what was asked is written down later: {error}");
+    }
+}
+
+/// To other machines it opens only where it is known who asks, and where nobody on the way reads his token.
+fn may_open(address: SocketAddr, doors: &Doors, folder: &Path) -> Result<(), Failure> {
+    let reached = || Failure::usage("not-loopback", format!("{address} can be reached from other machines"));
+    if tokens::all(folder)?.is_empty() {
+        return Err(reached()
+            .seen("there is no token, so nothing would tell who may ask")
+            .help("make one first: syncline token create NAME --role admin")
+            .help("to take webhooks from outside, and nothing else, use --ingest"));
+    }
+    if doors.listen_tls.is_none() && !doors.listen_plain {
+        return Err(reached()
+            .seen("without TLS everybody on the way could read the tokens")
+            .help("give a certificate: --listen-tls-cert FILE --listen-tls-key FILE")
+            .help("or say that a proxy with TLS stands before it: --listen-plain"));
+    }
+    Ok(())
 }
 
 fn one_door(address: SocketAddr) -> Failure {
@@ -194,7 +238,7 @@ pub fn reachable(path: &Path) -> std::io::Result<(PathBuf, Option<File>)> {
     Ok((PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name), Some(folder)))
 }
 
-async fn serve_tcp(listener: TcpListener, routes: Router, mut stop: watch::Receiver<bool>) {
+async fn serve_tcp(listener: TcpListener, tls: Option<TlsAcceptor>, routes: Router, mut stop: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     while let Some(place) = next_place(&places, &mut stop).await {
@@ -204,7 +248,10 @@ async fn serve_tcp(listener: TcpListener, routes: Router, mut stop: watch::Recei
                 Ok((stream, _)) => {
                     // Answers are small and complete: waiting for more to send only delays them.
                     let _ = stream.set_nodelay(true);
-                    connections.spawn(connection(stream, routes.clone(), stop.clone(), place));
+                    match tls.clone() {
+                        Some(tls) => connections.spawn(hidden(tls, stream, routes.clone(), stop.clone(), place)),
+                        None => connections.spawn(connection(stream, routes.clone(), stop.clone(), place)),
+                    };
                 }
                 Err(error) => out_of_breath(error).await,
             },
@@ -212,6 +259,21 @@ async fn serve_tcp(listener: TcpListener, routes: Router, mut stop: watch::Recei
         while connections.try_join_next().is_some() {}
     }
     while connections.join_next().await.is_some() {}
+}
+
+/// The same in TLS. Who has not agreed on it by the time in which headers have to come holds a connection for nothing.
+async fn hidden(
+    tls: TlsAcceptor,
+    stream: TcpStream,
+    routes: Router,
+    stop: watch::Receiver<bool>,
+    place: OwnedSemaphorePermit,
+) {
+    match tokio::time::timeout(HEADERS, tls.accept(stream)).await {
+        Ok(Ok(stream)) => connection(stream, routes, stop, place).await,
+        Ok(Err(error)) => tracing::debug!("a connection without TLS was closed: {error}"),
+        Err(_) => {}
+    }
 }
 
 async fn serve_control(listener: UnixListener, routes: Router, mut stop: watch::Receiver<bool>) {
@@ -246,7 +308,7 @@ pub async fn out_of_breath(error: std::io::Error) {
 }
 
 async fn connection(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     routes: Router,
     mut stop: watch::Receiver<bool>,
     _place: OwnedSemaphorePermit,
@@ -255,7 +317,9 @@ async fn connection(
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        // A WebSocket begins as a request.
+        .with_upgrades();
     let mut serving = std::pin::pin!(serving);
     tokio::select! {
         _ = serving.as_mut() => return,

@@ -106,7 +106,7 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     path = "/metrics",
     operation_id = "getMetrics",
     tag = "process",
-    security(()),
+    security(("token" = ["viewer"])),
     responses((status = 200, body = String, content_type = "text/plain", description = "They"), At<404>, At<503>),
 )]
 pub async fn get(State(state): State<Arc<ApiState>>) -> Response {

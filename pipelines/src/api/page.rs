@@ -15,13 +15,13 @@ use syncline_analytics::{Limits, QueryError};
 use syncline_functions::{JsonWriter, instant_of, token_of};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ApiState, facts::instant_text, problem::Problem, query};
+use super::{ApiState, access::Caller, facts::instant_text, problem::Problem, query};
 
 /// Items of a page when the asker does not say, and the most there can be: an answer is held in memory.
 const ITEMS: usize = 100;
 const MOST_ITEMS: usize = 1000;
-/// The longest cursor: of names that are as long as names can be, and more.
-const LONGEST: usize = 8 << 10;
+/// The longest cursor: one of events has the name of each pipeline in it.
+const LONGEST: usize = 64 << 10;
 
 /// A part of a list.
 #[derive(Serialize, ToSchema)]
@@ -55,15 +55,11 @@ impl Part {
     /// The values after which this part begins, one for each of `kinds`.
     fn after(&self, keys: &[Key]) -> Result<Option<Vec<Value>>, Problem> {
         let Some(cursor) = &self.cursor else { return Ok(None) };
-        let bytes = Some(cursor).filter(|cursor| cursor.len() <= LONGEST).and_then(|cursor| unhex(cursor));
-        let values: Option<Vec<Value>> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let values: Option<Vec<Value>> = place(cursor);
         let fits = |values: &Vec<Value>| {
             values.len() == keys.len() && keys.iter().zip(values).all(|(key, value)| key.kind.fits(value))
         };
-        values.filter(fits).map(Some).ok_or_else(|| {
-            Problem::refused(StatusCode::BAD_REQUEST, "no-such-cursor", "this is no cursor of this list")
-                .help("take `next` of the page before as it is, or leave the cursor out")
-        })
+        values.filter(fits).map(Some).ok_or_else(no_such_cursor)
     }
 }
 
@@ -109,7 +105,7 @@ pub fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// A list that is a question to the tables.
+/// A list that is a question to the tables. It has a column `pipeline`, by which it leaves out what a token is not for.
 pub struct List {
     pub select: String,
     /// Together they tell any two rows apart.
@@ -117,21 +113,21 @@ pub struct List {
 }
 
 impl List {
-    fn sql(&self, part: &Part, limit: usize) -> Result<String, Problem> {
+    fn sql(&self, caller: &Caller, part: &Part, limit: usize) -> Result<String, Problem> {
         let after = part.after(self.keys)?.map_or("TRUE".to_owned(), |values| behind(self.keys, &values));
         let order: Vec<String> = self
             .keys
             .iter()
             .map(|key| format!("{} {}", key.column, if key.falling { "DESC" } else { "ASC" }))
             .collect();
-        let (select, order) = (&self.select, order.join(", "));
-        Ok(format!("SELECT * FROM ({select}) AS list WHERE {after} ORDER BY {order} LIMIT {limit}"))
+        let (select, order, his) = (&self.select, order.join(", "), caller.condition());
+        Ok(format!("SELECT * FROM ({select}) AS list WHERE {his} AND {after} ORDER BY {order} LIMIT {limit}"))
     }
 
     /// One page of it.
-    pub async fn page(&self, state: &ApiState, part: &Part) -> Result<Response, Problem> {
+    pub async fn page(&self, state: &ApiState, caller: &Caller, part: &Part) -> Result<Response, Problem> {
         let limit = part.limit()?;
-        let batches = rows(state, &self.sql(part, limit + 1)?).await?;
+        let batches = rows(state, &self.sql(caller, part, limit + 1)?).await?;
         let found: usize = batches.iter().map(RecordBatch::num_rows).sum();
         let mut text = b"{\"items\":[".to_vec();
         let (mut taken, mut next) = (0, None);
@@ -185,7 +181,24 @@ pub fn named<T>(items: Vec<T>, name: impl Fn(&T) -> &str, part: &Part) -> Result
 }
 
 fn cursor(values: &[Value]) -> String {
-    Value::from(values).to_string().bytes().map(|byte| format!("{byte:02x}")).collect()
+    opaque(&Value::from(values))
+}
+
+/// A place in a list, as nobody should read it.
+pub fn opaque(place: &impl Serialize) -> String {
+    let text = serde_json::to_vec(place).unwrap_or_default();
+    text.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The place that a cursor says; `None` where it is none.
+pub fn place<T: DeserializeOwned>(cursor: &str) -> Option<T> {
+    let bytes = Some(cursor).filter(|cursor| cursor.len() <= LONGEST).and_then(unhex)?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+pub fn no_such_cursor() -> Problem {
+    Problem::refused(StatusCode::BAD_REQUEST, "no-such-cursor", "this is no cursor of this list")
+        .help("take `next` of the page before as it is, or leave the cursor out")
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -287,11 +300,11 @@ mod tests {
         ];
         let sql = |values: &[Value]| {
             let part = Part { limit: None, cursor: Some(cursor(values)) };
-            List { select: "x".into(), keys: KEYS }.sql(&part, 3)
+            List { select: "x".into(), keys: KEYS }.sql(&Caller::local(), &part, 3)
         };
         assert_eq!(
             sql(&["2026-11-20T10:00:00Z".into(), "a'b".into()]).unwrap(),
-            "SELECT * FROM (x) AS list WHERE (time < CAST('2026-11-20T10:00:00Z' AS TIMESTAMP) OR (time = \
+            "SELECT * FROM (x) AS list WHERE TRUE AND (time < CAST('2026-11-20T10:00:00Z' AS TIMESTAMP) OR (time = \
              CAST('2026-11-20T10:00:00Z' AS TIMESTAMP) AND (id > 'a''b' OR (id = 'a''b' AND FALSE)))) \
              ORDER BY time DESC, id ASC LIMIT 3"
         );

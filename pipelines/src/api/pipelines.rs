@@ -13,7 +13,9 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    ApiState, etag, facts,
+    ApiState,
+    access::Caller,
+    etag, facts,
     page::{self, InPath, Page, Params, Part},
     problem::{self, At, Problem, blocking},
     status::{self, PipelineStatus},
@@ -98,8 +100,14 @@ pub struct StepShape {
     params(Part),
     responses((status = 200, body = Page<Shape>, description = "A page of them"), At<400>, At<503>),
 )]
-pub async fn list(State(state): State<Arc<ApiState>>, Params(part): Params<Part>) -> Result<Response, Problem> {
-    let page = page::named(all(&state).await?, |pipeline| &pipeline.pipeline, &part)?;
+pub async fn list(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    Params(part): Params<Part>,
+) -> Result<Response, Problem> {
+    let mut all = all(&state).await?;
+    all.retain(|pipeline| caller.may_touch(&pipeline.pipeline));
+    let page = page::named(all, |pipeline| &pipeline.pipeline, &part)?;
     let items = page.items.iter().map(facts::of_pipeline).collect();
     Ok(problem::json(StatusCode::OK, &Page { items, next: page.next }))
 }

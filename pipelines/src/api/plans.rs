@@ -14,7 +14,9 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    ApiState, life,
+    ApiState,
+    access::Caller,
+    life,
     page::InPath,
     pipelines::Shape,
     problem::{self, At, Problem},
@@ -58,13 +60,18 @@ pub struct PlanShape {
     request_body(content((String = "application/sql"), (String = "text/plain"), (life::Written = "application/json"))),
     responses((status = 200, body = PlanShape, description = "It"), At<400>, At<409>, At<413>, At<422>, At<503>),
 )]
-pub async fn post(State(state): State<Arc<ApiState>>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+pub async fn post(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
     let put = life::written(&headers, body)?;
     let text = put.text.clone();
-    let Done::Planned(name, plan) = life::ask(&state, String::new(), Verb::Plan(put)).await? else {
+    let Done::Planned(name, plan) = life::ask(&state, &caller, String::new(), Verb::Plan(put)).await? else {
         return Err(Problem::stopping());
     };
-    state.plans.remember(plan["id"].as_str().unwrap_or_default(), Text { name, text });
+    state.proposals.remember(plan["id"].as_str().unwrap_or_default(), Text { name, text });
     Ok(problem::json(StatusCode::OK, &plan))
 }
 
@@ -97,13 +104,14 @@ pub struct Allowed {
 )]
 pub async fn apply(
     State(state): State<Arc<ApiState>>,
+    caller: Caller,
     InPath(id): InPath<String>,
     body: Bytes,
 ) -> Result<Response, Problem> {
     let Allowed { drop_state } = life::read(&body, "{\"drop_state\": []}, or nothing")?;
-    let Some(Text { name, text }) = state.plans.get(&id) else {
+    let Some(Text { name, text }) = state.proposals.get(&id) else {
         return Err(Problem::refused(StatusCode::NOT_FOUND, "no-such-plan", format!("there is no plan {id}"))
             .help("POST /v1/plans makes one; a process remembers the newest hundred"));
     };
-    life::told(state, name, Verb::Put(Put { text, drop_state, plan: Some(id) })).await
+    life::told(state, caller, name, Verb::Put(Put { text, drop_state, plan: Some(id) })).await
 }

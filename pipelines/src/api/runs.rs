@@ -11,7 +11,9 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    ApiState, etag,
+    ApiState,
+    access::Caller,
+    etag,
     page::{self, InPath, Key, Kind, List, Page, Params, Part, literal},
     pipelines::{is_there, no_such_pipeline},
     problem::{At, Problem},
@@ -66,8 +68,12 @@ const LAST: &[Key] = &[falling("run", Kind::Number)];
     params(Part),
     responses((status = 200, body = Page<Run>, description = "A page of them"), At<400>, At<500>, At<503>),
 )]
-pub async fn list(State(state): State<Arc<ApiState>>, Params(part): Params<Part>) -> Result<Response, Problem> {
-    List { select: "SELECT * FROM runs".to_owned(), keys: NEWEST }.page(&state, &part).await
+pub async fn list(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    Params(part): Params<Part>,
+) -> Result<Response, Problem> {
+    List { select: "SELECT * FROM runs".to_owned(), keys: NEWEST }.page(&state, &caller, &part).await
 }
 
 /// Runs of a pipeline
@@ -84,6 +90,7 @@ pub async fn list(State(state): State<Arc<ApiState>>, Params(part): Params<Part>
 )]
 pub async fn of_pipeline(
     State(state): State<Arc<ApiState>>,
+    caller: Caller,
     InPath(pipeline): InPath<String>,
     Params(part): Params<Part>,
 ) -> Result<Response, Problem> {
@@ -91,7 +98,7 @@ pub async fn of_pipeline(
         return Err(no_such_pipeline(&pipeline));
     }
     let select = format!("SELECT * FROM runs WHERE pipeline = {}", literal(&pipeline));
-    List { select, keys: LAST }.page(&state, &part).await
+    List { select, keys: LAST }.page(&state, &caller, &part).await
 }
 
 /// One run of a pipeline

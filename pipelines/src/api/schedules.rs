@@ -14,7 +14,9 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    ApiState, etag,
+    ApiState,
+    access::Caller,
+    etag,
     page::{self, InPath, Key, Kind, List, Page, Params, Part, literal},
     problem::{At, Problem, blocking},
     status::{ScheduleStatus, read_failure},
@@ -66,8 +68,12 @@ const NAME: &[Key] = &[Key { column: "pipeline", kind: Kind::Text, falling: fals
     params(Part),
     responses((status = 200, body = Page<Schedule>, description = "A page of them"), At<400>, At<500>, At<503>),
 )]
-pub async fn list(State(state): State<Arc<ApiState>>, Params(part): Params<Part>) -> Result<Response, Problem> {
-    List { select: "SELECT * FROM schedules".to_owned(), keys: NAME }.page(&state, &part).await
+pub async fn list(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    Params(part): Params<Part>,
+) -> Result<Response, Problem> {
+    List { select: "SELECT * FROM schedules".to_owned(), keys: NAME }.page(&state, &caller, &part).await
 }
 
 /// The schedule of a pipeline

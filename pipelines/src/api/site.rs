@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::problem::Problem;
+use super::{access::Caller, problem::Problem};
 
 /// A page of another site that is open in a browser on this machine can reach a loopback address. It cannot hide its origin, and
 /// a name that it made point here is not a loopback name.
@@ -24,6 +24,10 @@ pub fn same_site(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// A path that verifies its senders asks for more than their origin, so `ingest` asks for that of the others itself.
 pub async fn from_here(request: Request, next: Next) -> Response {
+    // A browser does not send a token of its own accord.
+    if request.extensions().get::<Caller>().is_some_and(|caller| caller.by_token) {
+        return next.run(request).await;
+    }
     let headers = request.headers();
     let path = request.uri().path();
     if !path.starts_with("/in/")

@@ -1,20 +1,29 @@
-//! `syncline dead-letters`: records that could not be processed.
+//! `syncline dead-letters`: records that could not be processed, and what becomes of them.
 
-use std::io::Write;
+use std::{io::Write, path::Path};
 
 use arrow::array::RecordBatch;
 use clap::{Args, Subcommand};
+use hyper::Method;
+use serde_json::json;
 
 use super::{Common, Format, query};
 use crate::{
-    api::dead_letters::{Wanted, bytes_of, list_sql, show_sql},
-    ask::Answerer,
+    api::{
+        access::Caller,
+        dead_letters::{Wanted, bytes_of, list_sql, show_sql},
+        letters::{DecidedMany, Which, discard_here},
+    },
+    ask::{Answerer, unreadable},
+    control,
     outcome::{Failure, Outcome},
     render::{Renderer, printed, shown, stdout},
 };
 
 /// Letters that a list shows unless it is told.
 const LETTERS: usize = 100;
+/// Refusals that are told one by one.
+const TOLD: usize = 10;
 
 /// Look at records that could not be processed
 #[derive(Args, Debug)]
@@ -23,7 +32,9 @@ Examples:
   syncline dead-letters list
   syncline dead-letters list --pipeline orders --step dedup --limit 20 -o json
   syncline dead-letters show 4f2a9c0d11e0b7a3
-  syncline dead-letters show 4f2a9c0d11e0b7a3 --raw > record.json")]
+  syncline dead-letters show 4f2a9c0d11e0b7a3 --raw > record.json
+  syncline dead-letters retry 4f2a9c0d11e0b7a3
+  syncline dead-letters discard --pipeline orders --step dedup --all")]
 pub struct Arguments {
     #[command(subcommand)]
     pub what: What,
@@ -43,6 +54,10 @@ pub enum What {
         #[arg(long, value_name = "N", default_value_t = LETTERS)]
         limit: usize,
     },
+    /// Send records through their pipeline again, exactly once; where that is not possible it says why
+    Retry(Chosen),
+    /// Want records no more; their bytes stay as long as the log keeps them
+    Discard(Chosen),
     /// One dead letter, whole
     Show {
         /// Its id, as `list` shows it
@@ -54,6 +69,23 @@ pub enum What {
     },
 }
 
+/// Which letters.
+#[derive(Args, Debug)]
+pub struct Chosen {
+    /// Their ids, as `list` shows them
+    #[arg(value_name = "ID", required_unless_present = "all")]
+    pub ids: Vec<String>,
+    /// All open ones of this pipeline, with --all
+    #[arg(long, value_name = "NAME", requires = "all")]
+    pub pipeline: Option<String>,
+    /// Of those, the ones that stopped at this step
+    #[arg(long, value_name = "STEP", requires = "pipeline")]
+    pub step: Option<String>,
+    /// All of a pipeline
+    #[arg(long, requires = "pipeline", conflicts_with = "ids")]
+    pub all: bool,
+}
+
 pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     let answerer = Answerer::find(common)?;
     match arguments.what {
@@ -61,8 +93,66 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
             let wanted = Wanted { pipeline, step, ..Wanted::default() };
             query::print(&answerer, &list_sql(&wanted, limit), common)
         }
+        What::Retry(chosen) => decide(&answerer, chosen, "retry", common),
+        What::Discard(chosen) => decide(&answerer, chosen, "discard", common),
         What::Show { id, raw } => show(&answerer, &id, raw, common),
     }
+}
+
+fn decide(answerer: &Answerer, chosen: Chosen, verb: &str, common: &Common) -> Outcome {
+    let Chosen { ids, pipeline, step, .. } = chosen;
+    let which = Which { ids: Some(ids).filter(|ids| !ids.is_empty()), pipeline, step };
+    let mut all = DecidedMany { done: 0, refused: vec![], more: true };
+    while all.more {
+        let some = match answerer {
+            Answerer::Process(folder) => asked(folder, &which, verb)?,
+            Answerer::Folder(world, _) if verb == "discard" => {
+                let sql = which.sql(&Caller::local()).map_err(|problem| *problem.failure)?;
+                let done = discard_here(&*world.ground.store, &answerer.rows(&sql)?, world.ground.clock.now())?;
+                DecidedMany { done, refused: vec![], more: false }
+            }
+            Answerer::Folder(..) | Answerer::Ledger(..) => {
+                return Err(Failure::failed(
+                    "nobody-runs",
+                    "no process runs here, so there is nothing to send a record to",
+                )
+                .help("start the pipeline, and retry then"));
+            }
+        };
+        // Those that were refused stay open, and would come again.
+        all = DecidedMany { done: all.done + some.done, more: some.more && some.done > 0, refused: some.refused };
+    }
+    let word = if verb == "retry" { "retried" } else { "discarded" };
+    match common.output {
+        Format::Json | Format::Ndjson => {
+            println!("{}", json!({"done": all.done, "refused": all.refused}));
+        }
+        _ => eprintln!("{} dead letters {word}", all.done),
+    }
+    match all.refused.first() {
+        None if all.done == 0 => Err(Failure::failed("no-such-letter", "there is no open dead letter of these")
+            .help("`syncline dead-letters list` shows them")),
+        None => Ok(()),
+        Some(first) => {
+            let failure =
+                Failure::failed(first.reason.clone(), format!("{} dead letters were not {word}", all.refused.len()));
+            Err(all
+                .refused
+                .iter()
+                .take(TOLD)
+                .fold(failure, |failure, one| failure.seen(format!("{}: {}", one.id, one.title))))
+        }
+    }
+}
+
+fn asked(folder: &Path, which: &Which, verb: &str) -> Result<DecidedMany, Failure> {
+    let body = serde_json::to_vec(which).unwrap_or_default();
+    let answer = control::call(folder, Method::POST, &format!("/v1/dead-letters/{verb}"), body)?;
+    let answer = answer.ok_or_else(|| {
+        Failure::environment("process-gone", format!("the process that held {} has gone", folder.display()))
+            .help("run the command again")
+    })?;
+    serde_json::from_slice(&answer.body).map_err(|error| unreadable(error.to_string()))
 }
 
 fn show(answerer: &Answerer, id: &str, raw: bool, common: &Common) -> Outcome {

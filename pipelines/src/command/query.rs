@@ -23,7 +23,7 @@ mod shell;
 /// Ask SQL about runs, books, dropped records, dead letters and live state
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Tables: pipelines, runs, run_events, steps, checkpoints, backfills, schedules, watermarks, lag, records_dropped, ledger,
+Tables: pipelines, runs, run_events, requests, audit_log, steps, checkpoints, backfills, schedules, watermarks, lag, records_dropped, ledger,
 dead_letters, deliveries, and the keys that a DEDUP remembers as PIPELINE.STEP. SHOW TABLES lists them, DESCRIBE shows columns.
 Pipes are understood: FROM runs |> LIMIT 3.
 

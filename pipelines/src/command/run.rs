@@ -67,7 +67,8 @@ pub struct Arguments {
     /// Let the state of this step go, after an edit that cannot keep it (may be given more than once)
     #[arg(long = "drop-state", value_name = "STEP")]
     pub drop_state: Vec<String>,
-    /// Where the HTTP server listens [default: 127.0.0.1:7800 when a pipeline never ends or has a schedule, else nowhere]
+    /// Where the HTTP server listens; for other machines only with a token (`syncline token create`) and TLS [default: 127.0.0.1:7800
+    /// when a pipeline never ends or has a schedule, else nowhere]
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
     #[command(flatten)]
@@ -77,6 +78,15 @@ pub struct Arguments {
 /// What a process that runs pipelines has beside them.
 #[derive(Args, Debug)]
 pub struct Around {
+    /// The certificate for --listen, in PEM, with those between it and its authority; what is said there is then said in TLS
+    #[arg(long, value_name = "FILE", requires = "listen", requires = "listen_tls_key")]
+    pub listen_tls_cert: Option<PathBuf>,
+    /// The key of that certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "listen", requires = "listen_tls_cert")]
+    pub listen_tls_key: Option<PathBuf>,
+    /// Open --listen to other machines without TLS: a proxy that has it stands before it
+    #[arg(long, requires = "listen", conflicts_with = "listen_tls_cert")]
+    pub listen_plain: bool,
     /// A second door that takes records under /in/ and nothing else; open to other machines only when every path verifies who sends
     #[arg(long, value_name = "ADDR")]
     pub ingest: Option<SocketAddr>,
@@ -129,17 +139,9 @@ pub struct Terms {
 
 /// Runs pipelines as one process, until they end or are stopped.
 pub fn run_scope(scope: Scope, around: Around, common: &Common, terms: Terms) -> Outcome {
-    let Around {
-        ingest,
-        postgres,
-        postgres_tls_cert,
-        postgres_tls_key,
-        rollback_state: keeps,
-        ledger,
-        workers,
-        log_format,
-        log_level,
-    } = around;
+    let Around { listen_tls_cert, listen_tls_key, listen_plain, ingest, postgres, .. } = around;
+    let Around { postgres_tls_cert, postgres_tls_key, rollback_state: keeps, .. } = around;
+    let Around { ledger, workers, log_format, log_level, .. } = around;
     let Terms { once, fresh, insert_again, from_kept, drop_state, listen, stays } = terms;
     log_lines::start(log_format, log_level, common.output);
     let signals = Signals::expect()?;
@@ -165,12 +167,14 @@ pub fn run_scope(scope: Scope, around: Around, common: &Common, terms: Terms) ->
     let (news, told) = mpsc::channel();
     let tls = postgres_tls_cert.zip(postgres_tls_key);
     let postgres = postgres.map(|address| PostgresDoor { address, tls });
-    let doors = Doors { listen, ingest, postgres };
+    let listen_tls = listen_tls_cert.zip(listen_tls_key);
+    let scheme = if listen_tls.is_some() { "https" } else { "http" };
+    let doors = Doors { listen, listen_tls, listen_plain, ingest, postgres };
     let host = Host::start(&world, (doors, workers), (inlets, stays), (signals, news.clone()))?;
     kept::tell_orphans(&world, &project.pipelines.iter().map(|member| member.name().to_owned()).collect());
     // Before anyone is told where: a path whose pipeline is about to start takes records, and is no 404.
     project.pipelines.iter().for_each(|member| host.expect(member));
-    tell_addresses(&host);
+    tell_addresses(&host, scheme);
     let moving = Moving::start(world.ground.clone(), &place, &ledger)?;
     let bars = output == Format::Table;
     let streams = Streams::new(world.ground.store.clone(), project.streams.clone());
@@ -203,9 +207,9 @@ fn bytes(text: &str) -> Result<u64, String> {
         .map_err(|_| "a size is a number with a unit, like '64 MB' or '1 GiB'".to_owned())
 }
 
-fn tell_addresses(host: &Host) {
+fn tell_addresses(host: &Host, scheme: &str) {
     if let Some(address) = host.address() {
-        tell!(address = address.to_string(), "listening on http://{address}");
+        tell!(address = address.to_string(), "listening on {scheme}://{address}");
     }
     if let Some(address) = host.ingest() {
         tell!(address = address.to_string(), "records are taken on http://{address}/in/");

@@ -169,7 +169,8 @@ impl Supervision<'_> {
                 (None, Some(stops)) if again || stops => {
                     changed = true;
                     let options = crew.allowed.remove(name).unwrap_or_default();
-                    self.let_stop(crew, &member.name().to_owned(), Some((member, options)));
+                    let task = member.name().to_owned();
+                    self.let_stop(crew, &task, Some((member, options)));
                 }
                 (None, None) if again || before.is_some() || crew.failed.contains_key(member.name()) => {
                     changed = true;

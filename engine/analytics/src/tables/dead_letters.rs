@@ -1,9 +1,12 @@
-//! `dead_letters`: records that could not be processed, with their place, the reason, and their bytes as they came.
+//! `dead_letters`: records that could not be processed, with their place, the reason, their bytes as they came, and what was decided about them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use arrow::datatypes::SchemaRef;
-use syncline_engine::ledger::dead_topic;
+use syncline_engine::{
+    ledger::dead_topic,
+    letters::{self, Mark},
+};
 use syncline_record::{DeadLetter, keys};
 
 use super::{frames::each_frame, sinks::each_settled};
@@ -33,21 +36,24 @@ impl Table for DeadLetters {
             ("headers", Kind::Text),
             ("bytes", Kind::Bytes),
             ("text", Kind::Text),
+            // `open`, `discarded`, `retrying`, `retried`
+            ("state", Kind::Text),
         ])
     }
 
     fn read(&self, reading: &Reading, pipeline: &str, rows: &mut Gather<'_>) -> Result<(), Stop> {
         let topic = dead_topic(pipeline);
+        let marks = letters::marks(&*reading.store, pipeline)?;
         let mut twins = Twins::default();
         each_frame(reading, &topic, &mut |body| {
             let letter: DeadLetter = serde_json::from_slice(body)
                 .map_err(|error| Stop::Damaged { what: topic.clone(), detail: error.to_string() })?;
             let id = twins.told_apart(letter.epoch, letter_id(pipeline, &letter, None));
-            row(pipeline, &id, &letter, rows)
+            row(pipeline, &id, &letter, &marks, rows)
         })?;
         each_settled(reading, pipeline, &mut |_, frame| {
             frame.dead.iter().try_for_each(|(offset, letter)| {
-                row(pipeline, &letter_id(pipeline, letter, Some(*offset)), letter, rows)
+                row(pipeline, &letter_id(pipeline, letter, Some(*offset)), letter, &marks, rows)
             })
         })
     }
@@ -72,7 +78,13 @@ impl Twins {
     }
 }
 
-fn row(pipeline: &str, id: &str, letter: &DeadLetter, rows: &mut Gather<'_>) -> Result<(), Stop> {
+fn row(
+    pipeline: &str,
+    id: &str,
+    letter: &DeadLetter,
+    marks: &BTreeMap<String, Mark>,
+    rows: &mut Gather<'_>,
+) -> Result<(), Stop> {
     rows.row(&[
         Cell::Text(id),
         Cell::Text(pipeline),
@@ -90,6 +102,7 @@ fn row(pipeline: &str, id: &str, letter: &DeadLetter, rows: &mut Gather<'_>) -> 
         Cell::text(letter.headers.as_deref()),
         Cell::Bytes(&letter.bytes),
         Cell::Text(&String::from_utf8_lossy(&letter.bytes)),
+        Cell::Text(marks.get(id).map_or("open", |mark| mark.standing.as_str())),
     ])
 }
 

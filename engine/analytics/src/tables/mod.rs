@@ -1,5 +1,6 @@
 //! The tables, one file each.
 
+pub mod audit_log;
 pub mod backfills;
 pub mod checkpoints;
 pub mod dead_letters;
@@ -8,6 +9,7 @@ mod frames;
 pub mod lag;
 pub mod ledger;
 pub mod pipelines;
+pub mod requests;
 pub mod revisions;
 pub mod run_events;
 pub mod runs;
@@ -25,7 +27,8 @@ use syncline_engine::checkpoint;
 use crate::{Reading, gather::Stop, provider::provided};
 
 /// Names of the system tables.
-pub const SYSTEM: [&str; 14] = [
+pub const SYSTEM: [&str; 16] = [
+    "audit_log",
     "backfills",
     "checkpoints",
     "dead_letters",
@@ -34,6 +37,7 @@ pub const SYSTEM: [&str; 14] = [
     "ledger",
     "pipelines",
     "records_dropped",
+    "requests",
     "revisions",
     "run_events",
     "runs",
@@ -44,6 +48,7 @@ pub const SYSTEM: [&str; 14] = [
 
 pub fn system(name: &str, reading: &Reading) -> Option<Arc<dyn TableProvider>> {
     Some(match name {
+        "audit_log" => provided(audit_log::AuditLog, reading),
         "backfills" => provided(backfills::Backfills, reading),
         "checkpoints" => provided(checkpoints::Checkpoints, reading),
         "dead_letters" => provided(dead_letters::DeadLetters, reading),
@@ -52,6 +57,7 @@ pub fn system(name: &str, reading: &Reading) -> Option<Arc<dyn TableProvider>> {
         "ledger" => Arc::new(ledger::Ledger { all: true, reading: reading.clone() }),
         "pipelines" => provided(pipelines::Pipelines, reading),
         "records_dropped" => Arc::new(ledger::Ledger { all: false, reading: reading.clone() }),
+        "requests" => provided(requests::Requests, reading),
         "revisions" => provided(revisions::Revisions, reading),
         "run_events" => provided(run_events::RunEvents, reading),
         "runs" => provided(runs::Runs, reading),

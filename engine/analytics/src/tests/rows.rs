@@ -218,6 +218,7 @@ async fn names() {
             | orders       | order_by        |
             | orders       | people/dedup    |
             | orders       | people/limit_2  |
+            | public       | audit_log       |
             | public       | backfills       |
             | public       | checkpoints     |
             | public       | dead_letters    |
@@ -226,6 +227,7 @@ async fn names() {
             | public       | ledger          |
             | public       | pipelines       |
             | public       | records_dropped |
+            | public       | requests        |
             | public       | revisions       |
             | public       | run_events      |
             | public       | runs            |

@@ -10,6 +10,7 @@ use crate::{
     api::{ApiState, Doors, Server},
     control,
     outcome::Exit,
+    tokens::{self, Grant, Role},
 };
 
 async fn served<T: Send + 'static>(
@@ -92,6 +93,14 @@ async fn addresses_that_cannot_be_used_say_what_to_do() {
     let socket = folder.path().join(control::SOCKET);
     let refused = Server::bind(listen("0.0.0.0:7800"), &socket).await.err().unwrap();
     assert_eq!((refused.exit, &*refused.slug), (Exit::Usage, "not-loopback"));
+    assert!(refused.detail[0].contains("no token"), "{refused:?}");
+    let grant = Grant { role: Role::Viewer, expires: None, pipelines: None };
+    tokens::create(folder.path(), "ada", grant, 0).unwrap();
+    let refused = Server::bind(listen("0.0.0.0:0"), &socket).await.err().unwrap();
+    assert!(&*refused.slug == "not-loopback" && refused.detail[0].contains("TLS"), "{refused:?}");
+    let plain = Doors { listen_plain: true, ..listen("0.0.0.0:0") };
+    assert!(Server::bind(plain, &socket).await.is_ok());
+    std::fs::remove_file(&socket).unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let refused = Server::bind(listen(&taken.local_addr().unwrap().to_string()), &socket).await.err().unwrap();
     assert_eq!((refused.exit, &*refused.slug), (Exit::Environment, "address-in-use"));

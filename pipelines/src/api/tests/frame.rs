@@ -22,7 +22,7 @@ const TEN: i64 = 1_795_168_800_000_000;
 fn ran(house: &House, pipeline: &str, run: u64, after: i64) {
     let record: Run = serde_json::from_value(json!({
         "pipeline": pipeline, "run": run, "attempt": 1, "plan": "p", "state": "ended", "started": TEN + after,
-        "ended": null, "reason": null, "epochs": 1, "pages": {"steps": {}},
+        "ended": null, "reason": null, "epochs": 1, "pages": {"steps": {}}, "baseline": {}, "killed": {}, "null_keys": {},
     }))
     .unwrap();
     let mut changes = Changes::default();
@@ -88,7 +88,8 @@ async fn pipelines_come_in_pages_and_one_that_did_not_change_is_not_sent_again()
     let tag = first.headers()["etag"].to_str().unwrap().to_owned();
     let second = house.send(get(&tag)).await;
     assert_eq!((first.status().as_u16(), second.status().as_u16()), (200, 304));
-    assert_eq!((second.headers()["etag"].to_str().unwrap(), second.headers().get("content-type")), (&*tag, None));
+    assert_eq!(second.headers()["etag"], tag.as_str());
+    assert!(!second.headers().contains_key("content-type"));
     ran(&house, "a", 2, 7);
     assert_eq!(house.send(get(&tag)).await.status(), StatusCode::OK);
     assert_eq!(house.get("/v1/pipelines/d").await.0, 404);

@@ -18,12 +18,15 @@ use syncline_engine::{
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use super::{ApiState, router};
+use super::{ApiState, access::Entrance, router};
 use crate::world::World;
 
+mod access;
 mod doors;
+mod events;
 mod frame;
 mod ingest;
+mod letters;
 mod looking;
 mod webhooks;
 
@@ -49,17 +52,21 @@ fn reopened(folder: TempDir) -> House {
             opened => break opened.unwrap(),
         }
     };
-    House { state: ApiState::new(&world.ground, (None, None), None), folder, world }
+    House { state: ApiState::new(&world.ground, folder.path(), (None, None), None), folder, world }
 }
 
 impl House {
     pub async fn send(&self, request: Request<Body>) -> Response {
-        router(self.state.clone()).oneshot(request).await.unwrap()
+        router(self.state.clone(), Entrance::Loopback).oneshot(request).await.unwrap()
     }
 
-    /// Status and JSON body of the answer.
+    /// Status and JSON body of the answer, without the id of the request.
     pub async fn ask(&self, request: Request<Body>) -> (u16, Value) {
-        answer(self.send(request).await).await
+        let (status, mut body) = answer(self.send(request).await).await;
+        if let Some(members) = body.as_object_mut() {
+            members.remove("request_id");
+        }
+        (status, body)
     }
 
     pub async fn get(&self, path: &str) -> (u16, Value) {

@@ -19,6 +19,7 @@ use tower::ServiceExt;
 
 use super::{House, answer, house};
 use crate::api::{
+    access::Entrance,
     body::{Patience, receive},
     outer_router, router,
 };
@@ -192,7 +193,7 @@ async fn memory_is_taken_as_bodies_arrive_and_not_as_they_are_announced() {
         let first = futures::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b" "))]);
         let body = Body::from_stream(futures::StreamExt::chain(first, futures::stream::pending()));
         let request = signed("x").header("content-length", 16 << 20).body(body).unwrap();
-        tokio::spawn(router(house.state.clone()).oneshot(request))
+        tokio::spawn(router(house.state.clone(), Entrance::Loopback).oneshot(request))
     });
     let announced: Vec<_> = announced.collect();
     tokio::time::sleep(Duration::from_millis(100)).await;

@@ -1,4 +1,4 @@
-//! TLS of the door: a certificate that cannot be used ends the start, so nothing is ever said in the clear by mistake.
+//! TLS of a door: a certificate that cannot be used ends the start, so nothing is ever said in the clear by mistake.
 
 use std::{path::Path, sync::Arc};
 
@@ -11,15 +11,15 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::outcome::Failure;
 
-/// Reads a certificate chain and its key, both in PEM.
-pub fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, Failure> {
+/// Reads a certificate chain and its key, both in PEM, which options of this name gave: `--postgres-tls` and `-cert`, `-key`.
+pub fn acceptor(option: &str, certificate: &Path, key: &Path) -> Result<TlsAcceptor, Failure> {
     let chain: Result<Vec<_>, pem::Error> =
         CertificateDer::pem_file_iter(certificate).and_then(|certificates| certificates.collect());
-    let chain = chain.map_err(|error| unusable("--postgres-tls-cert", certificate, &error))?;
+    let chain = chain.map_err(|error| unusable(&format!("{option}-cert"), certificate, &error))?;
     if chain.is_empty() {
-        return Err(unusable("--postgres-tls-cert", certificate, &pem::Error::NoItemsFound));
+        return Err(unusable(&format!("{option}-cert"), certificate, &pem::Error::NoItemsFound));
     }
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable("--postgres-tls-key", key, &error))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(&format!("{option}-key"), key, &error))?;
     let versions =
         ServerConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions();
     let config = versions.and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private));

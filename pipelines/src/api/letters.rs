@@ -1,0 +1,438 @@
+//! `POST /v1/dead-letters/{id}/retry` and `/discard`, and the same for many at once: what people decide about dead letters.
+//!
+//! To discard a letter marks it; its bytes stay as long as the log keeps them. To retry one sends its original bytes through the pipeline's
+//! input again, with the header `syncline-retry`, exactly once: also when the process is killed between the record and the mark of it.
+//! That is possible where the record came in over HTTP, is kept whole, is read by this pipeline only, and had nothing of it passed on: in a
+//! pipeline that is one line of steps which make one row of one. Everything else is refused, with the reason.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use axum::{
+    extract::{Request, State},
+    http::StatusCode,
+    response::Response,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use syncline_connectors::ingest::{self, Sent, encode};
+use syncline_dsl::plan::{Plan, StepKind};
+use syncline_engine::{
+    checkpoint::ReadError,
+    graph::unqualified,
+    letters::{self, Mark, Standing},
+    log::{Log, LogError, NewFrame},
+    store::StateStore,
+};
+use syncline_record::Micros;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    ApiState,
+    access::Caller,
+    body,
+    dead_letters::{bytes_of, one},
+    headers::RETRY,
+    intake::{Receipt, TOPICS},
+    page::{self, InPath},
+    problem::{self, At, Problem, blocking},
+    status::read_failure,
+};
+use crate::{outcome::Failure, render::shown, world::log_failure};
+
+/// Letters that one call decides about; whoever has more calls again.
+const MOST: usize = 1000;
+/// Bytes of the log that are read at once.
+const READ: usize = 1 << 20;
+
+pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
+    OpenApiRouter::new()
+        .routes(routes!(retry))
+        .routes(routes!(discard))
+        .routes(routes!(retry_many))
+        .routes(routes!(discard_many))
+}
+
+/// Which open letters.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Which {
+    /// These; else all of the pipeline, and of the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 1, max_items = 1000)]
+    pub ids: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+}
+
+/// What became of a letter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Decided {
+    pub id: String,
+    /// `retried`, `discarded`
+    pub state: String,
+    /// Where the record lies in the pipeline's input now.
+    pub offset: Option<u64>,
+}
+
+/// What became of many.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DecidedMany {
+    pub done: u64,
+    /// Those that stay as they were, with the slug and the title of the reason.
+    pub refused: Vec<RefusedOne>,
+    /// There are more than one call decides about: call again.
+    pub more: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RefusedOne {
+    pub id: String,
+    pub reason: String,
+    pub title: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Retry,
+    Discard,
+}
+
+/// Send a record through its pipeline again
+///
+/// Its original bytes, exactly once.
+#[utoipa::path(
+    post,
+    path = "/v1/dead-letters/{id}/retry",
+    operation_id = "retryDeadLetter",
+    tag = "dead letters",
+    security(("token" = ["operator"])),
+    params(("id" = String, Path, description = "As lists show it")),
+    responses((status = 200, body = Decided, description = "It lies in the input again"), At<404>, At<409>, At<500>, At<503>),
+)]
+pub async fn retry(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    InPath(id): InPath<String>,
+) -> Result<Response, Problem> {
+    single(state, caller, id, Verb::Retry).await
+}
+
+/// Want a record no more
+///
+/// It is marked; its bytes stay as long as the log keeps them.
+#[utoipa::path(
+    post,
+    path = "/v1/dead-letters/{id}/discard",
+    operation_id = "discardDeadLetter",
+    tag = "dead letters",
+    security(("token" = ["operator"])),
+    params(("id" = String, Path, description = "As lists show it")),
+    responses((status = 200, body = Decided, description = "It is marked"), At<404>, At<409>, At<500>, At<503>),
+)]
+pub async fn discard(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    InPath(id): InPath<String>,
+) -> Result<Response, Problem> {
+    single(state, caller, id, Verb::Discard).await
+}
+
+/// Send many records through their pipelines again
+#[utoipa::path(
+    post,
+    path = "/v1/dead-letters/retry",
+    operation_id = "retryDeadLetters",
+    tag = "dead letters",
+    security(("token" = ["operator"])),
+    request_body = Which,
+    responses((status = 200, body = DecidedMany, description = "What became of them"), At<400>, At<413>, At<500>, At<503>),
+)]
+pub async fn retry_many(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
+    many(state, caller, request, Verb::Retry).await
+}
+
+/// Want many records no more
+#[utoipa::path(
+    post,
+    path = "/v1/dead-letters/discard",
+    operation_id = "discardDeadLetters",
+    tag = "dead letters",
+    security(("token" = ["operator"])),
+    request_body = Which,
+    responses((status = 200, body = DecidedMany, description = "What became of them"), At<400>, At<413>, At<500>, At<503>),
+)]
+pub async fn discard_many(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
+    many(state, caller, request, Verb::Discard).await
+}
+
+async fn single(state: Arc<ApiState>, caller: Caller, id: String, verb: Verb) -> Result<Response, Problem> {
+    let letter = one(&state, &caller, &id).await?;
+    let decided = decide(&state, &caller, &Letter::of(&letter, 0), verb).await?;
+    Ok(problem::json(StatusCode::OK, &decided))
+}
+
+async fn many(state: Arc<ApiState>, caller: Caller, request: Request, verb: Verb) -> Result<Response, Problem> {
+    let which: Which = body::json(request, "{\"pipeline\": \"orders\", \"step\": \"cast\"}").await?;
+    let sql = which.sql(&caller)?;
+    let (mut done, mut refused, mut found) = (0, vec![], 0);
+    for batch in page::rows(&state, &sql).await? {
+        for row in 0..batch.num_rows() {
+            found += 1;
+            if found > MOST {
+                break;
+            }
+            let letter = Letter::of(&batch, row);
+            match decide(&state, &caller, &letter, verb).await {
+                Ok(_) => done += 1,
+                // What keeps all of them from being decided about is told at once.
+                Err(problem) if problem.status.is_server_error() => return Err(problem),
+                Err(problem) => refused.push(RefusedOne {
+                    id: letter.id.clone(),
+                    reason: problem.failure.slug.to_string(),
+                    title: problem.failure.title.clone(),
+                }),
+            }
+        }
+    }
+    Ok(problem::json(StatusCode::OK, &DecidedMany { done, refused, more: found > MOST }))
+}
+
+impl Which {
+    /// The question for the open ones among them, the oldest first: a record that came first goes first again.
+    pub fn sql(&self, caller: &Caller) -> Result<String, Problem> {
+        let refused = |help: &str| {
+            Problem::refused(StatusCode::BAD_REQUEST, "no-letters-named", "this names no dead letters")
+                .help(help.to_owned())
+        };
+        if self.ids.is_none() && self.pipeline.is_none() {
+            return Err(refused("name ids, or a pipeline, and perhaps a step of it"));
+        }
+        if self.ids.as_ref().is_some_and(|ids| ids.is_empty() || ids.len() > MOST) {
+            return Err(refused("name 1 to 1000 ids at once"));
+        }
+        let is = |column: &str, value: &Option<String>| {
+            value.as_ref().map_or("TRUE".to_owned(), |value| format!("{column} = {}", page::literal(value)))
+        };
+        let ids = self.ids.as_ref().map_or("TRUE".to_owned(), |ids| {
+            format!("id IN ({})", ids.iter().map(|id| page::literal(id)).collect::<Vec<_>>().join(", "))
+        });
+        let (pipeline, step, his) = (is("pipeline", &self.pipeline), is("step", &self.step), caller.condition());
+        Ok(format!(
+            "SELECT * FROM dead_letters WHERE {pipeline} AND {step} AND {ids} AND {his} AND state IN ('open', 'retrying') \
+             ORDER BY time, source, record_offset, id LIMIT {}",
+            MOST + 1
+        ))
+    }
+}
+
+/// A letter as it lies in the table.
+struct Letter {
+    id: String,
+    pipeline: String,
+    step: String,
+    topic: String,
+    length: u64,
+    bytes: Vec<u8>,
+    headers: Option<String>,
+}
+
+impl Letter {
+    fn of(rows: &RecordBatch, row: usize) -> Self {
+        let text = |name: &str| shown(rows, name, row);
+        let named = |name: &str| text(name).unwrap_or_default();
+        Self {
+            id: named("id"),
+            pipeline: named("pipeline"),
+            step: named("step"),
+            topic: unqualified(&named("source")).to_owned(),
+            length: text("length").and_then(|length| length.parse().ok()).unwrap_or_default(),
+            bytes: bytes_of(&rows.slice(row, 1)).to_vec(),
+            headers: text("headers"),
+        }
+    }
+}
+
+async fn decide(state: &Arc<ApiState>, caller: &Caller, letter: &Letter, verb: Verb) -> Result<Decided, Problem> {
+    // One at a time: two that decide about one letter would both find it open.
+    let _one = state.deciding.lock().await;
+    let known = mark(state, letter).await?;
+    let standing = match (verb, known.map(|mark| mark.standing)) {
+        (_, Some(settled @ (Standing::Discarded | Standing::Retried { .. }))) => {
+            let title = format!("the dead letter {} is {} already", letter.id, settled.as_str());
+            return Err(Problem::refused(StatusCode::CONFLICT, "letter-settled", title)
+                .help("GET /v1/dead-letters lists those that are open"));
+        }
+        (Verb::Discard, None) => Standing::Discarded,
+        (verb, Some(Standing::Retrying { topic, from })) => {
+            match (found(state, letter, topic.clone(), from).await?, verb) {
+                (Some(offset), _) => Standing::Retried { topic, offset },
+                (None, Verb::Discard) => Standing::Discarded,
+                (None, Verb::Retry) => send(state, caller, letter).await?,
+            }
+        }
+        (Verb::Retry, None) => send(state, caller, letter).await?,
+    };
+    let offset = match &standing {
+        Standing::Retried { offset, .. } => Some(*offset),
+        _ => None,
+    };
+    let decided = Decided { id: letter.id.clone(), state: standing.as_str().to_owned(), offset };
+    put(state, caller, letter, standing).await?;
+    Ok(decided)
+}
+
+/// Sends the record into the input again. The mark says so before the record can be there.
+async fn send(state: &Arc<ApiState>, caller: &Caller, letter: &Letter) -> Result<Standing, Problem> {
+    let refuse = |title: String, help: &str| {
+        Err(Problem::refused(StatusCode::CONFLICT, "no-retry", title).help(help.to_owned()))
+    };
+    let Some(path) = letter.topic.strip_prefix(TOPICS) else {
+        let title = format!("the dead letter {} came from {}, which is not written to", letter.id, letter.topic);
+        return refuse(title, "repair it where it came from; `syncline dead-letters show ID --raw` gives its bytes");
+    };
+    if letter.bytes.len() as u64 != letter.length {
+        let title = format!(
+            "of the {} bytes of the dead letter {}, the first {} are kept",
+            letter.length,
+            letter.id,
+            letter.bytes.len()
+        );
+        return refuse(title, "send it again from where it came");
+    }
+    let Some(inlet) = state.ingest.inlet(path).filter(|inlet| inlet.readers().contains(&letter.pipeline)) else {
+        let title = format!("no process reads /in/{path} for {}", letter.pipeline);
+        return refuse(title, "start the pipeline, and retry then");
+    };
+    if inlet.readers().len() > 1 {
+        let others: Vec<String> = inlet.readers().into_iter().filter(|name| *name != letter.pipeline).collect();
+        let title = format!("/in/{path} is read by {} too, which would get the record twice", others.join(", "));
+        return refuse(title, "send its bytes to a path that this pipeline alone reads");
+    }
+    let plan = state.plans().get(&letter.pipeline).cloned();
+    if let Some(why) =
+        plan.map_or(Some("nothing is known of its steps".to_owned()), |plan| repeats(&plan, &letter.step))
+    {
+        let title = format!("the dead letter {} cannot be retried exactly once: {why}", letter.id);
+        return refuse(title, "take its bytes (`syncline dead-letters show ID --raw`), repair them, and send those");
+    }
+    let from = {
+        let (log, topic) = (state.log.clone(), letter.topic.clone());
+        blocking(move || log.end(&topic)).await?.map_err(unlogged)?
+    };
+    put(state, caller, letter, Standing::Retrying { topic: letter.topic.clone(), from }).await?;
+    let sent = if inlet.path().verify.is_some() { Sent::Verified(None) } else { Sent::Open };
+    let headers = marked(letter.headers.as_deref(), &letter.id);
+    let frame = NewFrame { count: 1, time: inlet.now(), body: encode(&[&letter.bytes], Some(&headers), sent) };
+    match inlet.take(vec![frame], None).await {
+        Ok(Receipt::Kept { first }) => Ok(Standing::Retried { topic: letter.topic.clone(), offset: first }),
+        // A record without a delivery is nobody's second one.
+        Ok(Receipt::Duplicate) => Err(Problem::stopping()),
+        Err(error) => Err(super::ingest::not_kept(error)),
+    }
+}
+
+/// Why a record that stopped at a step may have left something behind that a retry would repeat; `None`: it has not.
+fn repeats(plan: &Plan, step: &str) -> Option<String> {
+    let Some((last, before)) = plan.flow.split_last() else { return Some("it has no steps".to_owned()) };
+    if !matches!(last.kind, StepKind::Sink(_)) {
+        return Some(format!("rows go several ways at {}", last.id));
+    }
+    for known in before {
+        match &known.kind {
+            StepKind::Where { .. } | StepKind::Project { .. } | StepKind::Expect { .. } => {}
+            // Whoever stopped before it was not remembered.
+            StepKind::Dedup { .. } if step == "source" || stands_before(plan, step, &known.id) => {}
+            StepKind::Dedup { .. } => return Some(format!("{} remembers it, and would drop it", known.id)),
+            _ => return Some(format!("of one record, several rows or none may have gone on at {}", known.id)),
+        }
+    }
+    None
+}
+
+fn stands_before(plan: &Plan, step: &str, other: &str) -> bool {
+    let place = |id: &str| plan.flow.iter().position(|known| known.id == id);
+    place(step).zip(place(other)).is_some_and(|(step, other)| step < other)
+}
+
+/// The record's headers, with the mark of a retry.
+fn marked(headers: Option<&str>, id: &str) -> String {
+    let mut headers: Map<String, Value> = headers.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    headers.insert(RETRY.to_owned(), id.into());
+    Value::Object(headers).to_string()
+}
+
+/// Where the record of a retry lies, if it does.
+async fn found(state: &Arc<ApiState>, letter: &Letter, topic: String, from: u64) -> Result<Option<u64>, Problem> {
+    let (log, id) = (state.log.clone(), letter.id.clone());
+    match blocking(move || search(&*log, &topic, from, &id)).await? {
+        Err(LogError::Gone { .. }) => {
+            let title = format!("whether the dead letter {} was retried is not kept any more", letter.id);
+            Err(Problem::refused(StatusCode::CONFLICT, "no-retry", title)
+                .help("discard it, or send its bytes yourself"))
+        }
+        searched => searched.map_err(unlogged),
+    }
+}
+
+fn search(log: &dyn Log, topic: &str, from: u64, id: &str) -> Result<Option<u64>, LogError> {
+    let (mut next, end) = (from, log.end(topic)?);
+    while next < end {
+        let frames = log.read(topic, next, READ)?;
+        let Some(last) = frames.last().map(|frame| frame.next()) else { break };
+        for frame in frames {
+            let base = frame.base;
+            let headers = ingest::decode(frame.body).ok().and_then(|ingested| ingested.headers);
+            let headers: Value = headers.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+            if headers[RETRY] == id {
+                return Ok(Some(base));
+            }
+        }
+        next = last;
+    }
+    Ok(None)
+}
+
+async fn mark(state: &Arc<ApiState>, letter: &Letter) -> Result<Option<Mark>, Problem> {
+    let (state, pipeline, id) = (state.clone(), letter.pipeline.clone(), letter.id.clone());
+    blocking(move || letters::mark(&*state.store, &pipeline, &id)).await?.map_err(unread)
+}
+
+async fn put(state: &Arc<ApiState>, caller: &Caller, letter: &Letter, standing: Standing) -> Result<(), Problem> {
+    let mark = Mark { standing, time: state.clock.now(), who: caller.name.to_string() };
+    let (state, pipeline, id) = (state.clone(), letter.pipeline.clone(), letter.id.clone());
+    blocking(move || letters::put(&*state.store, &pipeline, &id, Some(&mark))).await?.map_err(unread)
+}
+
+/// Discards what a question finds, in a folder that nobody holds.
+pub fn discard_here(store: &dyn StateStore, letters: &[RecordBatch], now: Micros) -> Result<u64, Failure> {
+    let mut done = 0;
+    for batch in letters {
+        for row in 0..batch.num_rows() {
+            let letter = Letter::of(batch, row);
+            let mark = Mark { standing: Standing::Discarded, time: now, who: "local".to_owned() };
+            letters::put(store, &letter.pipeline, &letter.id, Some(&mark)).map_err(read_failure)?;
+            done += 1;
+        }
+    }
+    Ok(done)
+}
+
+fn unread(error: ReadError) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, read_failure(error))
+}
+
+fn unlogged(error: LogError) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, log_failure(error))
+}
