@@ -3,6 +3,7 @@
 //! `./test` builds the binary before these run. Sizes are small here; `./test --soak` runs the tests named `soak` large.
 
 mod answers;
+mod api;
 mod backfill;
 mod bad_lines;
 mod cells;

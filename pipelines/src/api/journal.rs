@@ -73,6 +73,8 @@ impl Journal {
                 None => Next::of(store)?,
             };
             requests::note(store, &mut at, &requests, &calls)?;
+            // No commit of a pipeline may come behind it that would make it durable.
+            store.flush()?;
             *next = Some(at);
             Ok(())
         })();

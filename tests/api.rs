@@ -1,0 +1,148 @@
+//! The API as a program meets it: tokens, TLS, events over a WebSocket, dead letters that go again.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use serde_json::json;
+
+use crate::{
+    desk::{Desk, Running},
+    web::Client,
+};
+
+const ORDERS: &str = "
+PIPELINE orders AS
+FROM http('/orders')
+|> SELECT CAST(id AS BIGINT) AS id, CAST(total AS DECIMAL(12, 2)) AS total
+|> UPSERT INTO sqlite('shop.db', 'orders') KEY (id);
+";
+
+fn started(desk: &Desk) -> (Running, SocketAddr) {
+    let mut running = desk.start(&["run", "orders.sync", "--listen", "127.0.0.1:0"]);
+    let address = running.address();
+    let mut client = Client::to(address);
+    running.until("it is ready", |_| client.get("/readyz").status == 200);
+    (running, address)
+}
+
+#[test]
+fn dead_letters_go_again_once_over_a_kill_and_are_discarded_in_a_stopped_folder_too() {
+    let desk = Desk::with(ORDERS);
+    let (mut running, address) = started(&desk);
+    let sent = Client::to(address).post(
+        "/in/orders",
+        &[],
+        b"{\"id\": 1, \"total\": \"ten\"}\n{\"id\": 2, \"total\": \"x\"}\nnope",
+    );
+    assert_eq!(sent.status, 202, "{sent:?}");
+    running.until("letters", |_| {
+        Client::to(address).get("/v1/dead-letters").json()["items"].as_array().map(Vec::len) == Some(3)
+    });
+    let ids: Vec<String> = desk
+        .query("SELECT id FROM dead_letters ORDER BY record_offset")
+        .iter()
+        .map(|row| row["id"].as_str().expect("an id").to_owned())
+        .collect();
+    desk.ok(&["dead-letters", "retry", &ids[0]]);
+    let said = desk.say(&["dead-letters", "retry", &ids[0]]).expect(1);
+    assert!(said.err.contains("no open dead letter"), "{}", said.err);
+    // It stops at the same step again, as a letter of its own.
+    running.until("it came again", |_| desk.value("SELECT count(*) FROM dead_letters") == json!(4));
+    let headers = desk.value("SELECT headers FROM dead_letters ORDER BY record_offset DESC LIMIT 1");
+    assert!(headers.as_str().is_some_and(|headers| headers.contains(&ids[0])), "{headers}");
+    assert!(running.kill());
+    let (running, _) = started(&desk);
+    let open = "SELECT count(*) FROM dead_letters WHERE state = 'open'";
+    assert_eq!((desk.value(open), desk.value("SELECT count(*) FROM dead_letters")), (json!(3), json!(4)));
+    desk.ok(&["dead-letters", "discard", &ids[1], "-o", "json"]);
+    running.stop().expect(0);
+    let said = desk.say(&["dead-letters", "retry", "--pipeline", "orders", "--all"]).expect(1);
+    assert!(said.err.contains("no process runs here"), "{}", said.err);
+    desk.ok(&["dead-letters", "discard", "--pipeline", "orders", "--all"]);
+    assert_eq!(desk.value(open), json!(0));
+    let states = desk.query("SELECT state, count(*) AS many FROM dead_letters GROUP BY state ORDER BY state");
+    assert_eq!(states, [json!({"state": "discarded", "many": 3}), json!({"state": "retried", "many": 1})]);
+    // What was asked in the last second before the kill is not in it; what came after is.
+    let who =
+        desk.query("SELECT who, action, outcome FROM audit_log WHERE target LIKE '%discard' ORDER BY time LIMIT 1");
+    assert_eq!(who, [json!({"who": "local", "action": "POST /v1/dead-letters/discard", "outcome": "done"})]);
+}
+
+#[test]
+fn events_come_over_a_websocket_as_they_happen() {
+    let desk = Desk::with(ORDERS);
+    let (running, address) = started(&desk);
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    let request = format!(
+        "GET /v1/events/ws HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).expect("it is sent");
+    let mut heard = vec![];
+    let mut hear = |words: &str| {
+        let mut block = [0; 4096];
+        while !String::from_utf8_lossy(&heard).contains(words) {
+            let length = stream.read(&mut block).expect("more");
+            assert!(length > 0, "it ended: {}", String::from_utf8_lossy(&heard));
+            heard.extend_from_slice(&block[..length]);
+        }
+    };
+    hear("HTTP/1.1 101");
+    hear("\"event\":\"started\"");
+    running.signal("TERM");
+    hear("\"event\":\"stopped\"");
+    running.end(Duration::from_secs(30)).expect(0);
+}
+
+#[test]
+fn other_machines_get_in_with_a_token_and_in_tls_only() {
+    let desk = Desk::with(ORDERS);
+    let refused = desk.say(&["run", "orders.sync", "--listen", "0.0.0.0:0"]).expect(2);
+    assert!(refused.err.contains("syncline token create"), "{}", refused.err);
+    let token = desk.ok(&["token", "create", "ada", "--role", "viewer", "--expires", "1d"]).trim().to_owned();
+    let listed = desk.ok(&["token", "list", "-o", "csv"]);
+    assert!(listed.contains("ada,") && listed.contains(",viewer,") && listed.contains("good"), "{listed}");
+    let kept = std::fs::read_to_string(desk.path(".syncline/tokens")).expect("the file");
+    assert!(!kept.contains(token.rsplit('_').next().expect("a secret")), "{kept}");
+    let refused = desk.say(&["run", "orders.sync", "--listen", "0.0.0.0:0"]).expect(2);
+    assert!(refused.err.contains("--listen-tls-cert"), "{}", refused.err);
+    let openssl =
+        ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-days", "2"];
+    let mut made = desk.other("openssl", &openssl);
+    made.args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]);
+    Running::start(made, "openssl".to_owned()).end(Duration::from_secs(60)).expect(0);
+    let tls = ["--listen-tls-cert", "cert.pem", "--listen-tls-key", "key.pem"];
+    let mut running = desk.start(&[&["run", "orders.sync", "--listen", "0.0.0.0:0"][..], &tls].concat());
+    let mut port = String::new();
+    running.until("it listens", |running| {
+        let err = running.err();
+        let told = err.split_once("listening on https://0.0.0.0:").and_then(|(_, rest)| rest.split_whitespace().next());
+        port = told.unwrap_or_default().to_owned();
+        !port.is_empty()
+    });
+    let ask = |url: &str, headers: &[&str]| {
+        let mut curl = desk.other("curl", &["-s", "--cacert", "cert.pem", "-o", "answer", "-w", "%{http_code}"]);
+        for header in headers {
+            curl.args(["-H", header]);
+        }
+        String::from_utf8_lossy(&curl.arg(url).output().expect("curl").stdout).into_owned()
+    };
+    let (secure, plain) = (format!("https://localhost:{port}"), format!("http://localhost:{port}"));
+    let bearer = format!("authorization: Bearer {token}");
+    assert_eq!(ask(&format!("{secure}/v1/pipelines"), &[]), "401");
+    assert_eq!(ask(&format!("{secure}/v1/pipelines"), &[&bearer, "host: sync.example"]), "200");
+    assert_eq!(ask(&format!("{secure}/healthz"), &[]), "200");
+    assert_eq!(ask(&format!("{plain}/v1/pipelines"), &[&bearer]), "000");
+    assert_eq!(ask(&format!("{secure}/v1/tokens"), &[&bearer]), "403");
+    desk.ok(&["token", "revoke", "ada"]);
+    assert_eq!(ask(&format!("{secure}/v1/pipelines"), &[&bearer]), "401");
+    assert_eq!(ask(&format!("{secure}/v1/pipelines"), &[]), "401");
+    // The commands of the same user need none.
+    assert!(desk.ok(&["status"]).contains("orders"));
+    let said = running.stop().expect(0);
+    assert!(!said.err.contains(&token), "{}", said.err);
+}
