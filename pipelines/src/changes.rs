@@ -36,7 +36,13 @@ pub fn between(before: &Plan, now: &Plan) -> Vec<ChangeLine> {
 fn parts(plan: &Plan) -> Vec<(String, Value)> {
     let mut parts = vec![];
     for (index, source) in plan.sources().into_iter().enumerate() {
-        parts.push((input_step(index).to_string(), bare(serde_json::to_value(source).unwrap_or_default())));
+        let mut source_part = bare(serde_json::to_value(source).unwrap_or_default());
+        // Without a contract these are what the steps read of its records.
+        if let Some(members) = source_part.as_object_mut().filter(|_| !source.declared) {
+            members.remove("fields");
+            members.remove("whole_record");
+        }
+        parts.push((input_step(index).to_string(), source_part));
     }
     plan.each_step(&mut |step| {
         parts.push((step.id.clone(), bare(serde_json::to_value(&step.kind).unwrap_or_default())));

@@ -128,9 +128,11 @@ pub fn revoke(folder: &Path, name: &str) -> Result<bool, Failure> {
 
 fn check_name(name: &str) -> Result<(), Failure> {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "._-@".contains(letter);
-    if name.is_empty() || name.len() > 63 || !name.chars().all(plain) {
+    // Tables say these of whoever has no token.
+    let taken = ["local", "nobody"].contains(&name);
+    if taken || name.is_empty() || name.len() > 63 || !name.chars().all(plain) {
         return Err(Failure::usage("token-name", format!("`{}` cannot be a name", name.escape_default()))
-            .help("use up to 63 letters, digits, `.`, `_`, `-` and `@`"));
+            .help("use up to 63 letters, digits, `.`, `_`, `-` and `@`; `local` and `nobody` are who has no token"));
     }
     Ok(())
 }
@@ -246,7 +248,7 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let nothing = Grant { pipelines: Some(vec![]), ..grant(None) };
         assert_eq!(create(folder.path(), "ada", nothing, 5).unwrap_err().slug, "token-pipelines");
-        for name in ["", "ü", "a b", "a/b", "a\n", &"a".repeat(64)] {
+        for name in ["", "local", "nobody", "ü", "a b", "a/b", "a\n", &"a".repeat(64)] {
             assert_eq!(check_name(name).unwrap_err().slug, "token-name");
         }
     }

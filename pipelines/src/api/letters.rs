@@ -276,10 +276,13 @@ async fn decide(state: &Arc<ApiState>, caller: &Caller, letter: &Letter, verb: V
         }
         (Verb::Discard, None) => Standing::Discarded,
         (verb, Some(Standing::Retrying { topic, from })) => {
-            match (found(state, letter, topic.clone(), from).await?, verb) {
-                (Some(offset), _) => Standing::Retried { topic, offset },
-                (None, Verb::Discard) => Standing::Discarded,
-                (None, Verb::Retry) => send(state, caller, letter).await?,
+            match (found(state, letter, topic.clone(), from).await, verb) {
+                (Ok(Some(offset)), _) => Standing::Retried { topic, offset },
+                (Ok(None), Verb::Retry) => send(state, caller, letter).await?,
+                (Ok(None), Verb::Discard) => Standing::Discarded,
+                // Whether it went is not kept; that nobody wants it any more can still be said.
+                (Err(problem), Verb::Discard) if problem.status == StatusCode::CONFLICT => Standing::Discarded,
+                (Err(problem), _) => return Err(problem),
             }
         }
         (Verb::Retry, None) => send(state, caller, letter).await?,

@@ -137,6 +137,7 @@ pub fn body<T: DeserializeOwned>(body: &[u8], shape: &str) -> Result<T, Problem>
 pub struct Leaves {
     /// `keep`, or `drop`: all that is known of it goes too. What it wrote outside stays.
     #[serde(default)]
+    #[param(inline)]
     pub state: What,
 }
 

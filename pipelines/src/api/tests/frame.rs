@@ -174,7 +174,8 @@ async fn a_post_that_comes_again_while_the_first_is_on_its_way_is_told_so() {
     while !firing::hold(&*house.state.store, "report").unwrap().is_some_and(|hold| hold.paused) {
         tokio::task::yield_now().await;
     }
-    let (status, problem) = house.ask(pause()).await;
+    let second = tokio::time::timeout(std::time::Duration::from_secs(20), house.ask(pause())).await;
+    let (status, problem) = second.expect("it does not wait for the first");
     assert_eq!((status, &problem["type"]), (409, &json!("urn:syncline:idempotency-key-going")));
     // The asker goes away; the work does not.
     first.abort();
