@@ -11,8 +11,10 @@
 //! | `g/<pipeline>` | how far this folder is a copy of the pipeline's changelog, if it has one (`replica`) |
 //! | `t/<pipeline>`, `w/<pipeline>` | its schedule (`firing`) |
 //! | `b/<pipeline>` | what people ask it to take in (`backfill`) |
-//! | `y/<pipeline>`; `v/…`, `z/…`, `u/…` | whether somebody has paused it (`paused`); its revisions (`revision`) |
+//! | `y/<pipeline>`; `v/…`, `z/…`, `x/…` | whether somebody has paused it (`paused`); its revisions (`revision`) |
 //! | `o/<pipeline>` | the id that the pipeline's outputs are signed with; it outlives a new beginning |
+
+mod notes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,6 +33,8 @@ use crate::{
     store::{Changes, StateStore, StoreError},
     witness::{Handover, Upkeep, Window},
 };
+
+pub use notes::{EpochNote, HistoryNote};
 
 /// Grows when an older binary could not read what a newer one wrote. Version N reads N-1.
 pub const CHECKPOINT_FORMAT: u32 = 1;
@@ -82,38 +86,6 @@ pub struct Checkpoint {
     /// How far the newest history is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<HistoryNote>,
-}
-
-/// What was read of a history (`history(…) THEN`).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HistoryNote {
-    /// Which backfill of the pipeline it is; 0: the history of its file.
-    #[serde(default)]
-    pub number: u64,
-    pub began: Micros,
-    /// The source has gone on since.
-    pub ended: Option<Micros>,
-    pub rows: u64,
-    /// Records of it that are no rows.
-    pub dead: u64,
-    /// Bytes that were read, and that there are, where the source knows.
-    pub done: u64,
-    pub total: Option<u64>,
-    /// Microseconds in which it was read: not those between two processes.
-    pub spent: u64,
-}
-
-impl HistoryNote {
-    /// So far.
-    pub fn rows_per_second(&self) -> Option<u64> {
-        (self.rows as u128 * 1_000_000).checked_div(u128::from(self.spent)).map(|rate| rate as u64)
-    }
-
-    /// At the rate of bytes so far; `None` before anything is known, and when it has ended.
-    pub fn seconds_left(&self) -> Option<u64> {
-        let left = self.total?.checked_sub(self.done).filter(|_| self.ended.is_none() && self.done > 0)?;
-        Some((u128::from(left) * u128::from(self.spent) / u128::from(self.done)).div_ceil(1_000_000) as u64)
-    }
 }
 
 fn no_watermark() -> Micros {
@@ -267,19 +239,6 @@ impl Run {
         }
         books
     }
-}
-
-/// One committed epoch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EpochNote {
-    pub pipeline: String,
-    pub run: u64,
-    pub epoch: Epoch,
-    pub time: Micros,
-    pub rows: u64,
-    /// Microseconds from the close of the epoch to its commit.
-    pub took: u64,
-    pub state_bytes: u64,
 }
 
 /// What keys begin with under which lies what is committed beside state and history: all that a start asks before it restores.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `v/<pipeline> NUL number` | [`Revision`], the last [`KEPT_REVISIONS`] of them |
 //! | `z/<pipeline> NUL number NUL key` | what stood under `key` when that revision was over, of the newest [`KEPT_STATES`] that have it |
-//! | `u/<pipeline>` | [`Back`]: it was decided that the pipeline goes back; its next start does |
+//! | `x/<pipeline>` | [`Back`]: it was decided that the pipeline goes back; its next start does |
 //!
 //! A revision is noted in the commit of the start that begins it. Before that commit its predecessor's state is copied; the copy counts
 //! only when the same commit says that it is whole. A way back is decided by one record, and until the start that goes it has committed,
@@ -93,7 +93,7 @@ fn state_prefix(pipeline: &str, number: u64) -> Vec<u8> {
 }
 
 fn back_key(pipeline: &str) -> Vec<u8> {
-    [b"u/", pipeline.as_bytes()].concat()
+    [b"x/", pipeline.as_bytes()].concat()
 }
 
 /// All that is kept of the revisions of a pipeline: whole keys, and beginnings of keys.
@@ -127,7 +127,7 @@ pub fn back(store: &dyn StateStore, pipeline: &str) -> Result<Option<Back>, Read
 
 /// Pipelines that go back.
 pub fn all_back(store: &dyn StateStore) -> Result<Vec<Back>, ReadError> {
-    checkpoint::read_all(store, b"u/")
+    checkpoint::read_all(store, b"x/")
 }
 
 /// Decides that the pipeline goes back. Durable when it returns.

@@ -10,6 +10,7 @@ mod history;
 pub mod job;
 mod left_out;
 mod moves;
+mod poll;
 pub mod restart;
 mod seen;
 mod sinks;

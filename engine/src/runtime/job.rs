@@ -14,14 +14,14 @@ use super::{Ground, Turn, frontier::Frontier, history::Past, streams, tables::Re
 use crate::{
     checkpoint::{Checkpoint, ReadError, Run},
     fingerprints::Fingerprints,
-    graph::{Beside, Edge, Graph, Node, Work},
+    graph::{Edge, Graph, Node, Work},
     hop::Standing,
     log::{CommitError, Event, LogError, NewFrame, Release},
     operator::{Halt, LedgerEntry, Operator, Output, Side},
     outbox,
     segment::{SegmentError, Segments},
     sink::SinkError,
-    source::{Polled, Rejected, Rows, SourceError},
+    source::{Rejected, Rows, SourceError},
     store::StoreError,
     witness::{Window, Witness},
 };
@@ -178,78 +178,6 @@ impl Job {
         Ok(turn)
     }
 
-    /// Asks the inputs in turn until one has rows.
-    fn poll(&mut self) -> Result<Turn, JobError> {
-        let inputs = self.spec.graph.inputs.len();
-        let in_history = self.in_history();
-        if in_history && let Some(turn) = self.note_beginning()? {
-            return Ok(turn);
-        }
-        let beside = self.spec.graph.beside.map(|beside| beside.input);
-        let fills = self.beside();
-        if fills.is_some_and(|beside| self.has_share(beside)) && self.poll_beside(fills)? == Turn::Worked {
-            return Ok(Turn::Worked);
-        }
-        for _ in 0..inputs {
-            let input = self.turn;
-            self.turn = (input + 1) % inputs;
-            if self.over.contains(&input) || beside == Some(input) || (in_history && input == 0) {
-                continue;
-            }
-            let since = fills.map(|_| self.ground.clock.elapsed());
-            let turn = self.poll_one(input)?;
-            if let Some(since) = since {
-                self.count_time(input, self.ground.clock.elapsed().saturating_sub(since));
-            }
-            if turn == Turn::Worked {
-                return Ok(turn);
-            }
-            if in_history && !self.in_history() {
-                self.cut_over();
-            }
-        }
-        // The others have nothing now.
-        if self.poll_beside(self.beside())? == Turn::Worked {
-            return Ok(Turn::Worked);
-        }
-        if self.over.len() == inputs {
-            return Ok(Turn::Ended);
-        }
-        Ok(Turn::Idle)
-    }
-
-    fn poll_beside(&mut self, beside: Option<Beside>) -> Result<Turn, JobError> {
-        let Some(beside) = beside else { return Ok(Turn::Idle) };
-        let since = self.ground.clock.elapsed();
-        let turn = self.poll_one(beside.input)?;
-        self.count_time(beside.input, self.ground.clock.elapsed().saturating_sub(since));
-        if turn == Turn::Ended {
-            self.filled(beside);
-        }
-        Ok(turn)
-    }
-
-    /// Asks one input: `Worked` when it had something, `Ended` when it is at its end.
-    fn poll_one(&mut self, input: usize) -> Result<Turn, JobError> {
-        match self.spec.graph.inputs[input].source.poll(self.ground.clock.now())? {
-            Polled::Rows(rows) => self.take(input, rows)?,
-            Polled::LeftOut(left_out) => self.leave_out(input, left_out)?,
-            Polled::Streamed(streamed) => self.take_streamed(input, *streamed)?,
-            // Who cannot ask has not said that there is nothing.
-            Polled::Idle if self.spec.graph.inputs[input].source.trouble().is_some() => return Ok(Turn::Idle),
-            Polled::Idle => {
-                self.frontier.exhausted(input, self.ground.clock.elapsed());
-                return Ok(Turn::Idle);
-            }
-            Polled::Ended => {
-                self.over.insert(input);
-                self.end_branches()?;
-                return Ok(Turn::Ended);
-            }
-        }
-        Ok(Turn::Worked)
-    }
-
     /// Closes the epoch and stops: on request (`ended` false), or because the source is at its end.
     pub fn finish(&mut self, ended: bool) -> Result<(), JobError> {
         self.ended = true;
@@ -262,7 +190,7 @@ impl Job {
     }
 
     /// Tells the steps all of whose inputs are at their end; what that sets free goes on to steps that may still wait for others.
-    fn end_branches(&mut self) -> Result<(), JobError> {
+    pub(super) fn end_branches(&mut self) -> Result<(), JobError> {
         let over: u32 = self.over.iter().map(|input| 1 << input).sum();
         for (index, reached) in self.spec.graph.reached_from().into_iter().enumerate() {
             if reached & !over == 0 && self.finished.insert(index) {

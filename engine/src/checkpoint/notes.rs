@@ -1,0 +1,49 @@
+//! What a commit notes for whoever looks: how far a history is, and a line for each epoch.
+
+use serde::{Deserialize, Serialize};
+use syncline_record::{Epoch, Micros};
+
+/// What was read of a history (`history(…) THEN`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryNote {
+    /// Which backfill of the pipeline it is; 0: the history of its file.
+    #[serde(default)]
+    pub number: u64,
+    pub began: Micros,
+    /// The source has gone on since.
+    pub ended: Option<Micros>,
+    pub rows: u64,
+    /// Records of it that are no rows.
+    pub dead: u64,
+    /// Bytes that were read, and that there are, where the source knows.
+    pub done: u64,
+    pub total: Option<u64>,
+    /// Microseconds in which it was read: not those between two processes.
+    pub spent: u64,
+}
+
+impl HistoryNote {
+    /// So far.
+    pub fn rows_per_second(&self) -> Option<u64> {
+        (self.rows as u128 * 1_000_000).checked_div(u128::from(self.spent)).map(|rate| rate as u64)
+    }
+
+    /// At the rate of bytes so far; `None` before anything is known, and when it has ended.
+    pub fn seconds_left(&self) -> Option<u64> {
+        let left = self.total?.checked_sub(self.done).filter(|_| self.ended.is_none() && self.done > 0)?;
+        Some((u128::from(left) * u128::from(self.spent) / u128::from(self.done)).div_ceil(1_000_000) as u64)
+    }
+}
+
+/// One committed epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochNote {
+    pub pipeline: String,
+    pub run: u64,
+    pub epoch: Epoch,
+    pub time: Micros,
+    pub rows: u64,
+    /// Microseconds from the close of the epoch to its commit.
+    pub took: u64,
+    pub state_bytes: u64,
+}
