@@ -186,6 +186,8 @@ enum Fault {
     Kill,
     Stop,
     Panic,
+    /// An orderly end.
+    Term,
 }
 
 /// What became of questions whose workers had a fault in the middle of them.
@@ -205,7 +207,7 @@ fn faults(times: usize, chance: &mut Chance) -> Became {
     let mut workers = workers(&desk);
     let mut became = Became::default();
     for round in 0..times {
-        let fault = [Fault::Kill, Fault::Stop, Fault::Panic][round % 3];
+        let fault = [Fault::Kill, Fault::Stop, Fault::Panic, Fault::Term][round % 4];
         let (number, question) = (chance.below(WORKERS as u64) as usize, chance.below(QUESTIONS.len() as u64) as usize);
         (0..WORKERS).for_each(|number| wish(&desk, number, SLOW));
         let mut asking = asked(&desk, QUESTIONS[question], &named(&workers));
@@ -220,6 +222,7 @@ fn faults(times: usize, chance: &mut Chance) -> Became {
             }
             Fault::Stop => workers[number].running.signal("STOP"),
             Fault::Panic => wish(&desk, number, "panic"),
+            Fault::Term => drop(workers.remove(number).running.stop().expect(0)),
         }
         let began = Instant::now();
         let said = asking.end(patience());
@@ -232,7 +235,7 @@ fn faults(times: usize, chance: &mut Chance) -> Became {
         );
         assert!(began.elapsed() < Duration::from_secs(60), "{fault:?}: it took {:?}", began.elapsed());
         match fault {
-            Fault::Kill => workers.insert(number, Worker::start(&desk, number, &listen)),
+            Fault::Kill | Fault::Term => workers.insert(number, Worker::start(&desk, number, &listen)),
             Fault::Stop => workers[number].running.signal("CONT"),
             Fault::Panic => {}
         }
@@ -265,8 +268,8 @@ fn judge(said: &Said, right: &str, what: &str, became: &mut Became) {
 #[test]
 fn no_answer_is_wrong_when_a_worker_is_killed_stopped_or_falls_over_in_the_middle() {
     let (mut chance, _) = Chance::told("workers");
-    let became = faults(6, &mut chance);
-    assert_eq!(became.right + became.told, 6);
+    let became = faults(8, &mut chance);
+    assert_eq!(became.right + became.told, 8);
     assert!(became.right >= 2, "{became:?}: others answer for one that is gone");
     assert!(became.fell >= 1, "{became:?}: a panic in the middle of a question is heard of");
 }
@@ -277,11 +280,12 @@ fn soak_no_answer_is_ever_wrong_when_workers_are_killed_stopped_or_fall_over() {
         return;
     }
     let (mut chance, _) = Chance::told("workers, long");
-    let times = kills(150);
+    let times = kills(200);
     let Became { right, told, fell } = faults(times, &mut chance);
-    assert!(fell > times / 6, "{fell}: panics come in the middle of questions");
-    let shown =
-        format!("{times} kills, stops and panics in mid-query: {right} right answers, {told} errors, none wrong");
+    assert!(fell > times / 8, "{fell}: panics come in the middle of questions");
+    let shown = format!(
+        "{times} kills, stops, panics and orderly ends in mid-query: {right} right answers, {told} errors, none wrong"
+    );
     figure("soak_no_answer_is_ever_wrong_when_workers_are_killed_stopped_or_fall_over", &shown);
 }
 

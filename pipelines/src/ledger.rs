@@ -34,7 +34,7 @@ const FOLDER: &str = "ledger";
 /// Where a data folder notes the place that it was told.
 const NOTED: &[u8] = b"l/place";
 /// How long a stop waits for the last turn of the thread.
-const FAREWELL: Duration = Duration::from_secs(5);
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// How `run` keeps the ledger.
 #[derive(Args, Clone, Debug)]

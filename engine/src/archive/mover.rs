@@ -35,6 +35,8 @@ const MOST_ROWS: u64 = 250_000;
 const MANY: usize = 8;
 const LARGEST_ROWS: u64 = 1_000_000;
 const LARGEST_BYTES: u64 = 128 << 20;
+/// Merges of one pipeline in a turn: sixteen million rows, more than one brings in a minute. Others have their turn then.
+const MERGES: usize = 16;
 /// How long a file stays after its rows went elsewhere, and records stay in the log after they were moved: no question takes longer.
 const GRACE: Duration = Duration::from_secs(300);
 /// How often files that no manifest names are looked for.
@@ -111,7 +113,10 @@ impl Mover {
             manifest = Manifest { format: MANIFEST_FORMAT, owner, pipeline, log_id, gone, ..Manifest::default() };
         }
         while self.step(ground, &mut manifest, &mut seen)? {}
-        self.merge(ground, &mut manifest, &mut seen)?;
+        let mut merges = 0;
+        while merges < MERGES && self.merge(ground, &mut manifest, &mut seen)? {
+            merges += 1;
+        }
         self.forget(now, &mut manifest, &mut seen)?;
         self.let_go(ground, now, &manifest)?;
         self.sweep(now, &manifest)
@@ -162,9 +167,9 @@ impl Mover {
         format!("{folder}/day={}/{life}-{first:020}-{}.{ending}", date(day), &id[..12])
     }
 
-    /// Makes one file of many small ones of a day.
-    fn merge(&self, ground: &Ground, manifest: &mut Manifest, seen: &mut Seen) -> Result<(), MoveError> {
-        let Some((day, parts)) = small(&manifest.files) else { return Ok(()) };
+    /// Makes one file of many small ones of a day; whether there were that many.
+    fn merge(&self, ground: &Ground, manifest: &mut Manifest, seen: &mut Seen) -> Result<bool, MoveError> {
+        let Some((day, parts)) = small(&manifest.files) else { return Ok(false) };
         let mut batches = vec![];
         for part in &parts {
             self.archive.read(&part.path, &mut |batch| {
@@ -194,7 +199,7 @@ impl Mover {
         manifest.gone = take_out(manifest, ground.clock.now(), |file| merged.contains(&file.path));
         manifest.files.push(File { path, rows, bytes, from, to });
         *seen = self.archive.replace(manifest, seen)?;
-        Ok(())
+        Ok(true)
     }
 
     /// Names old files no more, and removes what has not been named for long enough.

@@ -66,7 +66,7 @@ pub async fn answer(
     for _ in 0..=TIMES {
         let (live, away) = workers.who_lives().await?;
         let gone = asked.iter().any(|worker| !live.contains(worker));
-        if let Some(error) = lost.take().filter(|_| !gone) {
+        if let Some(error) = lost.take().filter(|error| !gone && !is_of_the_net(error)) {
             // All of them are there: it is the question, or the part of one that fell over.
             return Err(error.into());
         }
@@ -85,6 +85,22 @@ pub async fn answer(
     }
     let detail = lost.map_or_else(String::new, |error| error.strip_backtrace());
     Err(Trouble::Workers { detail: format!("workers went away {TIMES} times, the last time with: {detail}") })
+}
+
+/// How connections that break say so; those between workers too, of which only the words come here. A worker that was stopped for a while
+/// is back by now, and the connections to him are not.
+const NET: [&str; 6] = [
+    "h2 protocol error",
+    "transport error",
+    "error reading a body",
+    "broken pipe",
+    "onnection reset",
+    "onnection closed",
+];
+
+fn is_of_the_net(error: &DataFusionError) -> bool {
+    let text = error.to_string();
+    NET.iter().any(|words| text.contains(words))
 }
 
 impl Workers {
