@@ -135,6 +135,8 @@ fn the_way_back_gives_the_output_of_a_run_that_was_never_broken() {
     running.stop().expect(0);
     assert_eq!(lines(&desk), wanted(0..300));
     assert_eq!(desk.query("SELECT step FROM steps WHERE NOT balanced"), [Value::Null; 0]);
+    // The ledger says what happened, of what was taken back too: 34, twice 64, and 84 repeats.
+    assert_eq!(desk.value("SELECT count(*) AS n FROM ledger WHERE fate = 'duplicate'"), 246);
     let revisions = desk.query("SELECT revision, back_to, kept_keys FROM revisions ORDER BY revision");
     assert_eq!(
         revisions,

@@ -76,7 +76,7 @@ impl Backfill {
     }
 }
 
-fn key(pipeline: &str) -> Vec<u8> {
+pub fn key(pipeline: &str) -> Vec<u8> {
     [b"b/", pipeline.as_bytes()].concat()
 }
 

@@ -266,7 +266,7 @@ pub fn keys_of(pipeline: &str) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     (keys, prefixes.map(|prefix| prefix(pipeline)).to_vec())
 }
 
-fn owner_key(pipeline: &str) -> Vec<u8> {
+pub fn owner_key(pipeline: &str) -> Vec<u8> {
     [b"o/", pipeline.as_bytes()].concat()
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use syncline_engine::{
-    checkpoint, events, firing,
+    backfill, checkpoint, events, firing,
     log::Ends,
     paused, revision,
     runtime::{Ground, start::StartOptions},
@@ -226,8 +226,11 @@ pub fn may_forget(member: &Member) -> Result<(), Failure> {
 pub fn forget(ground: &Ground, name: &str) -> Result<(), Failure> {
     let mut changes = Changes::default();
     let (keys, prefixes) = checkpoint::keys_of(name);
-    keys.into_iter().for_each(|key| changes.remove(key));
+    // Who signs its outputs and its ledger stays: another pipeline of this name here is another life of the same one.
+    let keys = keys.into_iter().filter(|key| *key != checkpoint::owner_key(name));
+    keys.for_each(|key| changes.remove(key));
     changes.remove(origin::key(name));
+    changes.remove(backfill::key(name));
     let (back, revisions) = revision::keys_of(name);
     changes.remove(back);
     for prefix in prefixes.into_iter().chain(revisions).chain([events::prefix(name)]) {

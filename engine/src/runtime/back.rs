@@ -1,8 +1,9 @@
 //! A pipeline that goes back to what a revision of it had committed, as far as that can be done.
 //!
-//! What lies inside comes back as it was: state, positions, watermarks, the ledger and the dead letters of that commit. What outbox sinks
+//! What lies inside comes back as it was: state, positions, watermarks, and the dead letters of that commit. What outbox sinks
 //! have taken since stays where it is, and what waits for them still is skipped: rows are made again with later places. Staged sinks take
-//! back what they have shown. Numbers that others have seen, of epochs, runs and starts, never go back.
+//! back what they have shown. Numbers that others have seen, of epochs, runs and starts, never go back; nor does the ledger, which says
+//! what happened, of what is undone too, and may lie in files already.
 
 use std::collections::BTreeSet;
 
@@ -48,10 +49,15 @@ pub(super) fn restored(
         over: now.over,
         ..stood
     };
-    let outbox = ledger::outbox_topic(pipeline, &StepId::new(""));
+    let (outbox, history) = (ledger::outbox_topic(pipeline, &StepId::new("")), ledger::ledger_topic(pipeline));
     let mut skipped = BTreeSet::new();
     for (topic, end) in now.ends {
-        let Some(step) = topic.strip_prefix(&outbox).map(StepId::new) else { continue };
+        let Some(step) = topic.strip_prefix(&outbox).map(StepId::new) else {
+            if topic == history {
+                checkpoint.ends.insert(topic, end);
+            }
+            continue;
+        };
         let before = checkpoint.ends.get(&topic).map_or(0, |end| end.offset);
         if end.offset > before {
             checkpoint.since.insert(step.clone(), end.offset);
