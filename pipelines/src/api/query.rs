@@ -279,13 +279,13 @@ struct Sending {
 }
 
 impl Sending {
-    async fn next(&mut self) -> Option<Result<RecordBatch, Failure>> {
+    async fn next(&mut self) -> Option<Result<RecordBatch, Problem>> {
         if self.left == 0 {
             return None;
         }
         let batch = match self.entry.unless_cancelled(self.rows.next()).await {
-            Ok(batch) => batch?.map_err(failure),
-            Err(cancelled) => Err(cancelled),
+            Ok(batch) => batch?.map_err(problem),
+            Err(failure) => Err(cancelled(failure)),
         };
         Some(batch.map(|batch| {
             let batch = batch.slice(0, batch.num_rows().min(self.left));
@@ -355,19 +355,11 @@ async fn sent(mut sending: Sending, form: Form) -> Result<Response, Problem> {
         None => None,
         Some(Ok(batch)) => Some(batch),
         // A command tells it in its own words.
-        Some(Err(failure)) if form == Form::Frames => {
-            let problem = Framer::problem(&failure.to_json(None));
+        Some(Err(problem)) if form == Form::Frames => {
+            let problem = Framer::problem(&problem.failure.to_json(None));
             return Ok(([(header::CONTENT_TYPE, frames::CONTENT_TYPE)], problem).into_response());
         }
-        Some(Err(failure)) if failure.slug == "query-cancelled" => return Err(cancelled(failure)),
-        Some(Err(failure)) => {
-            let status = if failure.slug == "query-failed" {
-                StatusCode::INTERNAL_SERVER_ERROR
-            } else {
-                StatusCode::UNPROCESSABLE_ENTITY
-            };
-            return Err(Problem::new(status, failure));
-        }
+        Some(Err(problem)) => return Err(problem),
     };
     let unwritten = |error: ArrowError| problem(QueryError::Failed { detail: error.to_string() });
     let mut writer = Writer::new(form, &schema).map_err(unwritten)?;
@@ -396,7 +388,7 @@ async fn next_piece(
 ) -> (std::io::Result<Vec<u8>>, Option<(Sending, Writer)>) {
     let written = match sending.next().await {
         None => return (writer.end().map_err(std::io::Error::other), None),
-        Some(Err(failure)) => return (writer.broken(&failure), None),
+        Some(Err(problem)) => return (writer.broken(&problem.failure), None),
         Some(Ok(batch)) => writer.batch(&batch),
     };
     match written {
