@@ -147,7 +147,16 @@ fn soak_two_processes_that_are_killed_lose_and_repeat_nothing_behind_a_hop() {
     }
     over.store(true, Ordering::Relaxed);
     let input = feed.join().expect("every record is acknowledged");
-    until_it_is_there(&to, &expected(&input));
+    if std::panic::catch_unwind(|| until_it_is_there(&to, &expected(&input))).is_err() {
+        let told: Vec<String> = running.iter().flatten().map(Running::err).map(|err| err.to_string()).collect();
+        for desk in &desks {
+            let told: Value = serde_json::from_str(&desk.ok(&["status", "-o", "json"])).expect("JSON");
+            for one in told["pipelines"].as_array().expect("pipelines") {
+                eprintln!("{} {} {} {}", one["pipeline"], one["state"], one["trouble"], one["reason"]);
+            }
+        }
+        panic!("not all came; what the processes said:\n{}", told.join("\n-----\n"));
+    }
     running.into_iter().flatten().for_each(|running| drop(running.stop().expect(0)));
     look::same("the topic", &rows(&to), &expected(&input));
     // Every record is in the books of the tasks that read it, once; and every row that hopped in those behind.

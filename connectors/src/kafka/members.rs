@@ -24,6 +24,7 @@ use super::{
     calls::{LATE, within},
     changelog::{of_another_number, topic_of},
     client::{Held, Settings, alone, log, told},
+    strays::Strays,
     topic::{self, Topic},
     trouble::{nobody_answers, words},
 };
@@ -84,6 +85,14 @@ struct State {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+}
+
+impl State {
+    /// Tasks that others have, or nobody.
+    fn waited_for(&self) -> Vec<u32> {
+        let others = self.tasks.iter().filter(|(_, task)| matches!(task.hold, Hold::Others));
+        others.map(|(number, _)| *number).collect()
+    }
 }
 
 impl Shared {
@@ -202,10 +211,22 @@ impl Drop for Members {
     }
 }
 
+/// Why a life of the client is over when a task is nobody's.
+const STRAY: &str = "a task of the group is nobody's";
+
 /// Serves the group's client until nobody needs it.
 fn serve(settings: &Settings, topic: &Topic, worker: &str, shared: &Arc<Shared>) {
-    while !shared.state().closing {
-        let why = served(settings, topic, worker, shared);
+    let mut name = worker.to_owned();
+    for life in 1_u64.. {
+        if shared.state().closing {
+            return;
+        }
+        let why = served(settings, topic, &name, shared);
+        // A newcomer makes the group give out all that there is; its old name goes with the session.
+        if why.as_deref() == Some(STRAY) {
+            tracing::warn!(group = topic.name, "a task is nobody's; this process joins the group under another name");
+            name = format!("{worker}.{life}");
+        }
         let mut state = shared.state();
         let ours: Vec<u32> = state.tasks.keys().copied().collect();
         state.trouble = why;
@@ -235,7 +256,7 @@ fn served(settings: &Settings, topic: &Topic, worker: &str, shared: &Arc<Shared>
     }
     let mut config = settings.with(MEMBER);
     config
-        .set("group.id", format!("{}.workers", topic.name))
+        .set("group.id", group_of(topic))
         .set("group.instance.id", worker)
         .set("session.timeout.ms", SESSION.as_millis().to_string());
     let client: Held<BaseConsumer<Group>> = match config.create_with_context(Group(shared.clone())) {
@@ -248,7 +269,11 @@ fn served(settings: &Settings, topic: &Topic, worker: &str, shared: &Arc<Shared>
     let mut state = shared.state();
     (state.trouble, state.alone) = (None, false);
     drop(state);
+    let (group, mut strays) = (group_of(topic), Strays::new());
     while !shared.state().closing {
+        if strays.found(&client, (&group, &topic.name), || shared.state().waited_for()) {
+            return Some(STRAY.to_owned());
+        }
         let Some(Err(error)) = client.poll(SERVED) else { continue };
         let fatal = client.client().fatal_error();
         if let Some((code, _)) = fatal {
@@ -265,6 +290,10 @@ fn served(settings: &Settings, topic: &Topic, worker: &str, shared: &Arc<Shared>
     let ours: Vec<u32> = shared.state().tasks.keys().copied().collect();
     shared.taken(&ours, false);
     None
+}
+
+fn group_of(topic: &Topic) -> String {
+    format!("{}.workers", topic.name)
 }
 
 struct Member {

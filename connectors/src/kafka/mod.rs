@@ -25,6 +25,7 @@ mod sink;
 mod size;
 mod source;
 mod start;
+mod strays;
 mod topic;
 mod trouble;
 mod waiting;
