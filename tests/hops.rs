@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::{
     chance::{Chance, soak},
     desk::{Desk, Running, patience},
-    kafka::{self, Bus, Isolation, Record, Topic},
+    kafka::{self, Bus, Isolation, Leader, Record, Topic},
     look,
     promises::figure,
     topics::{RUN, feed_until, now},
@@ -172,6 +172,35 @@ fn soak_two_processes_that_are_killed_lose_and_repeat_nothing_behind_a_hop() {
         "soak_two_processes_that_are_killed_lose_and_repeat_nothing_behind_a_hop",
         &format!("{kills} kills, {} records in, {} out, none lost or twice", input.len(), rows(&to).len()),
     );
+}
+
+/// Processes that are killed in the middle of a round of the group left this behind: a group at rest, and a task that is in no list.
+#[test]
+fn a_task_that_the_group_gives_to_nobody_is_taken_by_who_waits_for_it() {
+    let bus = kafka::shared();
+    let (from, to) = (bus.topic("from", 3), bus.topic("to", 1));
+    let name = format!("n_{}", from.name);
+    let desk = Desk::with(&format!(
+        "CONNECTION bus TO kafka WITH (brokers = '{}');
+PIPELINE {name} WITH (checkpoint_every = '20 milliseconds', changelog = 'bus', tasks = 3) AS
+FROM bus.{} |> SELECT CAST(id AS BIGINT) AS id |> INSERT INTO bus.{} KEY (id);
+",
+        bus.brokers(),
+        from.name,
+        to.name
+    ));
+    from.produce(&(0..3).map(|id| Record::new("", &json!({"id": id}).to_string()).partition(id)).collect::<Vec<_>>());
+    let changelog = format!("syncline.{name}.changelog");
+    let mut leader = Leader::join(&bus, &format!("{changelog}.workers"), &changelog);
+    let mut running = desk.start(&RUN);
+    running.until("the process is in the group", |_| leader.is_asked());
+    let first = leader.round(&[0, 1], |_| vec![]);
+    running.until("it comes again under another name", |_| leader.is_asked());
+    let again = leader.round(&[0, 1], |_| vec![2]);
+    assert_eq!(again, first.iter().map(|name| format!("{name}.1")).collect::<Vec<_>>());
+    running.until("the task's record is there", |_| !leader.is_asked() && !rows(&to).is_empty());
+    assert_eq!(rows(&to), [r#"{"id":2}"#]);
+    running.stop().expect(0);
 }
 
 /// A record each second, of which every seventh is told twice.

@@ -6,6 +6,7 @@
 mod broker;
 mod bus;
 mod foreign;
+mod member;
 mod network;
 mod record;
 mod registry;
@@ -16,6 +17,7 @@ use std::{path::PathBuf, process::Command, sync::OnceLock, thread::JoinHandle, t
 
 pub use broker::{Broker, Cluster};
 pub use bus::{Bus, FENCED, Isolation, Topic};
+pub use member::Leader;
 pub use network::{Network, Weather};
 pub use record::Record;
 pub use registry::Registry;

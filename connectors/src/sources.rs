@@ -39,6 +39,14 @@ pub struct SourceRequest<'a> {
     pub whole: bool,
 }
 
+impl<'a> SourceRequest<'a> {
+    /// All columns of all that is there now; of a text, lines of JSON.
+    pub fn new(args: &'a Args, around: &'a Surroundings) -> Self {
+        let (format, asked) = (&TextFormat::Json, Asked::default());
+        Self { args, around, follow: false, format, columns: None, asked, pruning: None, by_key: false, whole: false }
+    }
+}
+
 /// A source, not opened yet.
 pub fn open_source(name: &str, request: SourceRequest) -> Result<Box<dyn Source>, ConnectorError> {
     let connector = connector(name)?;
@@ -129,18 +137,7 @@ pub fn shape(name: &str, args: &Args, around: &Surroundings) -> Result<Vec<Colum
     if name == "kafka" {
         return kafka::shape(&arguments, around);
     }
-    let request = SourceRequest {
-        args,
-        around,
-        follow: false,
-        format: &TextFormat::Json,
-        columns: None,
-        asked: Asked::default(),
-        pruning: None,
-        by_key: false,
-        whole: false,
-    };
-    Ok(typed_source(name, &arguments, request)?.shape()?)
+    Ok(typed_source(name, &arguments, SourceRequest::new(args, around))?.shape()?)
 }
 
 /// Why columns cannot be had.

@@ -370,10 +370,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{
-        records::TextFormat,
-        registry::{Asked, SourceRequest, connector, open_source},
-    };
+    use crate::registry::{SourceRequest, connector, open_source};
 
     fn wrong(positional: &[Value], named: &[(&str, Value)]) -> String {
         let named = named.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
@@ -396,19 +393,8 @@ mod tests {
     #[test]
     fn what_is_no_source_is_named() {
         let open = |name| {
-            let (args, around, format) = (Args::texts(&["x"]), Surroundings::default(), TextFormat::Json);
-            let request = SourceRequest {
-                args: &args,
-                around: &around,
-                follow: false,
-                format: &format,
-                columns: None,
-                asked: Asked::default(),
-                pruning: None,
-                by_key: false,
-                whole: false,
-            };
-            open_source(name, request).err().map(|error| error.to_string())
+            let (args, around) = (Args::texts(&["x"]), Surroundings::default());
+            open_source(name, SourceRequest::new(&args, &around)).err().map(|error| error.to_string())
         };
         assert_eq!(open("pulsar"), Some("there is no connector `pulsar`".to_owned()));
         assert_eq!(open("parquet"), None);

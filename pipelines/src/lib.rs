@@ -16,6 +16,7 @@ pub mod inlets;
 pub mod kept;
 pub mod ledger;
 pub mod log_lines;
+pub mod memory;
 pub mod origin;
 pub mod outcome;
 mod pages;

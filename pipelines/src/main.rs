@@ -3,8 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use syncline::command::{self, CommandLine};
+use syncline::{
+    command::{self, CommandLine},
+    memory,
+};
 
 fn main() -> ExitCode {
+    memory::keep();
     command::run(CommandLine::parse())
 }

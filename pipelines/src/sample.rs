@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use syncline_connectors::{
-    Args, Asked, ConnectorError, SourceRequest, Surroundings,
+    Args, ConnectorError, SourceRequest, Surroundings,
     objects::is_address,
     open_source,
     records::{Columns, TextFormat, packing::plain_name},
@@ -38,20 +38,7 @@ pub enum SampleError {
 /// The first records, in the order of the files; `most` of them or some more.
 pub fn read(args: &Args, folder: &Path, format: &TextFormat, most: usize) -> Result<Records, SampleError> {
     let around = Surroundings::folder(folder);
-    let mut source = open_source(
-        "file",
-        SourceRequest {
-            args,
-            around: &around,
-            follow: false,
-            format,
-            columns: None,
-            asked: Asked::default(),
-            pruning: None,
-            by_key: false,
-            whole: false,
-        },
-    )?;
+    let mut source = open_source("file", SourceRequest { format, ..SourceRequest::new(args, &around) })?;
     source.open(&Cursors::new(), NO_TIME)?;
     let mut records = Records::default();
     while records.bytes.len() < most {

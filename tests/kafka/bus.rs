@@ -151,7 +151,7 @@ impl Bus {
     }
 
     /// Address of the coordinator of a group (0) or of transactions (1).
-    fn coordinator(&self, key: &str, of: i8) -> Result<String, i16> {
+    pub(super) fn coordinator(&self, key: &str, of: i8) -> Result<String, i16> {
         let mut answer = self.any(wire::FIND_COORDINATOR, Body::new().text(key).i8(of))?;
         answer.i32();
         checked([answer.i16()])?;
@@ -202,7 +202,7 @@ impl Bus {
     }
 
     /// Does it until it is done; panics when the answer is one that does not pass, or when it takes too long.
-    fn retry<T>(&self, what: &str, mut ask: impl FnMut() -> Result<T, i16>) -> T {
+    pub(super) fn retry<T>(&self, what: &str, mut ask: impl FnMut() -> Result<T, i16>) -> T {
         let started = Instant::now();
         loop {
             match ask() {

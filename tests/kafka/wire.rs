@@ -24,6 +24,9 @@ pub const LIST_OFFSETS: Api = Api(2, 2);
 pub const METADATA: Api = Api(3, 4);
 pub const OFFSET_FETCH: Api = Api(9, 5);
 pub const FIND_COORDINATOR: Api = Api(10, 1);
+pub const JOIN_GROUP: Api = Api(11, 5);
+pub const HEARTBEAT: Api = Api(12, 3);
+pub const SYNC_GROUP: Api = Api(14, 3);
 pub const CREATE_TOPICS: Api = Api(19, 4);
 pub const DELETE_TOPICS: Api = Api(20, 1);
 pub const DELETE_RECORDS: Api = Api(21, 0);
@@ -148,6 +151,13 @@ impl Answer {
 
     pub fn text(&mut self) -> String {
         self.maybe_text().unwrap_or_default()
+    }
+
+    pub fn bytes(&mut self) -> Vec<u8> {
+        let length = usize::try_from(self.i32()).unwrap_or(0);
+        let bytes = self.bytes.get(self.at..self.at + length).expect("a whole answer").to_vec();
+        self.at += length;
+        bytes
     }
 
     pub fn array<T>(&mut self, mut read: impl FnMut(&mut Answer) -> T) -> Vec<T> {

@@ -30,7 +30,7 @@ use crate::{
     LogSource, ingest,
     postgres::tests::server::shared,
     records::TextFormat,
-    registry::{Asked, SinkRequest, SourceRequest, open_sink, open_source, registry},
+    registry::{SinkRequest, SourceRequest, open_sink, open_source, registry},
     spec::{Args, Surroundings},
     stdout::StdoutSink,
 };
@@ -185,21 +185,8 @@ fn files_that_end_and_files_that_are_followed() {
         let given = source::check(&|| {
             let around = Surroundings::folder(folder.path());
             let (args, format) = (Args::texts(&["*.ndjson"]), TextFormat::Json);
-            open_source(
-                "file",
-                SourceRequest {
-                    args: &args,
-                    around: &around,
-                    follow,
-                    format: &format,
-                    columns: None,
-                    asked: Asked::default(),
-                    pruning: None,
-                    by_key: false,
-                    whole: false,
-                },
-            )
-            .unwrap()
+            let request = SourceRequest { follow, format: &format, ..SourceRequest::new(&args, &around) };
+            open_source("file", request).unwrap()
         });
         let counts: Vec<(&str, usize)> = given.rows.iter().map(|(name, rows)| (name.as_str(), rows.len())).collect();
         assert_eq!(counts, [("a.ndjson", 5), ("b.ndjson", 5000 + last)]);
@@ -211,20 +198,7 @@ fn files_that_end_and_files_that_are_followed() {
 /// Numbers from 1 to 5,000 as a table of any database, a wide one and one that is too large among them.
 fn of_table(name: &str, args: &[&str], folder: &Path) -> Vec<String> {
     let (args, around) = (Args::texts(args), Surroundings::folder(folder));
-    let given = source::check(&|| {
-        let request = SourceRequest {
-            args: &args,
-            around: &around,
-            follow: false,
-            format: &TextFormat::Json,
-            columns: None,
-            asked: Asked::default(),
-            pruning: None,
-            by_key: false,
-            whole: false,
-        };
-        open_source(name, request).unwrap()
-    });
+    let given = source::check(&|| open_source(name, SourceRequest::new(&args, &around)).unwrap());
     let rows: Vec<_> = given.rows.into_values().flatten().collect();
     assert!(rows.iter().map(|row| row.offset).eq((1..=5000).filter(|number| *number != 3000)), "each row once");
     assert!(rows.iter().all(|row| format!("{{\"id\":{},", row.offset).as_bytes()

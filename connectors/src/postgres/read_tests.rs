@@ -5,7 +5,6 @@ use syncline_engine::source::{Cursors, Polled, Rows, Source};
 
 use super::tests::server::{Database, GUARDED, own, shared};
 use crate::{
-    records::TextFormat,
     registry::{Asked, SourceRequest, open_source},
     spec::{Args, Surroundings},
 };
@@ -17,16 +16,12 @@ fn source(url: &str, key: &str, named: &[&str], whole: bool) -> Box<dyn Source> 
     if !key.is_empty() {
         args.named.insert("key".to_owned(), json!(key));
     }
+    let around = Surroundings::folder(".");
     let request = SourceRequest {
-        args: &args,
-        around: &Surroundings::folder("."),
-        follow: false,
-        format: &TextFormat::Json,
         columns: (!named.is_empty()).then_some(&named[..]),
         asked: Asked { columns: &named, booleans: &[], lists: &[] },
-        pruning: None,
-        by_key: false,
         whole,
+        ..SourceRequest::new(&args, &around)
     };
     open_source("postgres", request).unwrap()
 }

@@ -6,8 +6,7 @@ use syncline_engine::source::{Cursors, Polled, Source};
 use tempfile::TempDir;
 
 use crate::{
-    records::TextFormat,
-    registry::{Asked, SourceRequest, open_source},
+    registry::{SourceRequest, open_source},
     spec::{Args, Surroundings},
 };
 
@@ -18,18 +17,7 @@ fn table(folder: &TempDir, key: &str) -> Box<dyn Source> {
         args.named.insert("key".to_owned(), json!(key));
     }
     let around = Surroundings::folder(folder.path());
-    let request = SourceRequest {
-        args: &args,
-        around: &around,
-        follow: false,
-        format: &TextFormat::Json,
-        columns: None,
-        asked: Asked::default(),
-        pruning: None,
-        by_key: false,
-        whole: false,
-    };
-    open_source("sqlite", request).unwrap()
+    open_source("sqlite", SourceRequest::new(&args, &around)).unwrap()
 }
 
 fn shop(sql: &str) -> (TempDir, Connection) {

@@ -5,7 +5,6 @@ use syncline_engine::source::{Cursors, Polled, Source};
 use tempfile::TempDir;
 
 use crate::{
-    records::TextFormat,
     registry::{Asked, SourceRequest, open_source},
     spec::{Args, Surroundings},
 };
@@ -14,15 +13,10 @@ fn table(folder: &TempDir, named: &[&str], all: bool) -> Box<dyn Source> {
     let named: Vec<String> = named.iter().map(|name| (*name).to_owned()).collect();
     let (args, around) = (Args::texts(&["shop.db", "customers"]), Surroundings::folder(folder.path()));
     let request = SourceRequest {
-        args: &args,
-        around: &around,
-        follow: false,
-        format: &TextFormat::Json,
         columns: (!all).then_some(&named[..]),
         asked: Asked { columns: &named, booleans: &["vip".to_owned()], lists: &["tags".to_owned()] },
-        pruning: None,
-        by_key: false,
         whole: true,
+        ..SourceRequest::new(&args, &around)
     };
     open_source("sqlite", request).unwrap()
 }

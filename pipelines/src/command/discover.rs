@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use syncline_connectors::{Asked, SourceRequest, Surroundings, open_source, records::TextFormat};
+use syncline_connectors::{SourceRequest, Surroundings, open_source, records::TextFormat};
 use syncline_dsl::plan::SourcePlan;
 use syncline_engine::source::{Cursors, Polled, Rows};
 use syncline_functions::{
@@ -158,17 +158,7 @@ fn look(source: &SourcePlan, named: Option<&Named>, most: u64, common: &Common) 
         .map_err(|error| Failure::of_line(Exit::Usage, "cannot-bind", &error.to_string()))?;
     let format = formats::text(source);
     let around = named.map_or_else(Surroundings::default, |named| Surroundings::folder(named.file.folder()));
-    let request = SourceRequest {
-        args: &args,
-        around: &around,
-        follow: false,
-        format: &format,
-        columns: None,
-        asked: Asked::default(),
-        pruning: None,
-        by_key: false,
-        whole: false,
-    };
+    let request = SourceRequest { format: &format, ..SourceRequest::new(&args, &around) };
     let unreadable = |error: &dyn std::fmt::Display| Failure::environment("source-unreadable", error.to_string());
     let mut input = open_source(&source.place.connector, request).map_err(|error| {
         Failure::usage("cannot-look", error.to_string())
