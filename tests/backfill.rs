@@ -11,6 +11,7 @@ use std::{
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use parquet::arrow::ArrowWriter;
+use serde_json::Value;
 
 use crate::{
     chance::{Chance, soak},
@@ -129,6 +130,89 @@ FROM history('in/*.parquet') THEN kafka('{}', brokers => '{}', start => 'latest'
         "soak_a_history_and_what_came_meanwhile_are_the_fold_of_all_events_whatever_is_killed",
         &format!("{rows} rows of history, {edits} edits meanwhile, {kills} kills: no gap, none twice"),
     );
+}
+
+/// How a history was read: what it was seen to need, and to foresee.
+struct Course {
+    /// Bytes of memory, as they were while it was read.
+    memory: Vec<u64>,
+    /// When something was foreseen, and the seconds that it would take from then on.
+    foreseen: Vec<(Instant, f64)>,
+    began: Instant,
+    ended: Instant,
+}
+
+impl Course {
+    fn of(running: &mut Running) -> Self {
+        let address = running.address();
+        let (mut memory, mut foreseen, began) = (vec![], vec![], Instant::now());
+        running.until("the history is read", |running| {
+            let answer = Client::to(address).get("/v1/backfills");
+            let told: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+            let told = &told["items"][0];
+            if told["state"] == "reading" {
+                memory.push(resident(running));
+                foreseen.extend(told["seconds_left"].as_f64().map(|left| (Instant::now(), left)));
+            }
+            told["state"] == "done"
+        });
+        Self { memory, foreseen, began, ended: Instant::now() }
+    }
+
+    /// The most memory by the median of the first quarter.
+    fn growth(&self) -> f64 {
+        let mut early = self.memory[..self.memory.len().div_ceil(4)].to_vec();
+        early.sort_unstable();
+        self.memory.iter().copied().max().unwrap_or(0) as f64 / early[early.len() / 2] as f64
+    }
+
+    /// Of the last half: how far what was foreseen lay from what came, beyond the second that it is told in, as a part of what came.
+    fn error(&self) -> f64 {
+        let half = self.began + (self.ended - self.began) / 2;
+        let errors = self.foreseen.iter().filter(|(at, _)| *at > half).map(|(at, left)| {
+            let came = (self.ended - *at).as_secs_f64();
+            ((left - came).abs() - 1.0).max(0.0) / came
+        });
+        errors.fold(0.0, f64::max)
+    }
+}
+
+fn resident(running: &Running) -> u64 {
+    let pages = fs::read_to_string(format!("/proc/{}/statm", running.id())).unwrap_or_default();
+    pages.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+}
+
+#[test]
+fn soak_the_end_of_a_history_is_foreseen_and_it_takes_no_more_memory_as_it_goes_on() {
+    let rows = if soak() { 5_000_000 } else { 400_000 };
+    let bus = kafka::shared();
+    let topic = bus.topic("edits", 1);
+    let desk = Desk::with(&format!(
+        "{SCHEMA}PIPELINE orders AS
+FROM history('in/*.parquet') THEN kafka('{}', brokers => '{}') SCHEMA order_event
+|> UPSERT INTO sqlite('shop.db', 'orders') KEY (id) SEQUENCE BY version;
+",
+        topic.name,
+        bus.brokers()
+    ));
+    for file in 0..4 {
+        orders(&desk.path(&format!("in/{file}.parquet")), file * rows / 4, (file + 1) * rows / 4);
+    }
+    let mut running = desk.start(&["run", "orders.sync", "--listen", "127.0.0.1:0"]);
+    let course = Course::of(&mut running);
+    Versions::of(rows).are_in(&desk.path("shop.db"), &running);
+    running.stop().expect(0);
+    desk.books("orders");
+    assert!(!course.foreseen.is_empty(), "nothing was foreseen");
+    let (growth, error, took) = (course.growth(), course.error(), course.ended - course.began);
+    let shown = format!(
+        "{rows} rows in {:.0} s: memory at most {growth:.2} times its early median, time left wrong by {:.0} % at most in the last half",
+        took.as_secs_f64(),
+        100.0 * error
+    );
+    // A short one is over before its memory has settled.
+    assert!(!soak() || growth <= 1.2 && error < 0.2, "{shown}");
+    figure("soak_the_end_of_a_history_is_foreseen_and_it_takes_no_more_memory_as_it_goes_on", &shown);
 }
 
 fn count(shop: &Path) -> i64 {

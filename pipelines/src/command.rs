@@ -4,7 +4,7 @@ use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{log_lines, outcome::Outcome, secrets};
+use crate::{log_lines, memory, outcome::Outcome, secrets};
 
 pub mod apply;
 pub mod backfill;
@@ -98,6 +98,7 @@ pub enum Command {
 
 /// Runs a command; prints its failure, if any, where and how the caller wants it.
 pub fn run(line: CommandLine) -> ExitCode {
+    memory::keep();
     let CommandLine { common, command } = line;
     let outcome: Outcome = match command {
         Command::Init(arguments) => init::run(arguments, &common),

@@ -3,12 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use syncline::{
-    command::{self, CommandLine},
-    memory,
-};
+use syncline::command::{self, CommandLine};
 
 fn main() -> ExitCode {
-    memory::keep();
     command::run(CommandLine::parse())
 }
