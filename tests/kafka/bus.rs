@@ -28,6 +28,9 @@ const AGAIN: [i16; 11] = [UNREACHABLE, 3, 5, 6, 7, 14, 15, 16, 19, 20, 51];
 /// None of Kafka's: nobody answered.
 const UNREACHABLE: i16 = i16::MIN;
 const NO_LEADER: i16 = 5;
+/// Bytes of keys and values that are sent at once, below what brokers take if nothing else is said; and about what a record has beside them.
+const LARGEST_BATCH: usize = 500_000;
+const RECORD: usize = 32;
 /// The answer to a batch that the broker has: an earlier acknowledgement was lost.
 const WRITTEN: i16 = 46;
 /// The answer to a producer whose place another one took.
@@ -227,6 +230,20 @@ fn checked(errors: impl IntoIterator<Item = i16>) -> Result<(), i16> {
     errors.into_iter().find(|error| *error != 0).map_or(Ok(()), Err)
 }
 
+/// Whether the next record lies in the same batch: it begins a new one where the batch would be larger.
+fn fits(most: usize) -> impl FnMut(&&Record, &&Record) -> bool {
+    let mut bytes = 0;
+    move |_, next| {
+        let more = RECORD + [&next.key, &next.value].into_iter().flatten().map(Vec::len).sum::<usize>();
+        bytes += more;
+        let fits = bytes < most;
+        if !fits {
+            bytes = more;
+        }
+        fits
+    }
+}
+
 fn ask_or_again(broker: &str, api: Api, body: Body) -> Result<Answer, i16> {
     ask(broker, api, body).map_err(|_| UNREACHABLE)
 }
@@ -260,10 +277,15 @@ impl Topic {
     pub fn produce(&self, records: &[Record]) {
         let (id, epoch) = self.bus.producer(None, 0);
         for (partition, records) in by_partition(records) {
-            let writer = Writer { id, epoch, sequence: 0, transactional: false };
-            self.bus.retry(&format!("records for {}", self.name), || {
-                self.send(partition, batch(records.iter().copied(), writer), None)
-            });
+            let mut sequence = 0;
+            // Together the batches of a partition may be larger than a broker takes one.
+            for records in records.chunk_by(fits(LARGEST_BATCH)) {
+                let writer = Writer { id, epoch, sequence, transactional: false };
+                self.bus.retry(&format!("records for {}", self.name), || {
+                    self.send(partition, batch(records.iter().copied(), writer), None)
+                });
+                sequence += wire::length(records.len());
+            }
         }
     }
 

@@ -25,12 +25,7 @@ mod random;
 #[allow(dead_code)]
 mod topics;
 
-use std::{
-    fs,
-    path::Path,
-    process::Command,
-    time::Duration,
-};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use broker::Broker;
 use measure::{Cost, child};

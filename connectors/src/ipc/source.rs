@@ -13,7 +13,7 @@ use arrow::{
 };
 
 use crate::typed::{
-    FileKind, Piece, Pieces, Trouble, Wanted,
+    Contents, FileKind, Piece, Trouble, Wanted,
     ranges::{Onward, Ranges},
 };
 
@@ -69,7 +69,7 @@ impl FileKind for ArrowFiles {
     }
 
     /// What comes before is read through: a stream has no index.
-    fn read(&self, bytes: &Arc<dyn Ranges>, wanted: &Wanted, from: u64) -> Result<Pieces, Trouble> {
+    fn read(&self, bytes: &Arc<dyn Ranges>, wanted: &Wanted, from: u64) -> Result<Contents, Trouble> {
         let columns = match &wanted.columns {
             Some(columns) => {
                 let schema = self.schema(bytes)?;
@@ -84,7 +84,8 @@ impl FileKind for ArrowFiles {
             batch.slice(skip, batch.num_rows() - skip)
         };
         let batches = Batches::open(bytes, columns)?;
-        Ok(Box::new(batches.map(move |batch| batch.map(|batch| Piece::Rows(behind(batch))).map_err(trouble))))
+        let pieces = batches.map(move |batch| batch.map(|batch| Piece::Rows(behind(batch))).map_err(trouble));
+        Ok(Contents { pieces: Box::new(pieces), rows: None })
     }
 }
 

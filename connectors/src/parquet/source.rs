@@ -19,7 +19,7 @@ use parquet::{
 };
 
 use crate::typed::{
-    FileKind, Piece, Pieces, ROWS, Trouble, Wanted,
+    Contents, FileKind, Piece, Pieces, ROWS, Trouble, Wanted,
     pruning::Range,
     ranges::{Onward, Ranges},
 };
@@ -59,7 +59,7 @@ impl FileKind for ParquetFiles {
         Ok(footer(bytes)?.schema().clone())
     }
 
-    fn read(&self, bytes: &Arc<dyn Ranges>, wanted: &Wanted, from: u64) -> Result<Pieces, Trouble> {
+    fn read(&self, bytes: &Arc<dyn Ranges>, wanted: &Wanted, from: u64) -> Result<Contents, Trouble> {
         let footer = footer(bytes)?;
         let pruning = wanted.pruning.as_deref().filter(|pruning| pruning.fits(footer.schema()));
         let mut stretches = Vec::new();
@@ -97,7 +97,7 @@ impl FileKind for ParquetFiles {
                 }
             }
         });
-        Ok(Box::new(pieces))
+        Ok(Contents { pieces: Box::new(pieces), rows: Some(before) })
     }
 }
 

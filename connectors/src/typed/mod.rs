@@ -93,6 +93,14 @@ impl Piece {
 
 pub type Pieces = Box<dyn Iterator<Item = Result<Piece, Trouble>> + Send>;
 
+/// What is to be read of a file.
+pub struct Contents {
+    pub pieces: Pieces,
+    /// All rows of the file, where it says how many: its columns may lie one behind the other, and then the place that reading has come to says
+    /// nothing about how much is left.
+    pub rows: Option<u64>,
+}
+
 /// What is read of every file.
 #[derive(Clone, Default)]
 pub struct Wanted {
@@ -111,7 +119,7 @@ pub trait FileKind: Send + Sync {
     fn schema(&self, bytes: &Arc<dyn Ranges>) -> Result<SchemaRef, Trouble>;
 
     /// The rows after the first `from`.
-    fn read(&self, bytes: &Arc<dyn Ranges>, wanted: &Wanted, from: u64) -> Result<Pieces, Trouble>;
+    fn read(&self, bytes: &Arc<dyn Ranges>, wanted: &Wanted, from: u64) -> Result<Contents, Trouble>;
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,6 +161,7 @@ struct Open {
     pieces: Pieces,
     /// What comes next, when that was looked at: whether rows are the last is said together with them.
     next: Option<Result<Piece, Trouble>>,
+    rows: Option<u64>,
     ranges: Arc<dyn Ranges>,
 }
 
@@ -294,17 +303,17 @@ impl Reading {
             Some(open) => open,
             none => {
                 let ranges = places.open(&Entry::known(&self.cursor.name, self.cursor.size))?;
-                let pieces = kind.read(&ranges, wanted, self.cursor.row);
-                let pieces = pieces.map_err(|trouble| told(&self.cursor.name, trouble))?;
-                none.insert(Open { pieces, next: None, ranges })
+                let contents = kind.read(&ranges, wanted, self.cursor.row);
+                let Contents { pieces, rows } = contents.map_err(|trouble| told(&self.cursor.name, trouble))?;
+                none.insert(Open { pieces, next: None, rows, ranges })
             }
         };
         let Some((piece, last)) = open.next().map_err(|trouble| told(&self.cursor.name, trouble))? else {
             return Ok(None);
         };
-        self.done = open.ranges.reached().min(self.cursor.size);
         let before = self.cursor.row;
         self.cursor.row += piece.rows();
+        self.done = open.done(self.cursor.size, self.cursor.row);
         self.cursor.ended = last;
         let partition = Partition::new(self.cursor.name.as_str(), 0);
         // A cursor is numbers, text and booleans: it always has a JSON form.
@@ -324,6 +333,12 @@ impl Reading {
 const LEFT_OUT: u64 = 1 << 16;
 
 impl Open {
+    /// Bytes of a file that are read with so many of its rows.
+    fn done(&self, size: u64, row: u64) -> u64 {
+        let part = |rows: u64| (u128::from(size) * u128::from(row.min(rows))).checked_div(rows.into());
+        self.rows.and_then(part).map_or(self.ranges.reached().min(size), |done| done as u64)
+    }
+
     /// Some rows, and whether they are the last.
     fn next(&mut self) -> Result<Option<(Piece, bool)>, Trouble> {
         let Some(piece) = self.next.take().or_else(|| self.whole()) else { return Ok(None) };

@@ -63,6 +63,28 @@ fn folder(files: &[(&str, Vec<u8>)]) -> TempDir {
     folder
 }
 
+/// The columns of a row group lie one behind the other: the last of them is reached with the first row.
+#[test]
+fn how_much_of_a_file_is_read_goes_with_its_rows() {
+    let rows = RecordBatch::try_from_iter([
+        ("id", Arc::new(Int64Array::from_iter_values(0..100_000)) as ArrayRef),
+        ("name", Arc::new(StringArray::from_iter_values((0..100_000).map(|n| format!("name {n}")))) as ArrayRef),
+    ]);
+    let mut writer = ArrowWriter::try_new(Vec::new(), rows.as_ref().unwrap().schema(), None).unwrap();
+    writer.write(rows.as_ref().unwrap()).unwrap();
+    let folder = folder(&[("a.parquet", writer.into_inner().unwrap())]);
+    let mut source = source(&folder, "*.parquet", None);
+    source.open(&Cursors::new(), 7).unwrap();
+    let mut given = 0;
+    while let Polled::Rows(polled) = source.poll(7).unwrap() {
+        given += polled.origin.offsets.len();
+        let progress = source.progress();
+        let part = progress.done as f64 / progress.total.unwrap() as f64;
+        assert!((part - given as f64 / 100_000.0).abs() < 0.001, "{part} of the bytes with {given} rows");
+    }
+    assert_eq!(given, 100_000);
+}
+
 /// Every row as JSON.
 fn drained(source: &mut TypedSource, cursors: &mut Cursors) -> Result<Vec<String>, SourceError> {
     source.open(cursors, 7)?;
