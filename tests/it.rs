@@ -9,6 +9,7 @@ mod bad_lines;
 mod cells;
 mod chance;
 mod changelog;
+mod clients;
 mod compared;
 mod desk;
 mod edits;

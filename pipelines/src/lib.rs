@@ -6,6 +6,7 @@ pub mod backfill;
 pub mod bind;
 pub mod changes;
 pub mod command;
+mod connections;
 pub mod control;
 pub mod deploy;
 pub mod foreseen;
