@@ -11,6 +11,8 @@ mod chance;
 mod changelog;
 mod clients;
 mod compared;
+mod connections;
+mod contexts;
 mod desk;
 mod edits;
 mod exact;

@@ -182,8 +182,7 @@ mod tests {
     fn options_are_shown_without_what_lets_somebody_in() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("shop.sync");
-        let text =
-            "CONNECTION shop TO postgres WITH (url = 'postgres://ada:pw/1@db:5432/shop?sslpassword=pw2', schema = 'x');
+        let text = "CONNECTION shop TO postgres WITH (url = 'postgres://ada:pw/1@db:5432/shop?sslpassword=pw2');
 CONNECTION bus TO kafka WITH (brokers = env('BUS', 'pw3'), user = 'ada', password = secret('bus/password'));\n";
         std::fs::write(&file, text).unwrap();
         let found = all(std::slice::from_ref(&file)).unwrap();
@@ -191,7 +190,7 @@ CONNECTION bus TO kafka WITH (brokers = env('BUS', 'pw3'), user = 'ada', passwor
         assert_eq!(
             options,
             [
-                json!({ "url": "postgres://ada:[secret]@db:5432/shop?…", "schema": "x" }),
+                json!({ "url": "postgres://ada:[secret]@db:5432/shop?…" }),
                 json!({ "brokers": { "env": "BUS" }, "user": "ada", "password": { "secret": "bus/password" } }),
             ]
         );

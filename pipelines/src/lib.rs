@@ -7,6 +7,7 @@ pub mod bind;
 pub mod changes;
 pub mod command;
 mod connections;
+pub mod contexts;
 pub mod control;
 pub mod deploy;
 pub mod foreseen;

@@ -19,7 +19,7 @@ use super::{Common, Format};
 use crate::{
     api::checkpoints,
     ask::unreadable,
-    control,
+    control::{self, Process},
     outcome::{Failure, Outcome},
     planned::Planned,
     plans::{self, Around},
@@ -79,7 +79,8 @@ impl There {
         match World::open(folder) {
             Ok(world) => Ok(There::Folder(Box::new(world))),
             Err(failure) if failure.slug == "folder-in-use" => {
-                let answer = control::call(folder, Method::GET, "/v1/checkpoints", vec![])?.ok_or(failure)?;
+                let answer =
+                    control::call(&Process::of(folder), Method::GET, "/v1/checkpoints", vec![])?.ok_or(failure)?;
                 let records = serde_json::from_slice(&answer.body).map_err(|error| unreadable(error.to_string()))?;
                 let store = Arc::new(checkpoints::store_of(records).map_err(store_failure)?);
                 let (clock, rng) = (Arc::new(SystemClock::default()), Arc::new(SeededRng::from_machine()));

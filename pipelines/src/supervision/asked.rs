@@ -229,10 +229,11 @@ impl Supervision<'_> {
     ) -> Answer {
         let tasks = crew.tasks(name);
         let new = tasks.is_empty();
+        let written = deploy::check(self, name, &put)?;
+        // Behind all other refusals (RFC 9110 §13.2.1), and on the thread that writes: nothing comes between the look and the change.
         let there = deploy::there(self, name, tasks.first().map(|member| &**member))?;
         let tag = there.as_deref().map(ETag::of);
         put.conditions.hold(tag.as_ref(), &format!("/v1/pipelines/{name}/text"))?;
-        let written = deploy::check(self, name, &put)?;
         let same = written.is_there();
         written.write()?;
         let drop_state = put.drop_state.iter().map(StepId::new).collect();
