@@ -260,13 +260,22 @@ pub fn forget(ground: &Ground, name: &str) -> Result<(), Failure> {
     changes.remove(backfill::key(name));
     let (back, revisions) = revision::keys_of(name);
     changes.remove(back);
-    for prefix in prefixes.into_iter().chain(revisions).chain([events::prefix(name)]) {
+    for prefix in prefixes.into_iter().chain(revisions) {
         let mut remove = |key: &[u8], _: &[u8]| {
             changes.remove(key);
             true
         };
         ground.store.scan(&prefix, &mut remove).map_err(store_failure)?;
     }
+    // The last event stays, so that numbers go on: whoever follows events from a cursor misses none of a next life.
+    let mut events = vec![];
+    let mut met = |key: &[u8], _: &[u8]| {
+        events.push(key.to_vec());
+        true
+    };
+    ground.store.scan(&events::prefix(name), &mut met).map_err(store_failure)?;
+    events.pop();
+    events.into_iter().for_each(|key| changes.remove(key));
     ground.store.apply(changes).and_then(|()| ground.store.flush()).map_err(store_failure)?;
     firing::forget(&*ground.store, name).map_err(store_failure)?;
     paused::resume(&*ground.store, name).map_err(store_failure)?;

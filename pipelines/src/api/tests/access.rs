@@ -308,3 +308,22 @@ async fn what_was_asked_stands_in_tables_with_who_and_what_became_of_it() {
     );
     assert_eq!(rows("SELECT count(*) FROM requests r JOIN audit_log a ON r.id = a.id").await, json!([[3]]));
 }
+
+/// A process that is open to other machines is asked by anybody; what he asks must not push out what those did who may.
+#[tokio::test]
+async fn nobody_fills_the_audit_log_and_a_long_path_takes_little_of_it() {
+    let house = house();
+    let ada = token(&house, "ada", Role::Operator, None);
+    let long = format!("/v1/schedules/{}/pause", "x".repeat(20_000));
+    for _ in 0..20 {
+        assert_eq!(status(&house, Entrance::Network, "POST", &long, None).await, 401);
+    }
+    assert_eq!(status(&house, Entrance::Network, "POST", &long, Some(&ada)).await, 404);
+    house.state.journal.write(&*house.state.store).unwrap();
+    let calls = syncline_engine::requests::read_calls(&*house.state.store).unwrap();
+    let who: Vec<&str> = calls.iter().map(|call| call.who.as_str()).collect();
+    assert_eq!(who, ["nobody", "ada"]);
+    assert!(calls.iter().all(|call| call.target.len() < 1000 && call.target.starts_with("/v1/schedules/xxx")));
+    // They were asked all the same.
+    assert_eq!(syncline_engine::requests::read_requests(&*house.state.store).unwrap().len(), 21);
+}
