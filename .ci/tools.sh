@@ -122,6 +122,13 @@ need_schemathesis() {
   wheel schemathesis "$SCHEMATHESIS"
 }
 
+# Whoever makes a client in Python out of an API's description.
+CLIENTS=0.29.1
+need_clients() {
+  export SYNCLINE_CLIENTS=$cache/openapi-python-client-$CLIENTS/bin/python
+  wheel openapi-python-client "$CLIENTS"
+}
+
 # wheel PACKAGE VERSION: a Python with it in a folder of its own in the cache, unless it is there.
 wheel() {
   local package=$1 version=$2

@@ -173,6 +173,52 @@ fn a_process_counts_from_zero_and_a_run_that_ended_between_two_looks_is_counted_
 }
 
 #[test]
+fn the_figures_of_one_pipeline_are_the_lines_of_all_that_are_about_it() {
+    const MOVES: &str = "syncline_watermark_lag_seconds";
+    let desk = Desk::with(
+        "PIPELINE a AS FROM file('in.ndjson') |> DEDUP BY id |> INSERT INTO file('a/');\n\
+         PIPELINE b AS FROM file('in.ndjson') |> INSERT INTO file('b/');",
+    );
+    desk.write("in.ndjson", "{\"id\":1}\n{\"id\":1}\n{\"id\":2}\n");
+    let mut running = desk.start(&["serve", "--listen", "127.0.0.1:0"]);
+    let mut client = Client::to(running.address());
+    for name in ["a", "b"] {
+        running.until("it has ended", |_| client.get(&format!("/v1/pipelines/{name}")).json()["state"] == "ended");
+    }
+    let all = scrape(&mut client);
+    for name in ["a", "b"] {
+        let answer = client.get(&format!("/v1/pipelines/{name}/metrics")).json();
+        let shown = answer["metrics"].as_array().expect("a list").iter().map(|metric| {
+            let labels = metric["labels"].as_object().expect("labels").iter();
+            let labels = labels.map(|(name, value)| (name.clone(), value.as_str().expect("a text").to_owned()));
+            let value = metric["value"].as_f64().expect("a number");
+            let name = metric["name"].as_str().expect("a name").to_owned();
+            // What the clock moves is not the same at two looks.
+            let value = if name == MOVES { 0.0 } else { value };
+            (name, labels.collect::<BTreeMap<_, _>>(), value)
+        });
+        let wanted = samples(&all).into_iter().filter_map(|(figure, mut labels, value)| {
+            let value = if figure == MOVES { 0.0 } else { value };
+            (labels.remove("pipeline")? == name).then_some((figure, labels, value))
+        });
+        let (mut shown, mut wanted): (Vec<_>, Vec<_>) = (shown.collect(), wanted.collect());
+        let order = |one: &(String, BTreeMap<String, String>, f64), other: &(String, BTreeMap<String, String>, f64)| {
+            (&one.0, &one.1).cmp(&(&other.0, &other.1))
+        };
+        shown.sort_by(order);
+        wanted.sort_by(order);
+        assert!(wanted.len() > 30, "{wanted:?}");
+        assert_eq!(shown, wanted, "{name}");
+        let kind = answer["metrics"].as_array().and_then(|all| {
+            all.iter().find(|one| one["name"] == "syncline_epoch_duration_seconds_count").map(|one| one["kind"].clone())
+        });
+        assert_eq!(kind, Some("histogram".into()));
+    }
+    assert_eq!(client.get("/v1/pipelines/nobody/metrics").status, 404);
+    running.stop().expect(0);
+}
+
+#[test]
 fn dashboard_and_alerts_name_only_figures_that_there_are() {
     let told = documented();
     let known = |name: &str| {

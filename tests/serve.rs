@@ -313,3 +313,52 @@ fn a_plan_says_what_becomes_of_each_state_and_is_refused_when_it_is_of_another_t
     assert_eq!(graph["pipelines"][0]["steps"][1]["step"], "dedup", "{graph}");
     running.stop().expect(0);
 }
+
+#[test]
+fn a_text_has_a_tag_that_commits_do_not_change_and_of_two_who_saw_it_one_writes() {
+    let desk = Desk::new();
+    let (mut running, mut client) = serve(&desk);
+    let first = orders("", "1 hour");
+    let put = |client: &mut Client, text: &str, condition: (&str, &str)| {
+        client.send("PUT", "/v1/pipelines/orders", &[SQL, condition], text.as_bytes())
+    };
+    assert_eq!(put(&mut client, &first, ("If-Match", "*")).status, 412, "there is none yet");
+    let made = put(&mut client, &first, ("If-None-Match", "*"));
+    assert_eq!(made.status, 201, "{made:?}");
+    let again = put(&mut client, &first, ("If-None-Match", "*"));
+    assert_eq!((again.status, again.json()["type"].clone()), (412, json!("urn:syncline:precondition-failed")));
+    let text = |client: &mut Client| client.get("/v1/pipelines/orders/text");
+    let seen = text(&mut client);
+    let tag = seen.header("etag").expect("a tag").to_owned();
+    assert_eq!((seen.body.as_str(), made.header("etag")), (first.as_str(), Some(tag.as_str())));
+    assert_eq!(seen.header("content-type"), Some("application/sql"));
+    send(&mut client, 0..5);
+    running.until("rows are there", |_| ids(&desk) == expected(0..5));
+    assert_eq!(text(&mut client).header("etag"), Some(tag.as_str()));
+    let unchanged = client.send("GET", "/v1/pipelines/orders/text", &[("If-None-Match", &tag)], b"");
+    assert_eq!((unchanged.status, unchanged.body.as_str()), (304, ""));
+    // All of them have seen the same text, and change it at once.
+    let address = running.address();
+    let writers: Vec<_> = (0..4)
+        .map(|id| {
+            let (text, tag) = (orders(&format!("|> WHERE id <> {}", 100 + id), "1 hour"), tag.clone());
+            std::thread::spawn(move || {
+                let mut client = Client::to(address);
+                (client.send("PUT", "/v1/pipelines/orders", &[SQL, ("If-Match", &tag)], text.as_bytes()).status, text)
+            })
+        })
+        .collect();
+    let done: Vec<(u16, String)> = writers.into_iter().map(|writer| writer.join().expect("no panic")).collect();
+    let mut statuses: Vec<u16> = done.iter().map(|(status, _)| *status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 412, 412, 412]);
+    let winner = done.iter().find(|(status, _)| *status == 200).expect("one of them");
+    assert_eq!(text(&mut client).body, winner.1);
+    // Somebody edits the file, and has not told yet: what he wrote is not written over by who has not seen it.
+    let tag = text(&mut client).header("etag").expect("a tag").to_owned();
+    fs::write(desk.path("orders.sync"), orders("|> WHERE id > 0", "1 hour")).expect("the file");
+    let stale = put(&mut client, &first, ("If-Match", &tag));
+    assert_eq!(stale.status, 412, "{stale:?}");
+    assert!(stale.json()["help"].to_string().contains("/v1/pipelines/orders/text"), "{stale:?}");
+    running.stop().expect(0);
+}

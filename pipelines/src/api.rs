@@ -11,6 +11,7 @@
 //! | `POST /v1/dead-letters/{id}/retry`, `discard`, and without an id | what becomes of them (`letters`) |
 //! | `GET /v1/schedules`, `POST /{pipeline}/pause`, `resume`, `run` | when pipelines are due |
 //! | `PUT /v1/pipelines/{name}`, `POST …/pause`, `rollback` … | pipelines are written, held, let go on, taken away and back (`life`) |
+//! | `GET /v1/connections`, `POST …/test`, `discover` | who answers at the places that files name (`connections`) |
 //! | `POST /v1/plans` | what a text would do, before it does it (`plans`) |
 //! | `POST /v1/queries`, `DELETE /v1/queries/{id}` | SQL over everything that happened; and an end to it |
 //! | `GET /v1/tokens`, `POST`, `DELETE /{name}` | who may ask |
@@ -49,6 +50,7 @@ pub mod access;
 pub mod backfills;
 pub mod body;
 pub mod checkpoints;
+pub mod connections;
 pub mod dead_letters;
 pub mod document;
 pub mod etag;
@@ -117,6 +119,8 @@ pub struct ApiState {
     pub catalog: Catalog,
     /// Places for questions.
     pub queries: Arc<Semaphore>,
+    /// Places for those who look at connections.
+    looks: Arc<Semaphore>,
     /// Those that came over HTTP.
     pub running: Arc<running::Queries>,
     /// Requests whose work is done once.
@@ -162,6 +166,7 @@ impl ApiState {
             bodies,
             catalog,
             queries,
+            looks: Arc::new(Semaphore::new(connections::LOOKS)),
             running: Arc::default(),
             keys: idempotency::Keys::default(),
             tokens: Tokens::of(folder),
@@ -200,6 +205,7 @@ fn routes() -> OpenApiRouter<Arc<ApiState>> {
         .merge(checkpoints::routes())
         .merge(pipelines::routes())
         .merge(life::routes())
+        .merge(connections::routes())
         .merge(plans::routes())
         .merge(runs::routes())
         .merge(events::routes())

@@ -1,10 +1,6 @@
 //! Questions about a data folder: answered by the process that holds it, or, when none does, by looking into it.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use arrow::array::RecordBatch;
 use hyper::Method;
@@ -21,19 +17,21 @@ use crate::{
         query, status,
     },
     command::Common,
-    control, ledger,
+    contexts,
+    control::{self, Process},
+    ledger,
     outcome::{Exit, Failure},
     render::for_shell,
-    world::{World, data_folder, log_failure, store_failure},
+    world::{Claim, World, data_folder, log_failure, store_failure},
 };
 
-/// A process that has just taken the folder opens its socket soon; another command lets go of it soon.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// A read that nobody wants any more ends with its next batch.
+const LAST_BATCH: Duration = Duration::from_secs(3);
 
 /// Who answers.
 pub enum Answerer {
-    /// The process that holds this folder.
-    Process(PathBuf),
+    /// The process that holds a folder, or a server.
+    Process(Process),
     /// This process: nobody else holds the folder.
     Folder(Box<World>, Option<Workers>),
     /// This process, of a ledger alone, wherever the folder is.
@@ -41,28 +39,21 @@ pub enum Answerer {
 }
 
 impl Answerer {
-    /// Finds out who holds the folder that a command speaks of. Makes no folder.
+    /// The server that a command speaks to, or who holds the folder that it speaks of. Makes no folder.
     pub fn find(common: &Common) -> Result<Answerer, Failure> {
+        if let Some(server) = contexts::chosen(common)? {
+            return Ok(Answerer::Process(Process::Server(server)));
+        }
         let folder = data_folder(common.data.as_deref(), None)?;
         if !folder.is_dir() {
             return Err(Failure::usage("no-data-folder", format!("there is no folder {}", folder.display()))
                 .help("run a pipeline first (`syncline run FILE`), or name another folder with --data DIR"));
         }
-        let began = Instant::now();
-        loop {
-            match World::open(&folder) {
-                Ok(world) => return Ok(Answerer::Folder(Box::new(world), None)),
-                Err(failure) if failure.slug == "folder-in-use" => {
-                    if control::call(&folder, Method::GET, "/healthz", vec![])?.is_some() {
-                        return Ok(Answerer::Process(folder));
-                    }
-                    if began.elapsed() > PATIENCE {
-                        return Err(failure);
-                    }
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-                Err(failure) => return Err(read_only(&folder).unwrap_or(failure)),
-            }
+        match World::claim(&folder) {
+            Ok(Claim::Ours(world)) => Ok(Answerer::Folder(world, None)),
+            Ok(Claim::Theirs(process, _)) => Ok(Answerer::Process(*process)),
+            Err(failure) if failure.slug == "folder-in-use" => Err(failure),
+            Err(failure) => Err(read_only(&folder).unwrap_or(failure)),
         }
     }
 
@@ -80,9 +71,12 @@ impl Answerer {
             (answerer, None) => Ok(answerer),
             (Self::Folder(world, _), workers) => Ok(Self::Folder(world, workers)),
             (Self::Ledger(reading, _), workers) => Ok(Self::Ledger(reading, workers)),
-            (Self::Process(folder), Some(_)) => {
-                let shown = folder.display();
-                Err(Failure::usage("process-answers", format!("a process holds {shown}, and answers by itself"))
+            (Self::Process(process), Some(_)) => {
+                let title = match &process {
+                    Process::Folder(folder) => format!("a process holds {}, and answers by itself", folder.display()),
+                    Process::Server(_) => format!("{process} answers by itself"),
+                };
+                Err(Failure::usage("process-answers", title)
                     .help("give that process the workers: syncline run … --workers HOST:PORT,…")
                     .help("or ask the ledger's files alone: syncline query --ledger URL|DIR --workers HOST:PORT,… SQL"))
             }
@@ -93,8 +87,9 @@ impl Answerer {
         match self {
             Self::Folder(world, _) => status::read(&*world.ground.store, &*world.ground.log, None),
             Self::Ledger(reading, _) => status::read(&*reading.store, &*reading.log, None),
-            Self::Process(folder) => {
-                let answer = control::call(folder, Method::GET, "/v1/status", vec![])?.ok_or_else(|| gone(folder))?;
+            Self::Process(process) => {
+                let answer = control::call(process, Method::GET, "/v1/status", vec![])?;
+                let answer = answer.ok_or_else(|| process.gone())?;
                 serde_json::from_slice(&answer.body).map_err(|error| unreadable(error.to_string()))
             }
         }
@@ -108,7 +103,7 @@ impl Answerer {
                 look(reading(world), workers.clone(), sql, each)
             }
             Self::Ledger(reading, workers) => look((**reading).clone(), workers.clone(), sql, each),
-            Self::Process(folder) => ask(folder, sql, each),
+            Self::Process(process) => ask(process, sql, each),
         }
     }
 
@@ -163,8 +158,7 @@ fn look(
         }
         Ok(())
     });
-    // A read that nobody wants any more ends with its next batch.
-    runtime.shutdown_timeout(PATIENCE);
+    runtime.shutdown_timeout(LAST_BATCH);
     answer
 }
 
@@ -193,12 +187,16 @@ fn settle_one(ground: &Ground, pipeline: &str) -> Result<(), Failure> {
     ground.log.recover(&prefixes, &checkpoint.ends).map_err(log_failure)
 }
 
-fn ask(folder: &Path, sql: &str, each: &mut dyn FnMut(&RecordBatch) -> Result<bool, Failure>) -> Result<(), Failure> {
+fn ask(
+    process: &Process,
+    sql: &str,
+    each: &mut dyn FnMut(&RecordBatch) -> Result<bool, Failure>,
+) -> Result<(), Failure> {
     let mut deframer = Deframer::default();
     let mut state = Asking::Open;
     let question = json!({ "sql": sql }).to_string().into_bytes();
     let accept = Some(frames::CONTENT_TYPE);
-    let answered = control::stream(folder, Method::POST, "/v1/queries", accept, question, &mut |piece| {
+    let answered = control::stream(process, Method::POST, "/v1/queries", accept, question, &mut |piece| {
         for piece in deframer.push(&piece).map_err(|error| unreadable(error.to_string()))? {
             match piece {
                 Piece::Batch(batch) if !each(&batch)? => state = Asking::Enough,
@@ -215,7 +213,7 @@ fn ask(folder: &Path, sql: &str, each: &mut dyn FnMut(&RecordBatch) -> Result<bo
     });
     match (answered, state) {
         (_, Asking::Enough | Asking::Ended) => Ok(()),
-        (Ok(None), _) => Err(gone(folder)),
+        (Ok(None), _) => Err(process.gone()),
         (Ok(Some(_)), Asking::Open) => Err(unreadable("the answer broke off".to_owned())),
         (Err(failure), _) => Err(failure),
     }
@@ -235,11 +233,6 @@ fn enough() -> Failure {
 
 fn failure(problem: &serde_json::Value) -> Failure {
     control::failure(Exit::Failed, problem).unwrap_or_else(|| unreadable(problem.to_string()))
-}
-
-fn gone(folder: &Path) -> Failure {
-    Failure::environment("process-gone", format!("the process that held {} has gone", folder.display()))
-        .help("run the command again")
 }
 
 pub fn unreadable(detail: String) -> Failure {

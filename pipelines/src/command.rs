@@ -4,12 +4,17 @@ use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{log_lines, memory, outcome::Outcome, secrets};
+use crate::{
+    log_lines, memory,
+    outcome::{Failure, Outcome},
+    secrets,
+};
 
 pub mod apply;
 pub mod backfill;
 pub mod check;
 pub mod connection;
+pub mod context;
 pub mod dead_letters;
 pub mod discover;
 pub mod explain;
@@ -56,6 +61,9 @@ pub struct Common {
     /// The data folder [default: .syncline beside FILE, else the nearest one upwards]
     #[arg(long, global = true, value_name = "DIR", env = "SYNCLINE_DATA")]
     pub data: Option<PathBuf>,
+    /// The server to speak to (`syncline context add`); `local`: a data folder [default: SYNCLINE_CONTEXT, or what `context use` says]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
     /// How data is printed
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
     pub output: Format,
@@ -86,6 +94,7 @@ pub enum Command {
     DeadLetters(dead_letters::Arguments),
     Discover(discover::Arguments),
     Connection(connection::Arguments),
+    Context(context::Arguments),
     Query(query::Arguments),
     Backfill(backfill::Arguments),
     Schedule(schedule::Arguments),
@@ -96,11 +105,33 @@ pub enum Command {
     Explain(explain::Arguments),
 }
 
+impl Command {
+    /// Whether `--context` means something to it.
+    fn speaks_to_servers(&self) -> bool {
+        matches!(
+            self,
+            Self::Apply(_)
+                | Self::Pipeline(_)
+                | Self::Revisions(_)
+                | Self::Rollback(_)
+                | Self::Status(_)
+                | Self::DeadLetters(_)
+                | Self::Query(_)
+                | Self::Backfill(_)
+                | Self::Schedule(_)
+        )
+    }
+}
+
 /// Runs a command; prints its failure, if any, where and how the caller wants it.
 pub fn run(line: CommandLine) -> ExitCode {
     memory::keep();
     let CommandLine { common, command } = line;
     let outcome: Outcome = match command {
+        command if common.context.is_some() && !command.speaks_to_servers() => {
+            Err(Failure::usage("not-for-servers", "this command works on this machine, and speaks to no server")
+                .help("leave --context out; `syncline context --help` lists the commands that take it"))
+        }
         Command::Init(arguments) => init::run(arguments, &common),
         Command::Check(arguments) => check::run(arguments, &common),
         Command::Plan(arguments) => plan::run(arguments, &common),
@@ -115,6 +146,7 @@ pub fn run(line: CommandLine) -> ExitCode {
         Command::DeadLetters(arguments) => dead_letters::run(arguments, &common),
         Command::Discover(arguments) => discover::run(arguments, &common),
         Command::Connection(arguments) => connection::run(arguments, &common),
+        Command::Context(arguments) => context::run(arguments, &common),
         Command::Query(arguments) => query::run(arguments, &common),
         Command::Backfill(arguments) => backfill::run(arguments, &common),
         Command::Schedule(arguments) => schedule::run(arguments, &common),

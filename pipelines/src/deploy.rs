@@ -5,11 +5,12 @@
 
 use std::{
     fs::{self, File},
-    io::Write,
+    io::{ErrorKind, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use syncline_dsl::Checked;
 use syncline_engine::{
     backfill, checkpoint, events, firing,
     log::Ends,
@@ -99,6 +100,31 @@ fn path(folder: &Path, name: &str) -> Result<PathBuf, Failure> {
     Ok(folder.join(format!("{name}.sync")))
 }
 
+/// The text of the file that declares a pipeline, as it is now. Where the file is gone and nobody has told, what was read of it.
+pub fn text_of(member: &Member) -> Result<Vec<u8>, Failure> {
+    Ok(bytes_of(&member.file.path)?.unwrap_or_else(|| member.file.text.clone().into_bytes()))
+}
+
+/// The text whose place one of this pipeline would take: that of its file, or of a file that nobody has read yet.
+pub fn there(all: &Supervision<'_>, name: &str, member: Option<&Member>) -> Result<Option<Vec<u8>>, Failure> {
+    match member {
+        Some(member) => text_of(member).map(Some),
+        None => bytes_of(&path(&folder(all)?, name)?),
+    }
+}
+
+fn bytes_of(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::environment(
+            "file-unreadable",
+            format!("{} cannot be read: {}", path.display(), words(&error)),
+        )
+        .help("check the folder's disk and permissions, then ask again")),
+    }
+}
+
 /// Whether a text can take the place of what stands in its file, so that what runs goes on from the state that is there.
 pub fn check(all: &Supervision<'_>, name: &str, put: &Put) -> Result<Written, Refused> {
     let (written, proposed) = proposed(all, name, put)?;
@@ -163,18 +189,19 @@ pub fn name_of(text: &str) -> Result<String, Refused> {
         return Ok(name);
     }
     let file = SourceFile { path: PathBuf::from("the text"), text: text.to_owned() };
-    compiled(&file, "a pipeline")?;
+    compiled(&file, "a pipeline").map(drop)?;
     Err(Failure::usage("no-pipeline", "the text declares no pipeline").into())
 }
 
-fn compiled(file: &SourceFile, name: &str) -> Result<(), Refused> {
+/// Compiles a text that came from elsewhere; what is wrong with it is for whoever sent it.
+pub fn compiled(file: &SourceFile, name: &str) -> Result<Checked, Refused> {
     if file.text.len() > LONGEST_TEXT {
         return Err(Failure::usage("text-too-long", format!("a text has at most {LONGEST_TEXT} bytes")).into());
     }
     let checked = file.compile();
     let mistakes = errors(&checked.diagnostics);
     if mistakes == 0 {
-        return Ok(());
+        return Ok(checked);
     }
     let what = if mistakes == 1 { "an error".to_owned() } else { format!("{mistakes} errors") };
     let shown = syncline_syntax::render(&checked.diagnostics, &file.name(), &file.text, false);
@@ -233,13 +260,22 @@ pub fn forget(ground: &Ground, name: &str) -> Result<(), Failure> {
     changes.remove(backfill::key(name));
     let (back, revisions) = revision::keys_of(name);
     changes.remove(back);
-    for prefix in prefixes.into_iter().chain(revisions).chain([events::prefix(name)]) {
+    for prefix in prefixes.into_iter().chain(revisions) {
         let mut remove = |key: &[u8], _: &[u8]| {
             changes.remove(key);
             true
         };
         ground.store.scan(&prefix, &mut remove).map_err(store_failure)?;
     }
+    // The last event stays, so that numbers go on: whoever follows events from a cursor misses none of a next life.
+    let mut events = vec![];
+    let mut met = |key: &[u8], _: &[u8]| {
+        events.push(key.to_vec());
+        true
+    };
+    ground.store.scan(&events::prefix(name), &mut met).map_err(store_failure)?;
+    events.pop();
+    events.into_iter().for_each(|key| changes.remove(key));
     ground.store.apply(changes).and_then(|()| ground.store.flush()).map_err(store_failure)?;
     firing::forget(&*ground.store, name).map_err(store_failure)?;
     paused::resume(&*ground.store, name).map_err(store_failure)?;

@@ -6,6 +6,8 @@ pub mod backfill;
 pub mod bind;
 pub mod changes;
 pub mod command;
+mod connections;
+pub mod contexts;
 pub mod control;
 pub mod deploy;
 pub mod foreseen;

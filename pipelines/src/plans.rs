@@ -27,6 +27,8 @@ use crate::{
 
 /// Plans that a process remembers: one that nobody applies is forgotten behind so many others.
 const REMEMBERED: usize = 100;
+/// Of their texts, so many bytes: whoever may look may ask for plans, and a text may be long.
+const MOST_BYTES: usize = 16 << 20;
 
 /// What a text would do.
 pub struct Proposed {
@@ -172,7 +174,8 @@ impl Plans {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|(known, _)| known != id);
         all.push_back((id.to_owned(), text));
-        while all.len() > REMEMBERED {
+        let bytes = |all: &VecDeque<(String, Text)>| all.iter().map(|(_, text)| text.text.len()).sum::<usize>();
+        while all.len() > REMEMBERED || bytes(&all) > MOST_BYTES {
             all.pop_front();
         }
     }
@@ -180,5 +183,24 @@ impl Plans {
     pub fn get(&self, id: &str) -> Option<Text> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().find(|(known, _)| known == id).map(|(_, text)| text.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_plans_are_remembered_as_far_as_their_texts_are_small() {
+        let plans = Plans::default();
+        for number in 0..REMEMBERED + 5 {
+            plans.remember(&number.to_string(), Text { name: "p".into(), text: "short".into() });
+        }
+        assert!(plans.get("4").is_none() && plans.get("5").is_some());
+        for number in 0..REMEMBERED {
+            plans.remember(&format!("long {number}"), Text { name: "p".into(), text: "x".repeat(1 << 20) });
+        }
+        let held = (0..REMEMBERED).filter(|number| plans.get(&format!("long {number}")).is_some()).count();
+        assert!((8..=16).contains(&held) && plans.get(&format!("long {}", REMEMBERED - 1)).is_some(), "{held}");
     }
 }

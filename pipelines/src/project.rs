@@ -168,6 +168,11 @@ pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     found(paths, false)
 }
 
+/// The files that a process runs.
+pub fn every(scope: &Scope) -> Result<Vec<PathBuf>, Failure> {
+    found(&scope.paths, scope.may_be_empty)
+}
+
 fn found(paths: &[PathBuf], may_be_empty: bool) -> Result<Vec<PathBuf>, Failure> {
     let mut found: Vec<PathBuf> = vec![];
     for path in paths {

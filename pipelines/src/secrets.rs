@@ -86,7 +86,8 @@ pub fn hidden(text: &str) -> Cow<'_, str> {
     shown
 }
 
-fn remember(secret: &str) {
+/// From here on no text that goes through [`hidden`] shows it.
+pub fn remember(secret: &str) {
     let escaped = |text: &str| serde_json::to_string(text).unwrap_or_default().trim_matches('"').to_owned();
     // A key of several lines is quoted line by line.
     let spellings = std::iter::once(secret).chain(secret.lines()).map(str::trim);

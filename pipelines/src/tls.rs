@@ -1,13 +1,15 @@
-//! TLS of a door: a certificate that cannot be used ends the start, so nothing is ever said in the clear by mistake.
+//! TLS of a door: a certificate that cannot be used ends the start, so nothing is ever said in the clear by mistake. And of whoever goes to
+//! one: what cannot be verified is not spoken to.
 
-use std::{path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
-use rustls::{ServerConfig, crypto::ring};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::ring};
 use rustls_pki_types::{
-    CertificateDer, PrivateKeyDer,
+    CertificateDer, PrivateKeyDer, ServerName,
     pem::{self, PemObject},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 
 use crate::outcome::Failure;
 
@@ -30,6 +32,41 @@ pub fn acceptor(option: &str, certificate: &Path, key: &Path) -> Result<TlsAccep
             .help("the key has to be that of the first certificate in the file")
     })?;
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// TLS with the server of this name, which shows a certificate that `ca` has signed, or else somebody whom this system trusts.
+pub async fn connect(stream: TcpStream, host: &str, ca: Option<&Path>) -> Result<TlsStream<TcpStream>, Failure> {
+    let untrusted = |error: &dyn std::fmt::Display| {
+        Failure::environment("server-untrusted", format!("{host} does not prove that it is the one that is meant"))
+            .seen(error.to_string())
+            .help("name who signed its certificate: syncline context add NAME URL --ca FILE")
+    };
+    let versions =
+        ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions();
+    let config = versions.map_err(|error| untrusted(&error))?;
+    let config = config.with_root_certificates(authorities(ca)?).with_no_client_auth();
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| untrusted(&error))?;
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error: io::Error| untrusted(&error))
+}
+
+fn authorities(ca: Option<&Path>) -> Result<RootCertStore, Failure> {
+    let mut roots = RootCertStore::empty();
+    match ca {
+        Some(path) => {
+            let unusable = |error: &pem::Error| unusable("--ca", path, error);
+            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unusable(&error))? {
+                let certificate = certificate.map_err(|error| unusable(&error))?;
+                roots.add(certificate).map_err(|_| unusable(&pem::Error::NoItemsFound))?;
+            }
+        }
+        // Some of a system's authorities may be unreadable; the others still are what they are.
+        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+    }
+    if roots.is_empty() {
+        return Err(Failure::usage("tls-unusable", "there is no authority that could vouch for the server")
+            .help("name a file in PEM with one: syncline context add NAME URL --ca FILE"));
+    }
+    Ok(roots)
 }
 
 fn unusable(option: &str, path: &Path, error: &pem::Error) -> Failure {

@@ -4,6 +4,7 @@
 //! speaks of a pipeline as its file names it: of one with several tasks, of all of them.
 
 use std::{
+    path::PathBuf,
     sync::{
         OnceLock,
         mpsc::{self, Sender},
@@ -15,6 +16,7 @@ use serde_json::Value;
 use syncline_engine::backfill::Wish;
 
 use crate::{
+    api::etag::Conditions,
     outcome::{Exit, Failure},
     supervision::News,
 };
@@ -36,6 +38,10 @@ pub enum Verb {
     Plan(Put),
     /// Its steps, as a tree.
     Graph,
+    /// The text of its file.
+    Text,
+    /// The files that this process runs.
+    Files,
     /// Whether it is where it was sent: `Already`, or it is on its way (`Changed`).
     Settled,
     /// Its file is gone. `drop_state`: so is all that is known of it.
@@ -63,6 +69,8 @@ pub struct Put {
     pub drop_state: Vec<String>,
     /// The id of the plan that was looked at: when it is not true any more, nothing is done.
     pub plan: Option<String>,
+    /// When the text that is there is not what these ask for, nothing is done.
+    pub conditions: Conditions,
 }
 
 /// What a verb did.
@@ -75,6 +83,9 @@ pub enum Done {
     Created,
     /// The name of the pipeline, and its plan.
     Planned(String, Value),
+    /// The text of its file.
+    Text(Vec<u8>),
+    Files(Vec<PathBuf>),
 }
 
 /// Why a verb did nothing.

@@ -3,8 +3,10 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
+use hyper::Method;
 use syncline_engine::{
     changelog::ChangelogError,
     clock::{Clock, Rng, SeededRng, SystemClock},
@@ -14,10 +16,26 @@ use syncline_engine::{
     store::StoreError,
 };
 
-use crate::{ledger::Ledger, outcome::Failure, run_failure::hanging};
+use crate::{
+    control::{self, Process},
+    ledger::Ledger,
+    outcome::Failure,
+    run_failure::hanging,
+};
 
 /// The name of the data folder, beside a pipeline file or above the working folder.
 pub const DATA_FOLDER: &str = ".syncline";
+
+/// A process that has just taken the folder opens its socket soon; another command lets go of it soon.
+const PATIENCE: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Who has a folder.
+pub enum Claim {
+    Ours(Box<World>),
+    /// A process that answers; and what to say where only this one will do.
+    Theirs(Box<Process>, Failure),
+}
 
 /// Everything that a process which holds the folder works with.
 pub struct World {
@@ -28,6 +46,33 @@ pub struct World {
 }
 
 impl World {
+    /// Opens the folder for a process that works in it. A command that looks into it lets go of it soon, and is waited for.
+    pub fn begin(path: &Path) -> Result<World, Failure> {
+        match World::claim(path)? {
+            Claim::Ours(world) => Ok(*world),
+            Claim::Theirs(_, failure) => Err(failure),
+        }
+    }
+
+    /// Opens the folder, or finds who holds it.
+    pub fn claim(path: &Path) -> Result<Claim, Failure> {
+        let began = Instant::now();
+        loop {
+            let failure = match World::open(path) {
+                Err(failure) if failure.slug == "folder-in-use" => failure,
+                opened => return Ok(Claim::Ours(Box::new(opened?))),
+            };
+            let process = Process::of(path);
+            if control::call(&process, Method::GET, "/healthz", vec![])?.is_some() {
+                return Ok(Claim::Theirs(Box::new(process), failure));
+            }
+            if began.elapsed() > PATIENCE {
+                return Err(failure);
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
     /// Opens the folder, and makes it when it is not there yet.
     pub fn open(path: &Path) -> Result<World, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
@@ -113,5 +158,33 @@ pub fn log_failure(error: LogError) -> Failure {
         _ => Failure::environment("log-failed", title).help(
             "check the folder's disk and permissions, then run the same command again: nothing committed is lost",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_begins_when_who_only_looked_has_let_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let asks = World::open(folder.path()).unwrap();
+        std::thread::scope(|scope| {
+            let begins = scope.spawn(|| World::begin(folder.path()).map(drop).map_err(|failure| failure.slug));
+            std::thread::sleep(Duration::from_millis(300));
+            assert!(!begins.is_finished(), "it waits");
+            drop(asks);
+            assert_eq!(begins.join().unwrap(), Ok(()));
+        });
+    }
+
+    #[test]
+    fn a_folder_that_stays_held_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let _asks = World::open(folder.path()).unwrap();
+        assert_eq!(
+            World::begin(folder.path()).err().map(|failure| failure.slug.to_string()),
+            Some("folder-in-use".to_owned())
+        );
     }
 }

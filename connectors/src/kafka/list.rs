@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rdkafka::{
     Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
 };
 use syncline_record::Micros;
 
@@ -54,17 +54,27 @@ pub fn list(args: &Args, around: &Surroundings) -> Result<Vec<Listed>, String> {
     Ok(topics)
 }
 
+/// What is said of a topic that has just gone, or is not quite there yet.
+const GONE: [RDKafkaErrorCode; 3] =
+    [RDKafkaErrorCode::UnknownPartition, RDKafkaErrorCode::UnknownTopic, RDKafkaErrorCode::UnknownTopicOrPartition];
+
 /// Every topic with its partitions, and what lies between their first and last offsets. Kafka's own topics are nobody's source.
 fn measured(client: &BaseConsumer<Ears>) -> Result<(Vec<Listed>, Vec<Part>), KafkaError> {
     let found = client.fetch_metadata(None, PATIENCE)?;
     let (mut topics, mut parts) = (vec![], vec![]);
     for topic in found.topics().iter().filter(|topic| !topic.name().starts_with("__") && topic.error().is_none()) {
-        let mut records = 0;
-        for partition in topic.partitions() {
-            let (oldest, end) = client.fetch_watermarks(topic.name(), partition.id(), PATIENCE)?;
-            records += (end - oldest).max(0) as u64;
-            parts.push(Part { topic: topics.len(), number: partition.id(), oldest, end });
-        }
+        let of = |number: i32| {
+            let (oldest, end) = client.fetch_watermarks(topic.name(), number, PATIENCE)?;
+            Ok(Part { topic: topics.len(), number, oldest, end })
+        };
+        let mine: Result<Vec<Part>, KafkaError> = topic.partitions().iter().map(|one| of(one.id())).collect();
+        let mine = match mine {
+            // Others delete and make topics meanwhile: one that is not there now hides no other.
+            Err(error) if error.rdkafka_error_code().is_some_and(|code| GONE.contains(&code)) => continue,
+            mine => mine?,
+        };
+        let records = mine.iter().map(|part| (part.end - part.oldest).max(0) as u64).sum();
+        parts.extend(mine);
         let (name, partitions) = (topic.name().to_owned(), topic.partitions().len() as u32);
         topics.push(Listed { name, partitions, records, newest: None });
     }

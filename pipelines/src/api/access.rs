@@ -25,6 +25,7 @@ use axum::{
 use super::{
     ApiState,
     document::{TOKEN, operations},
+    journal,
     page::literal,
     problem::Problem,
 };
@@ -42,7 +43,7 @@ pub enum Entrance {
 }
 
 /// Routes beside those of a pipeline that are open to a token for some pipelines: they show nothing of others.
-const FILTERED: [&str; 14] = [
+pub const FILTERED: [&str; 14] = [
     "/v1/pipelines",
     "/v1/runs",
     "/v1/schedules",
@@ -70,22 +71,33 @@ pub struct Caller {
     pub pipelines: Option<Arc<[String]>>,
     /// He has shown a token, so no browser asks behind his back.
     pub by_token: bool,
+    /// The id of that token.
+    pub token: Option<Arc<str>>,
 }
 
 impl Caller {
     /// Somebody of this machine.
     pub fn local() -> Self {
-        Self { name: "local".into(), role: Some(Role::Admin), pipelines: None, by_token: false }
+        Self { name: "local".into(), role: Some(Role::Admin), pipelines: None, by_token: false, token: None }
     }
 
     /// Who has shown nothing.
     pub fn nobody() -> Self {
-        Self { name: "nobody".into(), role: None, pipelines: None, by_token: false }
+        Self { name: journal::NOBODY.into(), role: None, pipelines: None, by_token: false, token: None }
     }
 
     fn holder(name: &str, token: Token) -> Self {
         let pipelines = token.pipelines.map(Into::into);
-        Self { name: name.into(), role: Some(token.role), pipelines, by_token: true }
+        let id = Some(token.id.into());
+        Self { name: name.into(), role: Some(token.role), pipelines, by_token: true, token: id }
+    }
+
+    /// Whether the token that he has shown is still one: for what goes on long after it was. Where that cannot be read, it is none.
+    pub fn still(&self, state: &ApiState) -> bool {
+        let Some(id) = &self.token else { return true };
+        let now = state.clock.now();
+        let is_he = |token: &Token| *token.id == **id && !token.has_expired(now);
+        state.tokens.all().is_ok_and(|all| all.get(&*self.name).is_some_and(is_he))
     }
 
     /// Whether he may do with this pipeline what his role allows.

@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Limited};
 use serde::de::DeserializeOwned;
 use syncline_record::amount;
 use tokio::sync::OwnedSemaphorePermit;
+use utoipa::ToSchema;
 
 use super::{ApiState, problem::Problem};
 
@@ -52,6 +53,11 @@ pub async fn receive(
     let arrived = tokio::time::timeout(patience.whole, gather(state, body, most, patience.piece)).await;
     arrived.unwrap_or_else(|_| Err(slow(patience.whole)))
 }
+
+/// Bytes as they are, in the document.
+#[derive(ToSchema)]
+#[schema(as = Bytes, value_type = String, format = Binary)]
+pub struct Raw(pub Vec<u8>);
 
 /// A share of the memory for bodies.
 pub struct Room {

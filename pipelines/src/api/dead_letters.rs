@@ -17,6 +17,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     ApiState,
     access::Caller,
+    body::Raw,
     etag,
     page::{self, InPath, Key, Kind, List, Page, Params, Part, literal},
     problem::{At, Problem},
@@ -179,7 +180,7 @@ pub async fn show(
     security(("token" = ["viewer"])),
     params(("id" = String, Path, description = "As lists show it")),
     responses(
-        (status = 200, body = Vec<u8>, content_type = "application/octet-stream", description = "They"),
+        (status = 200, body = Raw, content_type = "application/octet-stream", description = "They"),
         At<404>, At<500>, At<503>,
     ),
 )]

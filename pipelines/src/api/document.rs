@@ -3,15 +3,19 @@
 //! A route says its own parameters and answers where it stands. What the frame around the routes asks of every request and can answer
 //! for it (ids, roles, `If-None-Match`, `Idempotency-Key`) is added here, in one place.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use axum::{http::HeaderMap, response::Response};
 use utoipa::{
     OpenApi as _,
     openapi::{
         ComponentsBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi, OpenApiBuilder,
-        PathItem, RefOr, Required, Schema, Type,
+        PathItem, Ref, RefOr, Required, Schema, Type,
         path::{Operation, ParameterBuilder, ParameterIn},
+        schema::ArrayItems,
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -29,6 +33,8 @@ static DOCUMENT: LazyLock<Vec<u8>> = LazyLock::new(|| {
     serde_json::to_vec(&described(super::routes().into_openapi())).unwrap_or_default()
 });
 
+/// What the names of pages begin with.
+const PAGE: &str = "Page_";
 /// The name of the security scheme.
 pub const TOKEN: &str = "token";
 
@@ -74,6 +80,9 @@ pub fn empty() -> OpenApi {
 
 /// The document with what the frame adds to each route.
 fn described(mut document: OpenApi) -> OpenApi {
+    if let Some(components) = &mut document.components {
+        name_items(&mut components.schemas);
+    }
     let paths = std::mem::take(&mut document.paths.paths);
     for (path, mut item) in paths {
         // What takes the rest of a path is a parameter like others to whoever reads.
@@ -84,6 +93,17 @@ fn described(mut document: OpenApi) -> OpenApi {
         document.paths.paths.insert(path, item);
     }
     document
+}
+
+/// A page names what it is of. Written out in it once more, as derived, it would be another type to whoever makes a client.
+fn name_items(shapes: &mut BTreeMap<String, RefOr<Schema>>) {
+    let names: Vec<String> = shapes.keys().filter_map(|name| Some(name.strip_prefix(PAGE)?.to_owned())).collect();
+    for item in names.iter().filter(|item| shapes.contains_key(*item)).cloned().collect::<Vec<_>>() {
+        let Some(RefOr::T(Schema::Object(page))) = shapes.get_mut(&format!("{PAGE}{item}")) else { continue };
+        if let Some(RefOr::T(Schema::Array(items))) = page.properties.get_mut("items") {
+            items.items = ArrayItems::RefOrSchema(Box::new(Ref::from_schema_name(item).into()));
+        }
+    }
 }
 
 /// The operations of a path, by method.
@@ -169,6 +189,33 @@ mod tests {
                     let schema = &response["content"]["application/problem+json"]["schema"]["$ref"];
                     assert_eq!(schema, "#/components/schemas/Problem", "{status} of {of}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_names_what_it_is_of() {
+        let document = document();
+        let shapes = document["components"]["schemas"].as_object().unwrap();
+        let pages: Vec<_> = shapes.iter().filter(|(name, _)| name.starts_with(PAGE)).collect();
+        assert!(pages.len() > 5, "{pages:?}");
+        for (name, page) in pages {
+            let item = name.strip_prefix(PAGE).unwrap();
+            let named = format!("#/components/schemas/{item}");
+            assert_eq!(page["properties"]["items"]["items"]["$ref"], named, "{name}");
+        }
+    }
+
+    /// A parameter of a query that is told as one of the path keeps a generator from making the route at all.
+    #[test]
+    fn what_is_a_parameter_of_the_path_stands_in_it() {
+        for (path, item) in document()["paths"].as_object().unwrap() {
+            let inside: BTreeSet<&str> =
+                path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
+            for (method, operation) in item.as_object().unwrap() {
+                let parameters = operation["parameters"].as_array().into_iter().flatten();
+                let told = parameters.filter(|one| one["in"] == "path").map(|one| one["name"].as_str().unwrap());
+                assert_eq!(told.collect::<BTreeSet<_>>(), inside, "{method} {path}");
             }
         }
     }

@@ -17,7 +17,7 @@ use utoipa::{
     openapi::{RefOr, Response as Documented, ResponseBuilder},
 };
 
-use super::problem::Problem;
+use crate::outcome::Failure;
 
 /// 304, among a route's `responses(…)`.
 pub struct Unchanged;
@@ -47,7 +47,7 @@ impl ETag {
         &self.0
     }
 
-    fn header(&self) -> HeaderValue {
+    pub fn header(&self) -> HeaderValue {
         HeaderValue::from_str(&self.0).unwrap_or(HeaderValue::from_static("\"\""))
     }
 }
@@ -71,33 +71,50 @@ pub fn sent(asked: &HeaderMap, kind: &'static str, bytes: Vec<u8>) -> Response {
     response
 }
 
-/// Refuses a change (412) when the resource is not the one that the asker has seen: `If-Match` names none of its tags, or it asks that
-/// none be there (`If-None-Match: *`) and one is. `current`: the tag of what is there, if anything is.
-pub fn may_change(asked: &HeaderMap, current: Option<&ETag>) -> Result<(), Problem> {
-    if let Some(tags) = named(asked, header::IF_MATCH) {
-        // Strongly (§13.1.1): a weak tag says nothing about the bytes.
-        let matches = current.is_some_and(|current| tags.iter().any(|known| known == "*" || *known == current.0));
-        if !matches {
-            return Err(changed("it is not the version that If-Match names", current));
-        }
-    }
-    if let Some(tags) = named(asked, header::IF_NONE_MATCH) {
-        let there = current.is_some_and(|current| {
-            tags.iter().any(|known| known == "*" || known.trim_start_matches("W/") == current.0)
-        });
-        if there {
-            return Err(changed("it is there already, and If-None-Match asks that it is not", current));
-        }
-    }
-    Ok(())
+/// The slug of a change that was refused for its conditions.
+pub const FAILED: &str = "precondition-failed";
+
+/// On what a change depends: taken from its request, and looked at where nothing can come between the look and the change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conditions {
+    matches: Option<Vec<String>>,
+    none_match: Option<Vec<String>>,
 }
 
-fn changed(title: &str, current: Option<&ETag>) -> Problem {
-    let problem = Problem::refused(StatusCode::PRECONDITION_FAILED, "precondition-failed", title)
-        .help("GET it, look at what has changed, and send the change again with the ETag of that answer");
+impl Conditions {
+    pub fn of(asked: &HeaderMap) -> Self {
+        Self { matches: named(asked, header::IF_MATCH), none_match: named(asked, header::IF_NONE_MATCH) }
+    }
+
+    /// Refuses a change when what is there is not what the asker has seen: `If-Match` names none of its tags, or it asks that none be
+    /// there (`If-None-Match: *`) and one is. `current`: the tag of what is there, if anything is; `place`: where it can be seen.
+    pub fn hold(&self, current: Option<&ETag>, place: &str) -> Result<(), Failure> {
+        if let Some(tags) = &self.matches {
+            // Strongly (§13.1.1): a weak tag says nothing about the bytes.
+            let matches = current.is_some_and(|current| tags.iter().any(|known| known == "*" || *known == current.0));
+            if !matches {
+                return Err(changed("it is not the version that If-Match names", current, place));
+            }
+        }
+        if let Some(tags) = &self.none_match {
+            let there = current.is_some_and(|current| {
+                tags.iter().any(|known| known == "*" || known.trim_start_matches("W/") == current.0)
+            });
+            if there {
+                return Err(changed("it is there already, and If-None-Match asks that it is not", current, place));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn changed(title: &str, current: Option<&ETag>, place: &str) -> Failure {
+    let failure = Failure::failed(FAILED, title);
     match current {
-        Some(current) => problem.header(header::ETAG, current.header()),
-        None => problem.seen("there is none"),
+        Some(current) => failure.seen(format!("what is there has the tag {}", current.0)).help(format!(
+            "GET {place}, look at what has changed, and send the change again with the ETag of that answer"
+        )),
+        None => failure.seen("there is none").help("leave If-Match out, or send `If-None-Match: *`, to make it"),
     }
 }
 
@@ -147,9 +164,11 @@ mod tests {
             (header::IF_NONE_MATCH, "*", None, true),
             (header::IF_NONE_MATCH, "*", Some(&tag), false),
         ] {
-            let result = may_change(&headers(&[(name.clone(), value)]), current);
+            let result = Conditions::of(&headers(&[(name.clone(), value)])).hold(current, "/v1/a");
             assert_eq!(result.is_ok(), allowed, "{name}: {value} of {current:?}");
         }
-        assert!(may_change(&HeaderMap::new(), None).is_ok() && may_change(&HeaderMap::new(), Some(&tag)).is_ok());
+        let none = Conditions::of(&HeaderMap::new());
+        assert!(none == Conditions::default());
+        assert!(none.hold(None, "/v1/a").is_ok() && none.hold(Some(&tag), "/v1/a").is_ok());
     }
 }

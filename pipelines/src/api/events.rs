@@ -8,7 +8,8 @@
 //!
 //! Each event comes with a cursor, which names the last event of every pipeline: whoever lost his connection goes on behind it
 //! (`Last-Event-ID`, `?cursor=`), without a gap and with none twice, whatever comes and whichever process answers. An event is read from
-//! the store when there is room for it on its way: who reads too slowly is cut off, and nothing is kept for him.
+//! the store when there is room for it on its way: who reads too slowly is cut off, and nothing is kept for him. A stream ends with the token
+//! that opened it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -222,6 +223,9 @@ async fn give(state: Arc<ApiState>, caller: Caller, mut from: Place, to: &mpsc::
     loop {
         happened.borrow_and_update();
         loop {
+            if !caller.still(&state) {
+                return;
+            }
             let Ok(events) = more(&state, &caller, &mut from, AHEAD).await else { return };
             if events.is_empty() {
                 break;
@@ -233,7 +237,7 @@ async fn give(state: Arc<ApiState>, caller: Caller, mut from: Place, to: &mpsc::
             }
         }
         for _ in 0..LOOK_ANYWAY {
-            if state.ingest.is_stopping() {
+            if state.ingest.is_stopping() || !caller.still(&state) {
                 return;
             }
             if tokio::time::timeout(LOOK, happened.changed()).await.is_ok() {

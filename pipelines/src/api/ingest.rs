@@ -87,9 +87,12 @@ pub struct Accepted {
     tag = "records",
     security((), ("token" = ["operator"])),
     params(("path" = String, Path, description = "As the pipeline's `http('/path')` says")),
-    request_body(description = "Records", content(
-        (serde_json::Value = "application/json"), (String = "application/x-ndjson"), (String = "text/plain"),
-    )),
+    // One type: of several, of which one is any value, clients that are made of this cannot tell which one they were given.
+    request_body(
+        content = serde_json::Value,
+        content_type = "application/json",
+        description = "Records: an object, or an array of them. As `application/x-ndjson`, an object a line.",
+    ),
     responses(
         (status = 202, body = Accepted, description = "They are durable"),
         (status = 200, description = "They were durable already, or a question was answered", content(

@@ -14,6 +14,8 @@ use syncline_engine::{
     store::{StateStore, StoreError},
 };
 
+use syncline_record::Micros;
+
 use super::idempotency;
 
 /// Routes that are not written down.
@@ -26,8 +28,18 @@ struct Pending {
     calls: VecDeque<Call>,
 }
 
+/// Of the calls of whom nobody knows, one in so long is written down among those that were to change something: anybody who reaches the
+/// process can make as many as he likes, and the newest push the oldest out. All of them are requests.
+const NOBODY_EVERY: Micros = 60 * 1_000_000;
+/// Who he is.
+pub const NOBODY: &str = "nobody";
+/// Bytes of a path that are written down: our names are shorter.
+const TARGET: usize = 512;
+
 #[derive(Default)]
 pub struct Journal {
+    /// When the last call of nobody was written down.
+    nobody: Mutex<Option<Micros>>,
     pending: Mutex<Pending>,
     /// Where the next lines go; known once they have been looked for.
     next: Mutex<Option<Next>>,
@@ -52,11 +64,24 @@ impl Journal {
     }
 
     pub fn add(&self, request: Request, call: Option<Call>) {
+        let call = call.filter(|call| self.is_worth_it(call));
         let mut pending = self.pending();
         push(&mut pending.requests, request);
         if let Some(call) = call {
-            push(&mut pending.calls, call);
+            push(&mut pending.calls, Call { target: cut(call.target), ..call });
         }
+    }
+
+    fn is_worth_it(&self, call: &Call) -> bool {
+        if call.who != NOBODY {
+            return true;
+        }
+        let mut last = self.nobody.lock().unwrap_or_else(PoisonError::into_inner);
+        let is = last.is_none_or(|last| !(last..last + NOBODY_EVERY).contains(&call.time));
+        if is {
+            *last = Some(call.time);
+        }
+        is
     }
 
     /// Writes down what waits. Called where blocking is allowed. What cannot be written is tried again, as far as it is kept.
@@ -86,6 +111,16 @@ impl Journal {
         }
         written
     }
+}
+
+fn cut(mut target: String) -> String {
+    if target.len() > TARGET {
+        // A path is ASCII by now; what is not is cut at a letter.
+        let end = (0..=TARGET).rev().find(|end| target.is_char_boundary(*end)).unwrap_or(0);
+        target.truncate(end);
+        target.push('…');
+    }
+    target
 }
 
 fn push<T>(lines: &mut VecDeque<T>, line: T) {

@@ -21,6 +21,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     Activity, ApiState,
     access::Caller,
+    body::Raw,
+    etag::{self, Conditions, ETag},
     facts,
     page::{InPath, Params},
     pipelines::{Shape, no_such_pipeline},
@@ -48,6 +50,7 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(stop))
         .routes(routes!(restart))
         .routes(routes!(graph))
+        .routes(routes!(text))
         .routes(routes!(revisions))
         .routes(routes!(rollback))
 }
@@ -70,19 +73,23 @@ pub struct Written {
 /// Write a pipeline
 ///
 /// Its file in the folder that is served has this text from now on. Only this pipeline is exchanged, and goes on from the state that is
-/// there; where that would be lost, nothing is changed.
+/// there; where that would be lost, nothing is changed. The answer's ETag is that of the text.
 #[utoipa::path(
     put,
     path = "/v1/pipelines/{pipeline}",
     operation_id = "putPipeline",
     tag = "pipelines",
     security(("token" = ["admin"])),
-    params(("pipeline" = String, Path, description = "Its name, which the text declares")),
-    request_body(content((String = "application/sql"), (String = "text/plain"), (Written = "application/json"))),
+    params(
+        ("pipeline" = String, Path, description = "Its name, which the text declares"),
+        ("if-match" = Option<String>, Header, description = "The ETag of `/text`: 412 when the text that is there is another"),
+        ("if-none-match" = Option<String>, Header, description = "`*`: 412 when it is there already"),
+    ),
+    request_body(content((Raw = "application/sql"), (Written = "application/json"))),
     responses(
         (status = 200, body = Shape, description = "How it is"),
         (status = 201, body = Shape, description = "It is new, and so it is"),
-        At<400>, At<409>, At<413>, At<422>, At<503>,
+        At<400>, At<409>, At<412>, At<413>, At<422>, At<503>,
     ),
 )]
 pub async fn put(
@@ -92,12 +99,15 @@ pub async fn put(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let put = written(&headers, body)?;
+    let put = Put { conditions: Conditions::of(&headers), ..written(&headers, body)? };
     // A file may declare others beside it.
     for name in deploy::names_of(&put.text) {
         caller.must_be_for(&name)?;
     }
-    told(state, caller, name, Verb::Put(put)).await
+    let tag = ETag::of(put.text.as_bytes());
+    let mut answer = told(state, caller, name, Verb::Put(put)).await?;
+    answer.headers_mut().insert(header::ETAG, tag.header());
+    Ok(answer)
 }
 
 /// A text, as it is or in JSON.
@@ -107,7 +117,7 @@ pub fn written(headers: &HeaderMap, body: Bytes) -> Result<Put, Problem> {
         let shape = "{\"text\": \"PIPELINE …\", \"drop_state\": []}; or the text itself, as application/sql";
         let Written { text, drop_state, plan } =
             serde_json::from_slice(&body).map_err(|error| unreadable(&error, shape))?;
-        return Ok(Put { text, drop_state, plan });
+        return Ok(Put { text, drop_state, plan, ..Put::default() });
     }
     let text = String::from_utf8(body.into());
     text.map(|text| Put { text, ..Put::default() })
@@ -134,6 +144,7 @@ pub fn body<T: DeserializeOwned>(body: &[u8], shape: &str) -> Result<T, Problem>
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Leaves {
     /// `keep`, or `drop`: all that is known of it goes too. What it wrote outside stays.
     #[serde(default)]
@@ -272,6 +283,39 @@ pub async fn graph(
 ) -> Result<Response, Problem> {
     match ask(&state, &caller, name, Verb::Graph).await? {
         Done::Planned(_, graph) => Ok(problem::json(StatusCode::OK, &graph)),
+        _ => Err(Problem::stopping()),
+    }
+}
+
+/// The text of a pipeline
+///
+/// Of its file, as it is now. Its ETag changes with the text and with nothing else: it is for `If-Match` of a PUT of the pipeline.
+#[utoipa::path(
+    get,
+    path = "/v1/pipelines/{pipeline}/text",
+    operation_id = "getText",
+    tag = "pipelines",
+    security(("token" = ["viewer"])),
+    params(("pipeline" = String, Path, description = "Its name")),
+    responses(
+        (status = 200, body = Raw, content_type = "application/sql", description = "It"),
+        etag::Unchanged, At<404>, At<503>,
+    ),
+)]
+pub async fn text(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    InPath(name): InPath<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    match ask(&state, &caller, name, Verb::Text).await? {
+        Done::Text(text) => {
+            // A file may declare others beside it.
+            for name in deploy::names_of(&String::from_utf8_lossy(&text)) {
+                caller.must_be_for(&name)?;
+            }
+            Ok(etag::sent(&headers, "application/sql", text))
+        }
         _ => Err(Problem::stopping()),
     }
 }
@@ -420,6 +464,7 @@ fn problem(Refused { failure, diagnostics }: Refused) -> Problem {
         | "state-elsewhere"
         | "state-would-be-lost"
         | "steps-moved" => StatusCode::CONFLICT,
+        etag::FAILED => StatusCode::PRECONDITION_FAILED,
         "text-too-long" => StatusCode::PAYLOAD_TOO_LARGE,
         _ if failure.exit == Exit::Environment => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::UNPROCESSABLE_ENTITY,

@@ -4,6 +4,7 @@
 //! happens is counted where it happens, per epoch or per request; what the system knows of the process is asked of it (`process`).
 
 mod committed;
+mod one;
 mod process;
 
 use std::{path::Path, sync::Arc};
@@ -19,7 +20,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     ApiState,
-    problem::{At, Problem},
+    problem::{At, Problem, blocking},
     status,
 };
 use crate::outcome::Failure;
@@ -97,7 +98,7 @@ pub fn begin(state: &ApiState, folder: &Path) {
 }
 
 pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
-    OpenApiRouter::new().routes(routes!(get))
+    OpenApiRouter::new().routes(routes!(get)).routes(routes!(one::of_one))
 }
 
 /// Figures in the text format of Prometheus
@@ -109,11 +110,17 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     security(("token" = ["viewer"])),
     responses((status = 200, body = String, content_type = "text/plain", description = "They"), At<404>, At<503>),
 )]
-pub async fn get(State(state): State<Arc<ApiState>>) -> Response {
+pub async fn get(State(state): State<Arc<ApiState>>) -> Result<Response, Problem> {
+    let text = rendered(state).await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+/// All figures as they are now.
+async fn rendered(state: Arc<ApiState>) -> Result<String, Problem> {
     let Some(handle) = state.metrics.clone() else {
-        return Problem::refused(StatusCode::NOT_FOUND, "no-metrics", "this process keeps no metrics").into_response();
+        return Err(Problem::refused(StatusCode::NOT_FOUND, "no-metrics", "this process keeps no metrics"));
     };
-    let looked = tokio::task::spawn_blocking(move || {
+    let looked = blocking(move || {
         // One at a time: two that ask at once would count the same rows twice.
         let mut published = state.published();
         let status = status::look(&state)?;
@@ -121,11 +128,7 @@ pub async fn get(State(state): State<Arc<ApiState>>) -> Response {
         process::show(published.folder.as_deref());
         Ok::<_, Failure>(handle.render())
     });
-    match looked.await {
-        Ok(Ok(text)) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
-        Ok(Err(failure)) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, failure).into_response(),
-        Err(_) => Problem::refused(StatusCode::SERVICE_UNAVAILABLE, "stopping", "stopping").into_response(),
-    }
+    looked.await?.map_err(|failure| Problem::new(StatusCode::SERVICE_UNAVAILABLE, failure))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     ApiState,
     access::Caller,
+    body::Raw,
     life,
     page::InPath,
     pipelines::Shape,
@@ -57,7 +58,7 @@ pub struct PlanShape {
     operation_id = "makePlan",
     tag = "plans",
     security(("token" = ["viewer"])),
-    request_body(content((String = "application/sql"), (String = "text/plain"), (life::Written = "application/json"))),
+    request_body(content((Raw = "application/sql"), (life::Written = "application/json"))),
     responses((status = 200, body = PlanShape, description = "It"), At<400>, At<409>, At<413>, At<422>, At<503>),
 )]
 pub async fn post(
@@ -113,5 +114,5 @@ pub async fn apply(
         return Err(Problem::refused(StatusCode::NOT_FOUND, "no-such-plan", format!("there is no plan {id}"))
             .help("POST /v1/plans makes one; a process remembers the newest hundred"));
     };
-    life::told(state, caller, name, Verb::Put(Put { text, drop_state, plan: Some(id) })).await
+    life::told(state, caller, name, Verb::Put(Put { text, drop_state, plan: Some(id), ..Put::default() })).await
 }

@@ -3,7 +3,7 @@
 //! A route names the statuses that it can answer with as [`At`], so that they stand in `/openapi.json`; those that every route can
 //! answer are added in one place ([`document`](super::document)).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use axum::{
     body::Body,
@@ -16,7 +16,7 @@ use utoipa::{
     openapi::{Content, RefOr, Response as Documented, ResponseBuilder},
 };
 
-use crate::outcome::Failure;
+use crate::{outcome::Failure, secrets};
 
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
@@ -122,6 +122,7 @@ impl IntoResponse for Problem {
         for (name, value) in self.members {
             json[name] = value;
         }
+        conceal(&mut json);
         let mut response = Response::new(Body::from(json.to_string()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
@@ -129,6 +130,20 @@ impl IntoResponse for Problem {
         headers.extend(self.headers);
         response.extensions_mut().insert(Told(Arc::new(json)));
         response
+    }
+}
+
+/// What others say may quote what we told them: no secret of this process leaves it in a problem.
+fn conceal(json: &mut Value) {
+    match json {
+        Value::String(text) => {
+            if let Cow::Owned(hidden) = secrets::hidden(text) {
+                *text = hidden;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(conceal),
+        Value::Object(members) => members.values_mut().for_each(conceal),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

@@ -32,6 +32,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     ApiState,
+    body::Raw,
     frames::{self, Framer},
     problem::{At, Problem},
     running::{self, Entry, ID},
@@ -115,8 +116,8 @@ const FORMS: [(Form, &str); 5] = [
             (Answer = "application/json"),
             (String = "application/x-ndjson"),
             (String = "text/csv"),
-            (Vec<u8> = "application/vnd.apache.arrow.stream"),
-            (Vec<u8> = "application/vnd.syncline.rows"),
+            (Raw = "application/vnd.apache.arrow.stream"),
+            (Raw = "application/vnd.syncline.rows"),
         )),
         At<400>, At<406>, At<409>, At<413>, At<422>, At<500>, At<503>,
     ),

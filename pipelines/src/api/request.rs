@@ -52,7 +52,7 @@ pub async fn with_id(State(state): State<Arc<ApiState>>, mut request: Request, n
         tracing::error!(request_id = id, %method, route, "a request failed");
     }
     if journal::is_for(&route) {
-        let who = response.extensions().get::<Caller>().map_or("nobody", |caller| &*caller.name).to_owned();
+        let who = response.extensions().get::<Caller>().map_or(journal::NOBODY, |caller| &*caller.name).to_owned();
         let (status, method) = (response.status().as_u16(), method.to_string());
         let call = journal::changes(&method, &route).then(|| Call {
             time,

@@ -50,6 +50,7 @@ pub struct Shown {
 /// What a new token may do.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = TokenWanted)]
 pub struct Wanted {
     /// Up to 63 letters, digits, `.`, `_`, `-` and `@`.
     #[schema(min_length = 1, max_length = 63, pattern = "^[A-Za-z0-9._@-]+$")]

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{Common, pipeline};
 use crate::{
     ask::{Answerer, unreadable},
-    control,
+    control::{self, Process},
     outcome::{Exit, Failure, Outcome},
     project,
     render::print,
@@ -43,20 +43,20 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     let Arguments { files, yes, drop_state } = arguments;
-    let Answerer::Process(folder) = Answerer::find(common)? else {
+    let Answerer::Process(process) = Answerer::find(common)? else {
         return Err(Failure::failed("nobody-runs", "no process runs here that could take a text")
             .help("start one: syncline serve FOLDER"));
     };
     for file in project::files(&files)? {
-        apply(&folder, &file, yes, &drop_state)?;
+        apply(&process, &file, yes, &drop_state)?;
     }
     Ok(())
 }
 
-fn apply(folder: &Path, file: &Path, yes: bool, drop_state: &[String]) -> Outcome {
+fn apply(process: &Process, file: &Path, yes: bool, drop_state: &[String]) -> Outcome {
     let text = fs::read_to_string(file)
         .map_err(|error| Failure::usage("file-unreadable", format!("{} cannot be read: {error}", file.display())))?;
-    let plan = asked(folder, "/v1/plans", &json!({ "text": text, "drop_state": drop_state }))?;
+    let plan = asked(process, "/v1/plans", &json!({ "text": text, "drop_state": drop_state }))?;
     print(plan["shown"].as_str().unwrap_or_default())?;
     if !plan["refusal"].is_null() {
         return Err(control::failure(Exit::Failed, &plan["refusal"]).unwrap_or_else(|| unreadable(plan.to_string())));
@@ -65,7 +65,7 @@ fn apply(folder: &Path, file: &Path, yes: bool, drop_state: &[String]) -> Outcom
         return Err(Failure::failed("not-applied", "nothing was changed"));
     }
     let id = plan["id"].as_str().unwrap_or_default();
-    asked(folder, &format!("/v1/plans/{id}/apply"), &json!({ "drop_state": drop_state }))?;
+    asked(process, &format!("/v1/plans/{id}/apply"), &json!({ "drop_state": drop_state }))?;
     eprintln!("{} is applied", file.display());
     Ok(())
 }
@@ -82,7 +82,7 @@ fn agreed(file: &Path) -> Result<bool, Failure> {
     Ok(read.is_ok() && ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
-fn asked(folder: &Path, path: &str, body: &Value) -> Result<Value, Failure> {
-    let answer = pipeline::ask(folder, Method::POST, path, body.to_string().into_bytes())?;
+fn asked(process: &Process, path: &str, body: &Value) -> Result<Value, Failure> {
+    let answer = pipeline::ask(process, Method::POST, path, body.to_string().into_bytes())?;
     serde_json::from_slice(&answer).map_err(|error| unreadable(error.to_string()))
 }

@@ -59,13 +59,10 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
         What::Cancel { name } => (name, "cancel", String::new()),
     };
     match (&answerer, backfill::wish(verb)) {
-        (Answerer::Process(folder), _) => {
+        (Answerer::Process(process), _) => {
             let verb = if *verb == *"start" { String::new() } else { format!("/{verb}") };
             let path = format!("/v1/pipelines/{}/backfill{verb}", escaped(name));
-            control::call(folder, Method::POST, &path, body.into_bytes())?.ok_or_else(|| {
-                Failure::environment("process-gone", format!("the process that held {} has gone", folder.display()))
-                    .help("run the command again")
-            })?;
+            control::call(process, Method::POST, &path, body.into_bytes())?.ok_or_else(|| process.gone())?;
         }
         (Answerer::Folder(world, _), Some(wish)) => drop(backfill::change(&*world.ground.store, name, wish)?),
         (Answerer::Folder(..) | Answerer::Ledger(..), _) => {

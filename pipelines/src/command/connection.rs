@@ -9,17 +9,13 @@ use arrow::{
     datatypes::{DataType, Field, Schema},
 };
 use clap::{Args, Subcommand};
-use syncline_connectors::{Surroundings, look, registry};
-use syncline_dsl::plan::Place;
 
 use super::Common;
 use crate::{
-    bind::arguments,
-    outcome::{Exit, Failure, Outcome},
+    connections,
+    outcome::{Failure, Outcome},
     project,
     render::{Renderer, printed, stdout},
-    secrets,
-    source_file::SourceFile,
     world::data_folder,
 };
 
@@ -48,43 +44,12 @@ pub enum What {
 
 pub fn run(given: Arguments, common: &Common) -> Outcome {
     let What::Test { name, file } = given.what;
-    let (file, place) = declared(&name, &file)?;
-    let folder = data_folder(common.data.as_deref(), Some(&file.path))?;
-    let args = arguments(&place, &|path| secrets::text(&folder, path))
-        .map_err(|error| Failure::of_line(Exit::Environment, "cannot-bind", &error.to_string()))?;
-    let around = Surroundings::folder(file.folder());
-    let told = look(&place.connector, &args, &around).ok_or_else(|| {
-        Failure::usage("nobody-there", format!("{name} is a connection to {}, where nobody answers", place.connector))
-            .help("`syncline check` says whether its options are right")
-    })?;
-    let told = told.map_err(|detail| {
-        Failure::environment("connection-failed", format!("{name}: {detail}"))
-            .help(format!("its options are in {}", file.name()))
-    })?;
+    let files = project::files(std::slice::from_ref(&file))?;
+    let found = connections::find(&name, &files)?;
+    let found = found.ok_or_else(|| connections::no_such(&name, &files, &file.display().to_string()))?;
+    let told = found.test(&data_folder(common.data.as_deref(), Some(&found.file.path))?)?;
     eprintln!("{name} lets us in");
     show(&told, common)
-}
-
-/// The connection of this name, and the file that it is in.
-fn declared(name: &str, path: &PathBuf) -> Result<(SourceFile, Place), Failure> {
-    let mut known: Vec<String> = vec![];
-    for path in project::files(std::slice::from_ref(path))? {
-        let file = SourceFile::read(&path)?;
-        for (found, place) in file.compile().plan.connections {
-            if found.eq_ignore_ascii_case(name) {
-                return Ok((file, place));
-            }
-            known.push(found);
-        }
-    }
-    let failure = Failure::usage("no-such-connection", format!("there is no connection {name} in {}", path.display()));
-    Err(match known.is_empty() {
-        true => {
-            let kinds: Vec<&str> = registry().iter().map(|connector| connector.name).collect();
-            failure.help(format!("declare it: CONNECTION {name} TO … WITH (…); kinds: {}", kinds.join(", ")))
-        }
-        false => failure.help(format!("there are {}", known.join(", "))),
-    })
 }
 
 fn show(told: &[(&'static str, String)], common: &Common) -> Outcome {

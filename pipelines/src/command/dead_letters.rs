@@ -1,6 +1,6 @@
 //! `syncline dead-letters`: records that could not be processed, and what becomes of them.
 
-use std::{io::Write, path::Path};
+use std::io::Write;
 
 use arrow::array::RecordBatch;
 use clap::{Args, Subcommand};
@@ -15,7 +15,7 @@ use crate::{
         letters::{DecidedMany, Which, discard_here},
     },
     ask::{Answerer, unreadable},
-    control,
+    control::{self, Process},
     outcome::{Failure, Outcome},
     render::{Renderer, printed, shown, stdout},
 };
@@ -105,7 +105,7 @@ fn decide(answerer: &Answerer, chosen: Chosen, verb: &str, common: &Common) -> O
     let mut all = DecidedMany { done: 0, refused: vec![], more: true };
     while all.more {
         let some = match answerer {
-            Answerer::Process(folder) => asked(folder, &which, verb)?,
+            Answerer::Process(process) => asked(process, &which, verb)?,
             Answerer::Folder(world, _) if verb == "discard" => {
                 let sql = which.sql(&Caller::local()).map_err(|problem| *problem.failure)?;
                 let done = discard_here(&*world.ground.store, &answerer.rows(&sql)?, world.ground.clock.now())?;
@@ -145,13 +145,10 @@ fn decide(answerer: &Answerer, chosen: Chosen, verb: &str, common: &Common) -> O
     }
 }
 
-fn asked(folder: &Path, which: &Which, verb: &str) -> Result<DecidedMany, Failure> {
+fn asked(process: &Process, which: &Which, verb: &str) -> Result<DecidedMany, Failure> {
     let body = serde_json::to_vec(which).unwrap_or_default();
-    let answer = control::call(folder, Method::POST, &format!("/v1/dead-letters/{verb}"), body)?;
-    let answer = answer.ok_or_else(|| {
-        Failure::environment("process-gone", format!("the process that held {} has gone", folder.display()))
-            .help("run the command again")
-    })?;
+    let answer = control::call(process, Method::POST, &format!("/v1/dead-letters/{verb}"), body)?;
+    let answer = answer.ok_or_else(|| process.gone())?;
     serde_json::from_slice(&answer.body).map_err(|error| unreadable(error.to_string()))
 }
 

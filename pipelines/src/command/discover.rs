@@ -5,10 +5,13 @@
 
 mod connections;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use syncline_connectors::{SourceRequest, Surroundings, open_source, records::TextFormat};
 use syncline_dsl::plan::SourcePlan;
 use syncline_engine::source::{Cursors, Polled, Rows};
@@ -21,19 +24,21 @@ use syncline_syntax::ast;
 use super::{Common, Format};
 use crate::{
     bind::{RAW, arguments, formats},
+    deploy,
     outcome::{Exit, Failure, Outcome},
     render::print,
     secrets,
     source_file::SourceFile,
+    verbs::Refused,
     world::{DATA_FOLDER, data_folder},
 };
-use connections::Named;
+pub use connections::Named;
 
 /// Records that are looked at when nothing else is said: seconds at most, and rare fields are met.
 const ROWS: u64 = 10_000;
 
 /// How long a source that has nothing for now is waited for: an answer over the network takes a while.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Write a SCHEMA from a sample of files, of a table, of a topic, or of what an address gives; or list the topics of a CONNECTION
 #[derive(Args, Debug)]
@@ -70,27 +75,62 @@ pub fn run(given: Arguments, common: &Common) -> Outcome {
         return connections::show(named, common);
     }
     let source = compiled(&given.place, named.as_ref(), common.output)?;
-    let found = look(&source, named.as_ref(), given.rows, common)?;
-    let name = given.name.unwrap_or_else(|| match &named {
-        Some(named) => word_of(&named.object.split_whitespace().next().unwrap_or_default().replace('.', "_")),
-        None => name_of(&source, &given.place),
-    });
+    let folder = match &named {
+        Some(named) => data_folder(common.data.as_deref(), Some(&named.connection.file.path))?,
+        None => common.data.clone().unwrap_or_else(|| PathBuf::from(DATA_FOLDER)),
+    };
+    let found = look(&source, named.as_ref(), (given.rows, None), &folder)?;
+    let name =
+        given.name.unwrap_or_else(|| named.as_ref().map_or_else(|| name_of(&source, &given.place), Named::schema));
     match common.output {
-        Format::Json | Format::Ndjson => {
-            let columns: Vec<_> = found
-                .columns
-                .iter()
-                .map(|column| json!({ "name": column.name, "type": column.sql, "not_null": column.not_null }))
-                .collect();
-            let found = json!({ "name": name, "records": found.records, "refused": found.refused, "columns": columns });
-            print(&format!("{found}\n"))
-        }
+        Format::Json | Format::Ndjson => print(&format!("{}\n", found.to_json(&name))),
         Format::Table | Format::Csv => print(&schema(&name, &given.place, &found)),
     }
 }
 
+/// What a part of a connection holds, for whoever asks over HTTP: as `-o json` says it, and as a pipeline file has it. `until`: what
+/// has been seen by then is all.
+pub fn sampled(named: &Named, most: u64, until: Instant, folder: &Path) -> Result<(Json, String), Refused> {
+    let place = format!("{}.{}", named.connection.name, named.object);
+    let file = written(&place, Some(named));
+    // A part is named, and nothing else is said: what a text may do beside that is for whoever writes files.
+    if !is_one_source(&file.text) {
+        return Err(Failure::usage("no-such-object", format!("`{}` is no part of a connection", named.object))
+            .help("name one, with its FORMAT where it needs one: orders, public.orders, lines FORMAT csv")
+            .into());
+    }
+    let checked = deploy::compiled(&file, &place)?;
+    let source = checked.plan.pipelines.into_iter().next().map(|plan| plan.source);
+    let source = source.ok_or_else(|| Failure::usage("no-place", format!("{place} is no place to read from")))?;
+    let found = look(&source, Some(named), (most, Some(until)), folder)?;
+    let name = named.schema();
+    Ok((found.to_json(&name), schema(&name, &place, &found)))
+}
+
+/// Whether a text says what it reads from and, but for what is around that here, nothing else.
+fn is_one_source(text: &str) -> bool {
+    let (parsed, wrong) = syncline_syntax::parse(text);
+    let mut pipelines = parsed.statements.iter().filter_map(|statement| match statement {
+        ast::Statement::Pipeline(one) => Some(one),
+        _ => None,
+    });
+    let (Some(pipeline), None) = (pipelines.next(), pipelines.next()) else { return false };
+    let around = |statement: &ast::Statement| match statement {
+        ast::Statement::Connection(_) | ast::Statement::Pipeline(_) => true,
+        ast::Statement::Schema(schema) => schema.name.text == SCHEMA,
+        _ => false,
+    };
+    wrong.is_empty() && parsed.statements.iter().all(around) && pipeline.flow.steps.len() == 1
+}
+
 /// The place as the source of a pipeline.
 fn compiled(place: &str, named: Option<&Named>, output: Format) -> Result<SourcePlan, Failure> {
+    let checked = written(place, named).compiled(output)?;
+    let plan = checked.plan.pipelines.into_iter().next();
+    plan.map(|plan| plan.source).ok_or_else(|| Failure::usage("no-place", format!("{place} is no place to read from")))
+}
+
+fn written(place: &str, named: Option<&Named>) -> SourceFile {
     let quoted = format!("'{}'", place.replace('\'', "''"));
     let from = match place {
         _ if named.is_some() => of_connection(place).0,
@@ -100,14 +140,14 @@ fn compiled(place: &str, named: Option<&Named>, output: Format) -> Result<Source
         path if path.to_ascii_lowercase().ends_with(".arrow") => format!("arrow({quoted})"),
         _ => format!("file({quoted})"),
     };
-    let path = named.map_or_else(|| PathBuf::from("PLACE"), |named| named.file.folder().join("PLACE"));
-    let beside = named.map_or_else(String::new, |named| format!("{};\n{}", named.text, of_connection(place).1));
-    let file = SourceFile { path, text: format!("{}{beside}", pipeline(&from)) };
-    let checked = file.compiled(output)?;
-    let plan = checked.plan.pipelines.into_iter().next();
-    plan.map(|plan| plan.source).ok_or_else(|| Failure::usage("no-place", format!("{place} is no place to read from")))
+    let path = named.map_or_else(|| PathBuf::from("PLACE"), |named| named.connection.file.folder().join("PLACE"));
+    let beside =
+        named.map_or_else(String::new, |named| format!("{};\n{}", named.connection.text, of_connection(place).1));
+    SourceFile { path, text: format!("{}{beside}", pipeline(&from)) }
 }
 
+/// The name of a schema that only says how lines without a header are looked at.
+const SCHEMA: &str = "discovered";
 /// Lines without a header need a `SCHEMA` to be read by; here they are only looked at.
 const SAMPLE: &str = "SCHEMA discovered DISCARD (column_1 STRING);\n";
 
@@ -137,12 +177,24 @@ struct Found {
     refused: u64,
 }
 
-fn look(source: &SourcePlan, named: Option<&Named>, most: u64, common: &Common) -> Result<Found, Failure> {
-    let folder = match named {
-        Some(named) => data_folder(common.data.as_deref(), Some(&named.file.path))?,
-        None => common.data.clone().unwrap_or_else(|| PathBuf::from(DATA_FOLDER)),
-    };
-    let secret = |path: &str| match secrets::resolve(&folder, path) {
+impl Found {
+    fn to_json(&self, name: &str) -> Json {
+        let columns: Vec<_> = self
+            .columns
+            .iter()
+            .map(|column| json!({ "name": column.name, "type": column.sql, "not_null": column.not_null }))
+            .collect();
+        json!({ "name": name, "records": self.records, "refused": self.refused, "columns": columns })
+    }
+}
+
+fn look(
+    source: &SourcePlan,
+    named: Option<&Named>,
+    (most, until): (u64, Option<Instant>),
+    folder: &Path,
+) -> Result<Found, Failure> {
+    let secret = |path: &str| match secrets::resolve(folder, path) {
         Ok(secret) => Ok(secret.expose().to_owned()),
         Err(failure) => Err(failure.title),
     };
@@ -157,7 +209,7 @@ fn look(source: &SourcePlan, named: Option<&Named>, most: u64, common: &Common) 
     let args = arguments(&source.place, &secret)
         .map_err(|error| Failure::of_line(Exit::Usage, "cannot-bind", &error.to_string()))?;
     let format = formats::text(source);
-    let around = named.map_or_else(Surroundings::default, |named| Surroundings::folder(named.file.folder()));
+    let around = named.map_or_else(Surroundings::default, |named| named.connection.around());
     let request = SourceRequest { format: &format, ..SourceRequest::new(&args, &around) };
     let unreadable = |error: &dyn std::fmt::Display| Failure::environment("source-unreadable", error.to_string());
     let mut input = open_source(&source.place.connector, request).map_err(|error| {
@@ -166,14 +218,15 @@ fn look(source: &SourcePlan, named: Option<&Named>, most: u64, common: &Common) 
     })?;
     input.open(&Cursors::new(), 0).map_err(|error| unreadable(&error))?;
     let mut survey = Looked::default();
-    let mut waited = std::time::Instant::now();
-    while survey.survey.records() + survey.typed_rows < most {
+    let mut waited = Instant::now();
+    let in_time = || until.is_none_or(|until| Instant::now() < until);
+    while in_time() && survey.survey.records() + survey.typed_rows < most {
         match input.poll(0).map_err(|error| unreadable(&error))? {
             Polled::Rows(rows) => {
                 survey.take(&rows, &format, most);
-                waited = std::time::Instant::now();
+                waited = Instant::now();
             }
-            Polled::Idle if waited.elapsed() < PATIENCE => std::thread::sleep(std::time::Duration::from_millis(5)),
+            Polled::Idle if waited.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(5)),
             Polled::LeftOut(_) | Polled::Streamed(_) => {}
             Polled::Idle | Polled::Ended => break,
         }

@@ -1,7 +1,5 @@
 //! `syncline pipeline`: the pipelines of a running process, and what people may ask of them.
 
-use std::path::Path;
-
 use clap::{Args, Subcommand};
 use hyper::Method;
 
@@ -9,7 +7,7 @@ use super::{Common, Format, query, schedule::escaped};
 use crate::{
     api::life,
     ask::Answerer,
-    control,
+    control::{self, Process},
     outcome::{Failure, Outcome},
 };
 
@@ -63,13 +61,13 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
         What::Delete { name, .. } => (name, "delete"),
     };
     match &answerer {
-        Answerer::Process(folder) => {
+        Answerer::Process(process) => {
             let answer = match arguments.what {
                 What::Delete { drop_state, .. } => {
                     let state = if drop_state { "?state=drop" } else { "" };
-                    ask(folder, Method::DELETE, &format!("/v1/pipelines/{}{state}", escaped(name)), vec![])?
+                    ask(process, Method::DELETE, &format!("/v1/pipelines/{}{state}", escaped(name)), vec![])?
                 }
-                _ => ask(folder, Method::POST, &format!("/v1/pipelines/{}/{verb}", escaped(name)), vec![])?,
+                _ => ask(process, Method::POST, &format!("/v1/pipelines/{}/{verb}", escaped(name)), vec![])?,
             };
             if common.output != Format::Table {
                 return crate::render::print(&format!("{}\n", String::from_utf8_lossy(&answer)));
@@ -108,10 +106,7 @@ fn list(answerer: &Answerer, common: &Common) -> Outcome {
 }
 
 /// One request to the process; the body of its answer.
-pub fn ask(folder: &Path, method: Method, path: &str, body: Vec<u8>) -> Result<Vec<u8>, Failure> {
-    let answer = control::call(folder, method, path, body)?.ok_or_else(|| {
-        Failure::environment("process-gone", format!("the process that held {} has gone", folder.display()))
-            .help("run the command again")
-    })?;
+pub fn ask(process: &Process, method: Method, path: &str, body: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    let answer = control::call(process, method, path, body)?.ok_or_else(|| process.gone())?;
     Ok(answer.body.to_vec())
 }

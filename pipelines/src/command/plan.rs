@@ -26,7 +26,7 @@ use crate::{
     project::{self, Project, Scope},
     render::print,
     source_file::catalog,
-    world::{World, store_failure},
+    world::{Claim, World, store_failure},
 };
 
 /// Show what would run, and what would become of the state that is there
@@ -76,16 +76,15 @@ impl There {
         if !folder.is_dir() {
             return Ok(There::Nothing);
         }
-        match World::open(folder) {
-            Ok(world) => Ok(There::Folder(Box::new(world))),
-            Err(failure) if failure.slug == "folder-in-use" => {
-                let answer = control::call(folder, Method::GET, "/v1/checkpoints", vec![])?.ok_or(failure)?;
+        match World::claim(folder)? {
+            Claim::Ours(world) => Ok(There::Folder(world)),
+            Claim::Theirs(process, failure) => {
+                let answer = control::call(&process, Method::GET, "/v1/checkpoints", vec![])?.ok_or(failure)?;
                 let records = serde_json::from_slice(&answer.body).map_err(|error| unreadable(error.to_string()))?;
                 let store = Arc::new(checkpoints::store_of(records).map_err(store_failure)?);
                 let (clock, rng) = (Arc::new(SystemClock::default()), Arc::new(SeededRng::from_machine()));
                 Ok(There::Told(Box::new(Ground { store, log: Arc::new(MemoryLog::new()), clock, rng })))
             }
-            Err(failure) => Err(failure),
         }
     }
 

@@ -31,13 +31,13 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     let Arguments { name, to, insert_again } = arguments;
-    let Answerer::Process(folder) = Answerer::find(common)? else {
+    let Answerer::Process(process) = Answerer::find(common)? else {
         return Err(Failure::failed("nobody-runs", "no process runs here, so nothing can go back")
             .help("start one: syncline serve FOLDER"));
     };
     let body = json!({ "to": to, "insert_again": insert_again }).to_string().into_bytes();
     let answer =
-        pipeline::ask(&folder, hyper::Method::POST, &format!("/v1/pipelines/{}/rollback", escaped(&name)), body)?;
+        pipeline::ask(&process, hyper::Method::POST, &format!("/v1/pipelines/{}/rollback", escaped(&name)), body)?;
     if common.output != Format::Table {
         return crate::render::print(&format!("{}\n", String::from_utf8_lossy(&answer)));
     }

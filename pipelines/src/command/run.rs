@@ -148,10 +148,10 @@ pub fn run_scope(scope: Scope, around: Around, common: &Common, terms: Terms) ->
     let output = if log_lines::is_json() { Format::Json } else { common.output };
     let data = project::data_folder(common.data.as_deref(), &scope.paths)?;
     // Who serves the files finishes what was begun with them.
-    let served = (stays && data.is_dir()).then(|| World::open(&data)).transpose()?;
+    let served = (stays && data.is_dir()).then(|| World::begin(&data)).transpose()?;
     served.as_ref().map_or(Ok(()), supervision::finish_back)?;
     let project = Project::read(&scope, output)?;
-    let mut world = served.map_or_else(|| World::open(&data), Ok)?;
+    let mut world = served.map_or_else(|| World::begin(&data), Ok)?;
     let workers = workers.open()?;
     let place = ledger::settle(&mut world, &ledger)?;
     origin::check_steps(&world, &project.pipelines, &drop_state)?;

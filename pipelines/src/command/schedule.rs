@@ -1,7 +1,5 @@
 //! `syncline schedule`: when pipelines are due, and what people may ask of that.
 
-use std::path::Path;
-
 use clap::{Args, Subcommand};
 use hyper::Method;
 
@@ -9,7 +7,7 @@ use super::{Common, Format, query};
 use crate::{
     api::schedules,
     ask::Answerer,
-    control,
+    control::{self, Process},
     outcome::{Failure, Outcome},
 };
 
@@ -50,7 +48,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
         What::Run { name } => (name, "run"),
     };
     match &answerer {
-        Answerer::Process(folder) => ask(folder, name, verb)?,
+        Answerer::Process(process) => ask(process, name, verb)?,
         Answerer::Ledger(..) => return Err(Failure::failed("no-schedules", "a ledger has no schedules")),
         Answerer::Folder(..) if verb == "run" => {
             return Err(Failure::failed("nobody-runs", "no process runs here, so nothing can be started in it")
@@ -75,12 +73,9 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     Ok(())
 }
 
-fn ask(folder: &Path, name: &str, verb: &str) -> Outcome {
+fn ask(process: &Process, name: &str, verb: &str) -> Outcome {
     let path = format!("/v1/schedules/{}/{verb}", escaped(name));
-    control::call(folder, Method::POST, &path, vec![])?.map(drop).ok_or_else(|| {
-        Failure::environment("process-gone", format!("the process that held {} has gone", folder.display()))
-            .help("run the command again")
-    })
+    control::call(process, Method::POST, &path, vec![])?.map(drop).ok_or_else(|| process.gone())
 }
 
 /// A name as a part of a path: what is not plain is written as its bytes.

@@ -18,6 +18,7 @@ use crate::{
         status::{PipelineStatus, ScheduleStatus, Status},
     },
     ask::Answerer,
+    control::Process,
     outcome::Outcome,
     render::{printed, stdout},
 };
@@ -32,12 +33,18 @@ Examples:
 pub struct Arguments {}
 
 pub fn run(_: Arguments, common: &Common) -> Outcome {
-    let status = Answerer::find(common)?.status()?;
+    let answerer = Answerer::find(common)?;
+    let status = answerer.status()?;
+    // A person should see whom he looks at.
+    let place = match answerer {
+        Answerer::Process(process @ Process::Server(_)) => Some(process.to_string()),
+        _ => None,
+    };
     let mut out = stdout();
-    printed(write(&status, common.output, &mut out).and_then(|()| out.flush()))
+    printed(write(&status, place.as_deref(), common.output, &mut out).and_then(|()| out.flush()))
 }
 
-fn write(status: &Status, format: Format, out: &mut impl Write) -> io::Result<()> {
+fn write(status: &Status, place: Option<&str>, format: Format, out: &mut impl Write) -> io::Result<()> {
     match format {
         Format::Json => writeln!(out, "{}", told::of(status)),
         Format::Ndjson => {
@@ -45,9 +52,10 @@ fn write(status: &Status, format: Format, out: &mut impl Write) -> io::Result<()
         }
         Format::Csv => facts::csv(&status.pipelines, out),
         Format::Table => {
-            match status.process {
-                Some(process) => writeln!(out, "process {process} holds this folder")?,
-                None => writeln!(out, "no process runs here")?,
+            match (status.process, place) {
+                (Some(process), Some(place)) => writeln!(out, "process {process} of {place}")?,
+                (Some(process), None) => writeln!(out, "process {process} holds this folder")?,
+                (None, _) => writeln!(out, "no process runs here")?,
             }
             if status.pipelines.is_empty() {
                 writeln!(out, "no pipeline has run yet")?;
@@ -287,7 +295,7 @@ mod tests {
 
     fn text(format: Format) -> String {
         let mut out = vec![];
-        write(&status(), format, &mut out).unwrap();
+        write(&status(), None, format, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -8,11 +8,11 @@ use syncline_record::StepId;
 
 use super::{Crew, Held, News, Supervision, Threads};
 use crate::{
-    api::{Activity, status::read_failure},
+    api::{Activity, etag::ETag, status::read_failure},
     backfill, deploy,
     outcome::Failure,
     plans::{self, Around},
-    project::{Member, Project},
+    project::{self, Member, Project},
     source_file::catalog,
     verbs::{Answer, Asked, Done, Put, Refused, Verb, no_such_pipeline, stopping},
     world::store_failure,
@@ -109,6 +109,8 @@ impl Supervision<'_> {
             Verb::Put(put) => self.put(scope, crew, (&pipeline, &by), put, tell),
             Verb::Plan(put) => self.plan(put),
             Verb::Graph => self.graph(crew, &pipeline),
+            Verb::Text => self.text(crew, &pipeline),
+            Verb::Files => project::every(&self.scope).map(Done::Files).map_err(Refused::from),
             Verb::Back(way) => match self.ask_back(scope, crew, &pipeline, (way, &by, &reply), tell) {
                 Ok(()) => return,
                 Err(failure) => Err(failure.into()),
@@ -123,6 +125,7 @@ impl Supervision<'_> {
         };
         match &answer {
             Ok(Done::Planned(name, _)) => tracing::debug!(pipeline = name, by, "a plan was made"),
+            Ok(Done::Text(_) | Done::Files(_)) => {}
             Ok(done) => tracing::info!(pipeline, by, ?done, "done as asked"),
             Err(refused) => tracing::info!(pipeline, by, "refused: {}", refused.failure.title),
         }
@@ -224,8 +227,13 @@ impl Supervision<'_> {
         put: Put,
         tell: &Sender<News>,
     ) -> Answer {
-        let new = crew.tasks(name).is_empty();
+        let tasks = crew.tasks(name);
+        let new = tasks.is_empty();
         let written = deploy::check(self, name, &put)?;
+        // Behind all other refusals (RFC 9110 §13.2.1), and on the thread that writes: nothing comes between the look and the change.
+        let there = deploy::there(self, name, tasks.first().map(|member| &**member))?;
+        let tag = there.as_deref().map(ETag::of);
+        put.conditions.hold(tag.as_ref(), &format!("/v1/pipelines/{name}/text"))?;
         let same = written.is_there();
         written.write()?;
         let drop_state = put.drop_state.iter().map(StepId::new).collect();
@@ -252,6 +260,12 @@ impl Supervision<'_> {
         let of = |member: &Arc<Member>| Ok(plans::of(member, &around, &StartOptions::default())?.0);
         let planned = tasks.iter().map(of).collect::<Result<Vec<_>, Failure>>()?;
         Ok(Done::Planned(name.to_owned(), json!({ "pipelines": planned })))
+    }
+
+    fn text(&self, crew: &Crew, name: &str) -> Answer {
+        let tasks = crew.tasks(name);
+        let member = tasks.first().ok_or_else(|| no_such_pipeline(name, crew.names()))?;
+        Ok(Done::Text(deploy::text_of(member)?))
     }
 
     fn plan(&self, put: Put) -> Answer {

@@ -9,7 +9,10 @@ use tower::ServiceExt;
 
 use super::{House, answer, house};
 use crate::{
-    api::{access::Entrance, router},
+    api::{
+        access::{Entrance, FILTERED},
+        router,
+    },
     tokens::{self, Grant, Role},
 };
 
@@ -96,6 +99,103 @@ async fn a_role_opens_its_routes_and_no_others() {
     let challenge = response.headers()["www-authenticate"].to_str().unwrap().to_owned();
     assert!(challenge.contains("insufficient_scope") && challenge.contains("scope=\"admin\""), "{challenge}");
     assert_eq!(answer(response).await.1["role"], json!("admin"));
+}
+
+/// Every route, and the least role that it opens for; `-`: for everybody, as far as this table goes. Written by hand, so that a route which
+/// says nothing of it, or another thing than it should, is seen.
+const TABLE: &str = "
+    GET /healthz -
+    GET /readyz -
+    GET /openapi.json -
+    POST /in/{*path} -
+    GET /metrics viewer
+    GET /v1/backfills viewer
+    GET /v1/checkpoints viewer
+    GET /v1/connections viewer
+    POST /v1/connections/{connection}/discover operator
+    POST /v1/connections/{connection}/test operator
+    GET /v1/dead-letters viewer
+    POST /v1/dead-letters/discard operator
+    POST /v1/dead-letters/retry operator
+    GET /v1/dead-letters/{id} viewer
+    GET /v1/dead-letters/{id}/bytes viewer
+    POST /v1/dead-letters/{id}/discard operator
+    POST /v1/dead-letters/{id}/retry operator
+    GET /v1/events viewer
+    GET /v1/events/ws viewer
+    GET /v1/pipelines viewer
+    GET /v1/pipelines/{pipeline} viewer
+    PUT /v1/pipelines/{pipeline} admin
+    DELETE /v1/pipelines/{pipeline} admin
+    POST /v1/pipelines/{pipeline}/backfill operator
+    POST /v1/pipelines/{pipeline}/backfill/cancel operator
+    POST /v1/pipelines/{pipeline}/backfill/pause operator
+    POST /v1/pipelines/{pipeline}/backfill/resume operator
+    GET /v1/pipelines/{pipeline}/graph viewer
+    GET /v1/pipelines/{pipeline}/metrics viewer
+    POST /v1/pipelines/{pipeline}/pause operator
+    POST /v1/pipelines/{pipeline}/restart operator
+    POST /v1/pipelines/{pipeline}/resume operator
+    GET /v1/pipelines/{pipeline}/revisions viewer
+    POST /v1/pipelines/{pipeline}/rollback admin
+    GET /v1/pipelines/{pipeline}/runs viewer
+    GET /v1/pipelines/{pipeline}/runs/{run} viewer
+    POST /v1/pipelines/{pipeline}/stop operator
+    GET /v1/pipelines/{pipeline}/text viewer
+    POST /v1/plans viewer
+    POST /v1/plans/{plan}/apply admin
+    POST /v1/queries viewer
+    DELETE /v1/queries/{id} viewer
+    GET /v1/runs viewer
+    GET /v1/schedules viewer
+    GET /v1/schedules/{pipeline} viewer
+    POST /v1/schedules/{pipeline}/pause operator
+    POST /v1/schedules/{pipeline}/resume operator
+    POST /v1/schedules/{pipeline}/run operator
+    GET /v1/status viewer
+    GET /v1/tokens admin
+    POST /v1/tokens admin
+    DELETE /v1/tokens/{name} admin";
+
+#[tokio::test]
+async fn every_route_of_the_document_opens_for_the_roles_of_the_table_and_no_others() {
+    let house = house();
+    let roles = [Role::Viewer, Role::Operator, Role::Admin];
+    let tokens = roles.map(|role| token(&house, role.as_str(), role, None));
+    let one = token(&house, "one", Role::Admin, Some(&["orders"]));
+    let document = serde_json::to_value(crate::api::routes().into_openapi()).unwrap();
+    let mut found = vec![];
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let methods =
+            item.as_object().unwrap().keys().filter(|name| !["parameters", "summary"].contains(&name.as_str()));
+        found.extend(methods.map(|method| format!("{} {path}", method.to_uppercase())));
+    }
+    let table: Vec<(&str, &str)> = TABLE.lines().skip(1).filter_map(|line| line.trim().rsplit_once(' ')).collect();
+    let mut told: Vec<&str> = table.iter().map(|(route, _)| *route).collect();
+    found.sort();
+    told.sort_unstable();
+    assert_eq!(found, told, "the routes, and those of the table");
+    for (route, role) in table {
+        let (method, path) = route.split_once(' ').unwrap();
+        let of_others = path.replace("{*path}", "none").replace("{pipeline}", "none").replace("{run}", "1");
+        let path = of_others.replace(['{', '}'], "");
+        let least = roles.iter().position(|known| known.as_str() == role);
+        let nobody = status(&house, Entrance::Network, method, &path, None).await;
+        assert_eq!(nobody == 401, least.is_some(), "{route} without a token: {nobody}");
+        for (rank, token) in tokens.iter().enumerate() {
+            let got = status(&house, Entrance::Network, method, &path, Some(token)).await;
+            assert_eq!(got == 403, least.is_some_and(|least| rank < least), "{route} as {:?}: {got}", roles[rank]);
+            assert_ne!(got, 401, "{route}");
+        }
+        // A token for some pipelines opens what is of none of them, or shows nothing of others, and nothing else.
+        let got = status(&house, Entrance::Network, method, &path, Some(&one)).await;
+        let open = least.is_none() || FILTERED.contains(&path_of(route));
+        assert_eq!(got == 403, !open, "{route} with a token for another pipeline: {got}");
+    }
+}
+
+fn path_of(route: &str) -> &str {
+    route.split_once(' ').map_or(route, |(_, path)| path)
 }
 
 #[tokio::test]
@@ -207,4 +307,23 @@ async fn what_was_asked_stands_in_tables_with_who_and_what_became_of_it() {
         ])
     );
     assert_eq!(rows("SELECT count(*) FROM requests r JOIN audit_log a ON r.id = a.id").await, json!([[3]]));
+}
+
+/// A process that is open to other machines is asked by anybody; what he asks must not push out what those did who may.
+#[tokio::test]
+async fn nobody_fills_the_audit_log_and_a_long_path_takes_little_of_it() {
+    let house = house();
+    let ada = token(&house, "ada", Role::Operator, None);
+    let long = format!("/v1/schedules/{}/pause", "x".repeat(20_000));
+    for _ in 0..20 {
+        assert_eq!(status(&house, Entrance::Network, "POST", &long, None).await, 401);
+    }
+    assert_eq!(status(&house, Entrance::Network, "POST", &long, Some(&ada)).await, 404);
+    house.state.journal.write(&*house.state.store).unwrap();
+    let calls = syncline_engine::requests::read_calls(&*house.state.store).unwrap();
+    let who: Vec<&str> = calls.iter().map(|call| call.who.as_str()).collect();
+    assert_eq!(who, ["nobody", "ada"]);
+    assert!(calls.iter().all(|call| call.target.len() < 1000 && call.target.starts_with("/v1/schedules/xxx")));
+    // They were asked all the same.
+    assert_eq!(syncline_engine::requests::read_requests(&*house.state.store).unwrap().len(), 21);
 }

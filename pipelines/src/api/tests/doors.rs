@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::{House, house, is_there};
 use crate::{
     api::{ApiState, Doors, Server},
-    control,
+    control::{self, Process},
     outcome::Exit,
     tokens::{self, Grant, Role},
 };
@@ -37,18 +37,18 @@ async fn commands_reach_a_running_process_through_the_folder() {
     let path = folder.path().to_owned();
     let nobody = path.clone();
     let unanswered = tokio::task::spawn_blocking(move || {
-        let nothing = control::call(&nobody, Method::GET, "/healthz", vec![]);
+        let nothing = control::call(&Process::of(&nobody), Method::GET, "/healthz", vec![]);
         // What a dead process leaves behind is there and does not answer.
         drop(std::os::unix::net::UnixListener::bind(nobody.join(control::SOCKET)).unwrap());
-        [nothing, control::call(&nobody, Method::GET, "/healthz", vec![])]
+        [nothing, control::call(&Process::of(&nobody), Method::GET, "/healthz", vec![])]
     });
     assert_eq!(unanswered.await.unwrap(), [Ok(None), Ok(None)]);
     let asked = path.clone();
     let answers = served(state, &path, Doors::default(), move |_| {
         let mode = std::fs::metadata(asked.join(control::SOCKET)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let well = control::call(&asked, Method::GET, "/healthz", vec![]).unwrap().unwrap();
-        let refused = control::call(&asked, Method::POST, "/in/nothing", b"{}".to_vec()).unwrap_err();
+        let well = control::call(&Process::of(&asked), Method::GET, "/healthz", vec![]).unwrap().unwrap();
+        let refused = control::call(&Process::of(&asked), Method::POST, "/in/nothing", b"{}".to_vec()).unwrap_err();
         (well.body, refused)
     })
     .await;
@@ -63,8 +63,9 @@ async fn a_folder_with_a_path_longer_than_a_socket_s_name_works_too() {
     let deep = folder.path().join("d".repeat(100)).join("e".repeat(100));
     std::fs::create_dir_all(&deep).unwrap();
     let asked = deep.clone();
-    let answer =
-        served(state, &deep, Doors::default(), move |_| control::call(&asked, Method::GET, "/healthz", vec![]));
+    let answer = served(state, &deep, Doors::default(), move |_| {
+        control::call(&Process::of(&asked), Method::GET, "/healthz", vec![])
+    });
     assert_eq!(answer.await.unwrap().unwrap().status, 200);
 }
 

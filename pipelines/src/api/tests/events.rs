@@ -7,7 +7,13 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use syncline_engine::events::{self, EventKind};
 
+use tower::ServiceExt;
+
 use super::{House, house};
+use crate::{
+    api::{access::Entrance, router},
+    tokens::{self, Grant, Role},
+};
 
 /// 2026-11-20T10:00:00Z
 const TEN: i64 = 1_795_168_800_000_000;
@@ -123,4 +129,43 @@ async fn a_websocket_is_asked_for_by_a_websocket_and_listeners_are_bounded() {
     while listen().await.status().as_u16() == 503 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_token_that_opened_it() {
+    let house = house();
+    let grant = Grant { role: Role::Viewer, expires: None, pipelines: None };
+    let make = || tokens::create(house.folder.path(), "ada", grant.clone(), 0).unwrap().1;
+    let token = make();
+    let request = Request::get("/v1/events")
+        .header("accept", "text/event-stream")
+        .header("authorization", format!("Bearer {token}"));
+    let request = request.body(Body::empty()).unwrap();
+    let response = router(house.state.clone(), Entrance::Network).oneshot(request).await.unwrap();
+    assert_eq!(response.status().as_u16(), 200);
+    let mut body = response.into_body();
+    happens(&house, "a", EventKind::Started, 1);
+    heard(&mut body, 1).await;
+    tokens::revoke(house.folder.path(), "ada").unwrap();
+    // Another one of this name is another one.
+    make();
+    let end = async { while body.frame().await.is_some() {} };
+    assert!(tokio::time::timeout(Duration::from_secs(10), end).await.is_ok(), "it goes on without its token");
+}
+
+#[tokio::test]
+async fn who_goes_on_behind_an_event_of_a_pipeline_that_was_forgotten_misses_nothing_of_its_next_life() {
+    let house = house();
+    for after in 0..3 {
+        happens(&house, "a", EventKind::Started, after);
+    }
+    let (_, page) = house.get("/v1/events").await;
+    assert_eq!(told(&page), of(&[("a", 1), ("a", 2), ("a", 3)]));
+    crate::deploy::forget(&house.world.ground, "a").unwrap();
+    for after in 5..10 {
+        happens(&house, "a", EventKind::Started, after);
+    }
+    let (_, page) = house.get(&format!("/v1/events?cursor={}", page["next"].as_str().unwrap())).await;
+    let times: Vec<&Value> = page["items"].as_array().unwrap().iter().map(|event| &event["time"]).collect();
+    assert_eq!(times.len(), 5, "{page}");
 }

@@ -6,29 +6,29 @@ use arrow::{
     array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, UInt64Array},
     datatypes::{DataType, Field, Schema, TimeUnit},
 };
-use syncline_connectors::{Surroundings, list, listing::Listed};
-use syncline_dsl::plan::Place;
-use syncline_syntax::ast;
+use syncline_connectors::listing::Listed;
 
 use crate::{
-    bind::arguments,
     command::Common,
-    outcome::{Exit, Failure, Outcome},
+    connections::{self, Connection},
+    outcome::{Failure, Outcome},
     project,
     render::{Renderer, printed, stdout},
-    secrets,
-    source_file::SourceFile,
     world::data_folder,
 };
 
 /// A connection that the place names.
 pub struct Named {
-    pub file: SourceFile,
-    /// Its statement, as the file has it.
-    pub text: String,
-    place: Place,
+    pub connection: Connection,
     /// What of it is meant; empty: all of it.
     pub object: String,
+}
+
+impl Named {
+    /// The name of its schema, unless another is wanted.
+    pub fn schema(&self) -> String {
+        super::word_of(&self.object.split_whitespace().next().unwrap_or_default().replace('.', "_"))
+    }
 }
 
 /// The connection that a place begins with, if these files declare it.
@@ -39,43 +39,15 @@ pub fn named(place: &str, files: &PathBuf) -> Result<Option<Named>, Failure> {
         return Ok(None);
     }
     // Without pipeline files there is no connection, and the place is something else.
-    for path in project::files(std::slice::from_ref(files)).unwrap_or_default() {
-        let file = SourceFile::read(&path)?;
-        let (parsed, _) = syncline_syntax::parse(&file.text);
-        let declared = parsed.statements.iter().find_map(|statement| match statement {
-            ast::Statement::Connection(one) if one.name.text.eq_ignore_ascii_case(name) => Some(one),
-            _ => None,
-        });
-        let Some(declared) = declared else { continue };
-        let text = declared.span.of(&file.text).to_owned();
-        let alone = SourceFile { path: file.path.clone(), text: format!("{text};\n") };
-        let places = alone.compile().plan.connections;
-        let Some((_, place)) = places.into_iter().next() else {
-            return Err(Failure::usage("file-wrong", format!("{name} of {} does not compile", file.name()))
-                .help(format!("syncline check {}", file.name())));
-        };
-        return Ok(Some(Named { file, text, place, object: object.trim().to_owned() }));
-    }
-    Ok(None)
+    let files = project::files(std::slice::from_ref(files)).unwrap_or_default();
+    let found = connections::find(name, &files)?;
+    Ok(found.map(|connection| Named { connection, object: object.trim().to_owned() }))
 }
 
 /// Prints what a connection leads to.
 pub fn show(named: &Named, common: &Common) -> Outcome {
-    let folder = data_folder(common.data.as_deref(), Some(&named.file.path))?;
-    let args = arguments(&named.place, &|path| secrets::text(&folder, path))
-        .map_err(|error| Failure::of_line(Exit::Environment, "cannot-bind", &error.to_string()))?;
-    let around = Surroundings::folder(named.file.folder());
-    let (name, connector) = (&named.place.text, &named.place.connector);
-    let listed = list(connector, &args, &around).ok_or_else(|| {
-        Failure::usage("cannot-look", format!("what a connection to {connector} leads to cannot be listed"))
-            .help(format!("name a part of it: syncline discover {name}.…"))
-    })?;
-    let listed = listed.map_err(|detail| {
-        Failure::environment("connection-failed", format!("{name}: {detail}")).help(format!(
-            "its options are in {}; `syncline connection test {name}` says who answers",
-            named.file.name()
-        ))
-    })?;
+    let folder = data_folder(common.data.as_deref(), Some(&named.connection.file.path))?;
+    let listed = named.connection.list(&folder)?;
     let rows = rows(&listed).map_err(|error| Failure::failed("cannot-print", error.to_string()))?;
     printed(Renderer::new(common.output, rows.schema(), stdout()).and_then(|mut renderer| {
         renderer.write(&rows)?;
