@@ -251,14 +251,20 @@ async fn give(state: Arc<ApiState>, caller: Caller, mut from: Place, to: &mpsc::
 async fn more(state: &Arc<ApiState>, caller: &Caller, from: &mut Place, most: usize) -> Result<Vec<Shown>, Problem> {
     let (state, caller, place) = (state.clone(), caller.clone(), from.clone());
     let read = blocking(move || {
-        let mut queues = vec![];
+        let (mut queues, mut behind) = (vec![], Place::new());
         for pipeline in events::pipelines(&*state.store)?.into_iter().filter(|name| caller.may_touch(name)) {
             let after = place.get(&pipeline).copied().unwrap_or_default();
             queues.push(VecDeque::from(events::events_after(&*state.store, &pipeline, after)?));
+            if after > 0 {
+                behind.insert(pipeline, after);
+            }
         }
-        Ok(merged(queues, most))
+        Ok((merged(queues, most), behind))
     });
-    let events = read.await?.map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, read_failure(error)))?;
+    let read = read.await?.map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, read_failure(error)));
+    // What a cursor says of pipelines that are none is not said again with every event.
+    let (events, behind) = read?;
+    *from = behind;
     let shown = events.into_iter().map(|event| {
         from.insert(event.pipeline.clone(), event.number);
         Shown::of(event, opaque(from))
