@@ -13,6 +13,7 @@ mod compared;
 mod desk;
 mod edits;
 mod exact;
+mod exchanges;
 mod github;
 mod headers;
 mod hops;

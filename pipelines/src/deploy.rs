@@ -11,7 +11,7 @@ use std::{
 };
 
 use syncline_engine::{
-    backfill, checkpoint, events, firing,
+    backfill, checkpoint, events, firing, letters,
     log::Ends,
     paused, revision,
     runtime::{Ground, start::StartOptions},
@@ -39,6 +39,8 @@ pub const LONGEST_TEXT: usize = 4 << 20;
 pub struct Written {
     path: PathBuf,
     text: String,
+    /// Of what it declares.
+    pub digests: Vec<(String, String)>,
 }
 
 impl Written {
@@ -121,16 +123,19 @@ pub fn proposed(all: &Supervision<'_>, name: &str, put: &Put) -> Result<(Written
             .into());
     }
     for name in &names {
-        if let Some(back) = revision::back(&*all.world.ground.store, name).map_err(read_failure)? {
+        let back = revision::back(&*all.world.ground.store, name).map_err(read_failure)?;
+        // The text of that revision is the one that it waits for.
+        if let Some(back) = back.filter(|back| back.text != put.text) {
             let title = format!("{name} goes back to its revision {}, and has not begun there yet", back.to);
             return Err(Failure::failed("goes-back", title)
                 .help("wait until it has; one that is paused has to be resumed")
+                .help(format!("one that was deleted comes back with the text of that revision: syncline revisions {name}"))
                 .into());
         }
     }
     let change = Change { path: &path, text: Some(&put.text) };
     let project = Project::as_if(&all.scope, change, all.output)?;
-    inlets(&project, all.world.folder.path())?;
+    all.host.may_declare(&inlets(&project, all.world.folder.path())?)?;
     origin::check(all.world, &project.pipelines)?;
     let mine: Vec<Arc<Member>> =
         project.pipelines.into_iter().filter(|member| names.contains(&member.declared)).collect();
@@ -147,8 +152,11 @@ pub fn proposed(all: &Supervision<'_>, name: &str, put: &Put) -> Result<(Written
         refusal = refusal.or(refused);
     }
     let tasks: Vec<&str> = mine.iter().map(|member| member.name()).collect();
-    let id = plans::id(&put.text, &tasks, ground)?;
-    Ok((Written { path, text: put.text.clone() }, Proposed { id, pipelines, refusal }))
+    // A text that has taken its place since counts, also before it has begun.
+    let there = fs::read_to_string(&path).ok();
+    let id = plans::id((&put.text, there.as_deref()), &tasks, ground)?;
+    let digests = mine.iter().map(|member| (member.name().to_owned(), member.digest())).collect();
+    Ok((Written { path, text: put.text.clone(), digests }, Proposed { id, pipelines, refusal }))
 }
 
 /// The pipelines that a text declares, as far as it can be read.
@@ -231,9 +239,11 @@ pub fn forget(ground: &Ground, name: &str) -> Result<(), Failure> {
     keys.for_each(|key| changes.remove(key));
     changes.remove(origin::key(name));
     changes.remove(backfill::key(name));
-    let (back, revisions) = revision::keys_of(name);
-    changes.remove(back);
-    for prefix in prefixes.into_iter().chain(revisions).chain([events::prefix(name)]) {
+    let (keys, revisions) = revision::keys_of(name);
+    keys.into_iter().for_each(|key| changes.remove(key));
+    firing::keys_of(name).into_iter().for_each(|key| changes.remove(key));
+    changes.remove(paused::key(name));
+    for prefix in prefixes.into_iter().chain(revisions).chain([events::prefix(name), letters::prefix(name)]) {
         let mut remove = |key: &[u8], _: &[u8]| {
             changes.remove(key);
             true
@@ -241,8 +251,6 @@ pub fn forget(ground: &Ground, name: &str) -> Result<(), Failure> {
         ground.store.scan(&prefix, &mut remove).map_err(store_failure)?;
     }
     ground.store.apply(changes).and_then(|()| ground.store.flush()).map_err(store_failure)?;
-    firing::forget(&*ground.store, name).map_err(store_failure)?;
-    paused::resume(&*ground.store, name).map_err(store_failure)?;
     // No checkpoint names them any more: a crash before this leaves bytes that the next start cuts off.
     let topics = format!("pipeline/{name}/");
     ground.log.recover(&[&topics], &Ends::new()).map_err(log_failure)
@@ -266,7 +274,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("orders.sync");
         for text in ["one", "another that is longer", ""] {
-            let written = Written { path: path.clone(), text: text.to_owned() };
+            let written = Written { path: path.clone(), text: text.to_owned(), digests: vec![] };
             assert!(!written.is_there());
             written.write().unwrap();
             assert!(written.is_there());

@@ -27,6 +27,8 @@ use crate::{
 
 /// Plans that a process remembers: one that nobody applies is forgotten behind so many others.
 const REMEMBERED: usize = 100;
+/// Bytes of their texts: whoever may look may make plans, and a text may have megabytes.
+const REMEMBERED_BYTES: usize = 16 << 20;
 
 /// What a text would do.
 pub struct Proposed {
@@ -123,9 +125,9 @@ fn plan_of(path: &Path, text: &str, name: &str) -> Option<syncline_dsl::plan::Pl
     checked.plan.pipelines.into_iter().find(|plan| plan.pipeline == name)
 }
 
-/// Of a text, and of what it is compared with: the revisions that run, and what their states mean.
-pub fn id(text: &str, pipelines: &[&str], ground: &Ground) -> Result<String, Failure> {
-    let mut told = vec![json!(text)];
+/// Of a text, and of what it is compared with: the one that stands in its file, the revisions that run, and what their states mean.
+pub fn id(texts: (&str, Option<&str>), pipelines: &[&str], ground: &Ground) -> Result<String, Failure> {
+    let mut told = vec![json!(texts)];
     for name in pipelines {
         let revision = revision::last(&*ground.store, name).map_err(read_failure)?.map(|last| last.number);
         let checkpoint = checkpoint::read_checkpoint(&*ground.store, name).map_err(read_failure)?.unwrap_or_default();
@@ -172,7 +174,8 @@ impl Plans {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|(known, _)| known != id);
         all.push_back((id.to_owned(), text));
-        while all.len() > REMEMBERED {
+        let bytes = |all: &VecDeque<(String, Text)>| all.iter().map(|(_, text)| text.text.len()).sum::<usize>();
+        while all.len() > REMEMBERED || (all.len() > 1 && bytes(&all) > REMEMBERED_BYTES) {
             all.pop_front();
         }
     }
@@ -180,5 +183,28 @@ impl Plans {
     pub fn get(&self, id: &str) -> Option<Text> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().find(|(known, _)| known == id).map(|(_, text)| text.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_that_nobody_applies_are_forgotten_by_number_and_by_size() {
+        let plans = Plans::default();
+        let remember = |name: &str, bytes: usize| {
+            plans.remember(name, Text { name: name.to_owned(), text: "x".repeat(bytes) });
+        };
+        let known = |names: &[&str]| names.iter().map(|name| plans.get(name).is_some()).collect::<Vec<_>>();
+        (0..REMEMBERED + 1).for_each(|number| remember(&number.to_string(), 1));
+        assert_eq!(known(&["0", "1", "100"]), [false, true, true]);
+        for name in ["a", "b", "c", "d", "e"] {
+            remember(name, 4 << 20);
+        }
+        assert_eq!(known(&["100", "a", "b", "e"]), [false, false, true, true]);
+        // The newest is, however large.
+        remember("large", REMEMBERED_BYTES + 1);
+        assert_eq!(known(&["e", "large"]), [false, true]);
     }
 }

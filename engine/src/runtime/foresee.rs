@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     checkpoint::{self, StateNote},
+    revision,
     store::Changes,
 };
 
@@ -34,9 +35,12 @@ pub struct Foreseen {
 
 /// Looks at what a pipeline of this name has committed, beside what is bound now. `options`: what the start is allowed to throw away.
 pub fn foresee(ground: &Ground, spec: &JobSpec, options: &StartOptions) -> Result<Foreseen, StartError> {
-    let Some(mut checkpoint) = checkpoint::read_checkpoint(&*ground.store, &spec.pipeline)? else {
-        return Ok(Foreseen::default());
+    let found = match revision::back(&*ground.store, &spec.pipeline)? {
+        // It begins with what that revision left.
+        Some(back) => revision::stood(&*ground.store, &spec.pipeline, back.to)?.map(|stood| stood.checkpoint),
+        None => checkpoint::read_checkpoint(&*ground.store, &spec.pipeline)?,
     };
+    let Some(mut checkpoint) = found else { return Ok(Foreseen::default()) };
     let mut foreseen = Foreseen { epoch: checkpoint.epoch, ..Foreseen::default() };
     let mut unused = Changes::default();
     match moves::check(spec, &checkpoint) {
@@ -51,7 +55,7 @@ pub fn foresee(ground: &Ground, spec: &JobSpec, options: &StartOptions) -> Resul
         let note = checkpoint.states.get(&node.id).filter(|note| node.state == Some(note.digest));
         foreseen.kept.extend(note.map(|note| (node.id.clone(), *note)));
     }
-    match check_losses(spec, &mut checkpoint, options, ground, &mut unused) {
+    match check_losses(spec, &mut checkpoint, &options.allowed(ground, &spec.pipeline)?, ground, &mut unused) {
         Err(StartError::StateWouldBeLost { losses, .. }) => foreseen.losses = losses,
         other => other?,
     }

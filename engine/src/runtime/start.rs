@@ -47,6 +47,14 @@ pub struct StartOptions {
     pub written: Option<Written>,
 }
 
+impl StartOptions {
+    /// Steps whose state may be lost: as this start was told, or as was said when its text was written.
+    pub(super) fn allowed(&self, ground: &Ground, pipeline: &str) -> Result<Vec<StepId>, ReadError> {
+        let said = self.written.as_ref().map(|written| revision::allowed(&*ground.store, pipeline, written));
+        Ok([self.drop_state.clone(), said.transpose()?.unwrap_or_default()].concat())
+    }
+}
+
 /// State that an edit of the pipeline would lose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
@@ -133,7 +141,8 @@ impl Job {
         let mut changes = Changes::default();
         moves::settle_inputs(&spec, &mut checkpoint, &mut changes);
         moves::tell_unread(&spec, &checkpoint, &ground)?;
-        check_losses(&spec, &mut checkpoint, options, &ground, &mut changes)?;
+        let allowed = options.allowed(&ground, &spec.pipeline)?;
+        check_losses(&spec, &mut checkpoint, &allowed, &ground, &mut changes)?;
         cut_back(&ground, &spec.pipeline, &checkpoint.ends)?;
         let segments = restore(&ground, &mut spec, &checkpoint)?;
         if going_back.is_some() {
@@ -256,8 +265,8 @@ fn forget(ground: &Ground, pipeline: &str) -> Result<(), StartError> {
     let mut changes = Changes::default();
     changes.remove(checkpoint::fingerprints_key(pipeline));
     // Its revisions stay; what they stood on is gone.
-    let (back, [_, stood]) = revision::keys_of(pipeline);
-    changes.remove(back);
+    let (keys, [_, stood]) = revision::keys_of(pipeline);
+    keys.into_iter().for_each(|key| changes.remove(key));
     remove_all(ground, &stood, &mut changes)?;
     revision::forget_states(&*ground.store, pipeline, &mut changes)?;
     for prefix in [
@@ -303,7 +312,7 @@ fn clear(ground: &Ground, spec: &mut JobSpec) -> Result<(), StartError> {
 pub(super) fn check_losses(
     spec: &JobSpec,
     checkpoint: &mut Checkpoint,
-    options: &StartOptions,
+    allowed: &[StepId],
     ground: &Ground,
     changes: &mut Changes,
 ) -> Result<(), StartError> {
@@ -314,7 +323,7 @@ pub(super) fn check_losses(
         if now.get(step) == Some(&note.digest) {
             continue;
         }
-        if note.size.keys > 0 && !options.drop_state.contains(step) {
+        if note.size.keys > 0 && !allowed.contains(step) {
             let changed = now.contains_key(step);
             losses.push(Loss { step: step.clone(), keys: note.size.keys, changed, undelivered: 0 });
             continue;
@@ -323,7 +332,7 @@ pub(super) fn check_losses(
     }
     losses.extend(moves::settle_targets(spec, checkpoint, ground)?);
     losses.extend(
-        undelivered(spec, checkpoint, ground)?.into_iter().filter(|loss| !options.drop_state.contains(&loss.step)),
+        undelivered(spec, checkpoint, ground)?.into_iter().filter(|loss| !allowed.contains(&loss.step)),
     );
     if losses.is_empty() {
         // The notes go with the segments: a start that dies before its first commit has lost nothing a second time.

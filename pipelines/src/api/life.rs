@@ -418,6 +418,7 @@ fn problem(Refused { failure, diagnostics }: Refused) -> Problem {
         | "same-pipeline"
         | "stale-plan"
         | "state-elsewhere"
+        | "state-goes"
         | "state-would-be-lost"
         | "steps-moved" => StatusCode::CONFLICT,
         "text-too-long" => StatusCode::PAYLOAD_TOO_LARGE,

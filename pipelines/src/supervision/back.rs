@@ -43,10 +43,11 @@ pub(super) struct Goes {
 /// Words that stand before what no state may hold.
 const PASSWORD: &str = "password=";
 
-/// Puts the texts in their places that pipelines go back to, where a process died before it could.
+/// Puts the texts in their places that pipelines go back to, where a process died before it could. One whose file is gone was deleted
+/// on the way, and stays so.
 pub fn finish_back(world: &World) -> Result<(), Failure> {
     for back in revision::all_back(&*world.ground.store).map_err(read_failure)? {
-        if let Some(path) = origin::file_of(world, &back.pipeline) {
+        if let Some(path) = origin::file_of(world, &back.pipeline).filter(|path| path.exists()) {
             tracing::info!(pipeline = back.pipeline, to = back.to, "it goes back, as was decided before this process");
             deploy::write(&path, &back.text)?;
         }
@@ -109,7 +110,14 @@ impl Supervision<'_> {
         }
         let all = revision::all(&*self.world.ground.store, name).map_err(read_failure)?;
         let now = all.last().map_or(0, |last| last.number);
-        let to = way.to.unwrap_or(now.saturating_sub(1));
+        let decided = revision::back(&*self.world.ground.store, name).map_err(read_failure)?;
+        // What is written has not begun: the one before it is the one that did last, with its state where it is.
+        let began = decided.is_some() || all.last().is_some_and(|last| last.digest == member.digest());
+        let before = decided.map_or(now.saturating_sub(u64::from(began)), |decided| decided.to);
+        let to = way.to.unwrap_or(before);
+        if let Some(last) = all.last().filter(|last| !began && last.number == to && !last.text.is_empty()) {
+            return Ok(last.clone());
+        }
         let kept: Vec<String> = all.iter().filter(|one| one.kept.is_some()).map(|one| one.number.to_string()).collect();
         let help = match kept.is_empty() {
             true => "a state is kept when another text takes its place, up to `serve --rollback-state`".to_owned(),
@@ -129,6 +137,9 @@ impl Supervision<'_> {
     /// Whether the output could be that of a run which was never broken.
     fn may_go_back(&self, member: &Member, to: &Revision, way: Way) -> Result<Stood, Failure> {
         let (store, name) = (&*self.world.ground.store, &*member.declared);
+        if revision::last(store, name).map_err(read_failure)?.is_some_and(|last| last.number == to.number) {
+            return Ok(Stood::default());
+        }
         let stood = revision::stood(store, name, to.number).map_err(read_failure)?.unwrap_or_default();
         let now = checkpoint::read_checkpoint(store, name).map_err(read_failure)?.unwrap_or_default();
         let delivered = checkpoint::delivered(store, name).map_err(read_failure)?;
@@ -217,10 +228,17 @@ impl Supervision<'_> {
             return Err(stopping());
         }
         let member = crew.declared.get(name).ok_or_else(|| no_such_pipeline(name, crew.names()))?;
-        let stood = self.may_go_back(member, &goes.to, goes.way)?;
+        // It may have begun since it was asked.
+        let to = self.revision(member, Way { to: Some(goes.to.number), ..goes.way })?;
+        let stood = self.may_go_back(member, &to, goes.way)?;
+        let last = revision::last(&*self.world.ground.store, name).map_err(read_failure)?;
+        if last.is_some_and(|last| last.number == to.number) {
+            tracing::info!(pipeline = name, to = to.number, "its text goes back: the one that stood there never began");
+            return deploy::write(&member.file.path, &to.text);
+        }
         let reader = Task {
             all: self,
-            member: self.target(member, &goes.to)?,
+            member: self.target(member, &to)?,
             stop: Arc::new(AtomicBool::new(false)),
             options: StartOptions::default(),
         };
@@ -234,10 +252,10 @@ impl Supervision<'_> {
             }
         }
         reader.could_read(&from)?;
-        let (pipeline, to, text) = (name.to_owned(), goes.to.number, goes.to.text.clone());
-        revision::decide(&*self.world.ground.store, &Back { pipeline, to, text }).map_err(store_failure)?;
+        let (pipeline, to, text) = (name.to_owned(), to.number, to.text);
+        revision::decide(&*self.world.ground.store, &Back { pipeline, to, text: text.clone() }).map_err(store_failure)?;
         tracing::info!(pipeline = name, to, "it goes back");
-        deploy::write(&member.file.path, &goes.to.text)
+        deploy::write(&member.file.path, &text)
     }
 }
 
