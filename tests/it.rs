@@ -23,6 +23,7 @@ mod kills;
 mod ledger;
 mod look;
 mod lookups;
+mod migrate;
 mod newcomer;
 mod objects;
 mod openapi;

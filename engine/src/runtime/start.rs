@@ -14,7 +14,7 @@ use super::{
     frontier::Frontier,
     history,
     job::{Job, JobSpec, Open},
-    moves,
+    migrate, moves,
     tables::{self, Reading},
 };
 use crate::{
@@ -142,9 +142,10 @@ impl Job {
         moves::settle_inputs(&spec, &mut checkpoint, &mut changes);
         moves::tell_unread(&spec, &checkpoint, &ground)?;
         let allowed = options.allowed(&ground, &spec.pipeline)?;
-        check_losses(&spec, &mut checkpoint, &allowed, &ground, &mut changes)?;
+        let adopted = migrate::adopted(&mut spec, &checkpoint, &allowed);
+        check_losses(&spec, &mut checkpoint, (&allowed, &adopted), &ground, &mut changes)?;
         cut_back(&ground, &spec.pipeline, &checkpoint.ends)?;
-        let segments = restore(&ground, &mut spec, &checkpoint)?;
+        let segments = restore(&ground, &mut spec, &mut checkpoint, &adopted, &mut changes)?;
         if going_back.is_some() {
             back::take_back(&mut spec, &checkpoint)?;
         }
@@ -157,6 +158,7 @@ impl Job {
         checkpoint.fence += 1;
         checkpoint.plan = spec.plan.clone();
         checkpoint.fingerprints.steps = spec.fingerprints.steps.clone();
+        checkpoint.fingerprints.layouts = spec.fingerprints.layouts.clone();
         checkpoint::put(&mut changes, checkpoint::fingerprints_key(&spec.pipeline), &checkpoint.fingerprints);
         checkpoint.ended = false;
         if first {
@@ -312,7 +314,7 @@ fn clear(ground: &Ground, spec: &mut JobSpec) -> Result<(), StartError> {
 pub(super) fn check_losses(
     spec: &JobSpec,
     checkpoint: &mut Checkpoint,
-    allowed: &[StepId],
+    (allowed, adopted): (&[StepId], &BTreeMap<StepId, String>),
     ground: &Ground,
     changes: &mut Changes,
 ) -> Result<(), StartError> {
@@ -320,7 +322,7 @@ pub(super) fn check_losses(
         spec.graph.nodes.iter().filter_map(|node| Some((&node.id, node.state?))).collect();
     let mut losses = vec![];
     for (step, note) in &checkpoint.states {
-        if now.get(step) == Some(&note.digest) {
+        if now.get(step) == Some(&note.digest) || adopted.contains_key(step) {
             continue;
         }
         if note.size.keys > 0 && !allowed.contains(step) {
@@ -336,7 +338,7 @@ pub(super) fn check_losses(
     );
     if losses.is_empty() {
         // The notes go with the segments: a start that dies before its first commit has lost nothing a second time.
-        checkpoint.states.retain(|step, note| now.get(step) == Some(&note.digest));
+        checkpoint.states.retain(|step, note| now.get(step) == Some(&note.digest) || adopted.contains_key(step));
         return Ok(());
     }
     Err(StartError::StateWouldBeLost { pipeline: spec.pipeline.clone(), losses })
@@ -368,7 +370,9 @@ fn cut_back(ground: &Ground, pipeline: &str, ends: &Ends) -> Result<(), StartErr
 fn restore(
     ground: &Ground,
     spec: &mut JobSpec,
-    checkpoint: &Checkpoint,
+    checkpoint: &mut Checkpoint,
+    adopted: &BTreeMap<StepId, String>,
+    changes: &mut Changes,
 ) -> Result<BTreeMap<StepId, Segments>, StartError> {
     for input in &mut spec.graph.inputs {
         let watermarks = own(input, &checkpoint.watermarks);
@@ -380,8 +384,9 @@ fn restore(
             hop.sent = note.size.keys;
         }
         let (Work::Operator(operator), Some(digest)) = (&mut node.work, node.state) else { continue };
-        let mut segments = Segments::new(&spec.pipeline, &node.id, digest);
-        if let Some(note) = checkpoint.states.get(&node.id) {
+        let note = checkpoint.states.get(&node.id).copied();
+        let mut segments = Segments::new(&spec.pipeline, &node.id, note.map_or(digest, |note| note.digest));
+        if let Some(note) = note {
             // No key takes less than eight bytes: what a damaged note says makes no table of any size.
             operator.expect(note.size.keys.min(note.stored / 8) as usize);
             segments.restore(&*ground.store, &mut |generation, body| operator.restore(generation, body))?;
@@ -390,6 +395,11 @@ fn restore(
             if found != note.stored {
                 let detail = format!("its segments have {found} bytes, and the checkpoint says {}", note.stored);
                 return Err(SegmentError::Damaged { step: node.id.clone(), generation: 0, sequence: 0, detail }.into());
+            }
+            if let Some(said) = adopted.get(&node.id) {
+                tracing::info!(pipeline = spec.pipeline, step = %node.id, keys = note.size.keys, "its state goes on: {said}");
+                let read = (segments, digest);
+                segments = migrate::rewritten((&node.id, &mut **operator), read, ground, checkpoint, changes)?;
             }
         } else {
             // Old segments, if there are any, go away with this start; new ones must not take their numbers.
