@@ -83,6 +83,10 @@ pub struct Back {
     pub to: u64,
     /// The text that its file has again.
     pub text: String,
+    /// What the checkpoint said when it was decided, and grows with every start: whoever has gone on since has the pipeline, and what he made
+    /// is not undone unasked.
+    #[serde(default)]
+    pub fence: Option<u64>,
 }
 
 fn prefix(pipeline: &str) -> Vec<u8> {
@@ -231,7 +235,8 @@ fn keep(
     }
     let mut changes = Changes::default();
     checkpoint::put(&mut changes, [to.as_slice(), &checkpoint::checkpoint_key(pipeline)].concat(), checkpoint);
-    copy(store, keys.into_iter().map(|key| ([to.as_slice(), &key].concat(), key)), changes)?;
+    // A store that writes elsewhere too is given it piece by piece: it counts when the start says so.
+    copy(store, keys.into_iter().map(|key| ([to.as_slice(), &key].concat(), key)), changes, true)?;
     let held = checkpoint.states.values().map(|state| state.size.keys).sum();
     Ok(Some(KeptState { epoch: checkpoint.epoch, keys: held, bytes }))
 }
@@ -241,6 +246,7 @@ fn copy(
     store: &dyn StateStore,
     pairs: impl Iterator<Item = (Vec<u8>, Vec<u8>)>,
     mut changes: Changes,
+    flushed: bool,
 ) -> Result<(), StoreError> {
     let mut bytes = 0;
     for (to, from) in pairs {
@@ -249,6 +255,9 @@ fn copy(
         changes.put(to, value);
         if bytes >= CHUNK {
             store.apply(std::mem::take(&mut changes))?;
+            if flushed {
+                store.flush()?;
+            }
             bytes = 0;
         }
     }
@@ -269,7 +278,8 @@ pub(crate) fn bring_back(store: &dyn StateStore, pipeline: &str, number: u64) ->
         }
         true
     })?;
-    copy(store, keys.into_iter(), Changes::default())
+    // With a changelog all of it is one transaction with the commit of the start.
+    copy(store, keys.into_iter(), Changes::default(), false)
 }
 
 /// The pipeline starts over: what its revisions stood on is no more.

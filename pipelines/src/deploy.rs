@@ -129,7 +129,9 @@ pub fn proposed(all: &Supervision<'_>, name: &str, put: &Put) -> Result<(Written
             let title = format!("{name} goes back to its revision {}, and has not begun there yet", back.to);
             return Err(Failure::failed("goes-back", title)
                 .help("wait until it has; one that is paused has to be resumed")
-                .help(format!("one that was deleted comes back with the text of that revision: syncline revisions {name}"))
+                .help(format!(
+                    "one that was deleted comes back with the text of that revision: syncline revisions {name}"
+                ))
                 .into());
         }
     }
@@ -258,6 +260,13 @@ pub fn forget(ground: &Ground, name: &str) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use syncline_engine::{
+        clock::{SeededRng, SystemClock},
+        log::memory::MemoryLog,
+        revision::{Allowed, Back},
+        store::{StateStore, memory::MemoryStore},
+    };
+
     use super::*;
 
     #[test]
@@ -267,6 +276,42 @@ mod tests {
         for name in ["", "../orders", "a/b", ".hidden", "a b", &"x".repeat(101)] {
             assert_eq!(path(folder, name).unwrap_err().slug, "no-file-name", "{name}");
         }
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_pipeline_that_is_forgotten_but_who_signs_its_outputs() {
+        let store = Arc::new(MemoryStore::new());
+        let ground = Ground {
+            store: store.clone(),
+            log: Arc::new(MemoryLog::new()),
+            clock: Arc::new(SystemClock::default()),
+            rng: Arc::new(SeededRng::from_seed(7)),
+        };
+        for name in ["orders", "orders2"] {
+            checkpoint::owner_id(&*store, name, &*ground.rng).unwrap();
+            paused::pause(&*store, name, 7).unwrap();
+            firing::put_hold(&*store, name, true, 7).unwrap();
+            let mark = letters::Mark { standing: letters::Standing::Discarded, time: 7, who: "ada".to_owned() };
+            letters::put(&*store, name, "1", Some(&mark)).unwrap();
+            let allowed = Allowed { digest: "d".to_owned(), steps: vec![StepId::new("dedup")] };
+            revision::allow(&*store, name, &allowed).unwrap();
+            revision::decide(&*store, &Back { pipeline: name.to_owned(), to: 1, text: String::new(), fence: None })
+                .unwrap();
+        }
+        let keys = || {
+            let mut keys = vec![];
+            let mut each = |key: &[u8], _: &[u8]| {
+                keys.push(String::from_utf8_lossy(key).replace('\0', " "));
+                true
+            };
+            store.scan(b"", &mut each).unwrap();
+            keys
+        };
+        let before = keys();
+        forget(&ground, "orders").unwrap();
+        let others: Vec<String> =
+            before.into_iter().filter(|key| key.contains("orders2") || key == "o/orders").collect();
+        assert_eq!(keys(), others);
     }
 
     #[test]

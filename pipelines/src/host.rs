@@ -180,6 +180,11 @@ impl Host {
         }
     }
 
+    /// Whether another process works on it.
+    pub fn stands_by(&self, pipeline: &str) -> bool {
+        self.state.live().get(pipeline).is_some_and(|known| known.state == Activity::Standby)
+    }
+
     pub fn look(&self, pipeline: &str, look: &Look) {
         let now = self.state.clock.now();
         self.noted(pipeline, |live| live.look(pipeline, look, now));

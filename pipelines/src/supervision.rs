@@ -25,8 +25,8 @@ use std::{
 use syncline_engine::runtime::start::StartOptions;
 use syncline_functions::Planner;
 
-use back::Goes;
 pub use back::finish_back;
+use back::{GOES_BACK, Goes};
 
 use crate::{
     command::Format,
@@ -228,6 +228,12 @@ impl Supervision<'_> {
             self.streams.over(pipeline, outcome.is_err());
         }
         let taken_away = crew.taken_away.remove(pipeline);
+        if self.stays && matches!(&outcome, Err(failure) if failure.slug == GOES_BACK) && self.text_comes_back(pipeline)
+        {
+            // Decided on another machine, which died: its text is known from the changelog.
+            tracing::info!(pipeline, "it goes back, as was decided before; its file has the text of that revision");
+            let _ = tell.send(News::Reload);
+        }
         if let Err(failure) = &outcome
             && (crew.names.len() > 1 || next.is_some() || taken_away)
         {

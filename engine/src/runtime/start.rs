@@ -89,6 +89,11 @@ pub enum StartError {
     /// It was decided that another text takes its place.
     #[error("{pipeline} goes back to its revision {to}, and this is another text")]
     GoesBack { pipeline: String, to: u64 },
+    /// It was decided that it goes back, and another process has begun since.
+    #[error(
+        "{pipeline} goes back to its revision {to}, and another process has gone on with it since that was decided"
+    )]
+    WentOn { pipeline: String, to: u64 },
 }
 
 /// A step that stands where another one stood, whose state or rows it would take for its own.
@@ -333,9 +338,7 @@ pub(super) fn check_losses(
         remove_all(ground, &segment::prefix(&spec.pipeline, step), changes)?;
     }
     losses.extend(moves::settle_targets(spec, checkpoint, ground)?);
-    losses.extend(
-        undelivered(spec, checkpoint, ground)?.into_iter().filter(|loss| !allowed.contains(&loss.step)),
-    );
+    losses.extend(undelivered(spec, checkpoint, ground)?.into_iter().filter(|loss| !allowed.contains(&loss.step)));
     if losses.is_empty() {
         // The notes go with the segments: a start that dies before its first commit has lost nothing a second time.
         checkpoint.states.retain(|step, note| now.get(step) == Some(&note.digest) || adopted.contains_key(step));

@@ -40,6 +40,9 @@ pub(super) struct Goes {
     ran: bool,
 }
 
+/// The slug of a start that cannot go where it was decided to go: another text stands there.
+pub(super) const GOES_BACK: &str = "goes-back";
+
 /// Words that stand before what no state may hold.
 const PASSWORD: &str = "password=";
 
@@ -56,9 +59,17 @@ pub fn finish_back(world: &World) -> Result<(), Failure> {
 }
 
 impl Supervision<'_> {
-    /// What a start notes of its text. Of a pipeline with a changelog nothing: its state lies there, and cannot be taken back.
+    /// Puts the text in its place that a pipeline goes back to, where another one stands. False: there was nothing to do.
+    pub(super) fn text_comes_back(&self, pipeline: &str) -> bool {
+        let back = revision::back(&*self.world.ground.store, pipeline).ok().flatten();
+        let (Some(back), Some(path)) = (back, origin::file_of(self.world, pipeline)) else { return false };
+        let there = std::fs::read(&path);
+        there.is_ok_and(|there| there != back.text.as_bytes()) && deploy::write(&path, &back.text).is_ok()
+    }
+
+    /// What a start notes of its text. Of one of several tasks nothing: they have one text, and each a state of its own.
     pub(super) fn written(&self, member: &Member, by: String) -> Option<Written> {
-        let here = member.plan.options.changelog.is_none() && member.plan.options.tasks <= 1;
+        let here = member.plan.options.tasks <= 1;
         let (text, most) = match member.file.text.contains(PASSWORD) {
             true => (String::new(), 0),
             false => (member.file.text.clone(), self.keeps),
@@ -98,11 +109,16 @@ impl Supervision<'_> {
     fn revision(&self, member: &Member, way: Way) -> Result<Revision, Failure> {
         let name = &member.declared;
         if self.written(member, String::new()).is_none() {
-            return Err(Failure::failed(
-                "state-elsewhere",
-                format!("{name} keeps its state in a changelog, and cannot go back"),
-            )
-            .help("what is written there is read by other machines, and cannot be unwritten"));
+            let title =
+                format!("{name} has {} tasks, on as many machines, and they do not go back together", member.task.of);
+            return Err(Failure::failed("state-elsewhere", title)
+                .help("give it the text of before: syncline apply; its state goes on, and rows of meanwhile stay")
+                .help("or one task, under another name: it reads its topics from where you say"));
+        }
+        if self.host.stands_by(name) {
+            let title = format!("another process works on {name}, and this one stands by");
+            return Err(Failure::failed("state-elsewhere", title)
+                .help("ask the process that works on it (`running` in `status`); or stop that one first"));
         }
         if declared(&member.file).len() > 1 {
             let title = format!("{} declares other pipelines too, and they would go back with it", member.file.name());
@@ -154,7 +170,8 @@ impl Supervision<'_> {
                 return Err(refused(format!(
                     "{name} has written stream {stream} since, and what its readers made of it stays"
                 ))
-                .help("start its readers and it over together: syncline run FOLDER --fresh"));
+                .help(format!("give it the text of revision {0} instead: `syncline revisions {name} -o json` has it, and `syncline apply` takes it; it goes on with its state, and the stream behind what was written", to.number))
+                .help("or start its readers and it over together: syncline run FOLDER --fresh"));
             }
             let Some(step) = topic.strip_prefix(&outbox_topic(name, &StepId::new(""))).map(StepId::new) else {
                 continue;
@@ -253,7 +270,11 @@ impl Supervision<'_> {
         }
         reader.could_read(&from)?;
         let (pipeline, to, text) = (name.to_owned(), to.number, to.text);
-        revision::decide(&*self.world.ground.store, &Back { pipeline, to, text: text.clone() }).map_err(store_failure)?;
+        revision::decide(
+            &*self.world.ground.store,
+            &Back { pipeline, to, text: text.clone(), fence: Some(read.fence) },
+        )
+        .map_err(store_failure)?;
         tracing::info!(pipeline = name, to, "it goes back");
         deploy::write(&member.file.path, &text)
     }
