@@ -1,14 +1,20 @@
 //! Edits of pipelines that keep their state, those that cannot, and the way back from a broken one: the output is that of a run which was
 //! never broken, also when the process is killed on the way.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
 use crate::{
     chance::Chance,
     desk::{Desk, Running},
+    kafka::{self, Record},
     look,
+    topics::now,
     web::{Answer, Client},
 };
 
@@ -152,6 +158,7 @@ fn the_way_back_gives_the_output_of_a_run_that_was_never_broken() {
 #[test]
 fn soak_killed_on_the_way_there_or_back_the_output_is_that_of_a_run_that_was_never_broken() {
     let mut chance = Chance::told("killed on the way back").0;
+    let started = Instant::now();
     let desk = Desk::new();
     let (mut running, mut client) = serve(&desk);
     assert_eq!(put(&mut client, &plain(GOOD)).status, 201);
@@ -207,7 +214,10 @@ fn soak_killed_on_the_way_there_or_back_the_output_is_that_of_a_run_that_was_nev
     assert_eq!(desk.query("SELECT step FROM steps WHERE NOT balanced"), [Value::Null; 0]);
     crate::promises::figure(
         "soak_killed_on_the_way_there_or_back_the_output_is_that_of_a_run_that_was_never_broken",
-        &format!("{kills} kills, {rounds} ways back, {sent} records, each row as if nothing had been"),
+        &format!(
+            "{kills} kills, {rounds} ways back, {sent} records, each row as if nothing had been, in {} s",
+            started.elapsed().as_secs()
+        ),
     );
 }
 
@@ -343,5 +353,166 @@ fn a_state_that_is_too_large_is_not_kept_and_the_plan_says_so() {
     assert_eq!(put(&mut client, &plain(BROKEN)).status, 200);
     let refused = client.post("/v1/pipelines/orders/rollback", &[], b"");
     assert_eq!((refused.status, slug(&refused).as_str()), (404, "no-such-revision"));
+    running.stop().expect(0);
+}
+
+/// What it keeps lies in Kafka. Killed at any moment, on the machine that it was on or with that machine lost, it comes to one of the two texts
+/// with the state and the dead letters that belong to it.
+#[test]
+fn soak_with_a_changelog_the_way_back_leads_there_from_every_moment_and_on_another_machine() {
+    let mut chance = Chance::told("killed on the way back with a changelog").0;
+    let started = Instant::now();
+    let (bus, shared) = (kafka::shared(), tempfile::tempdir().expect("a folder"));
+    let from = bus.topic("from", 2);
+    let name = format!("p_{}", from.name);
+    let file = shared.path().join("out.db");
+    let text = |amount: &str| {
+        format!(
+            "CONNECTION bus TO kafka WITH (brokers = '{}');\n\
+             PIPELINE {name} WITH (checkpoint_every = '20 ms', changelog = 'bus') AS FROM bus.{}\n\
+             |> SELECT CAST(id AS BIGINT) AS id, CAST(amount AS BIGINT) AS amount |> DEDUP BY id WITHIN '1 day'\n\
+             |> SELECT id, {amount} AS amount |> UPSERT INTO sqlite('{}', 'orders') KEY (id);\n",
+            bus.brokers(),
+            from.name,
+            file.display()
+        )
+    };
+    let (good, broken) = (text("amount"), text("amount * 2"));
+    let written = format!("{name}.sync");
+    let machine = |text: &str| {
+        let desk = Desk::new();
+        desk.write(&written, text);
+        let mut running = desk.start(&["serve", "--listen", "127.0.0.1:0"]);
+        let client = Client::to(running.address());
+        (desk, running, client)
+    };
+    // How many of them are bad: each is a dead letter, and no more than one, however often it is read.
+    let produce = |ids: std::ops::Range<usize>| {
+        let record = |id: usize| {
+            let amount = if id % 25 == 24 { "\"none\"".to_owned() } else { (id * 3).to_string() };
+            let line = format!("{{\"id\":{id},\"amount\":{amount}}}");
+            Record::new(&id.to_string(), &line).partition((id % 2) as i32).time(now())
+        };
+        let all: Vec<usize> = ids.clone().chain(ids.step_by(3)).collect();
+        from.produce(&all.iter().copied().map(record).collect::<Vec<_>>());
+        all.iter().filter(|id| **id % 25 == 24).count()
+    };
+    let rows = || -> Vec<String> {
+        let made = file.exists()
+            && look::sqlite(&file, "SELECT count(*) FROM sqlite_master WHERE name = 'orders'").concat() == ["1"];
+        let rows = if made { look::sqlite(&file, "SELECT id, amount FROM orders ORDER BY id") } else { vec![] };
+        rows.into_iter().map(|row| row.join(" ")).collect()
+    };
+    let wanted = |ids: std::ops::Range<usize>, factor: usize| -> Vec<String> {
+        ids.filter(|id| id % 25 != 24).map(|id| format!("{id} {}", id * 3 * factor)).collect()
+    };
+    let is = |client: &mut Client, state: &str| client.get(&format!("/v1/pipelines/{name}")).json()["state"] == state;
+    let (mut desk, mut running, mut client) = machine(&good);
+    let (rounds, mut sent, mut kills, mut lost) = (if crate::chance::soak() { 50 } else { 3 }, 50, 0, 0);
+    let mut letters = produce(0..sent);
+    // What is killed at any moment of its way has to be on it: how long one takes is looked at first.
+    running.until("the rows are there", |_| rows() == wanted(0..sent, 1));
+    assert_eq!(client.send("PUT", &format!("/v1/pipelines/{name}"), &[SQL], broken.as_bytes()).status, 200);
+    let rehearsed = Instant::now();
+    desk.ok(&["rollback", &name]);
+    running.until("it is back", |_| is(&mut client, "running"));
+    let whole = rehearsed.elapsed().as_micros() as u64;
+    for round in 0..rounds {
+        running.until("the rows are there", |_| rows() == wanted(0..sent, 1));
+        let path = format!("/v1/pipelines/{name}");
+        let answer = client.send("PUT", &path, &[SQL], broken.as_bytes());
+        assert_eq!(answer.status, 200, "{answer:?}");
+        letters += produce(sent..sent + 50);
+        running.until("wrong rows are there", |_| rows()[sent - sent / 25..] == wanted(sent..sent + 50, 2));
+        sent += 50;
+        loop {
+            kills += 1;
+            let asking = Running::start(desk.command(&["rollback", &name]), "the asking".to_owned());
+            std::thread::sleep(Duration::from_micros(chance.below(whole)));
+            assert!(running.kill());
+            drop(asking);
+            if chance.below(2) == 0 {
+                // Another machine has the text that was written last by people.
+                lost += 1;
+                (desk, running, client) = machine(&broken);
+            } else {
+                running = desk.start(&["serve", "--listen", "127.0.0.1:0"]);
+                client = Client::to(running.address());
+            }
+            running.until("it runs", |_| is(&mut client, "running"));
+            if fs::read_to_string(desk.path(&written)).expect("its file") == good {
+                break;
+            }
+        }
+        running.until(&format!("round {round}: the rows are made again"), |_| rows() == wanted(0..sent, 1));
+    }
+    // What another machine finds is what there is.
+    assert!(running.kill());
+    let (desk, mut running, mut client) = machine(&good);
+    running.until("it runs", |_| is(&mut client, "running"));
+    letters += produce(sent - 50..sent + 50);
+    sent += 50;
+    running.until("only what is new came", |_| rows() == wanted(0..sent, 1));
+    assert_eq!(keys(&desk, "dedup"), wanted(0..sent, 1).len());
+    assert_eq!(desk.value("SELECT count(*) AS n FROM dead_letters"), letters);
+    running.stop().expect(0);
+    assert_eq!(desk.query("SELECT step FROM steps WHERE NOT balanced"), [Value::Null; 0]);
+    crate::promises::figure(
+        "soak_with_a_changelog_the_way_back_leads_there_from_every_moment_and_on_another_machine",
+        &format!(
+            "{rounds} ways back, {kills} kills, {lost} times another machine went on, {sent} records, each row as if nothing had been, in {} s",
+            started.elapsed().as_secs()
+        ),
+    );
+}
+
+/// Decided here, while another machine goes on with the text of before.
+#[test]
+fn what_another_machine_made_since_a_way_back_was_decided_is_not_undone_unasked() {
+    let (bus, shared) = (kafka::shared(), tempfile::tempdir().expect("a folder"));
+    let from = bus.topic("from", 1);
+    let name = format!("p_{}", from.name);
+    let file = shared.path().join("out.db");
+    let text = |amount: &str| {
+        format!(
+            "CONNECTION bus TO kafka WITH (brokers = '{}');\n\
+             PIPELINE {name} WITH (checkpoint_every = '20 ms', changelog = 'bus') AS FROM bus.{}\n\
+             |> SELECT CAST(id AS BIGINT) AS id, {amount} AS amount |> UPSERT INTO sqlite('{}', 'orders') KEY (id);\n",
+            bus.brokers(),
+            from.name,
+            file.display()
+        )
+    };
+    let amounts = || -> Vec<String> {
+        let made = file.exists()
+            && look::sqlite(&file, "SELECT count(*) FROM sqlite_master WHERE name = 'orders'").concat() == ["1"];
+        let rows = if made { look::sqlite(&file, "SELECT amount FROM orders ORDER BY id") } else { vec![] };
+        rows.into_iter().map(|row| row.concat()).collect()
+    };
+    let produce = |id: usize| from.produce(&[Record::new("k", &format!("{{\"id\":{id}}}")).partition(0).time(now())]);
+    let desk = Desk::new();
+    let (mut running, mut client) = serve(&desk);
+    let path = |verb: &str| format!("/v1/pipelines/{name}{verb}");
+    for (id, amount) in ["1", "2"].into_iter().enumerate() {
+        let answer = client.send("PUT", &path(""), &[SQL], text(amount).as_bytes());
+        assert!([200, 201].contains(&answer.status), "{answer:?}");
+        produce(id);
+        running.until("its row is there", |_| amounts().len() == id + 1);
+    }
+    assert_eq!(client.post(&path("/pause"), &[], b"").status, 200);
+    assert_eq!(client.post(&path("/rollback"), &[], b"").status, 200);
+    let other = Desk::new();
+    other.write("p.sync", text("2"));
+    produce(2);
+    other.ok(&["run", "p.sync", "--once"]);
+    assert_eq!(amounts(), ["1", "2", "2"]);
+    assert_eq!(client.post(&path("/resume"), &[], b"").status, 200);
+    running.until("it is told", |_| client.get(&path("")).json()["state"] == "failed");
+    let reason = client.get(&path("")).json()["reason"].to_string();
+    assert!(reason.contains("another process has gone on with it since"), "{reason}");
+    assert_eq!(amounts(), ["1", "2", "2"]);
+    // Whoever knows that asks again.
+    assert_eq!(client.post(&path("/rollback"), &[], b"").status, 200);
+    running.until("all of it is made again", |_| amounts() == ["1", "1", "1"]);
     running.stop().expect(0);
 }

@@ -11,7 +11,7 @@
 //! | `g/<pipeline>` | how far this folder is a copy of the pipeline's changelog, if it has one (`replica`) |
 //! | `t/<pipeline>`, `w/<pipeline>` | its schedule (`firing`) |
 //! | `b/<pipeline>` | what people ask it to take in (`backfill`) |
-//! | `y/<pipeline>`; `v/…`, `z/…`, `x/…` | whether somebody has paused it (`paused`); its revisions (`revision`) |
+//! | `y/<pipeline>`; `v/…`, `z/…`, `x/…`, `a/…` | whether somebody has paused it (`paused`); its revisions (`revision`) |
 //! | `o/<pipeline>` | the id that the pipeline's outputs are signed with; it outlives a new beginning |
 
 mod notes;

@@ -21,6 +21,25 @@ pub fn is_backfill(place: &str) -> bool {
     place.contains(BACKFILL)
 }
 
+/// What a state is made of, part by part: enough for a later version of its step to tell whether it can read it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    /// Of the state that it speaks of.
+    pub digest: u64,
+    pub parts: BTreeMap<String, String>,
+}
+
+impl Layout {
+    /// Whether both say the same of everything but these parts.
+    pub fn differs_only_in(&self, other: &Self, parts: &[&str]) -> bool {
+        let rest = |layout: &Self| -> BTreeMap<String, String> {
+            let all = layout.parts.iter().filter(|(part, _)| !parts.contains(&part.as_str()));
+            all.map(|(part, says)| (part.clone(), says.clone())).collect()
+        };
+        rest(self) == rest(other)
+    }
+}
+
 /// Digests by id; equal ones are the same thing. Whoever makes a job chooses them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprints {
@@ -33,4 +52,7 @@ pub struct Fingerprints {
     /// Where inputs read; also of inputs that are gone and may come back.
     #[serde(default)]
     pub inputs: BTreeMap<StepId, String>,
+    /// What the states of steps are made of; none where no other layout of them can be read.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub layouts: BTreeMap<StepId, Layout>,
 }

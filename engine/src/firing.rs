@@ -137,10 +137,15 @@ pub fn declare(store: &dyn StateStore, pipeline: &str, schedule: &Schedule, now:
     Ok(write(store, kept_key(pipeline), &kept)?)
 }
 
+/// All that is kept of a pipeline's schedule.
+pub fn keys_of(pipeline: &str) -> [Vec<u8>; 2] {
+    [kept_key(pipeline), hold_key(pipeline)]
+}
+
 /// A pipeline has no schedule any more.
 pub fn forget(store: &dyn StateStore, pipeline: &str) -> Result<(), StoreError> {
     let mut changes = Changes::default();
-    for key in [kept_key(pipeline), hold_key(pipeline)] {
+    for key in keys_of(pipeline) {
         if store.get(&key)?.is_some() {
             changes.remove(key);
         }

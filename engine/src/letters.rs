@@ -48,7 +48,8 @@ pub struct Mark {
     pub who: String,
 }
 
-fn prefix(pipeline: &str) -> Vec<u8> {
+/// What was decided about the letters of a pipeline.
+pub fn prefix(pipeline: &str) -> Vec<u8> {
     [b"l/", pipeline.as_bytes(), b"\0"].concat()
 }
 

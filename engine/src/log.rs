@@ -143,6 +143,12 @@ pub trait Log: Send + Sync {
     /// names no file ([`End::at`]), here and in `commit`.
     fn recover(&self, prefixes: &[&str], ends: &Ends) -> Result<(), LogError>;
 
+    /// Records that were committed up to `now` are to be no more behind `then`: told by who goes back, before `recover` cuts them off. For a log
+    /// whose frames are written down elsewhere too.
+    fn undo(&self, _then: &Ends, _now: &Ends) -> Result<(), LogError> {
+        Ok(())
+    }
+
     /// Adds a frame to the open transaction; returns the offset of its first record. Not durable, not visible.
     fn append(&self, topic: &str, frame: NewFrame) -> Result<u64, LogError>;
 

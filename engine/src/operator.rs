@@ -7,6 +7,8 @@ use syncline_record::{
     Batch, DeadLetter, Epoch, Fate, Generation, Micros, Partition, Reason, RowFailure, StepBooks, StepId,
 };
 
+use crate::fingerprints::Layout;
+
 #[cfg(test)]
 pub(crate) mod harness;
 
@@ -86,6 +88,12 @@ pub trait Operator: Send {
     /// At the start: takes back a body that `close` handed over. Bodies of a generation come in the order of their epochs.
     fn restore(&mut self, _generation: Generation, _body: &[u8]) -> Result<(), Damaged> {
         Err(Damaged("this step has no state".into()))
+    }
+
+    /// At the start, before everything else: what comes back was kept by this step when it was defined otherwise. `Some`: it can be read, and
+    /// what becomes of its keys, in words for people; the first `close` then hands over all of it, as the step keeps it now.
+    fn adopts(&mut self, _then: &Layout, _now: &Layout) -> Option<String> {
+        None
     }
 
     fn size(&self) -> StateSize {

@@ -20,7 +20,7 @@ pub struct Paused {
     pub at: Micros,
 }
 
-fn key(pipeline: &str) -> Vec<u8> {
+pub fn key(pipeline: &str) -> Vec<u8> {
     [b"y/", pipeline.as_bytes()].concat()
 }
 

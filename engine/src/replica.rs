@@ -15,6 +15,9 @@
 //! | `t` | a topic's name | number of the oldest record that is not let go of (8) |
 //! | `i` | nothing; the first record | the changelog's id: another one under the same name has another |
 //!
+//! Who goes back to what a revision left ([`revision`]) writes pairs and positions of that moment with the commit of its start, and takes out the frames
+//! that were written since: one transaction, so that a machine finds the one state or the other.
+//!
 //! That a topic was emptied has a key of its own, since brokers may throw away all but the last record of a key: frames of before would else be
 //! the topic's again. All numbers are big-endian. What a hop takes to other tasks goes with the checkpoint too, into topics beside the changelog: nothing of it lies
 //! here.
@@ -43,6 +46,7 @@ use crate::{
     clock::Clock,
     log::{Log, NewFrame},
     ownership::Ownership,
+    revision,
     runtime::Ground,
     store::{Changes, StateStore, StoreError},
 };
@@ -71,7 +75,9 @@ pub struct Scope {
 
 impl Scope {
     pub fn of(pipeline: &str) -> Self {
-        let (keys, prefixes) = checkpoint::keys_of(pipeline);
+        let (keys, mut prefixes) = checkpoint::keys_of(pipeline);
+        // Its revisions, and what they left. That it goes back was decided here, and is nobody else's.
+        prefixes.extend(revision::keys_of(pipeline).1);
         Self {
             place: checkpoint::place_key(pipeline),
             checkpoint: checkpoint::checkpoint_key(pipeline),

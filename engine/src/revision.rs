@@ -5,6 +5,7 @@
 //! | `v/<pipeline> NUL number` | [`Revision`], the last [`KEPT_REVISIONS`] of them |
 //! | `z/<pipeline> NUL number NUL key` | what stood under `key` when that revision was over, of the newest [`KEPT_STATES`] that have it |
 //! | `x/<pipeline>` | [`Back`]: it was decided that the pipeline goes back; its next start does |
+//! | `a/<pipeline>` | [`Allowed`]: what a text may lose whose file was written, until it has begun |
 //!
 //! A revision is noted in the commit of the start that begins it. Before that commit its predecessor's state is copied; the copy counts
 //! only when the same commit says that it is whole. A way back is decided by one record, and until the start that goes it has committed,
@@ -67,6 +68,14 @@ pub struct KeptState {
     pub bytes: u64,
 }
 
+/// What a text may lose: said before its file is written, so that whoever starts it knows, also when the process died in between.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowed {
+    /// Of what the text declares.
+    pub digest: String,
+    pub steps: Vec<StepId>,
+}
+
 /// The pipeline goes back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Back {
@@ -74,6 +83,10 @@ pub struct Back {
     pub to: u64,
     /// The text that its file has again.
     pub text: String,
+    /// What the checkpoint said when it was decided, and grows with every start: whoever has gone on since has the pipeline, and what he made
+    /// is not undone unasked.
+    #[serde(default)]
+    pub fence: Option<u64>,
 }
 
 fn prefix(pipeline: &str) -> Vec<u8> {
@@ -96,9 +109,31 @@ fn back_key(pipeline: &str) -> Vec<u8> {
     [b"x/", pipeline.as_bytes()].concat()
 }
 
+fn allowed_key(pipeline: &str) -> Vec<u8> {
+    [b"a/", pipeline.as_bytes()].concat()
+}
+
 /// All that is kept of the revisions of a pipeline: whole keys, and beginnings of keys.
-pub fn keys_of(pipeline: &str) -> (Vec<u8>, [Vec<u8>; 2]) {
-    (back_key(pipeline), [prefix(pipeline), states_prefix(pipeline)])
+pub fn keys_of(pipeline: &str) -> ([Vec<u8>; 2], [Vec<u8>; 2]) {
+    ([back_key(pipeline), allowed_key(pipeline)], [prefix(pipeline), states_prefix(pipeline)])
+}
+
+/// Says what the next start of this text may lose; nothing, and what was said before does not hold any more. Durable when it returns.
+pub fn allow(store: &dyn StateStore, pipeline: &str, allowed: &Allowed) -> Result<(), StoreError> {
+    let (key, mut changes) = (allowed_key(pipeline), Changes::default());
+    match allowed.steps.is_empty() {
+        true if store.get(&key)?.is_none() => return Ok(()),
+        true => changes.remove(key),
+        false => checkpoint::put(&mut changes, key, allowed),
+    }
+    store.apply(changes)?;
+    store.flush()
+}
+
+/// What a start with this text may lose.
+pub(crate) fn allowed(store: &dyn StateStore, pipeline: &str, written: &Written) -> Result<Vec<StepId>, ReadError> {
+    let said: Option<Allowed> = checkpoint::read(store, &allowed_key(pipeline))?;
+    Ok(said.filter(|said| said.digest == written.digest).map(|said| said.steps).unwrap_or_default())
 }
 
 /// The oldest first.
@@ -200,7 +235,8 @@ fn keep(
     }
     let mut changes = Changes::default();
     checkpoint::put(&mut changes, [to.as_slice(), &checkpoint::checkpoint_key(pipeline)].concat(), checkpoint);
-    copy(store, keys.into_iter().map(|key| ([to.as_slice(), &key].concat(), key)), changes)?;
+    // A store that writes elsewhere too is given it piece by piece: it counts when the start says so.
+    copy(store, keys.into_iter().map(|key| ([to.as_slice(), &key].concat(), key)), changes, true)?;
     let held = checkpoint.states.values().map(|state| state.size.keys).sum();
     Ok(Some(KeptState { epoch: checkpoint.epoch, keys: held, bytes }))
 }
@@ -210,6 +246,7 @@ fn copy(
     store: &dyn StateStore,
     pairs: impl Iterator<Item = (Vec<u8>, Vec<u8>)>,
     mut changes: Changes,
+    flushed: bool,
 ) -> Result<(), StoreError> {
     let mut bytes = 0;
     for (to, from) in pairs {
@@ -218,6 +255,9 @@ fn copy(
         changes.put(to, value);
         if bytes >= CHUNK {
             store.apply(std::mem::take(&mut changes))?;
+            if flushed {
+                store.flush()?;
+            }
             bytes = 0;
         }
     }
@@ -238,7 +278,8 @@ pub(crate) fn bring_back(store: &dyn StateStore, pipeline: &str, number: u64) ->
         }
         true
     })?;
-    copy(store, keys.into_iter(), Changes::default())
+    // With a changelog all of it is one transaction with the commit of the start.
+    copy(store, keys.into_iter(), Changes::default(), false)
 }
 
 /// The pipeline starts over: what its revisions stood on is no more.
@@ -278,6 +319,9 @@ pub(crate) fn begin(
     changes: &mut Changes,
 ) -> Result<Begun, ReadError> {
     let mut revisions = all(store, pipeline)?;
+    if store.get(&allowed_key(pipeline))?.is_some() {
+        changes.remove(allowed_key(pipeline));
+    }
     if let Some(last) = revisions.last().filter(|last| last.digest == written.digest && back.is_none()) {
         if last.text != written.text {
             // Other words for the same.

@@ -9,6 +9,7 @@ pub mod frontier;
 mod history;
 pub mod job;
 mod left_out;
+mod migrate;
 mod moves;
 mod poll;
 pub mod restart;

@@ -205,6 +205,14 @@ impl Segments {
         problem.map_or(Ok(()), Err)
     }
 
+    /// The same step with state of another digest: the segments that there are go, and new ones are numbered after them.
+    pub fn replaced(self, digest: u64, changes: &mut Changes) -> Self {
+        for (generation, live) in &self.live {
+            live.iter().for_each(|live| changes.remove(key(&self.pipeline, &self.step, *generation, live.sequence)));
+        }
+        Self { digest, live: BTreeMap::new(), ..self }
+    }
+
     /// Leaves the segments that there are alone, and numbers new ones after them.
     pub fn skip(&mut self, store: &dyn StateStore) -> Result<(), StoreError> {
         store.scan(&prefix(&self.pipeline, &self.step), &mut |key, _| {

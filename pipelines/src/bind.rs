@@ -4,6 +4,7 @@
 //! connectors are made, not opened.
 
 mod aggregate;
+mod dedup;
 mod flow;
 pub mod formats;
 mod hops;
@@ -303,7 +304,7 @@ pub fn bind(
     let endless = plan.endless();
     let mut flow = Flow::new(plan, planner, edges, endless);
     let (decode, first) = flow.whole()?;
-    let Flow { nodes, sinks, inputs: more, history, beside, tables, lookups, .. } = flow;
+    let Flow { nodes, sinks, inputs: more, history, beside, tables, lookups, layouts, .. } = flow;
     let input = Input {
         step: input_step(0),
         source: edges.pruned(&plan.source, pruning::pruning(plan, planner))?,
@@ -319,7 +320,7 @@ pub fn bind(
         keep_passed: plan.options.ledger_all,
         idle_after: plan.options.waits.idle_after.map_or(IDLE, Duration::from_micros),
         backlog: Backlog::default(),
-        fingerprints: fingerprints(plan),
+        fingerprints: Fingerprints { layouts, ..fingerprints(plan) },
         graph: Graph { inputs, history, beside, nodes, tables, lookups },
         witness,
     };
@@ -336,7 +337,12 @@ fn fingerprints(plan: &Plan) -> Fingerprints {
     {
         *place = of_backfill(place, number);
     }
-    Fingerprints { steps: by_step(steps), targets: by_step(targets), inputs: by_step(inputs) }
+    Fingerprints {
+        steps: by_step(steps),
+        targets: by_step(targets),
+        inputs: by_step(inputs),
+        ..Fingerprints::default()
+    }
 }
 
 /// Sinks that read from an outbox, by step.

@@ -12,7 +12,7 @@ use std::{
 
 use syncline_dsl::Checked;
 use syncline_engine::{
-    backfill, checkpoint, events, firing,
+    backfill, checkpoint, events, firing, letters,
     log::Ends,
     paused, revision,
     runtime::{Ground, start::StartOptions},
@@ -40,6 +40,8 @@ pub const LONGEST_TEXT: usize = 4 << 20;
 pub struct Written {
     path: PathBuf,
     text: String,
+    /// Of what it declares.
+    pub digests: Vec<(String, String)>,
 }
 
 impl Written {
@@ -147,16 +149,21 @@ pub fn proposed(all: &Supervision<'_>, name: &str, put: &Put) -> Result<(Written
             .into());
     }
     for name in &names {
-        if let Some(back) = revision::back(&*all.world.ground.store, name).map_err(read_failure)? {
+        let back = revision::back(&*all.world.ground.store, name).map_err(read_failure)?;
+        // The text of that revision is the one that it waits for.
+        if let Some(back) = back.filter(|back| back.text != put.text) {
             let title = format!("{name} goes back to its revision {}, and has not begun there yet", back.to);
             return Err(Failure::failed("goes-back", title)
                 .help("wait until it has; one that is paused has to be resumed")
+                .help(format!(
+                    "one that was deleted comes back with the text of that revision: syncline revisions {name}"
+                ))
                 .into());
         }
     }
     let change = Change { path: &path, text: Some(&put.text) };
     let project = Project::as_if(&all.scope, change, all.output)?;
-    inlets(&project, all.world.folder.path())?;
+    all.host.may_declare(&inlets(&project, all.world.folder.path())?)?;
     origin::check(all.world, &project.pipelines)?;
     let mine: Vec<Arc<Member>> =
         project.pipelines.into_iter().filter(|member| names.contains(&member.declared)).collect();
@@ -173,8 +180,11 @@ pub fn proposed(all: &Supervision<'_>, name: &str, put: &Put) -> Result<(Written
         refusal = refusal.or(refused);
     }
     let tasks: Vec<&str> = mine.iter().map(|member| member.name()).collect();
-    let id = plans::id(&put.text, &tasks, ground)?;
-    Ok((Written { path, text: put.text.clone() }, Proposed { id, pipelines, refusal }))
+    // A text that has taken its place since counts, also before it has begun.
+    let there = fs::read_to_string(&path).ok();
+    let id = plans::id((&put.text, there.as_deref()), &tasks, ground)?;
+    let digests = mine.iter().map(|member| (member.name().to_owned(), member.digest())).collect();
+    Ok((Written { path, text: put.text.clone(), digests }, Proposed { id, pipelines, refusal }))
 }
 
 /// The pipelines that a text declares, as far as it can be read.
@@ -258,9 +268,11 @@ pub fn forget(ground: &Ground, name: &str) -> Result<(), Failure> {
     keys.for_each(|key| changes.remove(key));
     changes.remove(origin::key(name));
     changes.remove(backfill::key(name));
-    let (back, revisions) = revision::keys_of(name);
-    changes.remove(back);
-    for prefix in prefixes.into_iter().chain(revisions) {
+    let (keys, revisions) = revision::keys_of(name);
+    keys.into_iter().for_each(|key| changes.remove(key));
+    firing::keys_of(name).into_iter().for_each(|key| changes.remove(key));
+    changes.remove(paused::key(name));
+    for prefix in prefixes.into_iter().chain(revisions).chain([letters::prefix(name)]) {
         let mut remove = |key: &[u8], _: &[u8]| {
             changes.remove(key);
             true
@@ -277,8 +289,6 @@ pub fn forget(ground: &Ground, name: &str) -> Result<(), Failure> {
     events.pop();
     events.into_iter().for_each(|key| changes.remove(key));
     ground.store.apply(changes).and_then(|()| ground.store.flush()).map_err(store_failure)?;
-    firing::forget(&*ground.store, name).map_err(store_failure)?;
-    paused::resume(&*ground.store, name).map_err(store_failure)?;
     // No checkpoint names them any more: a crash before this leaves bytes that the next start cuts off.
     let topics = format!("pipeline/{name}/");
     ground.log.recover(&[&topics], &Ends::new()).map_err(log_failure)
@@ -286,6 +296,13 @@ pub fn forget(ground: &Ground, name: &str) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use syncline_engine::{
+        clock::{SeededRng, SystemClock},
+        log::memory::MemoryLog,
+        revision::{Allowed, Back},
+        store::{StateStore, memory::MemoryStore},
+    };
+
     use super::*;
 
     #[test]
@@ -298,11 +315,47 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_left_of_a_pipeline_that_is_forgotten_but_who_signs_its_outputs() {
+        let store = Arc::new(MemoryStore::new());
+        let ground = Ground {
+            store: store.clone(),
+            log: Arc::new(MemoryLog::new()),
+            clock: Arc::new(SystemClock::default()),
+            rng: Arc::new(SeededRng::from_seed(7)),
+        };
+        for name in ["orders", "orders2"] {
+            checkpoint::owner_id(&*store, name, &*ground.rng).unwrap();
+            paused::pause(&*store, name, 7).unwrap();
+            firing::put_hold(&*store, name, true, 7).unwrap();
+            let mark = letters::Mark { standing: letters::Standing::Discarded, time: 7, who: "ada".to_owned() };
+            letters::put(&*store, name, "1", Some(&mark)).unwrap();
+            let allowed = Allowed { digest: "d".to_owned(), steps: vec![StepId::new("dedup")] };
+            revision::allow(&*store, name, &allowed).unwrap();
+            revision::decide(&*store, &Back { pipeline: name.to_owned(), to: 1, text: String::new(), fence: None })
+                .unwrap();
+        }
+        let keys = || {
+            let mut keys = vec![];
+            let mut each = |key: &[u8], _: &[u8]| {
+                keys.push(String::from_utf8_lossy(key).replace('\0', " "));
+                true
+            };
+            store.scan(b"", &mut each).unwrap();
+            keys
+        };
+        let before = keys();
+        forget(&ground, "orders").unwrap();
+        let others: Vec<String> =
+            before.into_iter().filter(|key| key.contains("orders2") || key == "o/orders").collect();
+        assert_eq!(keys(), others);
+    }
+
+    #[test]
     fn a_text_takes_the_place_of_another_whole() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("orders.sync");
         for text in ["one", "another that is longer", ""] {
-            let written = Written { path: path.clone(), text: text.to_owned() };
+            let written = Written { path: path.clone(), text: text.to_owned(), digests: vec![] };
             assert!(!written.is_there());
             written.write().unwrap();
             assert!(written.is_there());

@@ -27,11 +27,11 @@ pub fn of(
     ground: Option<&Ground>,
     options: &StartOptions,
 ) -> Result<(JobSpec, Foreseen), Failure> {
-    let spec = bind(&member.plan, planner, &UnopenedEdges, Box::new(NoWitness))
+    let mut spec = bind(&member.plan, planner, &UnopenedEdges, Box::new(NoWitness))
         .map_err(|error| Failure::of_line(Exit::Usage, "cannot-bind", &error.to_string()))?
         .job;
     let foreseen = match ground {
-        Some(ground) => foresee(ground, &spec, options).map_err(|error| failure(error, member))?,
+        Some(ground) => foresee(ground, &mut spec, options).map_err(|error| failure(error, member))?,
         None => Foreseen::default(),
     };
     Ok((spec, foreseen))

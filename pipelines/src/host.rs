@@ -145,11 +145,15 @@ impl Host {
         self.paths.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the doors that are open may take records for these.
+    pub fn may_declare(&self, declared: &Inlets) -> Result<(), Failure> {
+        let ingest = self.ingest.filter(|_| !declared.is_empty());
+        ingest.map_or(Ok(()), |address| may_open(address, declared))
+    }
+
     /// The files were read again: who may send, and how much, holds from now on as they say, with secrets as they are now.
     pub fn declare(&self, declared: Inlets) -> Result<(), Failure> {
-        if let Some(address) = self.ingest.filter(|_| !declared.is_empty()) {
-            may_open(address, &declared)?;
-        }
+        self.may_declare(&declared)?;
         for inlet in declared.all() {
             self.state.ingest.change(inlet.path.clone());
         }
@@ -174,6 +178,11 @@ impl Host {
         for path in self.paths().open.remove(member.name()).unwrap_or_default() {
             self.state.ingest.close(&path, member.name());
         }
+    }
+
+    /// Whether another process works on it.
+    pub fn stands_by(&self, pipeline: &str) -> bool {
+        self.state.live().get(pipeline).is_some_and(|known| known.state == Activity::Standby)
     }
 
     pub fn look(&self, pipeline: &str, look: &Look) {

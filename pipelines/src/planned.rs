@@ -134,8 +134,11 @@ pub struct StateLine {
     pub digest: String,
     pub key: Vec<String>,
     pub costs: String,
-    /// `new`, `kept`, `lost`.
+    /// `new`, `kept`, `migrated`, `lost`.
     pub fate: &'static str,
+    /// What becomes of each key that is migrated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub how: Option<String>,
     /// What is there of it, and its bytes on disk.
     pub keys: u64,
     pub bytes: u64,
@@ -151,11 +154,15 @@ pub struct SinkLine {
 #[derive(Debug, Serialize)]
 pub struct BecomesLine {
     pub step: String,
-    /// `keep`: it is read as it is; `rebuild`: it is read anew from its table; `drop`: it would be lost; `new`.
+    /// `keep`: it is read as it is; `migrate`: it is read, and kept as the step is defined now; `rebuild`: it is read anew from its table;
+    /// `drop`: it would be lost; `new`.
     pub becomes: &'static str,
     /// Where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<u64>,
+    /// What becomes of each key that is migrated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub how: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -222,10 +229,15 @@ impl Planned {
 }
 
 fn becomes(plan: &Plan, spec: &JobSpec, foreseen: &Foreseen) -> Vec<BecomesLine> {
-    let line = |step: &str, becomes, keys| BecomesLine { step: step.to_owned(), becomes, keys };
+    let line = |step: &str, becomes, keys| BecomesLine { step: step.to_owned(), becomes, keys, how: None };
     let lost = |step: &StepId| foreseen.losses.iter().find(|loss| loss.step == *step && loss.keys > 0);
     let mut lines = vec![];
     for node in spec.graph.nodes.iter().filter(|node| node.state.is_some()) {
+        if let Some((note, how)) = foreseen.migrated.get(&node.id) {
+            let how = Some(how.clone());
+            lines.push(BecomesLine { how, ..line(node.id.as_str(), "migrate", Some(note.size.keys)) });
+            continue;
+        }
         lines.push(match (foreseen.kept.get(&node.id), lost(&node.id)) {
             (Some(note), _) => line(node.id.as_str(), "keep", Some(note.size.keys)),
             (None, Some(loss)) => line(node.id.as_str(), "drop", Some(loss.keys)),
@@ -318,7 +330,11 @@ impl About<'_> {
         let id = StepId::new(&step.id);
         let digest = self.states.get(&id)?;
         let (key, costs) = state(&step.kind)?;
-        let line = |fate, keys, bytes| StateLine { digest: format!("{digest:016x}"), key, costs, fate, keys, bytes };
+        let digest = format!("{digest:016x}");
+        let line = |fate, keys, bytes| StateLine { digest, key, costs, fate, how: None, keys, bytes };
+        if let Some((note, how)) = self.foreseen.migrated.get(&id) {
+            return Some(StateLine { how: Some(how.clone()), ..line("migrated", note.size.keys, note.stored) });
+        }
         if let Some(note) = self.foreseen.kept.get(&id) {
             return Some(line("kept", note.size.keys, note.stored));
         }

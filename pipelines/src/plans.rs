@@ -27,8 +27,8 @@ use crate::{
 
 /// Plans that a process remembers: one that nobody applies is forgotten behind so many others.
 const REMEMBERED: usize = 100;
-/// Of their texts, so many bytes: whoever may look may ask for plans, and a text may be long.
-const MOST_BYTES: usize = 16 << 20;
+/// Bytes of their texts: whoever may look may make plans, and a text may have megabytes.
+const REMEMBERED_BYTES: usize = 16 << 20;
 
 /// What a text would do.
 pub struct Proposed {
@@ -125,9 +125,9 @@ fn plan_of(path: &Path, text: &str, name: &str) -> Option<syncline_dsl::plan::Pl
     checked.plan.pipelines.into_iter().find(|plan| plan.pipeline == name)
 }
 
-/// Of a text, and of what it is compared with: the revisions that run, and what their states mean.
-pub fn id(text: &str, pipelines: &[&str], ground: &Ground) -> Result<String, Failure> {
-    let mut told = vec![json!(text)];
+/// Of a text, and of what it is compared with: the one that stands in its file, the revisions that run, and what their states mean.
+pub fn id(texts: (&str, Option<&str>), pipelines: &[&str], ground: &Ground) -> Result<String, Failure> {
+    let mut told = vec![json!(texts)];
     for name in pipelines {
         let revision = revision::last(&*ground.store, name).map_err(read_failure)?.map(|last| last.number);
         let checkpoint = checkpoint::read_checkpoint(&*ground.store, name).map_err(read_failure)?.unwrap_or_default();
@@ -175,7 +175,7 @@ impl Plans {
         all.retain(|(known, _)| known != id);
         all.push_back((id.to_owned(), text));
         let bytes = |all: &VecDeque<(String, Text)>| all.iter().map(|(_, text)| text.text.len()).sum::<usize>();
-        while all.len() > REMEMBERED || bytes(&all) > MOST_BYTES {
+        while all.len() > REMEMBERED || (all.len() > 1 && bytes(&all) > REMEMBERED_BYTES) {
             all.pop_front();
         }
     }
@@ -191,16 +191,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_plans_are_remembered_as_far_as_their_texts_are_small() {
+    fn plans_that_nobody_applies_are_forgotten_by_number_and_by_size() {
         let plans = Plans::default();
-        for number in 0..REMEMBERED + 5 {
-            plans.remember(&number.to_string(), Text { name: "p".into(), text: "short".into() });
+        let remember = |name: &str, bytes: usize| {
+            plans.remember(name, Text { name: name.to_owned(), text: "x".repeat(bytes) });
+        };
+        let known = |names: &[&str]| names.iter().map(|name| plans.get(name).is_some()).collect::<Vec<_>>();
+        (0..REMEMBERED + 1).for_each(|number| remember(&number.to_string(), 1));
+        assert_eq!(known(&["0", "1", "100"]), [false, true, true]);
+        for name in ["a", "b", "c", "d", "e"] {
+            remember(name, 4 << 20);
         }
-        assert!(plans.get("4").is_none() && plans.get("5").is_some());
-        for number in 0..REMEMBERED {
-            plans.remember(&format!("long {number}"), Text { name: "p".into(), text: "x".repeat(1 << 20) });
-        }
-        let held = (0..REMEMBERED).filter(|number| plans.get(&format!("long {number}")).is_some()).count();
-        assert!((8..=16).contains(&held) && plans.get(&format!("long {}", REMEMBERED - 1)).is_some(), "{held}");
+        assert_eq!(known(&["100", "a", "b", "e"]), [false, false, true, true]);
+        // The newest is, however large.
+        remember("large", REMEMBERED_BYTES + 1);
+        assert_eq!(known(&["e", "large"]), [false, true]);
     }
 }

@@ -56,6 +56,8 @@ fn start_failure(error: StartError, file: &str) -> Failure {
         error @ StartError::GoesBack { .. } => Failure::environment("goes-back", error.to_string())
             .help("`syncline serve` of its folder puts the text in its place, and goes on")
             .help(format!("or start over: syncline run {file} --fresh")),
+        error @ StartError::WentOn { .. } => Failure::environment("went-on", error.to_string())
+            .help("nothing was undone; look at what runs now, and ask again where it runs: syncline rollback NAME"),
     }
 }
 

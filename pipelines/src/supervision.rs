@@ -25,8 +25,8 @@ use std::{
 use syncline_engine::runtime::start::StartOptions;
 use syncline_functions::Planner;
 
-use back::Goes;
 pub use back::finish_back;
+use back::{GOES_BACK, Goes};
 
 use crate::{
     command::Format,
@@ -220,12 +220,20 @@ impl Supervision<'_> {
             self.stop(crew);
         }
         let held = crew.held.get(&over.member.declared).copied();
-        let next = over.next.filter(|_| !crew.stopping && held.is_none());
+        // One that goes back begins again when that is decided, whatever else was asked meanwhile.
+        let goes_back = crew.back.contains_key(pipeline);
+        let next = over.next.filter(|_| !crew.stopping && held.is_none() && !goes_back);
         // Between two versions of a pipeline its readers wait.
         if next.is_none() {
             self.streams.over(pipeline, outcome.is_err());
         }
         let taken_away = crew.taken_away.remove(pipeline);
+        if self.stays && matches!(&outcome, Err(failure) if failure.slug == GOES_BACK) && self.text_comes_back(pipeline)
+        {
+            // Decided on another machine, which died: its text is known from the changelog.
+            tracing::info!(pipeline, "it goes back, as was decided before; its file has the text of that revision");
+            let _ = tell.send(News::Reload);
+        }
         if let Err(failure) = &outcome
             && (crew.names.len() > 1 || next.is_some() || taken_away)
         {
@@ -240,13 +248,14 @@ impl Supervision<'_> {
                 failure.title
             );
         }
+        // Before another one of its name begins.
+        self.forget_state(crew, pipeline);
         if let Some((next, options)) = next {
             if over.member.inlets() != next.inlets() {
                 self.host.forget(&over.member);
             }
             return self.begin(scope, crew, next, options, tell);
         }
-        self.forget_state(crew, pipeline);
         let back = crew.back.remove(pipeline);
         match outcome {
             // It was told, and is no failure of what is left.
@@ -304,12 +313,12 @@ impl Supervision<'_> {
         }
     }
 
-    /// Starts, exchanges and stops pipelines as the files say now. `options`: for the next start of one of them.
+    /// Starts, exchanges and stops pipelines as the files say now. `options`: for the next start of those.
     fn read_again<'scope>(
         &'scope self,
         scope: &'scope Threads<'scope, '_>,
         crew: &mut Crew,
-        options: Option<(&str, StartOptions)>,
+        options: Option<(&[String], StartOptions)>,
         tell: &Sender<News>,
     ) -> Result<(), Failure> {
         let project = Project::read(&self.scope, self.output)?;
@@ -317,7 +326,7 @@ impl Supervision<'_> {
         origin::admit(self.world, &project.pipelines)?;
         self.host.declare(inlets)?;
         let options = |member: &Member| {
-            let its = options.as_ref().filter(|(name, _)| *name == member.declared);
+            let its = options.as_ref().filter(|(names, _)| names.contains(&member.declared));
             its.map(|(_, options)| options.clone()).unwrap_or_default()
         };
         let (mut started, mut exchanged, mut stopped) = (vec![], vec![], vec![]);

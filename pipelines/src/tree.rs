@@ -106,6 +106,7 @@ fn state(state: &StateLine) -> String {
     let fate = match state.fate {
         "kept" => format!(" · kept: {}", keys(state.keys)),
         "lost" => format!(" · would be lost: {}", keys(state.keys)),
+        "migrated" => format!(" · migrated: {}, {}", keys(state.keys), state.how.as_deref().unwrap_or_default()),
         _ => String::new(),
     };
     format!("state {}{key}: {}{fate}", state.digest, state.costs)

@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
     sync::{
         OnceLock,
-        mpsc::{self, Sender},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     time::Duration,
 };
@@ -129,9 +129,24 @@ impl Control {
     pub fn ask(&self, pipeline: &str, verb: Verb, by: &str) -> Answer {
         let (reply, answer) = mpsc::channel();
         let asked = Asked { pipeline: pipeline.to_owned(), verb, by: by.to_owned(), reply };
-        let sent = self.0.get().is_some_and(|news| news.send(News::Asked(asked)).is_ok());
-        let answered = sent.then(|| answer.recv_timeout(PATIENCE).ok()).flatten();
-        answered.unwrap_or_else(|| Err(stopping().into()))
+        if self.0.get().is_none_or(|news| news.send(News::Asked(asked)).is_err()) {
+            return Err(stopping().into());
+        }
+        answered(&answer, PATIENCE)
+    }
+}
+
+/// Who has heard a verb may still do it, so that nobody is told that it was not done.
+fn answered(answer: &Receiver<Answer>, patience: Duration) -> Answer {
+    match answer.recv_timeout(patience) {
+        Ok(answer) => answer,
+        Err(RecvTimeoutError::Disconnected) => Err(stopping().into()),
+        Err(RecvTimeoutError::Timeout) => {
+            let title = format!("it is not done after {} seconds, and may still be", patience.as_secs());
+            Err(Failure::new(Exit::Environment, "not-done-yet", title)
+                .help("look what it came to: syncline status; a sink that does not let go is named there")
+                .into())
+        }
     }
 }
 
@@ -146,4 +161,18 @@ pub fn no_such_pipeline<'a>(name: &str, there: impl Iterator<Item = &'a str>) ->
     there.dedup();
     let known = if there.is_empty() { "it has none".to_owned() } else { format!("it has {}", there.join(", ")) };
     Failure::failed("no-such-pipeline", format!("this process has no pipeline `{name}`")).help(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_told_that_nothing_was_done_while_it_may_still_be() {
+        let (reply, answer) = mpsc::channel();
+        let slug = |answer: Answer| answer.unwrap_err().failure.slug.to_string();
+        assert_eq!(slug(answered(&answer, Duration::ZERO)), "not-done-yet");
+        drop(reply);
+        assert_eq!(slug(answered(&answer, Duration::ZERO)), "stopping");
+    }
 }

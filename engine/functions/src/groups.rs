@@ -80,6 +80,11 @@ impl Aggregates {
         self.keys.fields().len()
     }
 
+    /// How many columns of [`Groups::states`] each call has, behind the keys.
+    pub fn states(&self) -> Vec<usize> {
+        self.calls.iter().map(|call| call.states).collect()
+    }
+
     /// For each row of `of` the row of `among` that has the same key; of both, the keys come first.
     pub fn counterparts(&self, of: &RecordBatch, among: &RecordBatch) -> Result<Vec<Option<usize>>, ExprError> {
         if self.keys() == 0 {

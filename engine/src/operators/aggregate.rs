@@ -28,13 +28,50 @@ use arrow::{
 use syncline_functions::{Aggregates, ExprError, Groups, Projection};
 use syncline_record::{Batch, Op, Reason, RowFailure, StepId};
 
-use crate::operator::{Halt, Output, StateSize};
+use crate::fingerprints::Layout;
+use crate::operator::{Damaged, Halt, Output, StateSize};
 
 /// What the step computes, over the columns of its input.
 pub struct Recipe {
     /// With a window the time of the row, then the keys, then what the aggregates take.
     pub taken: Projection,
     pub aggregates: Aggregates,
+}
+
+/// Parts of a layout: the calls, each as [what it says with its types, columns of its state], as JSON; and the rest.
+pub const CALLS: &str = "calls";
+
+/// Which columns of a state of before are those of now.
+#[derive(Clone, Debug)]
+pub(super) struct Picked(Vec<usize>);
+
+impl Picked {
+    /// `keys`: columns in front of the calls' own. None: some call of now was none of before, and what it would have counted is not kept.
+    fn of(then: &Layout, now: &Layout, keys: usize) -> Option<(Self, String)> {
+        let calls =
+            |layout: &Layout| -> Option<Vec<(String, usize)>> { serde_json::from_str(layout.parts.get(CALLS)?).ok() };
+        let (before, wanted) = (calls(then)?, calls(now)?);
+        if !then.differs_only_in(now, &[CALLS]) {
+            return None;
+        }
+        let mut columns: Vec<usize> = (0..keys).collect();
+        for call in &wanted {
+            let at = before.iter().position(|before| before == call)?;
+            let first = keys + before[..at].iter().map(|(_, states)| states).sum::<usize>();
+            columns.extend(first..first + call.1);
+        }
+        let gone = before.iter().filter(|before| !wanted.contains(before)).map(|(says, _)| says.as_str());
+        let gone: Vec<&str> = gone.map(|says| says.split(" of ").next().unwrap_or(says)).collect();
+        let said = match gone.is_empty() {
+            true => "its answers stay, in another order".to_owned(),
+            false => format!("its answers stay but {}, which goes", gone.join(", ")),
+        };
+        Some((Self(columns), said))
+    }
+
+    fn from(&self, states: &RecordBatch) -> Result<RecordBatch, Damaged> {
+        states.project(&self.0).map_err(|error| Damaged(error.to_string()))
+    }
 }
 
 /// What the ledger calls a row that counts.
@@ -89,6 +126,18 @@ impl Ledgered {
             Some(fresh) => Ok(fresh),
             none => Ok(none.insert(aggregates.groups()?)),
         }
+    }
+
+    /// Takes back what was kept; `picked`: with other columns, so that it is written anew with the next epoch.
+    fn restore(&mut self, aggregates: &Aggregates, picked: Option<&Picked>, body: &[u8]) -> Result<(), Damaged> {
+        let damaged = |error: ExprError| Damaged(error.to_string());
+        body::read(body, &mut |states| match picked {
+            None => self.total(aggregates).and_then(|total| total.merge(states)).map_err(damaged),
+            Some(picked) => {
+                let states = picked.from(states)?;
+                self.fresh(aggregates).and_then(|fresh| fresh.merge(&states)).map_err(damaged)
+            }
+        })
     }
 
     fn total(&mut self, aggregates: &Aggregates) -> Result<&mut Groups, ExprError> {

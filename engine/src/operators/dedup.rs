@@ -18,8 +18,11 @@ use arrow::{
 };
 use hashbrown::HashTable;
 use syncline_functions::{Projection, keys::fingerprints};
-use syncline_record::{Batch, Epoch, Fate, Generation, Micros, RowFailure, StepId, batch::MARK, time::NO_WATERMARK};
+use syncline_record::{
+    Batch, Epoch, Fate, Generation, Micros, RowFailure, StepId, batch::MARK, duration, time::NO_WATERMARK,
+};
 
+use crate::fingerprints::Layout;
 use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows};
 use crate::segment::Bodies;
 
@@ -54,6 +57,8 @@ pub struct Dedup {
     generations: BTreeMap<Generation, u64>,
     horizon: Horizon,
     fingerprints: Vec<u128>,
+    /// What comes back was kept with another window.
+    adopting: bool,
     /// What came back and is not in the table yet, and the same in the order of the table's parts.
     back: Vec<Kept>,
     sorted: Vec<Kept>,
@@ -70,6 +75,7 @@ impl Dedup {
             generations: BTreeMap::new(),
             horizon: Horizon::default(),
             fingerprints: vec![],
+            adopting: false,
             back: vec![],
             sorted: vec![],
         }
@@ -217,6 +223,31 @@ impl Verdicts {
     }
 }
 
+/// The part of a layout that says how long keys are known, in microseconds; empty: for ever.
+pub const WITHIN: &str = "within";
+
+/// What becomes of keys that were kept with another window, and nothing else is another.
+pub fn another_window(then: &Layout, now: &Layout) -> Option<String> {
+    let within = |layout: &Layout| -> Option<Option<u64>> {
+        let part = layout.parts.get(WITHIN)?;
+        if part.is_empty() { Some(None) } else { part.parse().ok().map(Some) }
+    };
+    if !then.differs_only_in(now, &[WITHIN]) {
+        return None;
+    }
+    let shown = |within: Option<u64>| within.map_or("ever".to_owned(), duration::shown);
+    Some(match (within(then)?, within(now)?) {
+        (Some(then), now) if now.is_none_or(|now| now > then) => {
+            format!(
+                "known for {} from now on; keys that {} let go of before are not known again",
+                shown(now),
+                shown(Some(then))
+            )
+        }
+        (_, now) => format!("known for {} from now on; keys that are older go", shown(now)),
+    })
+}
+
 /// Generations are numbered upwards with time; the sign bit is flipped so that their order as unsigned keys is the order of time.
 pub fn generation_of(time: Micros, within: Micros) -> Generation {
     (time.div_euclid((within / GENERATIONS).max(1)) as u64) ^ (1 << 63)
@@ -295,7 +326,20 @@ impl Operator for Dedup {
         self.kept.reserve(keys, |kept| kept.fingerprint[0]);
     }
 
+    fn adopts(&mut self, then: &Layout, now: &Layout) -> Option<String> {
+        let said = another_window(then, now)?;
+        self.adopting = true;
+        Some(said)
+    }
+
     fn restore(&mut self, generation: Generation, body: &[u8]) -> Result<(), Damaged> {
+        if self.adopting {
+            for kept in entries(body)? {
+                self.keep(kept);
+                self.fresh.push(kept);
+            }
+            return Ok(());
+        }
         self.back.extend(entries(body)?);
         if self.back.len() >= AT_ONCE {
             self.take_back();

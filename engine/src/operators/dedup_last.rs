@@ -16,7 +16,8 @@ use hashbrown::HashMap;
 use syncline_functions::{Projection, keys::fingerprints};
 use syncline_record::{Batch, Epoch, Fate, Generation, Micros, Reason, RowFailure, StepId, keys::content_hash};
 
-use super::dedup::{Horizon, Verdicts, generation_of};
+use super::dedup::{Horizon, Verdicts, another_window, generation_of};
+use crate::fingerprints::Layout;
 use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows};
 use crate::segment::Bodies;
 
@@ -43,6 +44,8 @@ pub struct DedupLast {
     fresh: Vec<(u128, Last)>,
     generations: BTreeSet<Generation>,
     horizon: Horizon,
+    /// What comes back was kept with another window.
+    adopting: bool,
 }
 
 impl DedupLast {
@@ -66,6 +69,7 @@ impl DedupLast {
             fresh: vec![],
             generations: BTreeSet::new(),
             horizon: Horizon::default(),
+            adopting: false,
         })
     }
 
@@ -185,6 +189,27 @@ impl Operator for DedupLast {
             }
         }
         Ok(Delta { appended: bodies.without(&expired), expired })
+    }
+
+    fn adopts(&mut self, then: &Layout, now: &Layout) -> Option<String> {
+        let said = another_window(then, now)?;
+        self.adopting = true;
+        Some(said)
+    }
+
+    /// Of a key that was kept with another window only the last entry is written anew, so its generation is that of its time.
+    fn restored(&mut self) {
+        if !self.adopting {
+            return;
+        }
+        let mut last = std::mem::take(&mut self.last);
+        self.generations.clear();
+        for (key, last) in &mut last {
+            last.generation = self.generation(last.time);
+            self.generations.insert(last.generation);
+            self.fresh.push((*key, last.clone()));
+        }
+        self.last = last;
     }
 
     fn restore(&mut self, generation: Generation, body: &[u8]) -> Result<(), Damaged> {

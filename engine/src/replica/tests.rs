@@ -203,6 +203,26 @@ fn what_was_before_a_topic_was_emptied_goes_from_the_changelog() {
     assert_eq!(frames_of(&again.changelogs, "out"), 0);
 }
 
+/// A pipeline went back, and its next frames are larger than those that were undone, whose keys are not written again.
+#[test]
+fn what_was_undone_is_not_found_between_what_follows() {
+    let world = new();
+    world.replica.recover(&["out"], &Ends::new()).unwrap();
+    let then = conformance::epoch_of(&world, frames(4, &["stays"]).remove(0));
+    let mut now = then.clone();
+    for body in ["undone 0", "undone 1", "undone 2"] {
+        now = conformance::epoch_of(&world, frames(1, &[body]).remove(0));
+    }
+    let again = opened(&world.changelogs, world.store.clone(), world.log.clone()).unwrap();
+    again.replica.undo(&then, &now).unwrap();
+    again.replica.recover(&["out"], &then).unwrap();
+    let ends = conformance::epoch_of(&again, frames(10, &["follows"]).remove(0));
+    again.changelogs.compact();
+    let other = opened(&again.changelogs, Arc::default(), Arc::default()).unwrap();
+    other.replica.recover(&["out"], &ends).unwrap();
+    assert_eq!(read(&other, "out", 0), ["stays", "follows"]);
+}
+
 /// The folder of the log was deleted by hand, so nobody could say that the topic was emptied.
 #[test]
 fn what_is_published_after_the_log_was_lost_is_there_on_a_new_machine() {

@@ -149,6 +149,22 @@ impl Replica {
 }
 
 impl Log for Replica {
+    /// The frames that no checkpoint names any more are taken out with the next flush: frames of other sizes follow, and would not replace them all.
+    fn undo(&self, then: &Ends, now: &Ends) -> Result<(), LogError> {
+        for (topic, end) in now {
+            let before = then.get(topic).map_or(0, |then| then.offset);
+            // One without any records is emptied as a whole.
+            if before == 0 || end.offset <= before {
+                continue;
+            }
+            self.log.recover(&[], &Ends::from([(topic.clone(), End::at(end.offset))]))?;
+            let gone = self.walk(topic, before, end.offset)?;
+            let removals = gone.iter().flat_map(|frame| frames::removals(topic, frame.base, frame.parts));
+            self.state().pending.frames.extend(removals);
+        }
+        Ok(())
+    }
+
     fn recover(&self, prefixes: &[&str], ends: &Ends) -> Result<(), LogError> {
         let mut state = self.state();
         state.check().map_err(failed)?;

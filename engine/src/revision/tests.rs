@@ -137,7 +137,7 @@ fn who_goes_back_forgets_the_states_of_what_is_taken_back_and_can_go_there_again
         start(&store, digest, keys, None);
     }
     commit(&store, P, "c");
-    let way = Back { pipeline: P.into(), to: 1, text: "text of a".into() };
+    let way = Back { pipeline: P.into(), to: 1, text: "text of a".into(), fence: None };
     assert_eq!(kept(&store), [(1, Some(1)), (2, Some(2)), (3, None)]);
     let to_second = Back { to: 2, ..way };
     decide(&store, &to_second).unwrap();

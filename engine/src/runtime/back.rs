@@ -37,7 +37,13 @@ pub(super) fn restored(
         return Err(open());
     }
     let now = checkpoint::read_checkpoint(&*ground.store, pipeline)?.unwrap_or_default();
+    if back.fence.is_some_and(|fence| fence != now.fence) {
+        return Err(StartError::WentOn { pipeline: pipeline.to_owned(), to: back.to });
+    }
     let stood = revision::stood(&*ground.store, pipeline, back.to)?.ok_or_else(open)?.checkpoint;
+    // Where the state is written down elsewhere too, so is this from now on: what lies outside is taken back before the commit, and whoever
+    // goes on instead of us has to know.
+    revision::decide(&*ground.store, back)?;
     revision::bring_back(&*ground.store, pipeline, back.to)?;
     let mut checkpoint = Checkpoint {
         epoch: now.epoch,
@@ -51,6 +57,7 @@ pub(super) fn restored(
     };
     let (outbox, history) = (ledger::outbox_topic(pipeline, &StepId::new("")), ledger::ledger_topic(pipeline));
     let mut skipped = BTreeSet::new();
+    let before = now.ends.clone();
     for (topic, end) in now.ends {
         let Some(step) = topic.strip_prefix(&outbox).map(StepId::new) else {
             if topic == history {
@@ -65,6 +72,7 @@ pub(super) fn restored(
         }
         checkpoint.ends.insert(topic, end);
     }
+    ground.log.undo(&checkpoint.ends, &before)?;
     Ok(Restored { checkpoint, skipped })
 }
 

@@ -10,11 +10,12 @@ use super::{
     Ground,
     commit::own,
     job::JobSpec,
-    moves,
+    migrate, moves,
     start::{Loss, Moved, StartError, StartOptions, check_losses},
 };
 use crate::{
     checkpoint::{self, StateNote},
+    revision,
     store::Changes,
 };
 
@@ -25,6 +26,8 @@ pub struct Foreseen {
     pub epoch: Epoch,
     /// State that is there and is read as it is.
     pub kept: BTreeMap<StepId, StateNote>,
+    /// State of another definition that is read and written anew, and what becomes of its keys.
+    pub migrated: BTreeMap<StepId, (StateNote, String)>,
     /// Partitions of each input that are read on from where they were left.
     pub places: BTreeMap<StepId, usize>,
     /// What stops the start.
@@ -33,10 +36,13 @@ pub struct Foreseen {
 }
 
 /// Looks at what a pipeline of this name has committed, beside what is bound now. `options`: what the start is allowed to throw away.
-pub fn foresee(ground: &Ground, spec: &JobSpec, options: &StartOptions) -> Result<Foreseen, StartError> {
-    let Some(mut checkpoint) = checkpoint::read_checkpoint(&*ground.store, &spec.pipeline)? else {
-        return Ok(Foreseen::default());
+pub fn foresee(ground: &Ground, spec: &mut JobSpec, options: &StartOptions) -> Result<Foreseen, StartError> {
+    let found = match revision::back(&*ground.store, &spec.pipeline)? {
+        // It begins with what that revision left.
+        Some(back) => revision::stood(&*ground.store, &spec.pipeline, back.to)?.map(|stood| stood.checkpoint),
+        None => checkpoint::read_checkpoint(&*ground.store, &spec.pipeline)?,
     };
+    let Some(mut checkpoint) = found else { return Ok(Foreseen::default()) };
     let mut foreseen = Foreseen { epoch: checkpoint.epoch, ..Foreseen::default() };
     let mut unused = Changes::default();
     match moves::check(spec, &checkpoint) {
@@ -51,7 +57,13 @@ pub fn foresee(ground: &Ground, spec: &JobSpec, options: &StartOptions) -> Resul
         let note = checkpoint.states.get(&node.id).filter(|note| node.state == Some(note.digest));
         foreseen.kept.extend(note.map(|note| (node.id.clone(), *note)));
     }
-    match check_losses(spec, &mut checkpoint, options, ground, &mut unused) {
+    let allowed = options.allowed(ground, &spec.pipeline)?;
+    let adopted = migrate::adopted(spec, &checkpoint, &allowed);
+    for (step, said) in &adopted {
+        let note = checkpoint.states.get(step).copied().unwrap_or_default();
+        foreseen.migrated.insert(step.clone(), (note, said.clone()));
+    }
+    match check_losses(spec, &mut checkpoint, (&allowed, &adopted), ground, &mut unused) {
         Err(StartError::StateWouldBeLost { losses, .. }) => foreseen.losses = losses,
         other => other?,
     }

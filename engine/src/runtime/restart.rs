@@ -151,6 +151,7 @@ impl RunError {
                         | StartError::StepsMoved { .. }
                         | StartError::RowsWouldRepeat { .. }
                         | StartError::GoesBack { .. }
+                        | StartError::WentOn { .. }
                 )
         )
     }
@@ -169,7 +170,8 @@ impl RunError {
                 StartError::StateWouldBeLost { .. }
                 | StartError::StepsMoved { .. }
                 | StartError::RowsWouldRepeat { .. }
-                | StartError::GoesBack { .. } => false,
+                | StartError::GoesBack { .. }
+                | StartError::WentOn { .. } => false,
             },
             Self::Job(error) => match error {
                 JobError::Halt(_) | JobError::Unbalanced { .. } => false,

@@ -14,7 +14,7 @@ use super::{
     frontier::Frontier,
     history,
     job::{Job, JobSpec, Open},
-    moves,
+    migrate, moves,
     tables::{self, Reading},
 };
 use crate::{
@@ -45,6 +45,14 @@ pub struct StartOptions {
     pub firing: Option<Firing>,
     /// What it was made of, where revisions are kept.
     pub written: Option<Written>,
+}
+
+impl StartOptions {
+    /// Steps whose state may be lost: as this start was told, or as was said when its text was written.
+    pub(super) fn allowed(&self, ground: &Ground, pipeline: &str) -> Result<Vec<StepId>, ReadError> {
+        let said = self.written.as_ref().map(|written| revision::allowed(&*ground.store, pipeline, written));
+        Ok([self.drop_state.clone(), said.transpose()?.unwrap_or_default()].concat())
+    }
 }
 
 /// State that an edit of the pipeline would lose.
@@ -81,6 +89,11 @@ pub enum StartError {
     /// It was decided that another text takes its place.
     #[error("{pipeline} goes back to its revision {to}, and this is another text")]
     GoesBack { pipeline: String, to: u64 },
+    /// It was decided that it goes back, and another process has begun since.
+    #[error(
+        "{pipeline} goes back to its revision {to}, and another process has gone on with it since that was decided"
+    )]
+    WentOn { pipeline: String, to: u64 },
 }
 
 /// A step that stands where another one stood, whose state or rows it would take for its own.
@@ -133,9 +146,11 @@ impl Job {
         let mut changes = Changes::default();
         moves::settle_inputs(&spec, &mut checkpoint, &mut changes);
         moves::tell_unread(&spec, &checkpoint, &ground)?;
-        check_losses(&spec, &mut checkpoint, options, &ground, &mut changes)?;
+        let allowed = options.allowed(&ground, &spec.pipeline)?;
+        let adopted = migrate::adopted(&mut spec, &checkpoint, &allowed);
+        check_losses(&spec, &mut checkpoint, (&allowed, &adopted), &ground, &mut changes)?;
         cut_back(&ground, &spec.pipeline, &checkpoint.ends)?;
-        let segments = restore(&ground, &mut spec, &checkpoint)?;
+        let segments = restore(&ground, &mut spec, &mut checkpoint, &adopted, &mut changes)?;
         if going_back.is_some() {
             back::take_back(&mut spec, &checkpoint)?;
         }
@@ -148,6 +163,7 @@ impl Job {
         checkpoint.fence += 1;
         checkpoint.plan = spec.plan.clone();
         checkpoint.fingerprints.steps = spec.fingerprints.steps.clone();
+        checkpoint.fingerprints.layouts = spec.fingerprints.layouts.clone();
         checkpoint::put(&mut changes, checkpoint::fingerprints_key(&spec.pipeline), &checkpoint.fingerprints);
         checkpoint.ended = false;
         if first {
@@ -256,8 +272,8 @@ fn forget(ground: &Ground, pipeline: &str) -> Result<(), StartError> {
     let mut changes = Changes::default();
     changes.remove(checkpoint::fingerprints_key(pipeline));
     // Its revisions stay; what they stood on is gone.
-    let (back, [_, stood]) = revision::keys_of(pipeline);
-    changes.remove(back);
+    let (keys, [_, stood]) = revision::keys_of(pipeline);
+    keys.into_iter().for_each(|key| changes.remove(key));
     remove_all(ground, &stood, &mut changes)?;
     revision::forget_states(&*ground.store, pipeline, &mut changes)?;
     for prefix in [
@@ -303,7 +319,7 @@ fn clear(ground: &Ground, spec: &mut JobSpec) -> Result<(), StartError> {
 pub(super) fn check_losses(
     spec: &JobSpec,
     checkpoint: &mut Checkpoint,
-    options: &StartOptions,
+    (allowed, adopted): (&[StepId], &BTreeMap<StepId, String>),
     ground: &Ground,
     changes: &mut Changes,
 ) -> Result<(), StartError> {
@@ -311,10 +327,10 @@ pub(super) fn check_losses(
         spec.graph.nodes.iter().filter_map(|node| Some((&node.id, node.state?))).collect();
     let mut losses = vec![];
     for (step, note) in &checkpoint.states {
-        if now.get(step) == Some(&note.digest) {
+        if now.get(step) == Some(&note.digest) || adopted.contains_key(step) {
             continue;
         }
-        if note.size.keys > 0 && !options.drop_state.contains(step) {
+        if note.size.keys > 0 && !allowed.contains(step) {
             let changed = now.contains_key(step);
             losses.push(Loss { step: step.clone(), keys: note.size.keys, changed, undelivered: 0 });
             continue;
@@ -322,12 +338,10 @@ pub(super) fn check_losses(
         remove_all(ground, &segment::prefix(&spec.pipeline, step), changes)?;
     }
     losses.extend(moves::settle_targets(spec, checkpoint, ground)?);
-    losses.extend(
-        undelivered(spec, checkpoint, ground)?.into_iter().filter(|loss| !options.drop_state.contains(&loss.step)),
-    );
+    losses.extend(undelivered(spec, checkpoint, ground)?.into_iter().filter(|loss| !allowed.contains(&loss.step)));
     if losses.is_empty() {
         // The notes go with the segments: a start that dies before its first commit has lost nothing a second time.
-        checkpoint.states.retain(|step, note| now.get(step) == Some(&note.digest));
+        checkpoint.states.retain(|step, note| now.get(step) == Some(&note.digest) || adopted.contains_key(step));
         return Ok(());
     }
     Err(StartError::StateWouldBeLost { pipeline: spec.pipeline.clone(), losses })
@@ -359,7 +373,9 @@ fn cut_back(ground: &Ground, pipeline: &str, ends: &Ends) -> Result<(), StartErr
 fn restore(
     ground: &Ground,
     spec: &mut JobSpec,
-    checkpoint: &Checkpoint,
+    checkpoint: &mut Checkpoint,
+    adopted: &BTreeMap<StepId, String>,
+    changes: &mut Changes,
 ) -> Result<BTreeMap<StepId, Segments>, StartError> {
     for input in &mut spec.graph.inputs {
         let watermarks = own(input, &checkpoint.watermarks);
@@ -371,8 +387,9 @@ fn restore(
             hop.sent = note.size.keys;
         }
         let (Work::Operator(operator), Some(digest)) = (&mut node.work, node.state) else { continue };
-        let mut segments = Segments::new(&spec.pipeline, &node.id, digest);
-        if let Some(note) = checkpoint.states.get(&node.id) {
+        let note = checkpoint.states.get(&node.id).copied();
+        let mut segments = Segments::new(&spec.pipeline, &node.id, note.map_or(digest, |note| note.digest));
+        if let Some(note) = note {
             // No key takes less than eight bytes: what a damaged note says makes no table of any size.
             operator.expect(note.size.keys.min(note.stored / 8) as usize);
             segments.restore(&*ground.store, &mut |generation, body| operator.restore(generation, body))?;
@@ -381,6 +398,11 @@ fn restore(
             if found != note.stored {
                 let detail = format!("its segments have {found} bytes, and the checkpoint says {}", note.stored);
                 return Err(SegmentError::Damaged { step: node.id.clone(), generation: 0, sequence: 0, detail }.into());
+            }
+            if let Some(said) = adopted.get(&node.id) {
+                tracing::info!(pipeline = spec.pipeline, step = %node.id, keys = note.size.keys, "its state goes on: {said}");
+                let read = (segments, digest);
+                segments = migrate::rewritten((&node.id, &mut **operator), read, ground, checkpoint, changes)?;
             }
         } else {
             // Old segments, if there are any, go away with this start; new ones must not take their numbers.

@@ -462,6 +462,7 @@ fn problem(Refused { failure, diagnostics }: Refused) -> Problem {
         | "same-pipeline"
         | "stale-plan"
         | "state-elsewhere"
+        | "state-goes"
         | "state-would-be-lost"
         | "steps-moved" => StatusCode::CONFLICT,
         etag::FAILED => StatusCode::PRECONDITION_FAILED,

@@ -7,7 +7,7 @@ use datafusion::common::DFSchema;
 use syncline_dsl::plan::{Step, WindowKind, WindowPlan};
 use syncline_engine::{
     operator::Operator,
-    operators::aggregate::{Recipe, Whole, Window, Windows},
+    operators::aggregate::{CALLS, Recipe, Whole, Window, Windows},
 };
 use syncline_functions::{Aggregates, Call, ExprError, Projection, Typed, is_json};
 
@@ -19,7 +19,9 @@ use super::{
 
 const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 
-/// The operator, the columns of its answers, and the digest of its state.
+/// The operator, the columns of its answers, the digest of its state, and what that is made of.
+type Made = (Box<dyn Operator>, SchemaRef, u64, [(&'static str, String); 3]);
+
 pub fn operator(
     flow: &Flow<'_>,
     step: &Step,
@@ -27,7 +29,7 @@ pub fn operator(
     window: Option<&WindowPlan>,
     calls: &[(String, String)],
     schema: &SchemaRef,
-) -> Result<(Box<dyn Operator>, SchemaRef, u64), BindError> {
+) -> Result<Made, BindError> {
     let planner = flow.planner;
     let (mut taken, mut fields): (Vec<(String, Typed)>, Vec<Field>) = (vec![], vec![]);
     if let Some(window) = window {
@@ -53,9 +55,9 @@ pub fn operator(
         let call = planner.parse(sql).and_then(|ast| planner.aggregate(&ast, &scope));
         compiled.push((name.clone(), call.map_err(|error| expression(step, sql, error))?));
     }
+    let key_types: Vec<String> = taken.iter().map(|(_, typed)| shown(typed)).collect();
     taken.extend(Aggregates::taken(&compiled));
-    let types: Vec<String> =
-        taken.iter().map(|(_, typed)| format!("{} {}", typed.field().data_type(), is_json(typed.field()))).collect();
+    let types: Vec<String> = taken.iter().map(|(_, typed)| shown(typed)).collect();
     let digest = state_digest(&BTreeMap::from([
         ("keys", format!("{:?}", keys.iter().map(|(_, sql)| sql).collect::<Vec<_>>())),
         ("types", format!("{types:?}")),
@@ -67,11 +69,23 @@ pub fn operator(
         taken: Projection::new(planner, taken, schema).map_err(whole)?,
         aggregates: Aggregates::new(fields, &compiled).map_err(whole)?,
     };
+    let each = compiled.iter().zip(&calls).zip(recipe.aggregates.states());
+    let each: Vec<(String, usize)> = each
+        .map(|(((_, call), (_, sql)), states)| {
+            let types: Vec<String> = call.arguments.iter().chain(&call.filter).map(shown).collect();
+            (format!("{sql} of {}", types.join(", ")), states)
+        })
+        .collect();
+    let parts = [
+        ("keys", format!("{:?} {key_types:?}", keys.iter().map(|(_, sql)| sql).collect::<Vec<_>>())),
+        ("window", format!("{window:?}")),
+        (CALLS, serde_json::json!(each).to_string()),
+    ];
     let task = flow.edges.task().number;
     let Some(window) = window else {
         let operator = Whole::new(recipe).of_task(task);
         let after = operator.schema();
-        return Ok((Box::new(operator), after, digest));
+        return Ok((Box::new(operator), after, digest, parts));
     };
     let at = keys.iter().position(|(_, sql)| sql.is_empty()).unwrap_or(0);
     let name = keys.get(at).map_or("window_start", |(name, _)| name.as_str());
@@ -85,7 +99,11 @@ pub fn operator(
     };
     let operator = operator.of_task(task);
     let after = operator.schema();
-    Ok((Box::new(operator), after, digest))
+    Ok((Box::new(operator), after, digest, parts))
+}
+
+fn shown(typed: &Typed) -> String {
+    format!("{} {}", typed.field().data_type(), is_json(typed.field()))
 }
 
 fn scope(schema: &Schema) -> Result<DFSchema, ExprError> {

@@ -5,17 +5,15 @@ use std::{collections::BTreeMap, sync::Arc};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use syncline_connectors::registry;
-use syncline_dsl::plan::{
-    Arm, Column, Keep, Plan, SinkPlan, SortKey, Step, StepKind, Violation as PlanViolation, WritePlan,
-};
+use syncline_dsl::plan::{Arm, Column, Plan, SinkPlan, SortKey, Step, StepKind, Violation as PlanViolation, WritePlan};
 use syncline_engine::{
+    fingerprints::Layout,
     graph::{Beside, Edge, Input, Node, Work},
     ledger::outbox_topic,
     lookup::Lookup,
     operator::Operator,
     operators::{
-        Arms, Dedup, DedupLast, Direction, Expect, Filter, Group, Lanes, Limit, Present, Project, Sort, Unnest,
-        Violation,
+        Arms, Direction, Expect, Filter, Group, Lanes, Limit, Present, Project, Sort, Unnest, Violation,
         arms::{ID, Ids},
         present::{Deletes, OFFSET, ORIGIN, OUT, OpenRecord, Presentation},
     },
@@ -52,6 +50,8 @@ pub struct Flow<'a> {
     pub beside: Option<Beside>,
     pub tables: Vec<TableInput>,
     pub lookups: Vec<Arc<Lookup>>,
+    /// What the states of steps are made of.
+    pub layouts: BTreeMap<StepId, Layout>,
     /// The columns in front of each hop.
     pub(super) hops: BTreeMap<String, SchemaRef>,
 }
@@ -78,6 +78,7 @@ impl<'a> Flow<'a> {
             beside: None,
             tables: vec![],
             lookups: vec![],
+            layouts: BTreeMap::new(),
             hops: BTreeMap::new(),
         }
     }
@@ -146,7 +147,9 @@ impl<'a> Flow<'a> {
                 (self.dedup(step, &by, *within, *keep, order_by.as_deref(), schema)?, same)
             }
             StepKind::Aggregate { keys, window, calls, columns } => {
-                let (operator, after, digest) = aggregate::operator(self, step, keys, window.as_ref(), calls, schema)?;
+                let (operator, after, digest, parts) =
+                    aggregate::operator(self, step, keys, window.as_ref(), calls, schema)?;
+                self.lay_out(step, digest, parts);
                 let index = self.operator(step, operator, Some(digest));
                 if columns.is_empty() {
                     return Ok((index, after));
@@ -257,39 +260,6 @@ impl<'a> Flow<'a> {
         Ok(index)
     }
 
-    fn dedup(
-        &mut self,
-        step: &Step,
-        by: &[String],
-        within: Option<u64>,
-        keep: Keep,
-        order_by: Option<&str>,
-        schema: &SchemaRef,
-    ) -> Result<usize, BindError> {
-        let key = self.key(step, by, schema)?;
-        let types: Vec<String> =
-            key.schema().fields().iter().map(|field| format!("{} {}", field.data_type(), is_json(field))).collect();
-        let digest = state_digest(&BTreeMap::from([
-            ("by", format!("{by:?}")),
-            ("types", format!("{types:?}")),
-            ("within", format!("{within:?}")),
-            ("keep", format!("{keep:?} {order_by:?}")),
-        ]));
-        let within = within.map(|within| within as i64);
-        let content = matches!(step.kind, StepKind::Dedup { content: true, .. });
-        let operator: Box<dyn Operator> = match order_by {
-            None if content => Box::new(Dedup::new(key, within).of_content()),
-            None => Box::new(Dedup::new(key, within)),
-            Some(order_by) => {
-                let version = self.key(step, &[order_by.to_owned()], schema)?;
-                let last = DedupLast::new(key, version, within, keep == Keep::Last)
-                    .map_err(|detail| BindError::Plan { step: step.id.clone(), detail })?;
-                Box::new(if content { last.of_content() } else { last })
-            }
-        };
-        Ok(self.operator(step, operator, Some(digest)))
-    }
-
     fn sort(
         &mut self,
         step: &Step,
@@ -382,6 +352,12 @@ impl<'a> Flow<'a> {
 
     pub(super) fn operator(&mut self, step: &Step, operator: Box<dyn Operator>, state: Option<u64>) -> usize {
         self.node(step, Work::Operator(operator), state)
+    }
+
+    /// Notes what the state of a step is made of.
+    pub(super) fn lay_out<const N: usize>(&mut self, step: &Step, digest: u64, parts: [(&str, String); N]) {
+        let parts = parts.into_iter().map(|(part, says)| (part.to_owned(), says)).collect();
+        self.layouts.insert(StepId::new(&step.id), Layout { digest, parts });
     }
 
     pub(super) fn node(&mut self, step: &Step, work: Work, state: Option<u64>) -> usize {

@@ -3,13 +3,18 @@
 use std::sync::{Arc, atomic::Ordering, mpsc::Sender};
 
 use serde_json::json;
-use syncline_engine::{paused, runtime::start::StartOptions};
+use syncline_engine::{
+    paused,
+    revision::{self, Allowed},
+    runtime::start::StartOptions,
+};
 use syncline_record::StepId;
 
 use super::{Crew, Held, News, Supervision, Threads};
 use crate::{
     api::{Activity, etag::ETag, status::read_failure},
-    backfill, deploy,
+    backfill,
+    deploy::{self, Written},
     outcome::Failure,
     plans::{self, Around},
     project::{self, Member, Project},
@@ -37,6 +42,19 @@ impl Crew {
     /// The tasks of a pipeline.
     pub(super) fn tasks(&self, name: &str) -> Vec<Arc<Member>> {
         self.declared.values().filter(|member| member.declared == name).cloned().collect()
+    }
+
+    /// Whether nothing is on its way that another text would get between.
+    fn may_be_written(&self, name: &str) -> Result<(), Failure> {
+        if self.back.contains_key(name) {
+            return Err(Failure::failed("goes-back", format!("{name} goes back, and its file with it"))
+                .help("wait until it has"));
+        }
+        if self.dropping.contains_key(name) {
+            return Err(Failure::failed("state-goes", format!("{name} was deleted, and its state goes still"))
+                .help("wait until it has: a text is compared with the state that is there"));
+        }
+        Ok(())
     }
 
     /// Whether some task of it is to stop, whatever follows.
@@ -229,24 +247,37 @@ impl Supervision<'_> {
     ) -> Answer {
         let tasks = crew.tasks(name);
         let new = tasks.is_empty();
+        let names = deploy::names_of(&put.text);
+        names.iter().try_for_each(|name| crew.may_be_written(name))?;
         let written = deploy::check(self, name, &put)?;
         // Behind all other refusals (RFC 9110 §13.2.1), and on the thread that writes: nothing comes between the look and the change.
         let there = deploy::there(self, name, tasks.first().map(|member| &**member))?;
         let tag = there.as_deref().map(ETag::of);
         put.conditions.hold(tag.as_ref(), &format!("/v1/pipelines/{name}/text"))?;
         let same = written.is_there();
+        self.allow(&written, &put.drop_state)?;
         written.write()?;
         let drop_state = put.drop_state.iter().map(StepId::new).collect();
         let options = StartOptions { drop_state, ..StartOptions::default() };
         if !same {
-            crew.by.insert(name.to_owned(), by.to_owned());
+            crew.by.extend(names.iter().map(|name| (name.clone(), by.to_owned())));
         }
-        self.read_again(scope, crew, Some((name, options)), tell)?;
+        self.read_again(scope, crew, Some((&names, options)), tell)?;
         Ok(match (new, same) {
             (true, _) => Done::Created,
             (false, true) => Done::Already,
             (false, false) => Done::Changed,
         })
+    }
+
+    /// Notes what a text may lose, where it is another one than what runs: a start that this process does not live to see knows it too.
+    fn allow(&self, written: &Written, drop_state: &[String]) -> Result<(), Failure> {
+        let steps: Vec<StepId> = drop_state.iter().map(StepId::new).collect();
+        for (task, digest) in &written.digests {
+            let allowed = Allowed { digest: digest.clone(), steps: steps.clone() };
+            revision::allow(&*self.world.ground.store, task, &allowed).map_err(store_failure)?;
+        }
+        Ok(())
     }
 
     fn graph(&self, crew: &Crew, name: &str) -> Answer {

@@ -40,13 +40,17 @@ pub(super) struct Goes {
     ran: bool,
 }
 
+/// The slug of a start that cannot go where it was decided to go: another text stands there.
+pub(super) const GOES_BACK: &str = "goes-back";
+
 /// Words that stand before what no state may hold.
 const PASSWORD: &str = "password=";
 
-/// Puts the texts in their places that pipelines go back to, where a process died before it could.
+/// Puts the texts in their places that pipelines go back to, where a process died before it could. One whose file is gone was deleted
+/// on the way, and stays so.
 pub fn finish_back(world: &World) -> Result<(), Failure> {
     for back in revision::all_back(&*world.ground.store).map_err(read_failure)? {
-        if let Some(path) = origin::file_of(world, &back.pipeline) {
+        if let Some(path) = origin::file_of(world, &back.pipeline).filter(|path| path.exists()) {
             tracing::info!(pipeline = back.pipeline, to = back.to, "it goes back, as was decided before this process");
             deploy::write(&path, &back.text)?;
         }
@@ -55,9 +59,17 @@ pub fn finish_back(world: &World) -> Result<(), Failure> {
 }
 
 impl Supervision<'_> {
-    /// What a start notes of its text. Of a pipeline with a changelog nothing: its state lies there, and cannot be taken back.
+    /// Puts the text in its place that a pipeline goes back to, where another one stands. False: there was nothing to do.
+    pub(super) fn text_comes_back(&self, pipeline: &str) -> bool {
+        let back = revision::back(&*self.world.ground.store, pipeline).ok().flatten();
+        let (Some(back), Some(path)) = (back, origin::file_of(self.world, pipeline)) else { return false };
+        let there = std::fs::read(&path);
+        there.is_ok_and(|there| there != back.text.as_bytes()) && deploy::write(&path, &back.text).is_ok()
+    }
+
+    /// What a start notes of its text. Of one of several tasks nothing: they have one text, and each a state of its own.
     pub(super) fn written(&self, member: &Member, by: String) -> Option<Written> {
-        let here = member.plan.options.changelog.is_none() && member.plan.options.tasks <= 1;
+        let here = member.plan.options.tasks <= 1;
         let (text, most) = match member.file.text.contains(PASSWORD) {
             true => (String::new(), 0),
             false => (member.file.text.clone(), self.keeps),
@@ -97,11 +109,16 @@ impl Supervision<'_> {
     fn revision(&self, member: &Member, way: Way) -> Result<Revision, Failure> {
         let name = &member.declared;
         if self.written(member, String::new()).is_none() {
-            return Err(Failure::failed(
-                "state-elsewhere",
-                format!("{name} keeps its state in a changelog, and cannot go back"),
-            )
-            .help("what is written there is read by other machines, and cannot be unwritten"));
+            let title =
+                format!("{name} has {} tasks, on as many machines, and they do not go back together", member.task.of);
+            return Err(Failure::failed("state-elsewhere", title)
+                .help("give it the text of before: syncline apply; its state goes on, and rows of meanwhile stay")
+                .help("or one task, under another name: it reads its topics from where you say"));
+        }
+        if self.host.stands_by(name) {
+            let title = format!("another process works on {name}, and this one stands by");
+            return Err(Failure::failed("state-elsewhere", title)
+                .help("ask the process that works on it (`running` in `status`); or stop that one first"));
         }
         if declared(&member.file).len() > 1 {
             let title = format!("{} declares other pipelines too, and they would go back with it", member.file.name());
@@ -109,7 +126,14 @@ impl Supervision<'_> {
         }
         let all = revision::all(&*self.world.ground.store, name).map_err(read_failure)?;
         let now = all.last().map_or(0, |last| last.number);
-        let to = way.to.unwrap_or(now.saturating_sub(1));
+        let decided = revision::back(&*self.world.ground.store, name).map_err(read_failure)?;
+        // What is written has not begun: the one before it is the one that did last, with its state where it is.
+        let began = decided.is_some() || all.last().is_some_and(|last| last.digest == member.digest());
+        let before = decided.map_or(now.saturating_sub(u64::from(began)), |decided| decided.to);
+        let to = way.to.unwrap_or(before);
+        if let Some(last) = all.last().filter(|last| !began && last.number == to && !last.text.is_empty()) {
+            return Ok(last.clone());
+        }
         let kept: Vec<String> = all.iter().filter(|one| one.kept.is_some()).map(|one| one.number.to_string()).collect();
         let help = match kept.is_empty() {
             true => "a state is kept when another text takes its place, up to `serve --rollback-state`".to_owned(),
@@ -129,6 +153,9 @@ impl Supervision<'_> {
     /// Whether the output could be that of a run which was never broken.
     fn may_go_back(&self, member: &Member, to: &Revision, way: Way) -> Result<Stood, Failure> {
         let (store, name) = (&*self.world.ground.store, &*member.declared);
+        if revision::last(store, name).map_err(read_failure)?.is_some_and(|last| last.number == to.number) {
+            return Ok(Stood::default());
+        }
         let stood = revision::stood(store, name, to.number).map_err(read_failure)?.unwrap_or_default();
         let now = checkpoint::read_checkpoint(store, name).map_err(read_failure)?.unwrap_or_default();
         let delivered = checkpoint::delivered(store, name).map_err(read_failure)?;
@@ -143,7 +170,8 @@ impl Supervision<'_> {
                 return Err(refused(format!(
                     "{name} has written stream {stream} since, and what its readers made of it stays"
                 ))
-                .help("start its readers and it over together: syncline run FOLDER --fresh"));
+                .help(format!("give it the text of revision {0} instead: `syncline revisions {name} -o json` has it, and `syncline apply` takes it; it goes on with its state, and the stream behind what was written", to.number))
+                .help("or start its readers and it over together: syncline run FOLDER --fresh"));
             }
             let Some(step) = topic.strip_prefix(&outbox_topic(name, &StepId::new(""))).map(StepId::new) else {
                 continue;
@@ -217,10 +245,17 @@ impl Supervision<'_> {
             return Err(stopping());
         }
         let member = crew.declared.get(name).ok_or_else(|| no_such_pipeline(name, crew.names()))?;
-        let stood = self.may_go_back(member, &goes.to, goes.way)?;
+        // It may have begun since it was asked.
+        let to = self.revision(member, Way { to: Some(goes.to.number), ..goes.way })?;
+        let stood = self.may_go_back(member, &to, goes.way)?;
+        let last = revision::last(&*self.world.ground.store, name).map_err(read_failure)?;
+        if last.is_some_and(|last| last.number == to.number) {
+            tracing::info!(pipeline = name, to = to.number, "its text goes back: the one that stood there never began");
+            return deploy::write(&member.file.path, &to.text);
+        }
         let reader = Task {
             all: self,
-            member: self.target(member, &goes.to)?,
+            member: self.target(member, &to)?,
             stop: Arc::new(AtomicBool::new(false)),
             options: StartOptions::default(),
         };
@@ -234,10 +269,14 @@ impl Supervision<'_> {
             }
         }
         reader.could_read(&from)?;
-        let (pipeline, to, text) = (name.to_owned(), goes.to.number, goes.to.text.clone());
-        revision::decide(&*self.world.ground.store, &Back { pipeline, to, text }).map_err(store_failure)?;
+        let (pipeline, to, text) = (name.to_owned(), to.number, to.text);
+        revision::decide(
+            &*self.world.ground.store,
+            &Back { pipeline, to, text: text.clone(), fence: Some(read.fence) },
+        )
+        .map_err(store_failure)?;
         tracing::info!(pipeline = name, to, "it goes back");
-        deploy::write(&member.file.path, &goes.to.text)
+        deploy::write(&member.file.path, &text)
     }
 }
 

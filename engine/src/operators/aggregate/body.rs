@@ -107,6 +107,11 @@ impl Noted {
         }
     }
 
+    /// They are written with the next epoch, whatever they are.
+    pub fn again(&mut self) {
+        self.written = Notes::default();
+    }
+
     pub fn restore(&mut self, body: &[u8]) -> Result<(), Damaged> {
         self.now = Notes::read(body)?;
         self.written = self.now;

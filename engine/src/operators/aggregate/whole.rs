@@ -8,11 +8,12 @@ use syncline_functions::{ExprError, Groups};
 use syncline_record::{Batch, Epoch, Generation, Micros, StepId, time::NO_WATERMARK};
 
 use super::{
-    ABSORBED, Ledgered, Recipe,
+    ABSORBED, Ledgered, Picked, Recipe,
     body::{self, NOTES, Noted},
     broken, changes, filtered, merged,
     release::{self, Moment, Shape},
 };
+use crate::fingerprints::Layout;
 use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows};
 
 /// Groups as of the last end of all inputs, and what came since.
@@ -27,6 +28,8 @@ pub struct Whole {
     /// Parts that an end has moved to what is settled.
     moved: Vec<Vec<u8>>,
     notes: Noted,
+    /// What comes back has other columns.
+    picked: Option<Picked>,
 }
 
 impl Whole {
@@ -39,6 +42,7 @@ impl Whole {
             since: Ledgered::default(),
             moved: vec![],
             notes: Noted::default(),
+            picked: None,
         }
     }
 
@@ -138,16 +142,36 @@ impl Operator for Whole {
         Ok(delta)
     }
 
+    fn adopts(&mut self, then: &Layout, now: &Layout) -> Option<String> {
+        let (picked, said) = Picked::of(then, now, self.recipe.aggregates.keys())?;
+        self.picked = Some(picked);
+        Some(said)
+    }
+
+    fn restored(&mut self) {
+        if self.picked.is_some() {
+            self.notes.again();
+        }
+    }
+
     fn restore(&mut self, generation: Generation, body: &[u8]) -> Result<(), Damaged> {
-        let damaged = |error: ExprError| Damaged(error.to_string());
-        let aggregates = &self.recipe.aggregates;
-        let groups = match generation {
-            NOTES => return self.notes.restore(body),
-            SETTLED => &mut self.settled,
-            SINCE => &mut self.since,
-            other => return Err(Damaged(format!("an AGGREGATE without a window has no generation {other}"))),
-        };
-        body::read(body, &mut |states| groups.total(aggregates).and_then(|total| total.merge(states)).map_err(damaged))
+        let (aggregates, picked) = (&self.recipe.aggregates, self.picked.as_ref());
+        match generation {
+            NOTES => self.notes.restore(body),
+            SINCE => self.since.restore(aggregates, picked, body),
+            SETTLED => {
+                // What is settled is written only when it is moved.
+                let mut before = Ledgered::default();
+                let groups = if picked.is_some() { &mut before } else { &mut self.settled };
+                groups.restore(aggregates, picked, body)?;
+                let Some(fresh) = before.fresh.as_mut() else { return Ok(()) };
+                let damaged = |error: ExprError| Damaged(error.to_string());
+                let states = fresh.states().map_err(damaged)?;
+                self.moved.extend(body::bodies(&states).map_err(Damaged)?);
+                self.settled.total(aggregates).and_then(|total| total.merge(&states)).map_err(damaged)
+            }
+            other => Err(Damaged(format!("an AGGREGATE without a window has no generation {other}"))),
+        }
     }
 
     fn size(&self) -> StateSize {

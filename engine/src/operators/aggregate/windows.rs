@@ -13,12 +13,13 @@ use syncline_record::{
 };
 
 use super::{
-    ABSORBED, Ledgered, Recipe, Window,
+    ABSORBED, Ledgered, Picked, Recipe, Window,
     body::{self, NOTES, Noted},
     broken, changes, merged,
     release::{self, Moment, Shape},
     sessions,
 };
+use crate::fingerprints::Layout;
 use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows};
 
 const LATE: &str = "late";
@@ -40,6 +41,8 @@ pub struct Windows {
     pub(super) lowest: Micros,
     pub(super) notes: Noted,
     pub(super) expired: Vec<Generation>,
+    /// What comes back has other columns.
+    picked: Option<Picked>,
 }
 
 impl Windows {
@@ -72,6 +75,7 @@ impl Windows {
             lowest: NO_WATERMARK,
             notes: Noted::default(),
             expired: vec![],
+            picked: None,
         }
     }
 
@@ -303,11 +307,19 @@ impl Operator for Windows {
             return self.notes.restore(body);
         }
         let groups = self.open.entry(body::start_of(generation)).or_default();
-        let aggregates = &self.recipe.aggregates;
-        body::read(body, &mut |states| {
-            let total = groups.total(aggregates).map_err(|error| Damaged(error.to_string()))?;
-            total.merge(states).map_err(|error| Damaged(error.to_string()))
-        })
+        groups.restore(&self.recipe.aggregates, self.picked.as_ref(), body)
+    }
+
+    fn adopts(&mut self, then: &Layout, now: &Layout) -> Option<String> {
+        let (picked, said) = Picked::of(then, now, self.recipe.aggregates.keys())?;
+        self.picked = Some(picked);
+        Some(said)
+    }
+
+    fn restored(&mut self) {
+        if self.picked.is_some() {
+            self.notes.again();
+        }
     }
 
     fn size(&self) -> StateSize {
