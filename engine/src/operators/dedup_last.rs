@@ -17,7 +17,7 @@ use syncline_functions::{Projection, keys::fingerprints};
 use syncline_record::{Batch, Epoch, Fate, Generation, Micros, Reason, RowFailure, StepId, keys::content_hash};
 
 use super::dedup::{Horizon, Verdicts, generation_of};
-use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows};
+use crate::operator::{Damaged, Delta, Halt, Operator, Output, RowKeys, StateSize, of_rows};
 use crate::segment::Bodies;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,7 +156,8 @@ impl Operator for DedupLast {
                 }
             }
         }
-        verdicts.settle(&batch, &failed, out);
+        let keys = RowKeys { columns: key.rows.columns(), fields: &fields, content: self.content };
+        verdicts.settle(&batch, &keys, &failed, out);
         Ok(())
     }
 

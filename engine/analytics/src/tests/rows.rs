@@ -117,7 +117,7 @@ async fn deliveries() {
 #[tokio::test]
 async fn records_dropped() {
     shows(
-        "SELECT * FROM records_dropped",
+        "SELECT pipeline, step, fate, reason, source, record_offset, time FROM records_dropped",
         r#"
             +----------+--------+-----------+------------+-----------+---------------+---------------------+
             | pipeline | step   | fate      | reason     | source    | record_offset | time                |
@@ -139,11 +139,43 @@ async fn ledger() {
     shows(
         "SELECT * FROM ledger WHERE fate = 'passed'",
         r#"
-            +----------+-------+--------+--------+-----------+---------------+---------------------+
-            | pipeline | step  | fate   | reason | source    | record_offset | time                |
-            +----------+-------+--------+--------+-----------+---------------+---------------------+
-            | orders   | dedup | passed | passed | in/orders | 1             | 2026-11-20T10:00:00 |
-            +----------+-------+--------+--------+-----------+---------------+---------------------+
+            +----------+-------+--------+--------+-----------+---------------+---------------------+-----+-------+-----+-----------------+
+            | pipeline | step  | fate   | reason | source    | record_offset | time                | run | epoch | key | key_fingerprint |
+            +----------+-------+--------+--------+-----------+---------------+---------------------+-----+-------+-----+-----------------+
+            | orders   | dedup | passed | passed | in/orders | 1             | 2026-11-20T10:00:00 | 2   | 2     |     |                 |
+            +----------+-------+--------+--------+-----------+---------------+---------------------+-----+-------+-----+-----------------+
+        "#,
+    )
+    .await;
+}
+
+/// What a sink decides is of no run and no epoch; only a step that goes by a key says which.
+#[tokio::test]
+async fn runs_epochs_and_keys_of_records() {
+    shows(
+        "SELECT step, record_offset, run, epoch, key, key_fingerprint FROM records_dropped",
+        r#"
+            +--------+---------------+-----+-------+-----+----------------------------------+
+            | step   | record_offset | run | epoch | key | key_fingerprint                  |
+            +--------+---------------+-----+-------+-----+----------------------------------+
+            | source | 3             | 2   | 2     |     |                                  |
+            | dedup  | 5             | 2   | 2     | b   | 0000000000000000000000000000feed |
+            | dedup  | 6             | 2   | 2     |     |                                  |
+            | dedup  | 8             | 2   | 2     |     | 00000000000000000000000000000003 |
+            | upsert | 2             |     |       |     |                                  |
+            | upsert | 9             |     |       |     |                                  |
+            +--------+---------------+-----+-------+-----+----------------------------------+
+        "#,
+    )
+    .await;
+    shows(
+        "SELECT l.record_offset, l.key, s.kept_at FROM ledger l JOIN orders.dedup s USING (key_fingerprint)",
+        r#"
+            +---------------+-----+---------------------+
+            | record_offset | key | kept_at             |
+            +---------------+-----+---------------------+
+            | 5             | b   | 2026-11-20T10:00:01 |
+            +---------------+-----+---------------------+
         "#,
     )
     .await;
