@@ -21,6 +21,7 @@ mod catalog;
 mod clients;
 mod error;
 mod gather;
+mod moment;
 mod pipe;
 mod provider;
 mod query;

@@ -23,6 +23,7 @@ use syncline_record::{
 use crate::{Limits, QueryError, Reading, query};
 
 mod clients;
+mod moment;
 mod pipes;
 mod questions;
 mod rows;
