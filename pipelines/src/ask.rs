@@ -21,7 +21,7 @@ use crate::{
         query, status,
     },
     command::Common,
-    control, ledger,
+    control, interrupt, ledger,
     outcome::{Exit, Failure},
     render::for_shell,
     world::{World, data_folder, log_failure, store_failure},
@@ -153,7 +153,7 @@ fn look(
         .enable_all()
         .build()
         .map_err(|error| Failure::environment("no-threads", format!("no threads for the query: {error}")))?;
-    let answer = runtime.block_on(async {
+    let asked = async {
         // A command has its machine's time: whoever waits can stop it.
         let limits = Limits { time: None, ..Limits::default() };
         let mut rows = syncline_analytics::query(reading, workers, sql, limits).await.map_err(query::failure)?;
@@ -162,6 +162,12 @@ fn look(
             wanted = each(&batch.map_err(query::failure)?)?;
         }
         Ok(())
+    };
+    let answer = runtime.block_on(async {
+        tokio::select! {
+            answer = asked => answer,
+            () = interrupt::pressed() => Err(interrupt::cancelled()),
+        }
     });
     // A read that nobody wants any more ends with its next batch.
     runtime.shutdown_timeout(PATIENCE);

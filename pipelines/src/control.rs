@@ -10,6 +10,7 @@ use tokio::net::UnixStream;
 
 use crate::{
     api::listen::reachable,
+    interrupt,
     outcome::{Exit, Failure, SLUG},
 };
 
@@ -45,7 +46,7 @@ pub fn stream(
     each: &mut dyn FnMut(Bytes) -> Result<(), Failure>,
 ) -> Result<Option<StatusCode>, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(broken)?;
-    runtime.block_on(async {
+    let asked = async {
         let Some(connection) = connect(&folder.join(SOCKET)).await? else { return Ok(None) };
         let (mut sender, driver) = http1::handshake(TokioIo::new(connection)).await.map_err(broken)?;
         let driver = tokio::spawn(driver);
@@ -70,6 +71,13 @@ pub fn stream(
         }
         driver.abort();
         Ok(Some(status))
+    };
+    // Who answers ends with the connection.
+    runtime.block_on(async {
+        tokio::select! {
+            answered = asked => answered,
+            () = interrupt::pressed() => Err(interrupt::cancelled()),
+        }
     })
 }
 
