@@ -34,7 +34,7 @@ use crate::{
     witness::{Handover, Upkeep, Window},
 };
 
-pub use notes::{EpochNote, HistoryNote};
+pub use notes::{EpochNote, HistoryNote, epoch_of};
 
 /// Grows when an older binary could not read what a newer one wrote. Version N reads N-1.
 pub const CHECKPOINT_FORMAT: u32 = 1;
@@ -364,15 +364,6 @@ pub fn read_last<T: DeserializeOwned>(store: &dyn StateStore, prefix: &[u8]) -> 
 }
 
 /// The checkpoint to start from, if there is one that this version can read.
-/// The epoch that a checkpoint, as it lies in the store, has committed; `None` where it cannot be read.
-pub fn epoch_of(value: &[u8]) -> Option<Epoch> {
-    #[derive(Deserialize)]
-    struct Committed {
-        epoch: Epoch,
-    }
-    serde_json::from_slice::<Committed>(value).ok().map(|committed| committed.epoch)
-}
-
 pub fn read_checkpoint(store: &dyn StateStore, pipeline: &str) -> Result<Option<Checkpoint>, ReadError> {
     let key = checkpoint_key(pipeline);
     let Some(value) = read::<Value>(store, &key)? else { return Ok(None) };
