@@ -48,6 +48,7 @@ mod rooms;
 mod rows;
 mod schedules;
 mod serve;
+mod shell;
 mod sql;
 mod streams;
 mod surface;

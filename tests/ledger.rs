@@ -97,7 +97,9 @@ fn what_was_moved_is_read_from_the_files_and_by_others() {
     let all = "SELECT * FROM ledger ORDER BY record_offset";
     let ours = desk.ok(&["query", all, "-o", "csv"]);
     assert_eq!(ours.lines().count(), 1001);
-    assert!(ours.starts_with("pipeline,step,fate,reason,source,record_offset,time\norders,where,filtered,"), "{ours}");
+    let columns = "pipeline,step,fate,reason,source,record_offset,time,run,epoch,key,key_fingerprint\n";
+    assert!(ours.starts_with(&format!("{columns}orders,where,filtered,")), "{ours}");
+    assert!(ours.lines().skip(1).all(|row| row.contains(",1,") && row.ends_with(",,")), "a run and no key: {ours}");
     let place = desk.path(".syncline/ledger").display().to_string();
     let elsewhere = Desk::new();
     assert_eq!(elsewhere.ok(&["query", "--ledger", &place, all, "-o", "csv"]), ours);
@@ -114,6 +116,77 @@ fn what_was_moved_is_read_from_the_files_and_by_others() {
     fs::remove_file(&files[0]).expect("a file");
     let said = desk.say(&["query", "SELECT max(record_offset) FROM ledger"]).expect(1);
     assert!(said.err.contains("parquet"), "{}", said.err);
+}
+
+/// What became of order 17, and is it known? Steps that go by a key say so, in the log and in files.
+#[test]
+fn a_step_that_goes_by_a_key_says_which_and_its_state_knows_it() {
+    let desk = Desk::with(
+        "PIPELINE orders WITH (ledger = 'all', checkpoint_every = '20 milliseconds') AS
+         FROM file('orders.ndjson') FOLLOW
+         |> WHERE kind = 'a'
+         |> DEDUP BY shop, id WITHIN '1 hour'
+         |> INSERT INTO file('out/');",
+    );
+    let order = |shop: &str, id: i64| json!({"shop": shop, "id": id, "kind": "a"}).to_string();
+    desk.append("orders.ndjson", [order("x", 1), order("x", 1), order("y", 1)]);
+    desk.append("orders.ndjson", [r#"{"kind":"b"}"#, r#"{"kind":"a","shop":"z"}"#]);
+    let mut running = desk.start(OFTEN);
+    running.address();
+    let dedup = "SELECT fate, key, key_fingerprint IS NULL AS none, run, epoch > 0 AS later FROM ledger
+        WHERE step = 'dedup' ORDER BY record_offset";
+    let row = |fate: &str, key: Value, run: u64| json!({"fate": fate, "key": key, "none": key.is_null(), "run": run, "later": true});
+    let (one, other) = (json!(r#"["x",1]"#), json!(r#"["y",1]"#));
+    let mut expected = vec![
+        row("passed", one.clone(), 1),
+        row("duplicate", one.clone(), 1),
+        row("passed", other, 1),
+        row("passed", Value::Null, 1),
+    ];
+    running.until("all went through", |_| desk.query(dedup).len() == 4);
+    assert_eq!(desk.query(dedup), expected);
+    let known = r#"SELECT l.key, s.epoch = (SELECT max(epoch) FROM pipeline_state('orders', 'dedup')) AS one
+        FROM ledger l JOIN orders.dedup s USING (key_fingerprint) WHERE l.fate = 'duplicate'"#;
+    assert_eq!(desk.query(known), [json!({"key": one, "one": true})]);
+    running.until("it is in files", |_| !files(&desk).is_empty());
+    assert_eq!(desk.query(dedup), expected, "as in the log");
+    assert_eq!(desk.value("SELECT count(*) AS n FROM ledger WHERE step <> 'dedup' AND key IS NOT NULL"), 0);
+    running.stop().expect(0);
+    // Another run is another run.
+    let mut running = desk.start(OFTEN);
+    running.address();
+    desk.append("orders.ndjson", [order("x", 1)]);
+    expected.push(row("duplicate", one.clone(), 2));
+    running.until("it went through", |_| desk.query(dedup).len() == 5);
+    assert_eq!(desk.query(dedup), expected);
+    running.stop().expect(0);
+}
+
+/// A disk that was not mounted became an empty folder, and what was asked there had no answer.
+#[test]
+fn a_place_that_is_away_is_said_and_not_made_anew() {
+    let desk = Desk::with(ORDERS);
+    desk.append("orders.ndjson", lines(100));
+    let mut running = desk.start(&[OFTEN, &["--ledger", "disk/ledger"]].concat());
+    running.address();
+    running.until("it is through", |_| told(&desk) == (50, 50));
+    running.stop().expect(0);
+    fs::rename(desk.path("disk"), desk.path("elsewhere")).expect("away");
+    let said = desk.say(&["query", TOLD]).expect(1);
+    assert!(said.err.contains("disk/ledger"), "{}", said.err);
+    assert!(!desk.path("disk").exists());
+    // All else goes on, and the ledger waits in the log.
+    assert_eq!(desk.value("SELECT count(*) AS n FROM runs"), 1);
+    desk.append("orders.ndjson", lines(100));
+    let mut running = desk.start(OFTEN);
+    running.address();
+    running.until("it is through, and says so", |running| {
+        desk.value("SELECT sum(rows_in) AS n FROM steps WHERE step = 'where'") == 200
+            && running.err().contains("the ledger stays in the log")
+    });
+    fs::rename(desk.path("elsewhere"), desk.path("disk")).expect("back");
+    running.until("it is whole", |_| told(&desk).0 == 100);
+    running.stop().expect(0);
 }
 
 #[test]

@@ -343,7 +343,7 @@ fn a_file_of_questions_is_answered_up_to_the_first_that_fails() {
     assert!(said.err.contains("there is no table `nothing`"), "{}", said.err);
     assert_eq!(house.desk.ok(&["query", "-c", "FROM runs |> SELECT rows_in", "-o", "csv"]), "rows_in\n3\n");
     let columns = house.desk.ok(&["query", "-c", "\\d orders.dedup", "-o", "csv"]);
-    assert_eq!(columns, "column,type\nkey_fingerprint,STRING\nkept_at,TIMESTAMP\n");
+    assert_eq!(columns, "column,type\nkey_fingerprint,STRING\nkept_at,TIMESTAMP\nepoch,BIGINT\n");
     assert!(house.desk.ok(&["query", "-c", "\\dt", "-o", "csv"]).contains("public,runs\n"));
 }
 

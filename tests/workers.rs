@@ -305,36 +305,126 @@ fn when_nobody_is_there_it_is_said_and_when_one_is_he_answers() {
     assert!(said.err.contains("no worker answers") && said.err.contains("refused"), "{}", said.err);
 }
 
-#[test]
-fn a_worker_lets_nobody_in_without_the_token_and_is_not_open_without_one() {
-    let desk = desk();
-    desk.say(&["worker", "--ledger", "ledger", "--listen", "0.0.0.0:0"]).expect(2);
-    let token = "0123456789abcdef0123456789abcdef";
-    let with = |token: &str, arguments: &[&str]| {
-        let mut command = desk.command(arguments);
-        command.env("SYNCLINE_WORKER_TOKEN", token);
-        Running::start(command, arguments.join(" "))
-    };
-    with("short", &["worker", "--ledger", "ledger"]).end(PATIENCE).expect(2);
-    let mut worker = with(token, &["worker", "--ledger", "ledger", "--listen", "0.0.0.0:0"]);
+/// A command with this token; without one when it is empty.
+fn with_token(desk: &Desk, token: &str, arguments: &[&str]) -> Running {
+    let mut command = desk.command(arguments);
+    command.env("SYNCLINE_WORKER_TOKEN", token);
+    Running::start(command, arguments.join(" "))
+}
+
+/// The port at which a worker listens.
+fn port(worker: &mut Running) -> String {
     let mut port = String::new();
     worker.until("it listens", |worker| {
-        let err = worker.err();
-        let told = err.split_once("works for questions on 0.0.0.0:").and_then(|(_, rest)| rest.split(',').next());
-        port = told.unwrap_or_default().to_owned();
+        let told = worker
+            .err()
+            .split_once("works for questions on ")
+            .and_then(|(_, rest)| rest.split(',').next()?.rsplit_once(':').map(|(_, port)| port.to_owned()));
+        port = told.unwrap_or_default();
         !port.is_empty()
     });
-    let worker_there = format!("127.0.0.1:{port}");
+    port
+}
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+#[test]
+fn a_worker_lets_nobody_in_without_the_token_and_is_not_open_in_the_clear() {
+    let desk = desk();
+    for token in ["", TOKEN] {
+        let said = with_token(&desk, token, &["worker", "--ledger", "ledger", "--listen", "0.0.0.0:0"]).end(PATIENCE);
+        assert!(said.expect(2).err.contains("would travel in the clear"));
+        let said = with_token(&desk, token, &["query", QUESTIONS[0], "--workers", "10.1.2.3:7900"]).end(PATIENCE);
+        assert!(said.expect(2).err.contains("--workers-ca"));
+    }
+    with_token(&desk, "short", &["worker", "--ledger", "ledger"]).end(PATIENCE).expect(2);
+    let mut worker = with_token(&desk, TOKEN, &["worker", "--ledger", "ledger", "--listen", "127.0.0.1:0"]);
+    let worker_there = format!("127.0.0.1:{}", port(&mut worker));
     let ask = ["query", QUESTIONS[0], "--workers", &worker_there, "-o", "csv"];
     for wrong in ["", "fedcba9876543210fedcba9876543210"] {
-        let said = with(wrong, &ask).end(PATIENCE).expect(1);
+        let said = with_token(&desk, wrong, &ask).end(PATIENCE).expect(1);
         assert!(said.err.contains("another token"), "{}", said.err);
         assert!(!said.err.contains("fedcba98"), "{}", said.err);
     }
     let right = asked(&desk, QUESTIONS[0], "").end(PATIENCE).expect(0).out();
-    assert_eq!(with(token, &ask).end(PATIENCE).expect(0).out(), right);
-    assert!(!worker.err().contains(token));
+    assert_eq!(with_token(&desk, TOKEN, &ask).end(PATIENCE).expect(0).out(), right);
+    assert!(!worker.err().contains(TOKEN));
     worker.stop().expect(0);
+}
+
+/// An authority, and certificates of it for `names`: `NAME.crt`, `NAME.key`, and `AUTHORITY.crt`.
+fn certificates(desk: &Desk, authority: &str, names: &[&str]) {
+    let openssl = |arguments: &[&str]| {
+        let said = desk.other("openssl", arguments).output().expect("openssl");
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    };
+    let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
+    let (root, root_key) = (format!("{authority}.crt"), format!("{authority}.key"));
+    let subject = format!("/CN={authority}");
+    openssl(&[&["req", "-x509", "-subj", &subject, "-keyout", &root_key, "-out", &root], &key[..]].concat());
+    for name in names {
+        let (certificate, own_key, subject) = (format!("{name}.crt"), format!("{name}.key"), format!("/CN={name}"));
+        let signed = [
+            "-CA",
+            &root,
+            "-CAkey",
+            &root_key,
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+        ];
+        let files = ["req", "-x509", "-subj", &subject, "-keyout", &own_key, "-out", &certificate];
+        openssl(&[&files, &key[..], &signed].concat());
+    }
+}
+
+#[test]
+fn with_tls_workers_and_who_asks_show_certificates_of_one_authority() {
+    let desk = desk();
+    certificates(&desk, "ours", &["one", "two", "ada"]);
+    certificates(&desk, "theirs", &["eve"]);
+    let right = asked(&desk, QUESTIONS[0], "").end(PATIENCE).expect(0).out();
+    let worker = |name: &str, token: &str| {
+        let (certificate, key) = (format!("{name}.crt"), format!("{name}.key"));
+        let tls = ["--tls-cert", &certificate, "--tls-key", &key, "--tls-ca", "ours.crt"];
+        let listen = ["worker", "--ledger", "ledger", "--listen", "0.0.0.0:0"];
+        with_token(&desk, token, &[&listen, &tls[..]].concat())
+    };
+    let ask = |names: &str, token: &str, more: &[&str]| {
+        // A question whose parts fetch rows from each other.
+        let ask = ["query", QUESTIONS[0], "--workers", names, "-o", "csv"];
+        with_token(&desk, token, &[&ask, more].concat()).end(PATIENCE)
+    };
+    let (ada, none) = (
+        ["--workers-ca", "ours.crt", "--workers-cert", "ada.crt", "--workers-key", "ada.key"],
+        ["--workers-ca", "ours.crt"],
+    );
+    let mut both = [worker("one", ""), worker("two", "")];
+    let names = both.each_mut().map(|worker| format!("127.0.0.1:{}", port(worker))).join(",");
+    assert_eq!(ask(&names, "", &ada).expect(0).out(), right);
+    // Who shows nothing, or what another authority signed, who speaks in the clear, and who is told to trust others, gets nothing.
+    let eve = ["--workers-ca", "ours.crt", "--workers-cert", "eve.crt", "--workers-key", "eve.key"];
+    let others = ["--workers-ca", "theirs.crt", "--workers-cert", "ada.crt", "--workers-key", "ada.key"];
+    for wrong in [&none[..], &eve, &[], &others] {
+        let said = ask(&names, "", wrong).expect(1);
+        assert!(said.err.contains("worker") && said.out().is_empty(), "{wrong:?}: {}", said.err);
+    }
+    for worker in both {
+        worker.stop().expect(0);
+    }
+    // With a token it is that which lets in, and it goes through TLS alone.
+    let mut both = [worker("one", TOKEN), worker("two", TOKEN)];
+    let names = both.each_mut().map(|worker| format!("127.0.0.1:{}", port(worker))).join(",");
+    assert_eq!(ask(&names, TOKEN, &none).expect(0).out(), right);
+    assert!(ask(&names, "fedcba9876543210fedcba9876543210", &none).expect(1).err.contains("another token"));
+    for worker in both {
+        worker.stop().expect(0);
+    }
+    let said = desk.say(&["query", "SELECT 1", "--workers", "127.0.0.1:1", "--workers-ca", "ada.key"]).expect(2);
+    let key = fs::read_to_string(desk.path("ada.key")).expect("a key");
+    assert!(said.err.contains("--workers-ca ada.key cannot be used"), "{}", said.err);
+    assert!(!said.err.contains(key.lines().nth(1).expect("more than a head")), "{}", said.err);
 }
 
 #[test]

@@ -23,8 +23,8 @@ pub mod rows;
 #[cfg(test)]
 mod tests;
 
-/// The number of the manifest's format: version N reads N-1.
-pub const MANIFEST_FORMAT: u32 = 1;
+/// The number of the manifest's format: version N reads N-1. Since 2 files have run, epoch and key of a row.
+pub const MANIFEST_FORMAT: u32 = 2;
 
 /// How far the topics of one pipeline have been moved.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -34,7 +34,7 @@ use crate::{
     witness::{Handover, Upkeep, Window},
 };
 
-pub use notes::{EpochNote, HistoryNote};
+pub use notes::{EpochNote, HistoryNote, epoch_of};
 
 /// Grows when an older binary could not read what a newer one wrote. Version N reads N-1.
 pub const CHECKPOINT_FORMAT: u32 = 1;

@@ -2,7 +2,7 @@
 //!
 //! | topic | holds |
 //! |---|---|
-//! | `pipeline/<p>/ledger` | per epoch: step, fate, reason and the offsets of the rows that shared them |
+//! | `pipeline/<p>/ledger` | per epoch: its run and number; step, fate, reason, and of the rows that shared them the offsets and keys |
 //! | `pipeline/<p>/dead` | dead letters of the chain, one per frame |
 //! | `pipeline/<p>/sinks/<step>` | dead and stale rows of an outbox sink; see [`SinkFrame`] |
 //! | `pipeline/<p>/outbox/<step>` | rows on their way to an outbox sink |
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use syncline_record::{DeadLetter, Fate, Partition, StepId};
 
-use crate::operator::{Damaged, LedgerEntry};
+use crate::operator::{Damaged, LedgerEntry, LedgerKey};
 
 pub fn ledger_topic(pipeline: &str) -> String {
     format!("pipeline/{pipeline}/ledger")
@@ -69,9 +69,29 @@ pub fn settle(frames: impl IntoIterator<Item = SinkFrame>) -> SinkFrame {
     settled
 }
 
+/// What one frame of the ledger's topic says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Which run decided it, and in which epoch; not known of frames that earlier versions wrote.
+    pub when: Option<When>,
+    pub entries: Vec<LedgerEntry>,
+}
+
+/// The run of a pipeline, and the epoch whose commit shows what was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct When {
+    pub run: u64,
+    pub epoch: u64,
+}
+
+/// How a frame begins that says when: an entry of the first format never does, for there is no such fate.
+const WITH_WHEN: [u8; 3] = [0, u8::MAX, 2];
+
 /// Entries as bytes: offsets of a run of rows are small steps, so each is one or two bytes.
-pub fn encode(entries: &[LedgerEntry]) -> Vec<u8> {
-    let mut bytes = vec![];
+pub fn encode(when: When, entries: &[LedgerEntry]) -> Vec<u8> {
+    let mut bytes = WITH_WHEN.to_vec();
+    varint(&mut bytes, when.run);
+    varint(&mut bytes, when.epoch);
     let text = |bytes: &mut Vec<u8>, text: &str| {
         varint(bytes, text.len() as u64);
         bytes.extend_from_slice(text.as_bytes());
@@ -90,13 +110,33 @@ pub fn encode(entries: &[LedgerEntry]) -> Vec<u8> {
             varint(&mut bytes, ((step << 1) ^ (step >> 63)) as u64);
             last = *offset;
         }
+        bytes.push(u8::from(!entry.keys.is_empty()));
+        for key in &entry.keys {
+            let Some(LedgerKey { text: name, fingerprint }) = key else {
+                bytes.push(NO_KEY);
+                continue;
+            };
+            bytes.push(if name.is_some() { NAMED } else { UNNAMED });
+            bytes.extend_from_slice(&fingerprint.to_le_bytes());
+            name.iter().for_each(|name| text(&mut bytes, name));
+        }
     }
     bytes
 }
 
-/// The inverse of [`encode`].
-pub fn decode(bytes: &[u8]) -> Result<Vec<LedgerEntry>, Damaged> {
+/// What is said of a row's key: there is none, a fingerprint, or a fingerprint and a text.
+const NO_KEY: u8 = 0;
+const UNNAMED: u8 = 1;
+const NAMED: u8 = 2;
+
+/// The inverse of [`encode`], which reads what earlier versions wrote too.
+pub fn decode(bytes: &[u8]) -> Result<Said, Damaged> {
     let mut reader = Reader(bytes);
+    let mut when = None;
+    if let Some(rest) = bytes.strip_prefix(&WITH_WHEN) {
+        reader = Reader(rest);
+        when = Some(When { run: reader.varint()?, epoch: reader.varint()? });
+    }
     let mut entries = vec![];
     while !reader.0.is_empty() {
         let step = StepId::new(reader.text()?);
@@ -112,9 +152,11 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<LedgerEntry>, Damaged> {
             last = last.wrapping_add(((step >> 1) as i64 ^ -((step & 1) as i64)) as u64);
             offsets.push(last);
         }
-        entries.push(LedgerEntry { step, fate, reason, partition: Partition::new(name, number), offsets });
+        let keyed = when.is_some() && reader.byte()? != 0;
+        let keys = if keyed { offsets.iter().map(|_| reader.key()).collect::<Result<_, _>>()? } else { vec![] };
+        entries.push(LedgerEntry { step, fate, reason, partition: Partition::new(name, number), offsets, keys });
     }
-    Ok(entries)
+    Ok(Said { when, entries })
 }
 
 fn varint(bytes: &mut Vec<u8>, mut value: u64) {
@@ -146,6 +188,17 @@ impl<'a> Reader<'a> {
         Err(Damaged("a number is too long".into()))
     }
 
+    fn key(&mut self) -> Result<Option<LedgerKey>, Damaged> {
+        let kind = self.byte()?;
+        if kind == NO_KEY {
+            return Ok(None);
+        }
+        let (print, rest) = self.0.split_first_chunk().ok_or_else(|| Damaged("a key is cut off".into()))?;
+        self.0 = rest;
+        let text = if kind == NAMED { Some(Box::from(self.text()?)) } else { None };
+        Ok(Some(LedgerKey { text, fingerprint: u128::from_le_bytes(*print) }))
+    }
+
     fn text(&mut self) -> Result<&'a str, Damaged> {
         let length = self.varint()? as usize;
         let (text, rest) = self.0.split_at_checked(length).ok_or_else(|| Damaged("a text is cut off".into()))?;
@@ -165,19 +218,39 @@ mod tests {
             reason: Arc::from(reason),
             partition: Partition::new("events/ä.ndjson", 3),
             offsets,
+            keys: vec![],
         }
+    }
+
+    const WHEN: When = When { run: 3, epoch: 70_000 };
+
+    fn keyed() -> LedgerEntry {
+        let key = |text: Option<&str>| Some(LedgerKey { text: text.map(Box::from), fingerprint: u128::MAX - 7 });
+        LedgerEntry { keys: vec![key(Some("ä-1")), None, key(None)], ..entry("duplicate", vec![9, 1, 2]) }
     }
 
     #[test]
     fn entries_come_back_as_they_were() {
-        let entries = vec![entry("duplicate", vec![1, 2, 900, 70_000, u64::MAX, 5]), entry("", vec![])];
-        assert_eq!(decode(&encode(&entries)), Ok(entries));
+        let entries =
+            vec![entry("duplicate", vec![1, 2, 900, 70_000, u64::MAX, 5]), keyed(), entry("", vec![]), keyed()];
+        assert_eq!(decode(&encode(WHEN, &entries)), Ok(Said { when: Some(WHEN), entries }));
+    }
+
+    /// As the first version wrote it: nothing of the run, of the epoch and of keys.
+    #[test]
+    fn what_the_first_format_says_is_read() {
+        let bytes = b"\x05dedup\x02\x09duplicate\x01a\x03\x02\x02\x04";
+        let entry = LedgerEntry { partition: Partition::new("a", 3), ..entry("duplicate", vec![1, 3]) };
+        let fate = Fate::from_u8(2).expect("a fate");
+        assert_eq!(decode(bytes), Ok(Said { when: None, entries: vec![LedgerEntry { fate, ..entry }] }));
     }
 
     #[test]
     fn a_cut_entry_is_damage_and_not_a_panic() {
-        let bytes = encode(&[entry("duplicate", vec![1, 300])]);
-        for length in 1..bytes.len() {
+        let whole = [entry("duplicate", vec![1, 300]), keyed()];
+        let bytes = encode(WHEN, &whole);
+        let ends = [encode(WHEN, &[]).len(), encode(WHEN, &whole[..1]).len()];
+        for length in (1..bytes.len()).filter(|length| !ends.contains(length)) {
             assert!(decode(&bytes[..length]).is_err(), "{length}");
         }
     }

@@ -11,6 +11,9 @@ use crate::fingerprints::Layout;
 
 #[cfg(test)]
 pub(crate) mod harness;
+pub mod row_keys;
+
+pub use row_keys::{LedgerKey, RowKeys};
 
 /// A reason to stop the pipeline. Nothing of the open epoch is committed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -109,6 +112,8 @@ pub struct LedgerEntry {
     pub reason: Arc<str>,
     pub partition: Partition,
     pub offsets: Vec<u64>,
+    /// What the step knew each of the rows by; empty where it goes by no key.
+    pub keys: Vec<Option<LedgerKey>>,
 }
 
 /// What a step has to say about the batch it was given.
@@ -151,6 +156,11 @@ impl Output {
 
     /// Rows that go on: each has the fate `passed`. An empty batch is dropped.
     pub fn emit(&mut self, batch: Batch) {
+        self.emit_by(batch, |_| vec![]);
+    }
+
+    /// The same of a step that goes by a key; `keys` are asked for the rows of `batch`, where the ledger is to name them.
+    pub fn emit_by(&mut self, batch: Batch, keys: impl FnOnce(&[usize]) -> Vec<Option<LedgerKey>>) {
         if batch.is_empty() {
             return;
         }
@@ -160,7 +170,8 @@ impl Output {
         if self.keep_passed {
             let ops = batch.operations();
             let all: Vec<usize> = (0..batch.len()).filter(|row| !ops.is_clear(*row)).collect();
-            self.enter(&batch, &all, Fate::Passed, "passed");
+            let keys = keys(&all);
+            self.enter_by(&batch, &all, (Fate::Passed, "passed"), keys);
         }
         self.emitted.push(batch);
     }
@@ -219,12 +230,21 @@ impl Output {
         self.enter(batch, rows, fate, reason);
     }
 
+    /// The same of a step that goes by a key.
+    pub fn stop_by(&mut self, batch: &Batch, rows: &[usize], (fate, reason): (Fate, &str), keys: &RowKeys<'_>) {
+        if rows.is_empty() {
+            return;
+        }
+        self.books.count(fate, rows.len() as u64);
+        self.enter_by(batch, rows, (fate, reason), keys.of(rows));
+    }
+
     /// Rows that never came, since the source knew that this step would filter them.
     pub fn left_out(&mut self, partition: Partition, offsets: std::ops::Range<u64>) {
         self.books.count(Fate::Filtered, offsets.end - offsets.start);
         let (step, reason) = (self.step.clone(), Arc::from("filtered"));
         let offsets = offsets.collect();
-        self.ledger.push(LedgerEntry { step, fate: Fate::Filtered, reason, partition, offsets });
+        self.ledger.push(LedgerEntry { step, fate: Fate::Filtered, reason, partition, offsets, keys: vec![] });
     }
 
     /// Rows of `batch` that failed: each becomes a dead letter with its original bytes.
@@ -246,6 +266,7 @@ impl Output {
             reason: Arc::from(letter.reason.slug.as_str()),
             partition: letter.place.partition.clone(),
             offsets: vec![letter.place.offset],
+            keys: vec![],
         });
         self.books.count(Fate::Dead, 1);
         self.dead.push(letter);
@@ -278,6 +299,9 @@ impl Output {
         for entry in self.ledger.iter_mut().filter(|entry| entry.fate == Fate::Passed) {
             if let Some(index) = entry.offsets.iter().position(|passed| *passed == offset) {
                 entry.offsets.remove(index);
+                if !entry.keys.is_empty() {
+                    entry.keys.remove(index);
+                }
                 return;
             }
         }
@@ -289,6 +313,10 @@ impl Output {
     }
 
     fn enter(&mut self, batch: &Batch, rows: &[usize], fate: Fate, reason: &str) {
+        self.enter_by(batch, rows, (fate, reason), vec![]);
+    }
+
+    fn enter_by(&mut self, batch: &Batch, rows: &[usize], (fate, reason): (Fate, &str), keys: Vec<Option<LedgerKey>>) {
         if rows.is_empty() {
             return;
         }
@@ -297,15 +325,20 @@ impl Output {
         let same = self
             .ledger
             .last_mut()
-            .filter(|last| last.fate == fate && &*last.reason == reason && last.partition == batch.origin.partition);
+            .filter(|last| last.fate == fate && &*last.reason == reason && last.partition == batch.origin.partition)
+            .filter(|last| last.keys.is_empty() == keys.is_empty());
         match same {
-            Some(last) => last.offsets.extend(offsets),
+            Some(last) => {
+                last.offsets.extend(offsets);
+                last.keys.extend(keys);
+            }
             None => self.ledger.push(LedgerEntry {
                 step: self.step.clone(),
                 fate,
                 reason: Arc::from(reason),
                 partition: batch.origin.partition.clone(),
                 offsets: offsets.collect(),
+                keys,
             }),
         }
     }

@@ -273,25 +273,13 @@ impl Replica {
         state.pending.beside.extend(leaving);
     }
 
-    fn fail(&self, error: StoreError) -> StoreError {
-        self.state().failed.get_or_insert(error).clone()
-    }
-}
-
-impl StateStore for Replica {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let state = self.state();
-        state.check()?;
-        match state.newer(key) {
-            Some(value) => Ok(value.clone()),
-            None => self.store.get(key),
-        }
-    }
-
-    fn scan(&self, prefix: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
-        // Locked to the end: no batch may reach the copy meanwhile.
-        let state = self.state();
-        state.check()?;
+    /// Pairs below one prefix, what waits in memory over what the copy has; false when `each` wants no more.
+    fn scan_one(
+        &self,
+        state: &State,
+        prefix: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<bool, StoreError> {
         let mut newer: BTreeMap<&[u8], Option<&[u8]>> = BTreeMap::new();
         for batch in state.writing.as_deref().into_iter().chain([&state.pending]) {
             let below = batch.pairs.range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded));
@@ -316,6 +304,33 @@ impl StateStore for Replica {
         })?;
         for (key, value) in newer {
             goes_on = goes_on && value.is_none_or(|value| each(key, value));
+        }
+        Ok(goes_on)
+    }
+
+    fn fail(&self, error: StoreError) -> StoreError {
+        self.state().failed.get_or_insert(error).clone()
+    }
+}
+
+impl StateStore for Replica {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let state = self.state();
+        state.check()?;
+        match state.newer(key) {
+            Some(value) => Ok(value.clone()),
+            None => self.store.get(key),
+        }
+    }
+
+    fn scan_all(&self, prefixes: &[&[u8]], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+        // Locked to the end: no batch may reach the copy meanwhile.
+        let state = self.state();
+        state.check()?;
+        for prefix in prefixes {
+            if !self.scan_one(&state, prefix, each)? {
+                break;
+            }
         }
         Ok(())
     }

@@ -72,7 +72,12 @@ pub trait StateStore: Send + Sync {
 
     /// Every pair whose key starts with `prefix`, in order of key, as of one instant. `each` returns false to stop; it must not
     /// call the store.
-    fn scan(&self, prefix: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError>;
+    fn scan(&self, prefix: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+        self.scan_all(&[prefix], each)
+    }
+
+    /// The same of several prefixes, one after the other, all of them as of one instant.
+    fn scan_all(&self, prefixes: &[&[u8]], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError>;
 
     /// Applies all changes or none, in one step: after a crash at any instant a reader sees all of them or none of them.
     /// When it returns, the changes survive `kill -9` only together with the next [`flush`](Self::flush).

@@ -19,7 +19,7 @@ use crate::{
     command::Common,
     contexts,
     control::{self, Process},
-    ledger,
+    interrupt, ledger,
     outcome::{Exit, Failure},
     render::for_shell,
     world::{Claim, World, data_folder, log_failure, store_failure},
@@ -148,7 +148,7 @@ fn look(
         .enable_all()
         .build()
         .map_err(|error| Failure::environment("no-threads", format!("no threads for the query: {error}")))?;
-    let answer = runtime.block_on(async {
+    let asked = async {
         // A command has its machine's time: whoever waits can stop it.
         let limits = Limits { time: None, ..Limits::default() };
         let mut rows = syncline_analytics::query(reading, workers, sql, limits).await.map_err(query::failure)?;
@@ -157,6 +157,12 @@ fn look(
             wanted = each(&batch.map_err(query::failure)?)?;
         }
         Ok(())
+    };
+    let answer = runtime.block_on(async {
+        tokio::select! {
+            answer = asked => answer,
+            () = interrupt::pressed() => Err(interrupt::cancelled()),
+        }
     });
     runtime.shutdown_timeout(LAST_BATCH);
     answer

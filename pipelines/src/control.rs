@@ -24,6 +24,7 @@ use tokio::{
 use crate::{
     api::listen::reachable,
     contexts::Server,
+    interrupt,
     outcome::{Exit, Failure, SLUG},
     tls,
 };
@@ -98,7 +99,7 @@ pub fn stream(
         .enable_all()
         .build()
         .map_err(|error| broke_off(process, &error))?;
-    runtime.block_on(async {
+    let asked = async {
         let (way, host, base): (Box<dyn Way>, _, _) = match process {
             Process::Folder(folder) => match connect(&folder.join(SOCKET)).await? {
                 Some(connection) => (Box::new(connection), "localhost", ""),
@@ -133,6 +134,13 @@ pub fn stream(
         }
         driver.abort();
         Ok(Some(status))
+    };
+    // Who answers ends with the connection.
+    runtime.block_on(async {
+        tokio::select! {
+            answered = asked => answered,
+            () = interrupt::pressed() => Err(interrupt::cancelled()),
+        }
     })
 }
 

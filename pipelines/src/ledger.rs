@@ -68,14 +68,14 @@ impl Ledger {
     pub fn of(store: &dyn StateStore, data: &Path) -> Result<Option<Ledger>, Failure> {
         let noted = store.get(NOTED).map_err(store_failure)?.and_then(|place| String::from_utf8(place).ok());
         match noted {
-            Some(place) => Ledger::open(&place, true).map(Some),
-            None if data.join(FOLDER).is_dir() => Ledger::open(&own(data), false).map(Some),
+            Some(place) => Ledger::open(&place, true, Missing::Away).map(Some),
+            None if data.join(FOLDER).is_dir() => Ledger::open(&own(data), false, Missing::Make).map(Some),
             None => Ok(None),
         }
     }
 
-    fn open(place: &str, shared: bool) -> Result<Ledger, Failure> {
-        Ok(Ledger { place: at(place, Missing::Make)?, shared })
+    fn open(place: &str, shared: bool, missing: Missing) -> Result<Ledger, Failure> {
+        Ok(Ledger { place: at(place, missing)?, shared })
     }
 
     /// How questions read it.
@@ -100,14 +100,14 @@ fn own(data: &Path) -> String {
 pub fn settle(world: &mut World, options: &LedgerOptions) -> Result<Ledger, Failure> {
     if let Some(place) = &options.place {
         let place = if is_address(place) { place.clone() } else { absolute(place)?.display().to_string() };
-        let ledger = Ledger::open(&place, true)?;
+        let ledger = Ledger::open(&place, true, Missing::Make)?;
         let mut changes = Changes::default();
         changes.put(NOTED, place);
         let store = &*world.ground.store;
         store.apply(changes).and_then(|()| store.flush()).map_err(store_failure)?;
         world.ledger = Some(ledger);
     } else if world.ledger.is_none() {
-        world.ledger = Some(Ledger::open(&own(world.folder.path()), false)?);
+        world.ledger = Some(Ledger::open(&own(world.folder.path()), false, Missing::Make)?);
     }
     world.ledger.clone().ok_or_else(|| Failure::environment("no-ledger", "there is no place for the ledger"))
 }

@@ -15,6 +15,7 @@ pub mod groups;
 mod hops;
 pub mod host;
 pub mod inlets;
+mod interrupt;
 pub mod kept;
 pub mod ledger;
 pub mod log_lines;

@@ -289,7 +289,7 @@ impl Told {
     fn read(log: &dyn Log, pipeline: &str, tables: &[(StepId, Arc<Mutex<Table>>)]) -> Result<Told, String> {
         let mut told = Told::default();
         each_frame(log, &ledger::ledger_topic(pipeline), |body| {
-            for entry in ledger::decode(body).map_err(|error| error.to_string())? {
+            for entry in ledger::decode(body).map_err(|error| error.to_string())?.entries {
                 told.drops.push((entry.fate, entry.reason.to_string(), entry.offsets.len() as u64));
             }
             Ok(())

@@ -15,13 +15,7 @@ use crate::outcome::Failure;
 
 /// Reads a certificate chain and its key, both in PEM, which options of this name gave: `--postgres-tls` and `-cert`, `-key`.
 pub fn acceptor(option: &str, certificate: &Path, key: &Path) -> Result<TlsAcceptor, Failure> {
-    let chain: Result<Vec<_>, pem::Error> =
-        CertificateDer::pem_file_iter(certificate).and_then(|certificates| certificates.collect());
-    let chain = chain.map_err(|error| unusable(&format!("{option}-cert"), certificate, &error))?;
-    if chain.is_empty() {
-        return Err(unusable(&format!("{option}-cert"), certificate, &pem::Error::NoItemsFound));
-    }
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(&format!("{option}-key"), key, &error))?;
+    let (chain, private) = pair(option, certificate, key)?;
     let versions =
         ServerConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions();
     let config = versions.and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private));
@@ -49,24 +43,47 @@ pub async fn connect(stream: TcpStream, host: &str, ca: Option<&Path>) -> Result
     TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error: io::Error| untrusted(&error))
 }
 
+/// Who may vouch for a server: those of a file, or else whom this system trusts.
 fn authorities(ca: Option<&Path>) -> Result<RootCertStore, Failure> {
-    let mut roots = RootCertStore::empty();
-    match ca {
-        Some(path) => {
-            let unusable = |error: &pem::Error| unusable("--ca", path, error);
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unusable(&error))? {
-                let certificate = certificate.map_err(|error| unusable(&error))?;
-                roots.add(certificate).map_err(|_| unusable(&pem::Error::NoItemsFound))?;
-            }
-        }
-        // Some of a system's authorities may be unreadable; the others still are what they are.
-        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+    if let Some(path) = ca {
+        // The option is `--ca`.
+        return authority("-", path);
     }
+    let mut roots = RootCertStore::empty();
+    // Some of a system's authorities may be unreadable; the others still are what they are.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         return Err(Failure::usage("tls-unusable", "there is no authority that could vouch for the server")
             .help("name a file in PEM with one: syncline context add NAME URL --ca FILE"));
     }
     Ok(roots)
+}
+
+/// The certificates of an authority, from the file of the option `-ca`.
+pub fn authority(option: &str, path: &Path) -> Result<RootCertStore, Failure> {
+    let unusable = |error: &pem::Error| unusable(&format!("{option}-ca"), path, error);
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unusable(&error))? {
+        let certificate = certificate.map_err(|error| unusable(&error))?;
+        roots.add(certificate).map_err(|_| unusable(&pem::Error::NoItemsFound))?;
+    }
+    if roots.is_empty() { Err(unusable(&pem::Error::NoItemsFound)) } else { Ok(roots) }
+}
+
+/// A certificate chain and its key, both in PEM, from the files of the options `-cert` and `-key`.
+pub fn pair(
+    option: &str,
+    certificate: &Path,
+    key: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Failure> {
+    let chain: Result<Vec<_>, pem::Error> =
+        CertificateDer::pem_file_iter(certificate).and_then(|certificates| certificates.collect());
+    let chain = chain.map_err(|error| unusable(&format!("{option}-cert"), certificate, &error))?;
+    if chain.is_empty() {
+        return Err(unusable(&format!("{option}-cert"), certificate, &pem::Error::NoItemsFound));
+    }
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(&format!("{option}-key"), key, &error))?;
+    Ok((chain, private))
 }
 
 fn unusable(option: &str, path: &Path, error: &pem::Error) -> Failure {

@@ -127,7 +127,8 @@ fn row(number: u64, random: &mut Random) -> Row<'static> {
     };
     let source = SOURCES[random.below(4) as usize];
     // Partitions go on at about one pace.
-    Row { step, fate, reason, source, offset: number / 4 + random.below(50), time: START + number as i64 * STEP }
+    let (offset, time) = (number / 4 + random.below(50), START + number as i64 * STEP);
+    Row { step, fate, reason, source, offset, time, when: None, key: None }
 }
 
 async fn compare(folder: &Path, files: Files) -> bool {

@@ -8,13 +8,17 @@ use std::{
 };
 
 use bytes::Bytes;
+use rustix::fs::FlockOperation;
 use syncline_engine::archive::ArchiveError;
+use syncline_record::keys::{content_hash, hex128};
 
 use super::{Expect, Shelf};
 use crate::system_words;
 
 /// The end of a name under which a file is being written.
 const UNFINISHED: &str = "unfinished";
+/// The end of the name of a file that is empty, and is locked by who replaces the one beside it.
+pub const LOCK: &str = "lock";
 
 pub struct InFolder {
     pub root: PathBuf,
@@ -42,6 +46,29 @@ impl InFolder {
         fs::rename(&unfinished, path)?;
         sync(folder)
     }
+
+    /// Writes a file if it is still the one that was seen; `AlreadyExists` where it is not. Who replaces holds a lock meanwhile, which goes
+    /// with its process.
+    fn replace(&self, path: &Path, bytes: &[u8], seen: Option<&str>) -> io::Result<()> {
+        let folder = path.parent().unwrap_or(&self.root);
+        fs::create_dir_all(folder)?;
+        let lock = File::create(path.with_extension(LOCK))?;
+        rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
+        let found = match fs::read(path) {
+            Ok(found) => Some(version(&found)),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        if found.as_deref() != seen {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        self.write(path, bytes)
+    }
+}
+
+/// A file that is written once is known by what is in it.
+fn version(bytes: &[u8]) -> String {
+    hex128(content_hash(bytes))
 }
 
 fn sync(folder: &Path) -> io::Result<()> {
@@ -51,15 +78,28 @@ fn sync(folder: &Path) -> io::Result<()> {
 impl Shelf for InFolder {
     fn get(&self, key: &str) -> Result<Option<(Bytes, Option<String>)>, ArchiveError> {
         match fs::read(self.root.join(key)) {
-            Ok(bytes) => Ok(Some((bytes.into(), None))),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Ok(bytes) => {
+                let version = version(&bytes);
+                Ok(Some((bytes.into(), Some(version))))
+            }
+            // What is missing with all the rest is not missing: a disk that is away would be an empty ledger.
+            Err(error) if error.kind() == ErrorKind::NotFound && self.root.is_dir() => Ok(None),
             Err(error) => Err(self.failed("read", key)(error)),
         }
     }
 
-    fn put(&self, key: &str, bytes: Bytes, _: Expect<'_>) -> Result<Option<String>, ArchiveError> {
-        self.write(&self.root.join(key), &bytes).map_err(self.failed("write", key))?;
-        Ok(None)
+    fn put(&self, key: &str, bytes: Bytes, expect: Expect<'_>) -> Result<Option<String>, ArchiveError> {
+        let path = self.root.join(key);
+        let written = match expect {
+            Expect::Anything => self.write(&path, &bytes),
+            Expect::Nothing => self.replace(&path, &bytes, None),
+            Expect::Version(seen) => self.replace(&path, &bytes, Some(seen)),
+        };
+        written.map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => ArchiveError::Replaced { place: self.place(key) },
+            _ => self.failed("write", key)(error),
+        })?;
+        Ok(Some(version(&bytes)))
     }
 
     fn remove(&self, key: &str) -> Result<(), ArchiveError> {

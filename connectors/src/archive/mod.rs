@@ -1,8 +1,7 @@
 //! Where the ledger's files lie: a folder, or an object store by its address, in Parquet.
 //!
 //! A file is durable when its writing returns, and has its name from then on; so is a manifest. In an object store who replaces a
-//! manifest says which one he has seen, so two processes that share a place never write the same rows. A folder belongs to the process that
-//! holds the data folder.
+//! manifest says which one he has seen, and in a folder too, so two processes that share a place never write the same rows.
 
 mod bucket;
 mod folder;
@@ -11,9 +10,9 @@ mod tests;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::array::RecordBatch;
 use bytes::Bytes;
-use object_store::{ObjectStore, local::LocalFileSystem, prefix::PrefixStore};
+use object_store::{ObjectStore, local::LocalFileSystem, path::Path, prefix::PrefixStore};
 use parquet::{
     arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder},
     basic::{Compression, ZstdLevel},
@@ -21,7 +20,8 @@ use parquet::{
     file::properties::{EnabledStatistics, WriterProperties},
 };
 use syncline_engine::archive::{
-    Archive, ArchiveError, MANIFEST_FORMAT, Manifest, NextRows, Seen, folder_of, rows::schema,
+    Archive, ArchiveError, MANIFEST_FORMAT, Manifest, NextRows, Seen, folder_of,
+    rows::{schema, widened},
 };
 
 use crate::{
@@ -29,7 +29,7 @@ use crate::{
     spec::{Args, Arguments, ConnectorError},
 };
 use bucket::InBucket;
-use folder::InFolder;
+use folder::{InFolder, LOCK};
 
 const MANIFEST: &str = "manifest.json";
 const ENDING: &str = "parquet";
@@ -80,6 +80,8 @@ pub enum Missing {
     Make,
     /// It is an error: whoever reads it named another place than he meant.
     Refuse,
+    /// It was there, and is away: every use of it is an error until it is back. One that is made in its place would be without a ledger.
+    Away,
 }
 
 /// Opens `s3://bucket/prefix` and what else has an address, or a folder. Nothing is asked of an object store yet.
@@ -104,12 +106,16 @@ pub fn open(place: &str, missing: Missing) -> Result<Ledger, ConnectorError> {
     if missing == Missing::Make {
         std::fs::create_dir_all(&root).map_err(|error| wrong(&crate::system_words(&error)))?;
     }
-    if !root.is_dir() {
-        return Err(wrong(&"there is none"));
-    }
-    let objects = LocalFileSystem::new_with_prefix(&root).map_err(|error| wrong(&error))?;
+    let objects: Arc<dyn ObjectStore> = match root.is_dir() {
+        true => Arc::new(LocalFileSystem::new_with_prefix(&root).map_err(|error| wrong(&error))?),
+        false if missing == Missing::Away => {
+            let prefix = Path::from_absolute_path(&root).map_err(|error| wrong(&error))?;
+            Arc::new(PrefixStore::new(LocalFileSystem::new(), prefix))
+        }
+        false => return Err(wrong(&"there is none")),
+    };
     let archive = Arc::new(Shelves(InFolder { root }));
-    Ok(Ledger { archive, objects: Arc::new(objects), place: place.to_owned() })
+    Ok(Ledger { archive, objects, place: place.to_owned() })
 }
 
 fn address_of(bucket: &Bucket, prefix: &str) -> String {
@@ -146,8 +152,15 @@ impl<S: Shelf> Archive for Shelves<S> {
     fn manifests(&self) -> Result<Vec<Manifest>, ArchiveError> {
         let folders = self.0.folders()?;
         let folders = folders.iter().filter(|folder| folder.starts_with("pipeline="));
-        let all = folders.filter_map(|folder| self.seen(folder).transpose());
-        all.map(|seen| Ok(seen?.manifest)).collect()
+        let mut all = vec![];
+        for folder in folders {
+            let Some(Seen { manifest, .. }) = self.seen(folder)? else { continue };
+            // A folder that somebody copied names the files of the first: they count there, once.
+            if folder_of(&manifest.pipeline) == *folder {
+                all.push(manifest);
+            }
+        }
+        Ok(all)
     }
 
     fn write(&self, path: &str, rows: &mut NextRows<'_>) -> Result<u64, ArchiveError> {
@@ -174,13 +187,10 @@ impl<S: Shelf> Archive for Shelves<S> {
         let (bytes, _) = self.0.get(path)?.ok_or_else(missing)?;
         let failed = self.failed("read", path);
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(&failed)?;
-        let found: SchemaRef = reader.schema().clone();
-        if found.fields() != schema().fields() {
-            let detail = "its columns are not those of a ledger".to_owned();
-            return Err(ArchiveError::Damaged { place: self.0.place(path), detail });
-        }
+        let damaged = |detail| ArchiveError::Damaged { place: self.0.place(path), detail };
         for batch in reader.build().map_err(&failed)? {
-            each(batch.map_err(|error| failed(error.into()))?)?;
+            let batch = batch.map_err(|error| failed(error.into()))?;
+            each(widened(&batch).map_err(damaged)?)?;
         }
         Ok(())
     }
@@ -205,7 +215,8 @@ impl<S: Shelf> Archive for Shelves<S> {
 
     fn old(&self, pipeline: &str) -> Result<Vec<String>, ArchiveError> {
         let mut found = self.0.list(&folder_of(pipeline))?;
-        found.retain(|(key, age)| *age > OLD && !key.ends_with(MANIFEST));
+        let lock = format!(".{LOCK}");
+        found.retain(|(key, age)| *age > OLD && !key.ends_with(MANIFEST) && !key.ends_with(&lock));
         Ok(found.into_iter().map(|(key, _)| key).collect())
     }
 

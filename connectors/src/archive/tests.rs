@@ -2,11 +2,16 @@
 
 use std::{fs, sync::Arc};
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
 use object_store::memory::InMemory;
-use syncline_engine::archive::{
-    Archive, ArchiveError, File, MANIFEST_FORMAT, Manifest, Seen,
-    rows::{Columns, Row},
+use parquet::arrow::ArrowWriter;
+use syncline_engine::{
+    archive::{
+        Archive, ArchiveError, File, MANIFEST_FORMAT, Manifest, Seen,
+        rows::{ALWAYS, Columns, Row},
+    },
+    ledger::When,
+    operator::LedgerKey,
 };
 use syncline_record::Fate;
 
@@ -16,7 +21,10 @@ use crate::objects::Bucket;
 fn rows(count: u64) -> RecordBatch {
     let mut columns = Columns::default();
     for offset in 0..count {
-        let row = Row { step: "where", fate: Fate::Filtered, reason: "filtered", source: "a:0", offset, time: 7 };
+        let (step, fate, reason, source) = ("where", Fate::Filtered, "filtered", "a:0");
+        let (when, text) = (Some(When { run: 2, epoch: offset }), Some(offset.to_string().into()));
+        let key = LedgerKey { text, fingerprint: offset.into() };
+        let row = Row { step, fate, reason, source, offset, time: 7, when, key: Some(&key) };
         columns.push("orders", row);
     }
     columns.take().expect("one value each").expect("some rows")
@@ -61,14 +69,37 @@ fn a_folder_holds_what_was_written() {
     holds_what_was_written(&Shelves(InFolder { root: folder.path().to_owned() }));
 }
 
+/// As the first version wrote files: what they do not say is NULL.
+#[test]
+fn a_file_without_the_later_columns_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let archive = Shelves(InFolder { root: folder.path().to_owned() });
+    let old = rows(3).project(&(0..ALWAYS).collect::<Vec<_>>()).expect("the first columns");
+    let mut writer = ArrowWriter::try_new(vec![], old.schema(), None).expect("a writer");
+    writer.write(&old).expect("written");
+    fs::write(folder.path().join("old.parquet"), writer.into_inner().expect("written")).expect("written");
+    let mut read = vec![];
+    let all = archive.read("old.parquet", &mut |batch| {
+        read.push(batch);
+        Ok(())
+    });
+    assert_eq!(all, Ok(()));
+    assert_eq!(read[0].project(&(0..ALWAYS).collect::<Vec<_>>()).expect("the first columns"), old);
+    assert!(read[0].columns()[ALWAYS..].iter().all(|column| column.null_count() == 3));
+    // What is none of a ledger is said.
+    let mut writer = ArrowWriter::try_new(vec![], old.project(&[0]).expect("one").schema(), None).expect("a writer");
+    writer.write(&old.project(&[0]).expect("one")).expect("written");
+    fs::write(folder.path().join("other.parquet"), writer.into_inner().expect("written")).expect("written");
+    let said = archive.read("other.parquet", &mut |_| Ok(()));
+    assert!(matches!(&said, Err(ArchiveError::Damaged { detail, .. }) if detail.contains("`step`")), "{said:?}");
+}
+
 #[test]
 fn a_bucket_holds_what_was_written() {
     holds_what_was_written(&in_memory());
 }
 
-#[test]
-fn who_has_not_seen_the_last_manifest_of_a_bucket_does_not_replace_it() {
-    let archive = in_memory();
+fn only_who_has_seen_the_last_manifest_replaces_it(archive: &dyn Archive) {
     let first = archive.replace(&manifest("a"), &Seen::default()).expect("nobody else writes there");
     let again = archive.replace(&manifest("b"), &Seen::default());
     assert!(matches!(again, Err(ArchiveError::Replaced { .. })), "{again:?}");
@@ -76,6 +107,43 @@ fn who_has_not_seen_the_last_manifest_of_a_bucket_does_not_replace_it() {
     let late = archive.replace(&manifest("d"), &first);
     assert!(matches!(late, Err(ArchiveError::Replaced { .. })), "{late:?}");
     assert_eq!(archive.manifests(), Ok(vec![manifest("c")]));
+}
+
+#[test]
+fn who_has_not_seen_the_last_manifest_of_a_bucket_does_not_replace_it() {
+    only_who_has_seen_the_last_manifest_replaces_it(&in_memory());
+}
+
+/// Two machines that share a disk each took the other's manifest away, and rows that were in no topic any more with it.
+#[test]
+fn who_has_not_seen_the_last_manifest_of_a_folder_does_not_replace_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    only_who_has_seen_the_last_manifest_replaces_it(&Shelves(InFolder { root: folder.path().to_owned() }));
+}
+
+/// `cp -r pipeline=orders pipeline=orders.bak` made each row of the ledger two.
+#[test]
+fn a_copy_of_a_pipelines_folder_counts_for_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let archive = Shelves(InFolder { root: folder.path().to_owned() });
+    archive.replace(&manifest("a"), &Seen::default()).expect("written");
+    let copy = folder.path().join("pipeline=orders.bak");
+    fs::create_dir(&copy).expect("made");
+    fs::copy(folder.path().join("pipeline=orders/manifest.json"), copy.join("manifest.json")).expect("copied");
+    assert_eq!(archive.manifests(), Ok(vec![manifest("a")]));
+}
+
+/// A disk that was not there was an empty ledger: to who asked, and to who moved rows into it.
+#[test]
+fn a_folder_that_is_away_is_an_error_until_it_is_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = folder.path().join("mounted/ledger");
+    let archive = open(&place.to_string_lossy(), Missing::Away).expect("it may come back").archive;
+    assert!(matches!(archive.manifest("orders"), Err(ArchiveError::Failed { operation: "read", .. })));
+    assert!(matches!(archive.manifests(), Err(ArchiveError::Failed { operation: "list", .. })));
+    assert!(!place.exists());
+    fs::create_dir_all(&place).expect("made");
+    assert_eq!((archive.manifest("orders"), archive.manifests()), (Ok(Seen::default()), Ok(vec![])));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use syncline_record::StepId;
 
 use crate::{
     Reading,
+    moment::Moment,
     provider::provided,
     tables::{self, SYSTEM, state::State},
 };
@@ -22,8 +23,24 @@ use crate::{
 pub const CATALOG: &str = "syncline";
 pub const PUBLIC: &str = "public";
 
+/// The data folder, as one question sees it.
 #[derive(Clone)]
-pub struct Folder(pub Reading);
+pub struct Folder(pub Reading, pub Arc<Moment>);
+
+impl Folder {
+    pub fn new(reading: Reading) -> Self {
+        Self(reading, Arc::default())
+    }
+
+    /// For another question: at a moment of its own.
+    pub fn anew(&self) -> Self {
+        Self::new(self.0.clone())
+    }
+
+    pub fn steps(&self, pipeline: String) -> Steps {
+        Steps { reading: self.0.clone(), pipeline, moment: self.1.clone() }
+    }
+}
 
 impl fmt::Debug for Folder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,7 +59,7 @@ impl CatalogProvider for Folder {
             return Some(Arc::new(System(self.0.clone())));
         }
         let pipeline = matching(tables::pipelines(&self.0).ok()?, name)?;
-        Some(Arc::new(Steps { reading: self.0.clone(), pipeline }))
+        Some(Arc::new(self.steps(pipeline)))
     }
 }
 
@@ -79,8 +96,9 @@ impl SchemaProvider for System {
 
 /// Steps with state of one pipeline.
 pub struct Steps {
-    pub reading: Reading,
-    pub pipeline: String,
+    reading: Reading,
+    pipeline: String,
+    moment: Arc<Moment>,
 }
 
 impl fmt::Debug for Steps {
@@ -98,7 +116,8 @@ impl Steps {
     }
 
     pub fn provider(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
-        let state = State { pipeline: self.pipeline.clone(), step: StepId::new(matching(self.names(), name)?) };
+        let step = StepId::new(matching(self.names(), name)?);
+        let state = State { pipeline: self.pipeline.clone(), step, moment: self.moment.clone() };
         Some(provided(state, &self.reading))
     }
 }

@@ -21,6 +21,7 @@ mod catalog;
 mod clients;
 mod error;
 mod gather;
+mod moment;
 mod pipe;
 mod provider;
 mod query;
@@ -41,7 +42,7 @@ pub use datafusion::common::ScalarValue;
 pub use error::QueryError;
 pub use query::{Catalog, Limits, Question, Rows, Words, query};
 pub use split::{Statements, statements};
-pub use spread::{Serving, Token, Workers, serve};
+pub use spread::{Serving, Tls, Token, Workers, serve};
 pub use tables::dead_letters::letter_id;
 
 /// Where the tables read.

@@ -30,6 +30,9 @@ pub trait Table: Send + Sync + 'static {
     /// Gives every row of a pipeline, in a fixed order. Called where blocking is allowed.
     fn read(&self, reading: &Reading, pipeline: &str, rows: &mut Gather<'_>) -> std::result::Result<(), Stop>;
 
+    /// A question is planned that will read it.
+    fn asked(&self) {}
+
     /// The only pipeline that it has rows of.
     fn of(&self) -> Option<&str> {
         None
@@ -87,6 +90,7 @@ impl TableProvider for Provider {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.table.asked();
         let wanted: Vec<Vec<String>> = filters.iter().filter_map(pipelines_of).collect();
         if let Some(here) = here(state.config()) {
             let (provider, schema) = (self.clone(), self.table.schema());

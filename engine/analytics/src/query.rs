@@ -90,7 +90,7 @@ impl Catalog {
     pub fn new(reading: Reading) -> Self {
         let footers = CacheManager::try_new(&CacheManagerConfig::default()).ok();
         let footers = footers.map(|caches| caches.get_file_metadata_cache());
-        Self { folder: Folder(reading), clients: Arc::default(), footers, workers: None }
+        Self { folder: Folder::new(reading), clients: Arc::default(), footers, workers: None }
     }
 
     /// Questions about the ledger's files go to workers.
@@ -138,6 +138,7 @@ impl Catalog {
     /// A session with all tables, for one question: what it takes is counted by itself.
     pub(crate) fn session(&self, words: Words, limits: &Limits) -> Result<SessionContext, QueryError> {
         let failed = |error: DataFusionError| QueryError::Failed { detail: error.to_string() };
+        let folder = self.folder.anew();
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.memory)))
             // A reader writes nothing, not even to spill.
@@ -150,15 +151,15 @@ impl Catalog {
         }
         let context = match words {
             Words::Ours => SessionContext::new_with_config_rt(config(limits), runtime),
-            Words::Clients => self.clients().map_err(failed)?.session(&self.folder, config(limits), runtime),
+            Words::Clients => self.clients().map_err(failed)?.session(&folder, config(limits), runtime),
         };
         // What a function allocates is in no pool, and pipelines of the same process need theirs.
         for function in context.state().scalar_functions().values().filter_map(bounded) {
             context.register_udf(function);
         }
-        context.register_udtf(state_function::NAME, Arc::new(PipelineState(self.folder.clone())));
+        context.register_udtf(state_function::NAME, Arc::new(PipelineState(folder.clone())));
         if words == Words::Ours {
-            context.register_catalog(CATALOG, Arc::new(self.folder.clone()));
+            context.register_catalog(CATALOG, Arc::new(folder));
         }
         Ok(context)
     }

@@ -9,7 +9,7 @@ use datafusion::{
     logical_expr::Expr,
 };
 
-use crate::catalog::{Folder, Steps, matching};
+use crate::catalog::{Folder, matching};
 
 pub const NAME: &str = "pipeline_state";
 
@@ -31,7 +31,7 @@ impl TableFunctionImpl for PipelineState {
         let Some(found) = matching(pipelines.clone(), pipeline) else {
             return plan_err!("{NAME}: there is no pipeline `{pipeline}`; there are: {}", pipelines.join(", "));
         };
-        let steps = Steps { reading: self.0.0.clone(), pipeline: found };
+        let steps = self.0.steps(found);
         match steps.provider(step) {
             Some(table) => Ok(table),
             None => {

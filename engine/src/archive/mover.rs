@@ -15,6 +15,7 @@ use arrow::{
     compute::{concat_batches, sort_to_indices, take_record_batch},
     datatypes::TimestampMicrosecondType,
     error::ArrowError,
+    temporal_conversions::timestamp_us_to_datetime,
 };
 use syncline_record::Micros;
 
@@ -43,6 +44,8 @@ const GRACE: Duration = Duration::from_secs(300);
 const SWEEP: Duration = Duration::from_secs(3600);
 /// Rows of one batch on their way into a merged file.
 const SLICE: usize = 8192;
+/// A day of UTC, which has no other length.
+const DAY: Micros = 86_400_000_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum MoveError {
@@ -102,7 +105,7 @@ impl Mover {
         }
         let now = ground.clock.now();
         let mut seen = self.archive.manifest(pipeline)?;
-        let mut manifest = seen.manifest.clone();
+        let mut manifest = Manifest { format: MANIFEST_FORMAT, ..seen.manifest.clone() };
         if !manifest.owner.is_empty() && manifest.owner != owner {
             return Err(MoveError::Foreign { folder: folder_of(pipeline) });
         }
@@ -311,20 +314,14 @@ fn micros(time: Duration) -> Micros {
 
 /// Days since 1970.
 fn day(time: Micros) -> i64 {
-    time.div_euclid(86_400_000_000)
+    time.div_euclid(DAY)
 }
 
-/// A day as `2026-11-22`. Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms": civil_from_days.
+/// A day as `2026-11-22`, in UTC as every time is.
 fn date(day: i64) -> String {
-    let day = day + 719_468;
-    let era = day.div_euclid(146_097);
-    let of_era = day.rem_euclid(146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let (in_month, month) = (of_year - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
-    let year = year + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{in_month:02}")
+    let midnight = day.checked_mul(DAY).and_then(timestamp_us_to_datetime);
+    // Days that no calendar has are told apart by their number all the same.
+    midnight.map_or_else(|| day.to_string(), |midnight| midnight.date().to_string())
 }
 
 #[cfg(test)]
@@ -337,5 +334,6 @@ mod tests {
             [-1, 0, 59, 11_016, 20_779].map(date),
             ["1969-12-31", "1970-01-01", "1970-03-01", "2000-02-29", "2026-11-22"]
         );
+        assert_eq!([i64::MIN, i64::MAX].map(date), [i64::MIN, i64::MAX].map(|day| day.to_string()));
     }
 }

@@ -5,17 +5,18 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Int64Builder, RecordBatch, StringViewBuilder, TimestampMicrosecondBuilder},
+    array::{Int64Builder, RecordBatch, StringViewBuilder, TimestampMicrosecondBuilder, new_null_array},
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
     error::ArrowError,
 };
-use syncline_record::{Fate, Micros, StepId};
+use syncline_record::{Fate, Micros, StepId, keys::hex128};
 
 use super::{Place, SinkPlace};
 use crate::{
     checkpoint::{self, ReadError},
-    ledger::{self, SinkFrame, ledger_topic, sink_topic},
+    ledger::{self, SinkFrame, When, ledger_topic, sink_topic},
     log::{Frame, Log, LogError},
+    operator::LedgerKey,
     store::{StateStore, StoreError},
 };
 
@@ -24,7 +25,7 @@ const READ_BYTES: usize = 1 << 20;
 /// Rows of one batch.
 const BATCH: usize = 4096;
 
-/// The columns of the ledger.
+/// The columns of the ledger: those of the first version, and behind them what came later, which older files have not.
 pub fn schema() -> SchemaRef {
     let text = |name| Field::new(name, DataType::Utf8View, true);
     Arc::new(Schema::new(vec![
@@ -35,11 +36,37 @@ pub fn schema() -> SchemaRef {
         text("source"),
         Field::new("record_offset", DataType::Int64, true),
         Field::new("time", DataType::Timestamp(TimeUnit::Microsecond, None), true),
+        Field::new("run", DataType::Int64, true),
+        Field::new("epoch", DataType::Int64, true),
+        text("key"),
+        text("key_fingerprint"),
     ]))
 }
 
 /// Where the time stands among the columns.
 pub const TIME: usize = 6;
+/// How many columns every file has, and none of them a NULL.
+pub const ALWAYS: usize = 7;
+
+/// Rows of a file with all columns: one that it has not is NULL. An error is the column that is none of a ledger.
+pub fn widened(rows: &RecordBatch) -> Result<RecordBatch, String> {
+    let (wide, found) = (schema(), rows.schema());
+    for field in found.fields() {
+        let known = wide.field_with_name(field.name()).is_ok_and(|known| known.data_type() == field.data_type());
+        if !known {
+            return Err(format!("`{}` is no column of a ledger", field.name()));
+        }
+    }
+    if let Some(missing) = wide.fields()[..ALWAYS].iter().find(|field| found.index_of(field.name()).is_err()) {
+        return Err(format!("there is no column `{}`", missing.name()));
+    }
+    let column = |field: &Arc<Field>| {
+        let found = rows.column_by_name(field.name()).cloned();
+        found.unwrap_or_else(|| new_null_array(field.data_type(), rows.num_rows()))
+    };
+    let columns = wide.fields().iter().map(column).collect();
+    RecordBatch::try_new(wide, columns).map_err(|error| error.to_string())
+}
 
 /// What became of one record at one step.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +78,10 @@ pub struct Row<'a> {
     pub offset: u64,
     /// When it was decided.
     pub time: Micros,
+    /// In which run and epoch; what a sink decides in its own transaction is of none.
+    pub when: Option<When>,
+    /// What the step knew it by, where it goes by a key.
+    pub key: Option<&'a LedgerKey>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -101,11 +132,13 @@ fn chain(log: &dyn Log, pipeline: &str, from: u64, most: u64, each: &mut Each<'_
     let (mut rows, mut next) = (0, from);
     each_frame(log, &topic, from, &mut |frame| {
         let damaged = |damaged: crate::operator::Damaged| RowsError::Damaged { what: topic.clone(), detail: damaged.0 };
-        for entry in ledger::decode(&frame.body).map_err(damaged)? {
+        let said = ledger::decode(&frame.body).map_err(damaged)?;
+        for entry in &said.entries {
             let source = entry.partition.to_string();
-            for offset in &entry.offsets {
-                let (step, reason) = (entry.step.as_str(), &*entry.reason);
-                each(Row { step, fate: entry.fate, reason, source: &source, offset: *offset, time: frame.time })?;
+            for (row, offset) in entry.offsets.iter().enumerate() {
+                let (step, reason, time) = (entry.step.as_str(), &*entry.reason, frame.time);
+                let (fate, when, key) = (entry.fate, said.when, entry.keys.get(row).and_then(Option::as_ref));
+                each(Row { step, fate, reason, source: &source, offset: *offset, time, when, key })?;
             }
             rows += entry.offsets.len() as u64;
         }
@@ -141,14 +174,14 @@ fn refused(
         let Some(below) = holds.next() else { return Ok(false) };
         let said = parse(topic, &frame.body)?;
         let settled = |offset: u64| place.below <= offset && offset < below;
-        let time = frame.time;
+        let (time, when, key) = (frame.time, None, None);
         for (_, letter) in said.dead.iter().filter(|(at, _)| settled(*at)) {
             let source = letter.place.partition.to_string();
             let (reason, offset) = (letter.reason.slug.as_str(), letter.place.offset);
-            each(Row { step, fate: Fate::Dead, reason, source: &source, offset, time })?;
+            each(Row { step, fate: Fate::Dead, reason, source: &source, offset, time, when, key })?;
         }
         for (_, source, offset) in said.stale.iter().filter(|(at, ..)| settled(*at)) {
-            each(Row { step, fate: Fate::Stale, reason: "stale", source, offset: *offset, time })?;
+            each(Row { step, fate: Fate::Stale, reason: "stale", source, offset: *offset, time, when, key })?;
         }
         Ok(true)
     })?;
@@ -211,6 +244,10 @@ pub struct Columns {
     source: StringViewBuilder,
     offset: Int64Builder,
     time: TimestampMicrosecondBuilder,
+    run: Int64Builder,
+    epoch: Int64Builder,
+    key: StringViewBuilder,
+    fingerprint: StringViewBuilder,
     rows: usize,
 }
 
@@ -227,6 +264,10 @@ impl Default for Columns {
             source: text(),
             offset: Int64Builder::new(),
             time: TimestampMicrosecondBuilder::new(),
+            run: Int64Builder::new(),
+            epoch: Int64Builder::new(),
+            key: StringViewBuilder::new(),
+            fingerprint: StringViewBuilder::new(),
             rows: 0,
         }
     }
@@ -240,9 +281,14 @@ impl Columns {
         self.fate.append_value(row.fate.as_str());
         self.reason.append_value(row.reason);
         self.source.append_value(row.source);
-        // Offsets of more than 2^63 do not happen; they would show as the largest number.
-        self.offset.append_value(i64::try_from(row.offset).unwrap_or(i64::MAX));
+        // Numbers of more than 2^63 do not happen; they would show as the largest.
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.offset.append_value(number(row.offset));
         self.time.append_value(row.time);
+        self.run.append_option(row.when.map(|when| number(when.run)));
+        self.epoch.append_option(row.when.map(|when| number(when.epoch)));
+        self.key.append_option(row.key.and_then(|key| key.text.as_deref()));
+        self.fingerprint.append_option(row.key.map(|key| hex128(key.fingerprint)));
         self.rows += 1;
         self.rows >= BATCH
     }
@@ -261,6 +307,10 @@ impl Columns {
             Arc::new(self.source.finish()),
             Arc::new(self.offset.finish()),
             Arc::new(self.time.finish()),
+            Arc::new(self.run.finish()),
+            Arc::new(self.epoch.finish()),
+            Arc::new(self.key.finish()),
+            Arc::new(self.fingerprint.finish()),
         ];
         let batch = RecordBatch::try_new(self.schema.clone(), columns);
         let damaged =

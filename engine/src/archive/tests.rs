@@ -20,7 +20,7 @@ use super::{
 use crate::{
     checkpoint::{self, Checkpoint},
     clock::{Clock, SeededRng, VirtualClock},
-    ledger::{self, SinkFrame, ledger_topic, sink_topic},
+    ledger::{self, SinkFrame, When, ledger_topic, sink_topic},
     log::{Ends, LogError, NewFrame, memory::MemoryLog},
     operator::LedgerEntry,
     runtime::Ground,
@@ -165,8 +165,9 @@ impl House {
         self.told.extend(&offsets);
         let partition = Partition::new("orders.ndjson", 0);
         let (step, fate, reason) = (StepId::new("where"), Fate::Filtered, Arc::from("filtered"));
-        let entry = LedgerEntry { step, fate, reason, partition, offsets };
-        let frame = NewFrame { count: 3, time: self.clock.now(), body: ledger::encode(&[entry]) };
+        let entry = LedgerEntry { step, fate, reason, partition, offsets, keys: vec![] };
+        let frame =
+            NewFrame { count: 3, time: self.clock.now(), body: ledger::encode(When { run: 1, epoch: 1 }, &[entry]) };
         let log = &self.ground.log;
         log.append(&topic, frame).expect("no trouble");
         let ends = log.prepare(&[topic]).expect("no trouble");
@@ -347,7 +348,8 @@ fn a_place_of_another_data_folder_is_left_alone() {
 #[test]
 fn columns_hold_what_rows_say() {
     let mut columns = Columns::default();
-    let row = rows::Row { step: "s", fate: Fate::Dead, reason: "r", source: "p:1", offset: 5, time: 9 };
+    let (step, fate, reason, source) = ("s", Fate::Dead, "r", "p:1");
+    let row = rows::Row { step, fate, reason, source, offset: 5, time: 9, when: None, key: None };
     assert!(!columns.push("p", row));
     let batch = columns.take().expect("one value each").expect("a row");
     assert_eq!((batch.num_rows(), batch.schema()), (1, rows::schema()));

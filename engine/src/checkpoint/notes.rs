@@ -47,3 +47,12 @@ pub struct EpochNote {
     pub took: u64,
     pub state_bytes: u64,
 }
+
+/// The epoch that a checkpoint, as it lies in the store, has committed; `None` where it cannot be read.
+pub fn epoch_of(value: &[u8]) -> Option<Epoch> {
+    #[derive(Deserialize)]
+    struct Committed {
+        epoch: Epoch,
+    }
+    serde_json::from_slice::<Committed>(value).ok().map(|committed| committed.epoch)
+}

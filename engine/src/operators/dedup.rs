@@ -23,7 +23,7 @@ use syncline_record::{
 };
 
 use crate::fingerprints::Layout;
-use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows};
+use crate::operator::{Damaged, Delta, Halt, Operator, Output, RowKeys, StateSize, of_rows};
 use crate::segment::Bodies;
 
 /// Generations of a window. Each is dropped whole, so w/8 is the most that state outlives its use.
@@ -212,14 +212,18 @@ impl Verdicts {
     }
 
     /// Books every row, and hands on those that passed.
-    pub fn settle(self, batch: &Batch, failed: &[RowFailure], out: &mut Output) {
+    pub fn settle(self, batch: &Batch, keys: &RowKeys<'_>, failed: &[RowFailure], out: &mut Output) {
         out.dead(batch, failed);
-        out.stop(batch, &self.duplicates, Fate::Duplicate, "duplicate");
-        out.stop(batch, &self.stale, Fate::Stale, "stale");
-        out.stop(batch, &self.late, Fate::Late, LATE);
-        out.stop(batch, &self.late_idle, Fate::Late, LATE_IDLE);
+        out.stop_by(batch, &self.duplicates, (Fate::Duplicate, "duplicate"), keys);
+        out.stop_by(batch, &self.stale, (Fate::Stale, "stale"), keys);
+        out.stop_by(batch, &self.late, (Fate::Late, LATE), keys);
+        out.stop_by(batch, &self.late_idle, (Fate::Late, LATE_IDLE), keys);
         out.null_keys(self.nulls);
-        out.emit(batch.keep(&BooleanArray::from(self.passed)));
+        let of_kept = |kept: &[usize]| {
+            let passed: Vec<usize> = (0..batch.len()).filter(|row| self.passed[*row]).collect();
+            keys.of(&kept.iter().map(|row| passed[*row]).collect::<Vec<_>>())
+        };
+        out.emit_by(batch.keep(&BooleanArray::from(self.passed.clone())), of_kept);
     }
 }
 
@@ -298,7 +302,8 @@ impl Operator for Dedup {
             verdicts.pass(row);
         }
         self.fingerprints = prints;
-        verdicts.settle(&batch, &failed, out);
+        let keys = RowKeys { columns: key.rows.columns(), fields: &fields, content: self.content };
+        verdicts.settle(&batch, &keys, &failed, out);
         Ok(())
     }
 

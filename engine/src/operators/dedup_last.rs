@@ -18,7 +18,7 @@ use syncline_record::{Batch, Epoch, Fate, Generation, Micros, Reason, RowFailure
 
 use super::dedup::{Horizon, Verdicts, another_window, generation_of};
 use crate::fingerprints::Layout;
-use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows};
+use crate::operator::{Damaged, Delta, Halt, Operator, Output, RowKeys, StateSize, of_rows};
 use crate::segment::Bodies;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,7 +160,8 @@ impl Operator for DedupLast {
                 }
             }
         }
-        verdicts.settle(&batch, &failed, out);
+        let keys = RowKeys { columns: key.rows.columns(), fields: &fields, content: self.content };
+        verdicts.settle(&batch, &keys, &failed, out);
         Ok(())
     }
 

@@ -172,8 +172,8 @@ impl<C: Cluster> StateStore for World<C> {
         self.replica.get(key)
     }
 
-    fn scan(&self, prefix: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
-        self.replica.scan(prefix, each)
+    fn scan_all(&self, prefixes: &[&[u8]], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+        self.replica.scan_all(prefixes, each)
     }
 
     fn apply(&self, changes: Changes) -> Result<(), StoreError> {

@@ -187,6 +187,7 @@ impl Job {
         }
         if !open.ledger.is_empty() {
             let topic = ledger::ledger_topic(pipeline);
+            let when = ledger::When { run: self.run.run, epoch: self.checkpoint.epoch + 1 };
             let mut rest = open.ledger.as_slice();
             while !rest.is_empty() {
                 let mut rows = 0;
@@ -197,7 +198,7 @@ impl Job {
                 });
                 let (head, tail) = rest.split_at(many.count());
                 let count = head.iter().map(|entry| entry.offsets.len() as u32).sum::<u32>().max(1);
-                self.ground.log.append(&topic, NewFrame { count, time: now, body: ledger::encode(head) })?;
+                self.ground.log.append(&topic, NewFrame { count, time: now, body: ledger::encode(when, head) })?;
                 rest = tail;
             }
             topics.push(topic);

@@ -100,8 +100,8 @@ impl StateStore for BrokenStore {
         self.store.get(key)
     }
 
-    fn scan(&self, prefix: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
-        self.store.scan(prefix, each)
+    fn scan_all(&self, prefixes: &[&[u8]], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+        self.store.scan_all(prefixes, each)
     }
 
     fn apply(&self, changes: Changes) -> Result<(), StoreError> {

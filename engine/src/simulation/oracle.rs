@@ -135,7 +135,7 @@ fn ledger_entries(world: &World, model: &Model) -> Result<(), String> {
     let mut told = Told::new();
     let mut letters = Told::new();
     for frame in read(world.log.read(&ledger::ledger_topic(NAME), 0, usize::MAX))? {
-        for entry in read(ledger::decode(&frame.body))? {
+        for entry in read(ledger::decode(&frame.body))?.entries {
             let at = entry.offsets.iter().map(|offset| (entry.partition.number, *offset));
             told.entry((entry.step.to_string(), entry.fate)).or_default().extend(at);
         }

@@ -101,9 +101,9 @@ impl StateStore for MemoryStore {
         Ok(state.live.get(key).cloned())
     }
 
-    fn scan(&self, prefix: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+    fn scan_all(&self, prefixes: &[&[u8]], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
         let state = self.call()?;
-        for (key, value) in below(&state.live, prefix) {
+        for (key, value) in prefixes.iter().flat_map(|prefix| below(&state.live, prefix)) {
             if !each(key, value) {
                 break;
             }

@@ -161,12 +161,15 @@ impl StateStore for SledStore {
         contained(&self.folder, "get", || Ok(db.get(theirs(key))?.map(|value| value.to_vec())))
     }
 
-    fn scan(&self, prefix: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+    fn scan_all(&self, prefixes: &[&[u8]], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+        // No batch is applied before it is let go of.
         let state = self.read();
-        let mut pairs = usable(&state)?.scan_prefix(theirs(prefix));
-        while let Some((key, value)) = contained(&self.folder, "scan", || pairs.next().transpose())? {
-            if !each(&key[1..], &value) {
-                break;
+        for prefix in prefixes {
+            let mut pairs = usable(&state)?.scan_prefix(theirs(prefix));
+            while let Some((key, value)) = contained(&self.folder, "scan", || pairs.next().transpose())? {
+                if !each(&key[1..], &value) {
+                    return Ok(());
+                }
             }
         }
         Ok(())

@@ -18,6 +18,7 @@ use crate::{
     workers::WorkersOptions,
 };
 
+mod editor;
 mod shell;
 
 /// Ask SQL about runs, books, dropped records, dead letters and live state
@@ -27,7 +28,8 @@ Tables: pipelines, runs, run_events, requests, audit_log, steps, checkpoints, ba
 dead_letters, deliveries, and the keys that a DEDUP remembers as PIPELINE.STEP. SHOW TABLES lists them, DESCRIBE shows columns.
 Pipes are understood: FROM runs |> LIMIT 3.
 
-Without SQL on a terminal it is a shell: statements end with `;`, \\d lists tables, \\? lists its commands.
+Without SQL on a terminal it is a shell: statements end with `;`, \\d lists tables, \\? lists its commands. It remembers what was typed
+in ~/.local/state/syncline/history (SYNCLINE_HISTORY names another file); a line that begins with a space is not remembered.
 
 Examples:
   syncline query 'SELECT * FROM steps'
@@ -69,7 +71,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
         (_, Some(file)) => fs::read_to_string(file)
             .map_err(|error| Failure::usage("no-question", format!("{}: {error}", file.display())))?,
         (Some(sql), None) if sql != "-" => sql.clone(),
-        (None, None) if std::io::stdin().is_terminal() => return shell::run(common),
+        (None, None) if std::io::stdin().is_terminal() => return shell::run(&arguments, common),
         _ => from_stdin()?,
     };
     answered(&text, &arguments, common)
@@ -78,7 +80,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
 /// Answers every statement of a text, up to the first that fails.
 fn answered(text: &str, arguments: &Arguments, common: &Common) -> Outcome {
     if let Some(command) = text.trim().strip_prefix('\\') {
-        return shell::looked(command, common).map(drop);
+        return shell::looked(command, arguments, common).map(drop);
     }
     let answerer = arguments.answerer(common)?;
     let all = statements(text).all();

@@ -15,12 +15,14 @@ mod fault;
 mod guard;
 pub(crate) mod here;
 mod net;
+mod tls;
 mod worker;
 
 use std::{fmt, sync::Arc};
 
-use url::Url;
+use url::{Host, Url};
 
+pub use tls::Tls;
 #[cfg(test)]
 pub use worker::read_only;
 pub use worker::{Serving, serve};
@@ -54,19 +56,34 @@ impl fmt::Debug for Token {
 }
 
 impl Workers {
-    /// `addresses`: host and port of each. An error is the one that is none.
-    pub fn new(addresses: &[String], token: Option<Token>, version: &str) -> Result<Self, String> {
-        let urls = addresses.iter().map(|address| url_of(address).ok_or_else(|| address.clone()));
+    /// `addresses`: host and port of each. An error is the one that is none. Without `tls` everything is said in the clear.
+    pub fn new(addresses: &[String], token: Option<Token>, tls: Option<Tls>, version: &str) -> Result<Self, String> {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let urls = addresses.iter().map(|address| url_of(scheme, address).ok_or_else(|| address.clone()));
         let urls = urls.collect::<Result<Vec<_>, _>>()?;
-        let net = net::Net::new(token);
+        let net = net::Net::new(token, tls);
         Ok(Self { urls, version: version.into(), net })
+    }
+
+    /// The first that is not this machine.
+    pub fn elsewhere(&self) -> Option<String> {
+        let here = |url: &&Url| match url.host() {
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            Some(Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
+        self.urls.iter().find(|url| !here(url)).map(net::shown)
     }
 }
 
-fn url_of(address: &str) -> Option<Url> {
-    let url = Url::parse(&format!("http://{}", address.trim())).ok()?;
+fn url_of(scheme: &str, address: &str) -> Option<Url> {
+    let address = address.trim();
+    // A port that a scheme has by itself is none that somebody chose.
+    address.rsplit_once(':')?.1.parse::<u16>().ok()?;
+    let url = Url::parse(&format!("{scheme}://{address}")).ok()?;
     let plain = url.path() == "/" && url.query().is_none() && url.username().is_empty();
-    (plain && url.host().is_some() && url.port_or_known_default().is_some()).then_some(url)
+    (plain && url.host().is_some()).then_some(url)
 }
 
 #[cfg(test)]
@@ -75,11 +92,17 @@ mod tests {
 
     #[test]
     fn a_worker_is_a_host_and_a_port() {
-        let none = ["", "host:port", "host:1/path", "user@host:1", "host:70000"];
+        let none = ["", "host", "10.0.0.1", "[::1]", "host:port", "host:1/path", "user@host:1", "host:70000"];
         for address in none {
-            assert_eq!(Workers::new(&[address.to_owned()], None, "1").err(), Some(address.to_owned()));
+            assert_eq!(Workers::new(&[address.to_owned()], None, None, "1").err(), Some(address.to_owned()));
         }
-        let workers = Workers::new(&["127.0.0.1:7900".to_owned(), "[::1]:7900".to_owned()], None, "1");
-        assert_eq!(workers.map(|workers| workers.urls.len()), Ok(2));
+        let all = ["127.0.0.1:7900", "[::1]:7900", "localhost:80"].map(str::to_owned);
+        let workers = Workers::new(&all, None, None, "1").expect("workers");
+        assert_eq!((workers.urls.len(), workers.elsewhere()), (3, None));
+        for elsewhere in ["10.0.0.1:7900", "localhost.example:7900"] {
+            let all = ["127.0.0.1:7900", elsewhere].map(str::to_owned);
+            let workers = Workers::new(&all, None, None, "1").expect("workers");
+            assert_eq!(workers.elsewhere(), Some(elsewhere.to_owned()));
+        }
     }
 }

@@ -14,12 +14,12 @@ use datafusion_distributed::{
 };
 use tonic::{
     body::Body,
-    codegen::http::{HeaderValue, Request, header::AUTHORIZATION},
+    codegen::http::{HeaderValue, Request, Uri, header::AUTHORIZATION},
     transport::Channel,
 };
 use url::Url;
 
-use super::Token;
+use super::{Tls, Token};
 
 /// A machine that is there takes a connection in this time.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -32,12 +32,13 @@ const ANSWER: Duration = Duration::from_secs(3);
 #[derive(Clone, Default)]
 pub struct Net {
     token: Option<Token>,
+    tls: Option<Tls>,
     open: Arc<Mutex<HashMap<Url, BoxCloneSyncChannel>>>,
 }
 
 impl Net {
-    pub fn new(token: Option<Token>) -> Self {
-        Self { token, open: Arc::default() }
+    pub fn new(token: Option<Token>, tls: Option<Tls>) -> Self {
+        Self { token, tls, open: Arc::default() }
     }
 
     async fn channel(&self, url: &Url) -> Result<BoxCloneSyncChannel> {
@@ -45,15 +46,28 @@ impl Net {
             return Ok(open.clone());
         }
         let away = |error: tonic::transport::Error| unreachable(url, &words(&error));
-        let channel = Channel::from_shared(url.to_string())
+        // An address comes with a question: what it leads to is never told the token in the clear where there are certificates.
+        if self.tls.is_some() != (url.scheme() == "https") {
+            return Err(unreachable(url, "one side wants TLS, and the other has none"));
+        }
+        let endpoint = Channel::from_shared(url.to_string())
             .map_err(|error| unreachable(url, &error.to_string()))?
             .connect_timeout(CONNECT)
             .http2_keep_alive_interval(ALIVE)
             .keep_alive_timeout(ALIVE)
-            .keep_alive_while_idle(true)
-            .connect()
-            .await
-            .map_err(away)?;
+            .keep_alive_while_idle(true);
+        let channel = match &self.tls {
+            None => endpoint.connect().await,
+            Some(tls) => {
+                let (tls, url) = (tls.clone(), url.clone());
+                let connect = move |_: Uri| {
+                    let (tls, url) = (tls.clone(), url.clone());
+                    async move { tls.connect(&url).await }
+                };
+                endpoint.connect_with_connector(tower::service_fn(connect)).await
+            }
+        };
+        let channel = channel.map_err(away)?;
         let proof = self.token.as_ref().and_then(|token| HeaderValue::from_str(&format!("Bearer {}", token.0)).ok());
         let channel = tower::ServiceBuilder::new()
             .map_request(move |mut request: Request<Body>| {

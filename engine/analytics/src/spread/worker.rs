@@ -18,7 +18,7 @@ use datafusion::{
     },
 };
 use datafusion_distributed::{DistributedExt, Worker, WorkerQueryContext};
-use futures::stream::BoxStream;
+use futures::{FutureExt, stream::BoxStream};
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, path::Path,
@@ -34,9 +34,10 @@ use tonic::{
 use url::Url;
 
 use super::{
-    Token, codec,
+    Tls, Token, codec,
     guard::guarded,
     net::{ALIVE, Net},
+    tls::greeted,
 };
 use crate::tables::ledger::FILES;
 
@@ -45,6 +46,8 @@ pub struct Serving {
     /// The ledger's files.
     pub objects: Arc<dyn ObjectStore>,
     pub token: Option<Token>,
+    /// How it is spoken with; in the clear without. Without a token, who asks has to show a certificate.
+    pub tls: Option<Tls>,
     pub version: String,
     /// Memory for all parts together, in bytes.
     pub memory: usize,
@@ -57,14 +60,16 @@ pub async fn serve(
     listening: impl FnOnce(SocketAddr),
     over: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
-    let Serving { objects, token, version, memory } = serving;
+    let Serving { objects, token, tls, version, memory } = serving;
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(GreedyMemoryPool::new(memory)))
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
         .with_object_store_registry(Arc::new(Only(Arc::new(ReadOnly(objects)))))
         .build_arc()
         .map_err(std::io::Error::other)?;
-    let net = Net::new(token.clone());
+    let net = Net::new(token.clone(), tls.clone());
+    let show = token.is_none();
+    let acceptor = tls.map(|tls| tls.acceptor(show)).transpose()?;
     let session = move |context: WorkerQueryContext| {
         let net = net.clone();
         async move { session(context, net) }
@@ -77,8 +82,12 @@ pub async fn serve(
     let server = Server::builder()
         .http2_keepalive_interval(Some(ALIVE))
         .http2_keepalive_timeout(Some(ALIVE))
-        .add_service(service)
-        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
+        .add_service(service);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let server = match acceptor {
+        Some(acceptor) => server.serve_with_incoming(greeted(incoming, acceptor)).boxed(),
+        None => server.serve_with_incoming(incoming).boxed(),
+    };
     tokio::select! {
         ended = server => ended.map_err(std::io::Error::other),
         () = over => Ok(()),

@@ -32,7 +32,7 @@ use object_store::{ObjectMeta, path::Path};
 use syncline_engine::{
     archive::{
         File, Manifest, Place,
-        rows::{self, Columns, RowsError, TIME},
+        rows::{self, ALWAYS, Columns, RowsError, TIME},
     },
     checkpoint,
     ledger::{ledger_topic, sink_topic},
@@ -215,7 +215,7 @@ fn part(file: &File) -> Result<PartitionedFile> {
 fn statistics_of(files: &[File]) -> Statistics {
     let mut columns = vec![ColumnStatistics::new_unknown(); rows::schema().fields().len()];
     let time = |time: Option<i64>| Precision::Exact(ScalarValue::TimestampMicrosecond(time, None));
-    for column in &mut columns {
+    for column in &mut columns[..ALWAYS] {
         column.null_count = Precision::Exact(0);
     }
     columns[TIME].min_value = time(files.iter().map(|file| file.from).min());

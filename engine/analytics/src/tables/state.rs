@@ -1,24 +1,27 @@
-//! `<pipeline>.<step>`: the keys that a step remembers, as of its last checkpoint.
+//! `<pipeline>.<step>`: the keys that a step remembers, as of the last commit.
 //!
-//! Only a key's fingerprint is state, so only that can be shown, with the time of the record that was kept. Segments that are
-//! small enough to be merged soon are copied in one look at the store; large ones stay until their whole generation expires, so
-//! they are read one by one, and one that is gone by then has expired.
+//! Only a key's fingerprint is state, so only that can be shown, with the time of the record that was kept, and the epoch that the step
+//! is shown as of: the same for all steps of the pipeline that a question names ([`Moment`]).
 //!
 //! Other steps keep no keys: rows that wait, counts, sums that only their own plan can put together. Those are refused by name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
 use syncline_engine::{
     operators::{dedup, dedup_last},
-    segment::{self, SEGMENT_BYTES},
+    segment,
 };
 use syncline_record::{Micros, StepId, keys};
 
 use crate::{
     Reading,
     gather::{Cell, Gather, Kind, Stop, schema},
+    moment::Moment,
     provider::Table,
 };
 
@@ -42,21 +45,23 @@ fn kind(step: &StepId) -> String {
 pub struct State {
     pub pipeline: String,
     pub step: StepId,
-}
-
-/// A live segment: its bytes, or where they are.
-enum Piece {
-    Copied(Vec<u8>),
-    Left(Vec<u8>),
+    /// Of the question that names it.
+    pub moment: Arc<Moment>,
 }
 
 impl Table for State {
     fn schema(&self) -> SchemaRef {
-        schema(&[("key_fingerprint", Kind::Text), ("kept_at", Kind::Time)])
+        schema(&[("key_fingerprint", Kind::Text), ("kept_at", Kind::Time), ("epoch", Kind::Number)])
     }
 
     fn of(&self) -> Option<&str> {
         Some(&self.pipeline)
+    }
+
+    fn asked(&self) {
+        if OF_KEYS.contains(&kind(&self.step).as_str()) {
+            self.moment.ask(&self.pipeline, &self.step);
+        }
     }
 
     fn read(&self, reading: &Reading, _: &str, rows: &mut Gather<'_>) -> Result<(), Stop> {
@@ -69,45 +74,29 @@ impl Table for State {
             return Err(Stop::Refused(DataFusionError::NotImplemented(detail)));
         }
         let mut last: HashMap<u128, Micros> = HashMap::new();
-        for piece in self.pieces(reading)? {
-            let value = match piece {
-                Piece::Copied(value) => value,
-                Piece::Left(key) => match reading.store.get(&key)? {
-                    Some(value) => value,
-                    None => continue,
-                },
-            };
+        let seen = self.moment.seen(&*reading.store)?;
+        let epoch = seen.epoch(&self.pipeline).map_or(Cell::Null, Cell::Number);
+        for piece in seen.pieces(&self.pipeline, &self.step) {
+            let value = piece.bytes(&*reading.store)?;
             let body = segment::decode(&value).map_err(|damaged| self.damaged(damaged.0))?.body;
             // The two formats cannot be mistaken: a KEEP LAST body spells out the length of every entry, to its last byte.
             match dedup_last::read_body(body) {
                 Ok(entries) if !body.is_empty() => self.remember(&mut last, entries)?,
                 _ => {
                     for (key, time) in dedup::read_body(body).map_err(|damaged| self.damaged(damaged.0))? {
-                        rows.row(&[Cell::Text(&keys::hex128(key)), Cell::Time(time)])?;
+                        rows.row(&[Cell::Text(&keys::hex128(key)), Cell::Time(time), epoch])?;
                     }
                 }
             }
         }
         for (key, time) in last.into_iter().collect::<BTreeMap<_, _>>() {
-            rows.row(&[Cell::Text(&keys::hex128(key)), Cell::Time(time)])?;
+            rows.row(&[Cell::Text(&keys::hex128(key)), Cell::Time(time), epoch])?;
         }
         Ok(())
     }
 }
 
 impl State {
-    fn pieces(&self, reading: &Reading) -> Result<Vec<Piece>, Stop> {
-        let mut pieces = vec![];
-        reading.store.scan(&segment::prefix(&self.pipeline, &self.step), &mut |key, value| {
-            pieces.push(match value.len() < SEGMENT_BYTES / 2 {
-                true => Piece::Copied(value.to_vec()),
-                false => Piece::Left(key.to_vec()),
-            });
-            true
-        })?;
-        Ok(pieces)
-    }
-
     /// The step keeps the last record of a key; its segments, all it ever kept.
     fn remember(&self, last: &mut HashMap<u128, Micros>, entries: Vec<(u128, Micros)>) -> Result<(), Stop> {
         last.extend(entries);

@@ -7,9 +7,9 @@ use syncline_engine::{
     checkpoint::{self, Checkpoint, EpochNote, Run, RunState, StateNote},
     firing::Kept,
     intake::{self, Intake, Line, Outcome, Times},
-    ledger::{self, SinkFrame},
+    ledger::{self, SinkFrame, When},
     log::{Log, NewFrame, memory::MemoryLog},
-    operator::{Delta, LedgerEntry, StateSize},
+    operator::{Delta, LedgerEntry, LedgerKey, StateSize},
     segment::Segments,
     sink::Delivered,
     store::{Changes, StateStore, memory::MemoryStore},
@@ -23,6 +23,7 @@ use syncline_record::{
 use crate::{Limits, QueryError, Reading, query};
 
 mod clients;
+mod moment;
 mod pipes;
 mod questions;
 mod rows;
@@ -200,15 +201,20 @@ fn topics(log: &MemoryLog) {
         reason: reason.into(),
         partition: Partition::new("in/orders", 0),
         offsets: offsets.to_vec(),
+        keys: vec![],
     };
+    // Told apart by its second key: the fingerprint is one that the step's state holds.
+    let key = |text: &str, fingerprint| Some(LedgerKey { text: Some(text.into()), fingerprint });
+    let keys = vec![key("b", 0xfeed), None, Some(LedgerKey { text: None, fingerprint: 3 })];
     let entries = [
         entry("source", Fate::Dead, "not-json", &[3]),
-        entry("dedup", Fate::Duplicate, "duplicate", &[5, 6, 8]),
+        LedgerEntry { keys, ..entry("dedup", Fate::Duplicate, "duplicate", &[5, 6, 8]) },
         entry("dedup", Fate::Passed, "passed", &[1]),
     ];
     let ledger = ledger::ledger_topic("orders");
     let dead = ledger::dead_topic("orders");
-    log.append(&ledger, NewFrame { count: 5, time: TEN, body: ledger::encode(&entries) }).unwrap();
+    log.append(&ledger, NewFrame { count: 5, time: TEN, body: ledger::encode(When { run: 2, epoch: 2 }, &entries) })
+        .unwrap();
     let body = serde_json::to_vec(&letter("source", "not-json", 3, b"no\xffpe")).unwrap();
     log.append(&dead, NewFrame { count: 1, time: TEN, body }).unwrap();
     let ends = log.prepare(&[ledger, dead]).unwrap();

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use syncline_engine::{
     checkpoint::{self, Checkpoint},
-    ledger::{encode, ledger_topic},
+    ledger::{When, encode, ledger_topic},
     log::{Log, NewFrame},
     operator::LedgerEntry,
     store::Changes,
@@ -112,8 +112,9 @@ fn long() -> Reading {
             reason: "duplicate".into(),
             partition: Partition::new("a", 0),
             offsets: (base..base + 10_000).collect(),
+            keys: vec![],
         };
-        NewFrame { count: 10_000, time: 0, body: encode(&[entry]) }
+        NewFrame { count: 10_000, time: 0, body: encode(When { run: 1, epoch: 1 }, &[entry]) }
     };
     let topics = ["long", "other"].map(ledger_topic);
     for base in 0..30 {

@@ -41,10 +41,15 @@ impl ChannelResolver for Bare {
     }
 }
 
+fn row(offset: u64) -> Row<'static> {
+    let (step, fate, reason, source) = ("s", Fate::Dead, "r", "a:0");
+    Row { step, fate, reason, source, offset, time: 1, when: None, key: None }
+}
+
 fn ledger() -> RecordBatch {
     let mut columns = Columns::default();
     for offset in 0..1000 {
-        columns.push("p", Row { step: "s", fate: Fate::Dead, reason: "r", source: "a:0", offset, time: 1 });
+        columns.push("p", row(offset));
     }
     columns.take().expect("one value each").expect("rows")
 }
@@ -67,6 +72,7 @@ async fn workers(folder: &Path, token: Option<&str>) -> (Vec<Url>, Vec<oneshot::
         let serving = Serving {
             objects: Arc::new(LocalFileSystem::new_with_prefix(folder).expect("a folder")),
             token: token.map(Token::new),
+            tls: None,
             version: "1".to_owned(),
             memory: 64 << 20,
         };

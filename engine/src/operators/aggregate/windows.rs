@@ -20,7 +20,7 @@ use super::{
     sessions,
 };
 use crate::fingerprints::Layout;
-use crate::operator::{Damaged, Delta, Halt, Operator, Output, StateSize, of_rows};
+use crate::operator::{Damaged, Delta, Halt, Operator, Output, RowKeys, StateSize, of_rows};
 
 const LATE: &str = "late";
 const LATE_IDLE: &str = "late-idle";
@@ -270,9 +270,13 @@ impl Operator for Windows {
         out.dead(&batch, &failed);
         out.absorb(&batch, &sorted.absorbed, ABSORBED);
         out.late_windows(sorted.late_windows);
-        out.stop(&batch, &sorted.late, Fate::Late, LATE);
-        out.stop(&batch, &sorted.idle, Fate::Late, LATE_IDLE);
-        out.stop(&batch, &sorted.ended, Fate::Late, LATE_ENDED);
+        let schema = taken.rows.schema();
+        let group = 1..=self.recipe.aggregates.keys();
+        let fields: Vec<_> = schema.fields()[group.clone()].iter().map(|field| field.as_ref()).collect();
+        let keys = RowKeys { columns: &taken.rows.columns()[group], fields: &fields, content: false };
+        out.stop_by(&batch, &sorted.late, (Fate::Late, LATE), &keys);
+        out.stop_by(&batch, &sorted.idle, (Fate::Late, LATE_IDLE), &keys);
+        out.stop_by(&batch, &sorted.ended, (Fate::Late, LATE_ENDED), &keys);
         Ok(())
     }
 
