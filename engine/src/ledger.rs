@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use syncline_record::{DeadLetter, Fate, Partition, StepId};
 
-use crate::operator::{Damaged, LedgerEntry, LedgerKey};
+use crate::operator::{Damaged, LedgerEntry, LedgerKey, LedgerKeys};
 
 pub fn ledger_topic(pipeline: &str) -> String {
     format!("pipeline/{pipeline}/ledger")
@@ -111,14 +111,14 @@ pub fn encode(when: When, entries: &[LedgerEntry]) -> Vec<u8> {
             last = *offset;
         }
         bytes.push(u8::from(!entry.keys.is_empty()));
-        for key in &entry.keys {
+        for key in entry.keys.iter() {
             let Some(LedgerKey { text: name, fingerprint }) = key else {
                 bytes.push(NO_KEY);
                 continue;
             };
             bytes.push(if name.is_some() { NAMED } else { UNNAMED });
             bytes.extend_from_slice(&fingerprint.to_le_bytes());
-            name.iter().for_each(|name| text(&mut bytes, name));
+            name.into_iter().for_each(|name| text(&mut bytes, name));
         }
     }
     bytes
@@ -153,7 +153,10 @@ pub fn decode(bytes: &[u8]) -> Result<Said, Damaged> {
             offsets.push(last);
         }
         let keyed = when.is_some() && reader.byte()? != 0;
-        let keys = if keyed { offsets.iter().map(|_| reader.key()).collect::<Result<_, _>>()? } else { vec![] };
+        let mut keys = LedgerKeys::default();
+        for _ in offsets.iter().filter(|_| keyed) {
+            keys.push(reader.key()?);
+        }
         entries.push(LedgerEntry { step, fate, reason, partition: Partition::new(name, number), offsets, keys });
     }
     Ok(Said { when, entries })
@@ -188,14 +191,14 @@ impl<'a> Reader<'a> {
         Err(Damaged("a number is too long".into()))
     }
 
-    fn key(&mut self) -> Result<Option<LedgerKey>, Damaged> {
+    fn key(&mut self) -> Result<Option<LedgerKey<'a>>, Damaged> {
         let kind = self.byte()?;
         if kind == NO_KEY {
             return Ok(None);
         }
         let (print, rest) = self.0.split_first_chunk().ok_or_else(|| Damaged("a key is cut off".into()))?;
         self.0 = rest;
-        let text = if kind == NAMED { Some(Box::from(self.text()?)) } else { None };
+        let text = if kind == NAMED { Some(self.text()?) } else { None };
         Ok(Some(LedgerKey { text, fingerprint: u128::from_le_bytes(*print) }))
     }
 
@@ -218,15 +221,18 @@ mod tests {
             reason: Arc::from(reason),
             partition: Partition::new("events/ä.ndjson", 3),
             offsets,
-            keys: vec![],
+            keys: LedgerKeys::default(),
         }
     }
 
     const WHEN: When = When { run: 3, epoch: 70_000 };
 
     fn keyed() -> LedgerEntry {
-        let key = |text: Option<&str>| Some(LedgerKey { text: text.map(Box::from), fingerprint: u128::MAX - 7 });
-        LedgerEntry { keys: vec![key(Some("ä-1")), None, key(None)], ..entry("duplicate", vec![9, 1, 2]) }
+        let key = |text| Some(LedgerKey { text, fingerprint: u128::MAX - 7 });
+        LedgerEntry {
+            keys: [key(Some("ä-1")), None, key(None)].into_iter().collect(),
+            ..entry("duplicate", vec![9, 1, 2])
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::fingerprints::Layout;
 pub(crate) mod harness;
 pub mod row_keys;
 
-pub use row_keys::{LedgerKey, RowKeys};
+pub use row_keys::{LedgerKey, LedgerKeys, RowKeys};
 
 /// A reason to stop the pipeline. Nothing of the open epoch is committed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -113,7 +113,7 @@ pub struct LedgerEntry {
     pub partition: Partition,
     pub offsets: Vec<u64>,
     /// What the step knew each of the rows by; empty where it goes by no key.
-    pub keys: Vec<Option<LedgerKey>>,
+    pub keys: LedgerKeys,
 }
 
 /// What a step has to say about the batch it was given.
@@ -156,11 +156,11 @@ impl Output {
 
     /// Rows that go on: each has the fate `passed`. An empty batch is dropped.
     pub fn emit(&mut self, batch: Batch) {
-        self.emit_by(batch, |_| vec![]);
+        self.emit_by(batch, |_| LedgerKeys::default());
     }
 
     /// The same of a step that goes by a key; `keys` are asked for the rows of `batch`, where the ledger is to name them.
-    pub fn emit_by(&mut self, batch: Batch, keys: impl FnOnce(&[usize]) -> Vec<Option<LedgerKey>>) {
+    pub fn emit_by(&mut self, batch: Batch, keys: impl FnOnce(&[usize]) -> LedgerKeys) {
         if batch.is_empty() {
             return;
         }
@@ -244,7 +244,14 @@ impl Output {
         self.books.count(Fate::Filtered, offsets.end - offsets.start);
         let (step, reason) = (self.step.clone(), Arc::from("filtered"));
         let offsets = offsets.collect();
-        self.ledger.push(LedgerEntry { step, fate: Fate::Filtered, reason, partition, offsets, keys: vec![] });
+        self.ledger.push(LedgerEntry {
+            step,
+            fate: Fate::Filtered,
+            reason,
+            partition,
+            offsets,
+            keys: LedgerKeys::default(),
+        });
     }
 
     /// Rows of `batch` that failed: each becomes a dead letter with its original bytes.
@@ -266,7 +273,7 @@ impl Output {
             reason: Arc::from(letter.reason.slug.as_str()),
             partition: letter.place.partition.clone(),
             offsets: vec![letter.place.offset],
-            keys: vec![],
+            keys: LedgerKeys::default(),
         });
         self.books.count(Fate::Dead, 1);
         self.dead.push(letter);
@@ -313,10 +320,10 @@ impl Output {
     }
 
     fn enter(&mut self, batch: &Batch, rows: &[usize], fate: Fate, reason: &str) {
-        self.enter_by(batch, rows, (fate, reason), vec![]);
+        self.enter_by(batch, rows, (fate, reason), LedgerKeys::default());
     }
 
-    fn enter_by(&mut self, batch: &Batch, rows: &[usize], (fate, reason): (Fate, &str), keys: Vec<Option<LedgerKey>>) {
+    fn enter_by(&mut self, batch: &Batch, rows: &[usize], (fate, reason): (Fate, &str), keys: LedgerKeys) {
         if rows.is_empty() {
             return;
         }
@@ -330,7 +337,7 @@ impl Output {
         match same {
             Some(last) => {
                 last.offsets.extend(offsets);
-                last.keys.extend(keys);
+                last.keys.append(&keys);
             }
             None => self.ledger.push(LedgerEntry {
                 step: self.step.clone(),

@@ -22,9 +22,9 @@ fn rows(count: u64) -> RecordBatch {
     let mut columns = Columns::default();
     for offset in 0..count {
         let (step, fate, reason, source) = ("where", Fate::Filtered, "filtered", "a:0");
-        let (when, text) = (Some(When { run: 2, epoch: offset }), Some(offset.to_string().into()));
-        let key = LedgerKey { text, fingerprint: offset.into() };
-        let row = Row { step, fate, reason, source, offset, time: 7, when, key: Some(&key) };
+        let (when, text) = (Some(When { run: 2, epoch: offset }), offset.to_string());
+        let key = LedgerKey { text: Some(&text), fingerprint: offset.into() };
+        let row = Row { step, fate, reason, source, offset, time: 7, when, key: Some(key) };
         columns.push("orders", row);
     }
     columns.take().expect("one value each").expect("some rows")

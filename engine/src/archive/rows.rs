@@ -81,7 +81,7 @@ pub struct Row<'a> {
     /// In which run and epoch; what a sink decides in its own transaction is of none.
     pub when: Option<When>,
     /// What the step knew it by, where it goes by a key.
-    pub key: Option<&'a LedgerKey>,
+    pub key: Option<LedgerKey<'a>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -137,7 +137,7 @@ fn chain(log: &dyn Log, pipeline: &str, from: u64, most: u64, each: &mut Each<'_
             let source = entry.partition.to_string();
             for (row, offset) in entry.offsets.iter().enumerate() {
                 let (step, reason, time) = (entry.step.as_str(), &*entry.reason, frame.time);
-                let (fate, when, key) = (entry.fate, said.when, entry.keys.get(row).and_then(Option::as_ref));
+                let (fate, when, key) = (entry.fate, said.when, entry.keys.get(row));
                 each(Row { step, fate, reason, source: &source, offset: *offset, time, when, key })?;
             }
             rows += entry.offsets.len() as u64;
@@ -287,7 +287,7 @@ impl Columns {
         self.time.append_value(row.time);
         self.run.append_option(row.when.map(|when| number(when.run)));
         self.epoch.append_option(row.when.map(|when| number(when.epoch)));
-        self.key.append_option(row.key.and_then(|key| key.text.as_deref()));
+        self.key.append_option(row.key.and_then(|key| key.text));
         self.fingerprint.append_option(row.key.map(|key| hex128(key.fingerprint)));
         self.rows += 1;
         self.rows >= BATCH

@@ -165,7 +165,7 @@ impl House {
         self.told.extend(&offsets);
         let partition = Partition::new("orders.ndjson", 0);
         let (step, fate, reason) = (StepId::new("where"), Fate::Filtered, Arc::from("filtered"));
-        let entry = LedgerEntry { step, fate, reason, partition, offsets, keys: vec![] };
+        let entry = LedgerEntry { step, fate, reason, partition, offsets, keys: Default::default() };
         let frame =
             NewFrame { count: 3, time: self.clock.now(), body: ledger::encode(When { run: 1, epoch: 1 }, &[entry]) };
         let log = &self.ground.log;

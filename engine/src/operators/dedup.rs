@@ -219,11 +219,12 @@ impl Verdicts {
         out.stop_by(batch, &self.late, (Fate::Late, LATE), keys);
         out.stop_by(batch, &self.late_idle, (Fate::Late, LATE_IDLE), keys);
         out.null_keys(self.nulls);
+        let passed = BooleanArray::from(self.passed);
         let of_kept = |kept: &[usize]| {
-            let passed: Vec<usize> = (0..batch.len()).filter(|row| self.passed[*row]).collect();
+            let passed: Vec<usize> = (0..batch.len()).filter(|row| passed.value(*row)).collect();
             keys.of(&kept.iter().map(|row| passed[*row]).collect::<Vec<_>>())
         };
-        out.emit_by(batch.keep(&BooleanArray::from(self.passed.clone())), of_kept);
+        out.emit_by(batch.keep(&passed), of_kept);
     }
 }
 

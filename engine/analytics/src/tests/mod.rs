@@ -201,11 +201,11 @@ fn topics(log: &MemoryLog) {
         reason: reason.into(),
         partition: Partition::new("in/orders", 0),
         offsets: offsets.to_vec(),
-        keys: vec![],
+        keys: Default::default(),
     };
     // Told apart by its second key: the fingerprint is one that the step's state holds.
-    let key = |text: &str, fingerprint| Some(LedgerKey { text: Some(text.into()), fingerprint });
-    let keys = vec![key("b", 0xfeed), None, Some(LedgerKey { text: None, fingerprint: 3 })];
+    let key = |text, fingerprint| Some(LedgerKey { text, fingerprint });
+    let keys = [key(Some("b"), 0xfeed), None, key(None, 3)].into_iter().collect();
     let entries = [
         entry("source", Fate::Dead, "not-json", &[3]),
         LedgerEntry { keys, ..entry("dedup", Fate::Duplicate, "duplicate", &[5, 6, 8]) },

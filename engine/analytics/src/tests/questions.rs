@@ -112,7 +112,7 @@ fn long() -> Reading {
             reason: "duplicate".into(),
             partition: Partition::new("a", 0),
             offsets: (base..base + 10_000).collect(),
-            keys: vec![],
+            keys: Default::default(),
         };
         NewFrame { count: 10_000, time: 0, body: encode(When { run: 1, epoch: 1 }, &[entry]) }
     };
