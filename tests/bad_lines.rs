@@ -138,8 +138,9 @@ fn a_row_that_the_table_refuses_is_a_dead_letter_with_the_bytes_and_headers_that
 }
 
 const LONG: usize = 200_000_000;
-/// Less than the line itself by far: it is read through and never held.
-const MEMORY: u64 = 150 << 20;
+/// Less than the line itself: it is read through and never held. Two thirds of it are the code of an unoptimised build; the same run of an
+/// optimised one takes 105 MB.
+const MEMORY: u64 = 170 << 20;
 const KEPT: usize = 1 << 20;
 
 #[test]
