@@ -406,7 +406,17 @@ fn soak_with_a_changelog_the_way_back_leads_there_from_every_moment_and_on_anoth
     let wanted = |ids: std::ops::Range<usize>, factor: usize| -> Vec<String> {
         ids.filter(|id| id % 25 != 24).map(|id| format!("{id} {}", id * 3 * factor)).collect()
     };
-    let is = |client: &mut Client, state: &str| client.get(&format!("/v1/pipelines/{name}")).json()["state"] == state;
+    // What stands there is shown where it does not come to that.
+    let mut shown = String::new();
+    let mut is = |client: &mut Client, state: &str| {
+        let stands = client.get(&format!("/v1/pipelines/{name}")).json().to_string();
+        let there = stands.contains(&format!("\"state\":\"{state}\""));
+        if shown != stands {
+            eprintln!("{:?}: {stands}", started.elapsed());
+            shown = stands;
+        }
+        there
+    };
     let (mut desk, mut running, mut client) = machine(&good);
     let (rounds, mut sent, mut kills, mut lost) = (if crate::chance::soak() { 50 } else { 3 }, 50, 0, 0);
     let mut letters = produce(0..sent);

@@ -17,12 +17,6 @@ fn connection(bus: &Bus) -> String {
     format!("CONNECTION bus TO kafka WITH (brokers = '{}');\n", bus.brokers())
 }
 
-/// A topic that keeps its records whatever their times are: they are of 1970 here, where nothing else is said, and a broker lets go of a
-/// week's old ones when it comes to it.
-fn topic(bus: &Bus, name: &str, partitions: i32) -> Topic {
-    bus.topic_with(name, partitions, &[("retention.ms", "-1")])
-}
-
 const RUN: [&str; 3] = ["run", "orders.sync", "--once"];
 
 fn pairs(topic: &Topic) -> Vec<String> {
@@ -37,7 +31,7 @@ fn table(desk: &Desk, sql: &str) -> Vec<String> {
 #[test]
 fn a_record_without_a_value_deletes_the_row_of_its_key_whatever_the_steps_read() {
     let bus = kafka::shared();
-    let (from, to) = (topic(&bus, "customers", 1), topic(&bus, "names", 1));
+    let (from, to) = (bus.topic("customers", 1), bus.topic("names", 1));
     let row = |id: u32, name: &str, plan: &str| {
         Record::new(&id.to_string(), &format!(r#"{{"id":{id},"name":"{name}","plan":"{plan}"}}"#))
     };
@@ -95,7 +89,7 @@ FROM bus.{} SCHEMA customer KEY (id)
 #[test]
 fn a_key_of_several_columns_is_what_the_sink_of_another_pipeline_wrote() {
     let bus = kafka::shared();
-    let (events, latest, to) = (topic(&bus, "events", 1), topic(&bus, "latest", 1), topic(&bus, "out", 1));
+    let (events, latest, to) = (bus.topic("events", 1), bus.topic("latest", 1), bus.topic("out", 1));
     let event = |op: &str, region: &str, day: &str| {
         Record::new("x", &format!(r#"{{"op":"{op}","region":"{region}","day":"{day}","total":1.50}}"#))
     };
@@ -138,7 +132,7 @@ SCHEMA wide DISCARD (region STRING NOT NULL, day DATE NOT NULL, total DECIMAL(12
 #[test]
 fn lines_and_bytes_are_taken_as_they_are() {
     let bus = kafka::shared();
-    let (lines, bytes) = (topic(&bus, "lines", 1), topic(&bus, "bytes", 1));
+    let (lines, bytes) = (bus.topic("lines", 1), bus.topic("bytes", 1));
     let values = ["1;\"a;b\";9.50", "2;x;NA\r\n", "3;y", "4;z;1\n5;z;1", "# a comment", "6;\"two\nlines\";0.10"];
     lines.produce(&values.map(|value| Record::new("k", value)));
     let raw = |value: &[u8]| Record { key: Some(b"7".to_vec()), value: Some(value.to_vec()), ..Record::default() };
@@ -208,7 +202,7 @@ fn parts(desk: &Desk, folder: &str) -> Vec<String> {
 fn topics_are_listed_and_a_schema_is_written_from_a_sample() {
     let bus = kafka::shared();
     let (orders, lines, empty) =
-        (topic(&bus, "discovered", 2), topic(&bus, "discovered_lines", 1), topic(&bus, "discovered_empty", 3));
+        (bus.topic("discovered", 2), bus.topic("discovered_lines", 1), bus.topic("discovered_empty", 3));
     let time = 1_795_000_000_000;
     orders.produce(&[
         Record::new("1", r#"{"id":1,"total":9.50,"at":"2026-11-20T10:00:00Z"}"#).time(time),
@@ -274,7 +268,7 @@ const HM: [u8; 7] = [2, 0xff, 4, b'h', b'm', 4, 0];
 #[test]
 fn records_of_avro_keep_their_types_and_meet_the_contract_by_name() {
     let (bus, registry) = (kafka::shared(), Registry::start());
-    let topic = topic(&bus, "avro", 1);
+    let topic = bus.topic("avro", 1);
     let first = registry.register(&format!("{}-value", topic.name), "AVRO", FIRST);
     let second = registry.register("other-value", "AVRO", SECOND);
     let proto = registry.register("proto-value", "PROTOBUF", "syntax = \"proto3\"; message M { int64 id = 1; }");
@@ -348,7 +342,7 @@ PIPELINE last AS FROM bus.{name} FORMAT avro KEY (id) |> UPSERT INTO sqlite('sho
 #[test]
 fn a_registry_that_is_away_is_waited_for() {
     let bus = kafka::shared();
-    let topic = topic(&bus, "away", 1);
+    let topic = bus.topic("away", 1);
     topic.produce(&[framed(1, &ADA)]);
     let file = |registry: &str| {
         format!(
@@ -377,7 +371,7 @@ PIPELINE p AS FROM bus.{} FORMAT avro SCHEMA some |> INSERT INTO stdout();
 #[test]
 fn messages_of_protobuf_keep_their_types_whichever_of_a_file_they_are() {
     let (bus, registry) = (kafka::shared(), Registry::start());
-    let topic = topic(&bus, "protobuf", 1);
+    let topic = bus.topic("protobuf", 1);
     let file = r#"syntax = "proto3"; package shop;
 import "google/protobuf/timestamp.proto";
 message Order { int64 id = 1; optional string customer = 2; google.protobuf.Timestamp at = 3; repeated string tags = 4; Status status = 5; enum Status { OPEN = 0; PAID = 1; } }

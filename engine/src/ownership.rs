@@ -24,6 +24,9 @@ pub trait Ownership: Send + Sync {
     /// Nothing works on it any more.
     fn let_go(&self);
 
+    /// Whether it is known by now whose it is: before that, who has not got it does not stand by yet.
+    fn settled(&self) -> bool;
+
     /// Why nobody can say whose it is.
     fn trouble(&self) -> Option<String>;
 }

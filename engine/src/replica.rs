@@ -96,7 +96,7 @@ struct Place {
     /// The copy has everything before this record.
     next: u64,
     time: Micros,
-    /// It is being made: it is none yet.
+    /// It is being made, or was changed before the changelog: it is none yet.
     unfinished: bool,
     /// By topic: number of the oldest record that is not let go of.
     oldest: BTreeMap<String, u64>,
@@ -306,6 +306,15 @@ impl Replica {
             goes_on = goes_on && value.is_none_or(|value| each(key, value));
         }
         Ok(goes_on)
+    }
+
+    /// What the copy has is changed before the changelog hears of it.
+    fn no_copy_until_the_next_flush(&self) -> Result<(), StoreError> {
+        let state = self.state();
+        let mut changes = Changes::default();
+        checkpoint::put(&mut changes, self.scope.place.clone(), &Place { unfinished: true, ..state.place.clone() });
+        self.store.apply(changes)?;
+        self.store.flush()
     }
 
     fn fail(&self, error: StoreError) -> StoreError {

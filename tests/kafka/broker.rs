@@ -20,7 +20,8 @@ const CLUSTER: &str = "c3luY2xpbmUtdGVzdHMtMQ";
 const HEAP: &str = "-Xmx512m";
 /// What makes a broker of one test fast and small: internal topics of three partitions, no waiting for more members of a group, sessions
 /// of a second where a test asks for them, expired transactions aborted at once, a killed broker forgotten soon (until then it may not
-/// come back), a buffer of the cleaner that fits the heap.
+/// come back), a buffer of the cleaner that fits the heap. Records stay for 200 years: many are of 1970, which is past the usual
+/// retention, and a broker looks every five minutes, in the middle of some test.
 const SETTINGS: &[(&str, &str)] = &[
     ("process.roles", "broker,controller"),
     ("inter.broker.listener.name", "PLAIN"),
@@ -36,6 +37,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("broker.heartbeat.interval.ms", "500"),
     ("log.cleaner.dedupe.buffer.size", "16777216"),
     ("log.cleaner.threads", "1"),
+    ("log.retention.ms", "6311520000000"),
     ("num.io.threads", "4"),
     ("num.network.threads", "2"),
     ("background.threads", "2"),

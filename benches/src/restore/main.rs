@@ -3,10 +3,13 @@
 //! `cargo run --release -p syncline-benches --bin restore [-- KEYS]`: a topic of so many ids, each once, is read into a DEDUP with a changelog. Then
 //! each round begins with an empty folder: the process takes the state from the changelog, finds nothing new, and ends. CPU time and memory are those
 //! of the whole process, start and end included; beside it the same start with the state in its folder, whose memory is the steady one. The keys are
-//! counted by a question after each round. `KAFKA_BROKERS` names a broker, or `SYNCLINE_KAFKA` the Kafka that `./test` fetched.
+//! counted by a question after each round. At the end a process that works is killed, and another one goes on, without a copy and with one.
+//! `KAFKA_BROKERS` names a broker, or `SYNCLINE_KAFKA` the Kafka that `./test` fetched.
 
 #[path = "../kafka/broker.rs"]
 mod broker;
+#[path = "../cpu.rs"]
+mod cpu;
 #[path = "../spine/measure.rs"]
 mod measure;
 #[path = "../spine/orders.rs"]
@@ -21,6 +24,7 @@ mod program;
 mod queue;
 #[path = "../random.rs"]
 mod random;
+mod takeover;
 #[path = "../kafka/topics.rs"]
 #[allow(dead_code)]
 mod topics;
@@ -79,6 +83,7 @@ fn compare(keys: u64) {
         warm.push(told("with the state in its folder", keys, start(&file, &data)));
         fs::remove_dir_all(&data).expect("the folder goes");
     }
+    takeover::takeovers(&file, &folder, keys);
     let _ = fs::remove_dir_all(&folder);
     [FROM, CHANGELOG].iter().for_each(|topic| topics.delete(topic));
     let middle = |costs: &mut Vec<Cost>, of: fn(&Cost) -> f64| {

@@ -18,6 +18,7 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance},
     error::{KafkaError, RDKafkaErrorCode},
 };
+use serde_json::Value;
 use syncline_engine::ownership::{Ownership, Parting};
 
 use super::{
@@ -45,7 +46,7 @@ const MEMBER: &[(&str, &str)] = &[
     ("auto.offset.reset", "latest"),
     ("partition.assignment.strategy", "cooperative-sticky"),
     ("heartbeat.interval.ms", "500"),
-    // Whether a broker is there.
+    // Whether a broker is there, and the group at rest.
     ("statistics.interval.ms", "1000"),
 ];
 
@@ -74,6 +75,8 @@ struct Task {
 struct State {
     tasks: BTreeMap<u32, Task>,
     trouble: Option<String>,
+    /// The group has given out its tasks since this client joined it.
+    settled: bool,
     /// No broker is connected, as the client last said.
     alone: bool,
     /// The changelog is that of another number of tasks. Each task of ours may begin, and is told so where it opens it.
@@ -151,9 +154,10 @@ impl ClientContext for Group {
     }
 
     fn stats_raw(&self, text: &[u8]) {
-        if let Ok(now) = serde_json::from_slice(text) {
-            self.0.state().alone = alone(&now);
-        }
+        let Ok(now) = serde_json::from_slice::<Value>(text) else { return };
+        let mut state = self.0.state();
+        state.alone = alone(&now);
+        state.settled |= now["cgrp"]["join_state"] == "steady";
     }
 }
 
@@ -267,7 +271,7 @@ fn served(settings: &Settings, topic: &Topic, worker: &str, shared: &Arc<Shared>
         return Some(words(&error));
     }
     let mut state = shared.state();
-    (state.trouble, state.alone) = (None, false);
+    (state.trouble, state.alone, state.settled) = (None, false, false);
     drop(state);
     let (group, mut strays) = (group_of(topic), Strays::new());
     while !shared.state().closing {
@@ -343,6 +347,10 @@ impl Ownership for Member {
             task.hold = Hold::Others;
         }
         shared.changed.notify_all();
+    }
+
+    fn settled(&self) -> bool {
+        self.members.shared.state().settled
     }
 
     fn trouble(&self) -> Option<String> {

@@ -223,6 +223,33 @@ fn what_was_undone_is_not_found_between_what_follows() {
     assert_eq!(read(&other, "out", 0), ["stays", "follows"]);
 }
 
+/// The frames were cut off here already, and the changelog had not heard of it: the way back has to find them once more.
+#[test]
+fn who_dies_on_the_way_back_finds_what_was_undone_and_undoes_it_again() {
+    let world = new();
+    world.replica.recover(&["out"], &Ends::new()).unwrap();
+    let then = epoch(&world, "stays");
+    let now = epoch(&world, "undone");
+    let whole = read(&world, "out", 0);
+    let go_back = |world: &World<MemoryChangelogs>| {
+        world.replica.undo(&then, &now).unwrap();
+        world.replica.recover(&["out"], &then).unwrap();
+    };
+    go_back(&world);
+    let again = opened(&world.changelogs, world.store.clone(), world.log.clone()).unwrap();
+    again.replica.recover(&["out"], &now).unwrap();
+    assert_eq!(read(&again, "out", 0), whole);
+    let again = opened(&world.changelogs, world.store.clone(), world.log.clone()).unwrap();
+    go_back(&again);
+    again.replica.apply(put("a", "back")).unwrap();
+    again.replica.flush().unwrap();
+    for (store, log) in [(world.store.clone(), world.log.clone()), Default::default()] {
+        let last = opened(&world.changelogs, store, log).unwrap();
+        last.replica.recover(&["out"], &then).unwrap();
+        assert_eq!(read(&last, "out", 0), whole[..1]);
+    }
+}
+
 /// The folder of the log was deleted by hand, so nobody could say that the topic was emptied.
 #[test]
 fn what_is_published_after_the_log_was_lost_is_there_on_a_new_machine() {

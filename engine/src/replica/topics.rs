@@ -150,7 +150,9 @@ impl Replica {
 
 impl Log for Replica {
     /// The frames that no checkpoint names any more are taken out with the next flush: frames of other sizes follow, and would not replace them all.
+    /// Until then what is here is no copy of the changelog, which has them: who dies before it makes a new one.
     fn undo(&self, then: &Ends, now: &Ends) -> Result<(), LogError> {
+        self.no_copy_until_the_next_flush().map_err(failed)?;
         for (topic, end) in now {
             let before = then.get(topic).map_or(0, |then| then.offset);
             // One without any records is emptied as a whole.

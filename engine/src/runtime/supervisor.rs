@@ -352,7 +352,9 @@ impl Task<'_> {
                     trouble.extend(followed.err().map(|error| (StepId::new("changelog"), error.to_string())));
                 }
             }
-            watch(&Look { standby: true, trouble, ..Look::default() });
+            if ownership.settled() || !trouble.is_empty() {
+                watch(&Look { standby: true, trouble, ..Look::default() });
+            }
         }
         Ok(true)
     }
