@@ -14,6 +14,7 @@
 //! | `y/<pipeline>`; `v/…`, `z/…`, `x/…`, `a/…` | whether somebody has paused it (`paused`); its revisions (`revision`) |
 //! | `o/<pipeline>` | the id that the pipeline's outputs are signed with; it outlives a new beginning |
 
+mod course;
 mod notes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,7 @@ use crate::{
     witness::{Handover, Upkeep, Window},
 };
 
+pub use course::Course;
 pub use notes::{EpochNote, HistoryNote, epoch_of};
 
 /// Grows when an older binary could not read what a newer one wrote. Version N reads N-1.

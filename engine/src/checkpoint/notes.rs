@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use syncline_record::{Epoch, Micros};
 
+use super::course::Course;
+
 /// What was read of a history (`history(…) THEN`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryNote {
@@ -20,6 +22,12 @@ pub struct HistoryNote {
     pub total: Option<u64>,
     /// Microseconds in which it was read: not those between two processes.
     pub spent: u64,
+    /// What was left at commits: bytes, or records where the source counts these.
+    #[serde(default, skip_serializing_if = "Course::is_empty")]
+    pub course: Course,
+    /// Of the commit that this is as of.
+    #[serde(default)]
+    pub noted: Micros,
 }
 
 impl HistoryNote {
@@ -28,10 +36,12 @@ impl HistoryNote {
         (self.rows as u128 * 1_000_000).checked_div(u128::from(self.spent)).map(|rate| rate as u64)
     }
 
-    /// At the rate of bytes so far; `None` before anything is known, and when it has ended.
-    pub fn seconds_left(&self) -> Option<u64> {
-        let left = self.total?.checked_sub(self.done).filter(|_| self.ended.is_none() && self.done > 0)?;
-        Some((u128::from(left) * u128::from(self.spent) / u128::from(self.done)).div_ceil(1_000_000) as u64)
+    /// From `now` on, which is soon after the commit that this is as of; later it is as soon after it: nobody goes on. `None` before
+    /// anything is known, and when it has ended.
+    pub fn seconds_left(&self, now: Micros) -> Option<u64> {
+        let rest = self.course.rest().filter(|_| self.ended.is_none())?;
+        let since = u64::try_from(now.saturating_sub(self.noted)).unwrap_or(0).min(self.course.due());
+        Some((rest.saturating_sub(since) + 500_000) / 1_000_000)
     }
 }
 

@@ -118,16 +118,19 @@ impl Job {
         // One that nobody reads now stays what it was.
         let Some(number) = over.or(reads) else { return };
         let known = self.checkpoint.history.take().filter(|note| note.number == number && note.ended.is_none());
-        let note =
-            known.unwrap_or_else(|| HistoryNote { number, began: self.checkpoint.time, ..HistoryNote::default() });
+        let noted = self.checkpoint.time;
+        let mut note = known.unwrap_or_else(|| HistoryNote { number, began: noted, ..HistoryNote::default() });
         let spent = note.spent + now.saturating_sub(since).as_micros() as u64;
         let Progress { done, total, .. } = match self.spec.graph.beside.filter(|_| number > 0) {
             Some(beside) => self.progress_of(std::iter::once(beside.input)),
             None => self.progress_of(self.spec.graph.history.iter().copied()),
         };
-        let ended = over.map(|_| self.checkpoint.time);
+        if let Some(total) = total {
+            note.course.add(spent, total.saturating_sub(done));
+        }
+        let ended = over.map(|_| noted);
         let (rows, dead) = (note.rows + rows, note.dead + dead);
-        self.checkpoint.history = Some(HistoryNote { rows, dead, spent, done, total, ended, ..note });
+        self.checkpoint.history = Some(HistoryNote { rows, dead, spent, done, total, ended, noted, ..note });
     }
 }
 

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use clap::Args;
 use syncline_engine::{
     checkpoint::HistoryNote,
+    clock::{Clock, SystemClock},
     intake::{Intake, Line},
 };
 use syncline_record::Fate;
@@ -138,7 +139,8 @@ fn past(history: &HistoryNote) -> String {
     let dead = if history.dead > 0 { format!(", {} dead", history.dead) } else { String::new() };
     all.push(format!("{} rows{dead}", history.rows));
     all.extend(history.rows_per_second().map(|rate| format!("{rate} rows/s")));
-    all.extend(history.seconds_left().map(|left| format!("{left} s left")));
+    let now = SystemClock::default().now();
+    all.extend(history.seconds_left(now).map(|left| format!("{left} s left")));
     all.join(" · ")
 }
 
@@ -213,7 +215,10 @@ fn books(pipeline: &PipelineStatus, out: &mut impl Write) -> io::Result<()> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use syncline_engine::intake::{Outcome, Times};
+    use syncline_engine::{
+        checkpoint::Course,
+        intake::{Outcome, Times},
+    };
     use syncline_record::StepBooks;
 
     use super::*;
@@ -272,6 +277,8 @@ mod tests {
                 done: 250,
                 total: Some(1_000),
                 spent: 10_000_000,
+                course: Course::of([(8_000_000, 800), (10_000_000, 750)]),
+                ..HistoryNote::default()
             }),
             balanced: false,
             schedule: Some(schedule),
@@ -308,7 +315,7 @@ orders · running (attempt 3) · run 2 · epoch 41
   started          2026-11-20T10:00:00Z
   last checkpoint  2026-11-20T10:00:00.5Z
   restarts         2 since this process began
-  history          25 % · 30 rows, 1 dead · 3 rows/s · 30 s left
+  history          25 % · 30 rows, 1 dead · 3 rows/s · 26 s left
   schedule         cron '0 2 * * *' · Europe/Berlin · if missed run once · 3 missed
   last due         2026-11-20T10:00:00Z: ended
   next due         2026-11-21T10:00:00Z

@@ -5,6 +5,7 @@ use arrow::datatypes::SchemaRef;
 use syncline_engine::{
     backfill::{self, Backfill},
     checkpoint::{self, HistoryNote},
+    clock::{Clock, SystemClock},
 };
 
 use crate::{
@@ -36,6 +37,7 @@ impl Table for Backfills {
             // In which it was read.
             ("seconds", Kind::Number),
             ("rows_per_second", Kind::Number),
+            // From now on.
             ("seconds_left", Kind::Number),
         ])
     }
@@ -84,6 +86,6 @@ fn row(
         Cell::number(note.and_then(|note| note.total)),
         Cell::number(note.map(|note| note.spent / 1_000_000)),
         Cell::number(note.and_then(HistoryNote::rows_per_second)),
-        Cell::number(note.and_then(HistoryNote::seconds_left).filter(|_| reads)),
+        Cell::number(note.and_then(|note| note.seconds_left(SystemClock::default().now())).filter(|_| reads)),
     ])
 }
