@@ -99,13 +99,15 @@ pub enum Waits {
     NotYet,
 }
 
-/// For a progress bar: what is done and what there is, in bytes.
+/// For whoever looks: what is done and what there is, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     pub done: u64,
     pub total: Option<u64>,
     /// Bytes that an earlier run had read already.
     pub skipped: u64,
+    /// Of a source that knows its end and counts records, not bytes: those that are left, or about so many.
+    pub records_left: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -145,7 +147,6 @@ pub trait Source: Send {
     /// True when it ends by itself.
     fn bounded(&self) -> bool;
 
-    /// Zero of an unknown total, unless it can tell more.
     /// Why nothing comes, where that is trouble and not the end of what there is.
     fn trouble(&self) -> Option<String> {
         None
@@ -156,6 +157,7 @@ pub trait Source: Send {
         None
     }
 
+    /// Zero of an unknown total, unless it can tell more.
     fn progress(&self) -> Progress {
         Progress::default()
     }

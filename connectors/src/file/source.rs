@@ -243,7 +243,7 @@ impl Source for FileSource {
         let tails = &self.files.tails;
         let done = tails.iter().map(|tail| tail.cursor.reached()).sum();
         let total = tails.iter().map(|tail| tail.cursor.size.max(tail.cursor.reached())).sum();
-        Progress { done, total: (!self.reading.follow).then_some(total), skipped: self.skipped }
+        Progress { done, total: (!self.reading.follow).then_some(total), skipped: self.skipped, ..Progress::default() }
     }
 
     fn partitions(&self) -> Vec<Partition> {

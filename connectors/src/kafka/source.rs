@@ -15,7 +15,7 @@ use rdkafka::{
     consumer::{BaseConsumer, CommitMode, Consumer},
     error::KafkaError,
 };
-use syncline_engine::source::{Cursors, Polled, Rows, Source, SourceError, Waits};
+use syncline_engine::source::{Cursors, Polled, Progress, Rows, Source, SourceError, Waits};
 use syncline_record::{Micros, Partition};
 
 use super::{
@@ -434,10 +434,20 @@ impl Source for KafkaSource {
         reading.client.context().seen().alone.then(|| format!("{}: no broker can be reached", self.what()))
     }
 
+    /// Of a range, the offsets that are left: some of them may hold no record.
+    fn progress(&self) -> Progress {
+        let lanes = self.reading.iter().flat_map(|reading| &reading.lanes);
+        let left = lanes.map(|lane| lane.until.map(|until| (until - lane.next).max(0) as u64));
+        let records_left = self.reading.as_ref().and_then(|_| left.sum());
+        Progress { records_left: records_left.filter(|_| self.bounded), ..Progress::default() }
+    }
+
     fn behind(&self) -> Option<u64> {
         let reading = self.reading.as_ref()?;
         let seen = reading.client.context().seen();
-        let ends = reading.lanes.iter().filter_map(|lane| Some(seen.ends.get(&lane.number())? - lane.next));
+        // What lies behind the end of a range is none of its business.
+        let end = |lane: &Lane| lane.until.or_else(|| seen.ends.get(&lane.number()).copied());
+        let ends = reading.lanes.iter().filter_map(|lane| Some(end(lane)? - lane.next));
         Some(ends.map(|left| left.max(0) as u64).sum())
     }
 

@@ -25,7 +25,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use syncline_engine::source::{Cursors, Polled, Rows, Source, SourceError};
+use syncline_engine::source::{Cursors, Polled, Progress, Rows, Source, SourceError};
 use syncline_record::{Micros, Partition};
 
 use crate::{
@@ -78,6 +78,11 @@ pub trait Place: Clone + Send + 'static {
 pub trait Table: Send + 'static {
     fn identity(&self) -> &Identity;
 
+    /// How many rows there are more or less, where that is known without counting them.
+    fn about(&mut self) -> Option<u64> {
+        None
+    }
+
     /// Fills the block with rows behind this key, or from the first on, in the key's order.
     fn after(&mut self, key: Option<&Key>, block: &mut Block) -> Result<Chunk, SourceError>;
 }
@@ -120,6 +125,9 @@ pub struct KeysetSource<P: Place> {
     /// Opened, and nobody has asked yet: whoever is read to its end first is not waited for with rows of old.
     ready: Option<(P::Table, Cursor)>,
     coming: Option<Coming>,
+    /// Rows that there are more or less, and those of them that were given.
+    about: Option<u64>,
+    given: u64,
 }
 
 /// The thread, as its source sees it.
@@ -152,7 +160,7 @@ impl Drop for Coming {
 impl<P: Place> KeysetSource<P> {
     /// `called`: the partition of its rows.
     pub fn new(place: P, called: String) -> Self {
-        Self { place, partition: Partition::new(called, 0), ready: None, coming: None }
+        Self { place, partition: Partition::new(called, 0), ready: None, coming: None, about: None, given: 0 }
     }
 
     fn begin(&self, cursors: &Cursors, identity: &Identity, now: Micros) -> Result<Cursor, SourceError> {
@@ -207,8 +215,11 @@ fn same(what: &str, before: &Identity, now: &Identity) -> Result<(), SourceError
 impl<P: Place> Source for KeysetSource<P> {
     fn open(&mut self, cursors: &Cursors, now: Micros) -> Result<(), SourceError> {
         (self.ready, self.coming) = (None, None);
-        let table = self.place.open()?;
+        let mut table = self.place.open()?;
         let cursor = self.begin(cursors, table.identity(), now)?;
+        if !self.place.of_one_moment() {
+            (self.about, self.given) = (table.about(), cursor.rows);
+        }
         self.ready = Some((table, cursor));
         Ok(())
     }
@@ -224,7 +235,10 @@ impl<P: Place> Source for KeysetSource<P> {
             false => coming.chunks.recv_timeout(WAIT),
         };
         match come {
-            Ok(Come::Rows(rows)) => return Ok(Polled::Rows(*rows)),
+            Ok(Come::Rows(rows)) => {
+                self.given += rows.origin.rows() as u64;
+                return Ok(Polled::Rows(*rows));
+            }
             Err(RecvTimeoutError::Timeout) => return Ok(Polled::Idle),
             Ok(Come::End) => self.coming = None,
             Ok(Come::Trouble(error)) => {
@@ -242,6 +256,11 @@ impl<P: Place> Source for KeysetSource<P> {
 
     fn bounded(&self) -> bool {
         true
+    }
+
+    fn progress(&self) -> Progress {
+        let records_left = self.about.map(|all| all.saturating_sub(self.given));
+        Progress { records_left, ..Progress::default() }
     }
 
     fn trouble(&self) -> Option<String> {

@@ -211,7 +211,7 @@ impl Source for ObjectSource {
     fn progress(&self) -> Progress {
         let total = self.objects.iter().map(|tail| tail.cursor.size).sum();
         let done = self.objects.iter().map(Tail::done).sum();
-        Progress { done, total: (!self.reading.follow).then_some(total), skipped: self.skipped }
+        Progress { done, total: (!self.reading.follow).then_some(total), skipped: self.skipped, ..Progress::default() }
     }
 
     fn partitions(&self) -> Vec<Partition> {

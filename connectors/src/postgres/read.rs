@@ -162,7 +162,7 @@ impl keyset::Place for PostgresRows {
             );
             session.run(&sql).map_err(|fault| self.failed(READ, &fault))?;
             let fetch = session.prepare(&format!("FETCH {AT_ONCE} FROM rows")).map_err(look)?;
-            return Ok(OpenTable { place: self.clone(), session, identity, way: Way::Whole { fetch } });
+            return Ok(OpenTable { place: self.clone(), session, oid: found.oid, identity, way: Way::Whole { fetch } });
         }
         let key = Key::of(&session, &found, &there, &self.key).map_err(|why| self.unusable(why))?;
         let null = if key.sure { Ok(None) } else { session.query_opt(&key.null_sql(&name), &[]) };
@@ -178,7 +178,7 @@ impl keyset::Place for PostgresRows {
         let prepared = |condition: &str| session.prepare(&select(&record, &name, &key, condition)).map_err(look);
         let (first, next) = (prepared("")?, prepared(&format!("WHERE {}", key.behind()))?);
         let way = Way::Chunks { first, next, key, most: ROWS };
-        Ok(OpenTable { place: self.clone(), session, identity, way })
+        Ok(OpenTable { place: self.clone(), session, oid: found.oid, identity, way })
     }
 
     fn of_one_moment(&self) -> bool {
@@ -238,6 +238,7 @@ fn base64(name: &str) -> String {
 pub struct OpenTable {
     place: PostgresRows,
     session: Session,
+    oid: u32,
     identity: Identity,
     way: Way,
 }
@@ -328,6 +329,14 @@ impl Taken {
 impl keyset::Table for OpenTable {
     fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// As it was when the server last looked through the table, or its parts.
+    fn about(&mut self) -> Option<u64> {
+        let sql = "SELECT sum(reltuples)::bigint FROM pg_class WHERE reltuples > 0 AND relkind IN ('r', 'm', 'f') AND oid IN \
+                   (SELECT $1::oid UNION ALL SELECT relid::oid FROM pg_partition_tree($1::oid::regclass))";
+        let row = self.session.query_opt(sql, &[&self.oid]).ok().flatten()?;
+        row.get::<_, Option<i64>>(0).and_then(|rows| u64::try_from(rows).ok())
     }
 
     fn after(&mut self, after: Option<&keyset::Key>, block: &mut Block) -> Result<Chunk, SourceError> {

@@ -184,7 +184,12 @@ impl Source for PullSource {
             let done = reader.as_ref().map_or(0, |reader| reader.taken(cursor.at.offset));
             (if cursor.ended { cursor.size } else { done }, cursor.size)
         });
-        Progress { done: done + self.skipped, total: Some(total + self.skipped), skipped: self.skipped }
+        Progress {
+            done: done + self.skipped,
+            total: Some(total + self.skipped),
+            skipped: self.skipped,
+            ..Progress::default()
+        }
     }
 
     fn partitions(&self) -> Vec<Partition> {

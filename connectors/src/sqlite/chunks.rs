@@ -266,6 +266,18 @@ impl keyset::Table for OpenTable {
         &self.identity
     }
 
+    /// By the first and the last number of a key that is one: both are found without a look at the others.
+    fn about(&mut self) -> Option<u64> {
+        let [column] = self.key.columns.as_slice() else { return None };
+        let (key, table) = (quoted(&column.name), quoted(&self.place.table));
+        let sql = format!(
+            "SELECT (SELECT max({ALIAS}.{key}) FROM {table} AS {ALIAS}), (SELECT min({ALIAS}.{key}) FROM {table} AS {ALIAS})"
+        );
+        let ends = self.connection.query_row(&sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
+        let (last, first) = ends.ok()?;
+        u64::try_from(i128::from(last) - i128::from(first) + 1).ok()
+    }
+
     fn after(&mut self, key: Option<&keyset::Key>, block: &mut Block) -> Result<Chunk, SourceError> {
         let after = key.map(|key| self.values(key)).transpose()?.unwrap_or_default();
         self.read(&after, block).map_err(|error| self.place.trouble(error))?

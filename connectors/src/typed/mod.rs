@@ -282,7 +282,7 @@ impl Source for TypedSource {
     fn progress(&self) -> Progress {
         let total = self.files.iter().map(|file| file.cursor.size).sum();
         let done = self.files.iter().map(|file| file.done).sum();
-        Progress { done, total: Some(total), skipped: self.skipped }
+        Progress { done, total: Some(total), skipped: self.skipped, ..Progress::default() }
     }
 
     fn partitions(&self) -> Vec<Partition> {

@@ -14,12 +14,27 @@ pub struct HistoryNote {
     pub began: Micros,
     /// The source has gone on since.
     pub ended: Option<Micros>,
+    /// The source had nothing more: what came while its history was read is read too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caught: Option<Micros>,
     pub rows: u64,
-    /// Records of it that are no rows.
+    /// Records of it that became dead letters, at whichever step.
     pub dead: u64,
+    /// Starts of the pipeline that went on with it: each but the first is one that something, or somebody, made it do again.
+    #[serde(default)]
+    pub starts: u64,
     /// Bytes that were read, and that there are, where the source knows.
     pub done: u64,
     pub total: Option<u64>,
+    /// Records that there are more or less, with those that were read; where the source counts these, and no bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<u64>,
+    /// Bytes of the records as they came, or of the columns that were taken of them.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Microseconds in which the pipeline's thread worked on its rows, from the source through all steps; a commit is not counted.
+    #[serde(default)]
+    pub busy: u64,
     /// Microseconds in which it was read: not those between two processes.
     pub spent: u64,
     /// What was left at commits: bytes, or records where the source counts these.
@@ -36,10 +51,15 @@ impl HistoryNote {
         (self.rows as u128 * 1_000_000).checked_div(u128::from(self.spent)).map(|rate| rate as u64)
     }
 
-    /// From `now` on, which is soon after the commit that this is as of; later it is as soon after it: nobody goes on. `None` before
-    /// anything is known, and when it has ended.
+    /// Whether the source reads what came while its history was read.
+    pub fn is_catching_up(&self) -> bool {
+        self.number == 0 && self.ended.is_some() && self.caught.is_none()
+    }
+
+    /// To the end of the history, or of what came meanwhile. From `now` on, which is soon after the commit that this is as of; later it is as soon after it: nobody goes on. `None` before
+    /// anything is known, and when all is over.
     pub fn seconds_left(&self, now: Micros) -> Option<u64> {
-        let rest = self.course.rest().filter(|_| self.ended.is_none())?;
+        let rest = self.course.rest().filter(|_| self.ended.is_none() || self.is_catching_up())?;
         let since = u64::try_from(now.saturating_sub(self.noted)).unwrap_or(0).min(self.course.due());
         Some((rest.saturating_sub(since) + 500_000) / 1_000_000)
     }

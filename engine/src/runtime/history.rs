@@ -13,7 +13,7 @@ use super::{
     job::{Job, JobError, JobSpec},
 };
 use crate::{
-    checkpoint::{Checkpoint, HistoryNote},
+    checkpoint::{Checkpoint, Course, HistoryNote},
     graph::{Beside, Graph},
     source::{Progress, Waits},
 };
@@ -22,8 +22,16 @@ use crate::{
 pub(super) struct Past {
     rows: u64,
     dead: u64,
+    bytes: u64,
+    busy: Duration,
+    /// What goes through the steps now is of it.
+    taken: bool,
+    /// Nothing of this start was noted yet.
+    new: bool,
     /// The number of what was read to its end.
     over: Option<u64>,
+    /// The first input had nothing more behind its history.
+    caught: bool,
     since: Duration,
     /// What an epoch took so far: for the rows beside the others, and for the others.
     spent: [Duration; 2],
@@ -31,14 +39,29 @@ pub(super) struct Past {
 
 impl Past {
     pub fn at(now: Duration) -> Self {
-        Self { rows: 0, dead: 0, over: None, since: now, spent: [Duration::ZERO; 2] }
+        let (busy, spent) = (Duration::ZERO, [Duration::ZERO; 2]);
+        Self { rows: 0, dead: 0, bytes: 0, busy, taken: false, new: true, over: None, caught: false, since: now, spent }
     }
 
-    pub fn take(&mut self, graph: &Graph, input: usize, page: &StepBooks) {
-        if graph.history.contains(&input) || graph.is_beside(input) {
-            self.rows += page.rows_in;
+    /// Rows come in, with so many bytes.
+    pub fn take(&mut self, graph: &Graph, input: usize, rows: u64, bytes: usize) {
+        self.taken = graph.history.contains(&input) || graph.is_beside(input);
+        if self.taken {
+            self.rows += rows;
+            self.bytes += bytes as u64;
+        }
+    }
+
+    /// A step has said what became of rows.
+    pub fn enter(&mut self, page: &StepBooks) {
+        if self.taken {
             self.dead += page.fate(Fate::Dead);
         }
+    }
+
+    /// They are through.
+    pub fn let_go(&mut self) {
+        self.taken = false;
     }
 }
 
@@ -61,8 +84,12 @@ impl Job {
     }
 
     pub(super) fn count_time(&mut self, input: usize, spent: Duration) {
-        let whose = usize::from(!self.spec.graph.is_beside(input));
-        self.past.spent[whose] += spent;
+        let graph = &self.spec.graph;
+        let beside = graph.is_beside(input);
+        self.past.spent[usize::from(!beside)] += spent;
+        if beside || graph.history.contains(&input) {
+            self.past.busy += spent;
+        }
     }
 
     /// Everything of before is there; the others go on.
@@ -110,27 +137,60 @@ impl Job {
         tracing::info!(pipeline = self.spec.pipeline, "the history is read; what came since then follows");
     }
 
+    /// An input has nothing more now. The first one behind its history: what came meanwhile is read too.
+    pub(super) fn came_up(&mut self, input: usize) {
+        let follows =
+            self.past.over == Some(0) || self.checkpoint.history.as_ref().is_some_and(HistoryNote::is_catching_up);
+        let behind = |job: &Self| job.spec.graph.inputs[0].source.behind().unwrap_or(0);
+        if input == 0 && follows && !self.past.caught && behind(self) == 0 {
+            self.past.caught = true;
+            // Also when no row comes for a while.
+            self.open_epoch();
+        }
+    }
+
+    /// How far the first input is that follows its history.
+    fn note_catching_up(&mut self, caught: bool) {
+        let (noted, left) = (self.checkpoint.time, self.spec.graph.inputs[0].source.behind());
+        let Some(note) = self.checkpoint.history.as_mut().filter(|note| note.is_catching_up()) else { return };
+        note.noted = noted;
+        note.caught = caught.then_some(noted);
+        if let (Some(left), Some(ended)) = (left, note.ended) {
+            note.course.add(noted.saturating_sub(ended).max(0) as u64, left);
+        }
+    }
+
     /// How far the history is, as of the commit that is being made.
     pub(super) fn note_history(&mut self) {
         let now = self.ground.clock.elapsed();
-        let Past { rows, dead, over, since, .. } = std::mem::replace(&mut self.past, Past::at(now));
+        let next = Past { new: false, ..Past::at(now) };
+        let Past { rows, dead, bytes, busy, new, over, caught, since, .. } = std::mem::replace(&mut self.past, next);
         let reads = if self.in_history() { Some(0) } else { self.beside().map(|beside| beside.number) };
         // One that nobody reads now stays what it was.
-        let Some(number) = over.or(reads) else { return };
+        let Some(number) = over.or(reads) else { return self.note_catching_up(caught) };
         let known = self.checkpoint.history.take().filter(|note| note.number == number && note.ended.is_none());
         let noted = self.checkpoint.time;
         let mut note = known.unwrap_or_else(|| HistoryNote { number, began: noted, ..HistoryNote::default() });
         let spent = note.spent + now.saturating_sub(since).as_micros() as u64;
-        let Progress { done, total, .. } = match self.spec.graph.beside.filter(|_| number > 0) {
+        let Progress { done, total, records_left, .. } = match self.spec.graph.beside.filter(|_| number > 0) {
             Some(beside) => self.progress_of(std::iter::once(beside.input)),
             None => self.progress_of(self.spec.graph.history.iter().copied()),
         };
-        if let Some(total) = total {
-            note.course.add(spent, total.saturating_sub(done));
+        note.rows += rows;
+        note.dead += dead;
+        note.bytes += bytes;
+        note.busy += busy.as_micros() as u64;
+        note.starts += u64::from(new);
+        note.records = records_left.filter(|_| total.is_none()).map(|left| note.rows + left);
+        if let Some(left) = total.map(|total| total.saturating_sub(done)).or(records_left) {
+            note.course.add(spent, left);
         }
         let ended = over.map(|_| noted);
-        let (rows, dead) = (note.rows + rows, note.dead + dead);
-        self.checkpoint.history = Some(HistoryNote { rows, dead, spent, done, total, ended, noted, ..note });
+        if over.is_some() {
+            note.course = Course::default();
+        }
+        note.caught = ended.filter(|_| caught);
+        self.checkpoint.history = Some(HistoryNote { spent, done, total, ended, noted, ..note });
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use arrow::array::RecordBatch;
 use syncline_record::{Batch, DeadLetter, Epoch, Micros, StepBooks, StepId};
 
 use super::{Ground, Turn, frontier::Frontier, history::Past, streams, tables::Reading};
@@ -303,6 +304,8 @@ impl Job {
         self.open.took(since);
         self.open.rows += rows.origin.rows() as u64 + rows.rejected.len() as u64;
         self.open.bytes += rows.origin.payload.len() as u64;
+        let columns = rows.columns.as_ref().map_or(0, RecordBatch::get_array_memory_size);
+        let bytes = rows.origin.payload.len() + columns;
         let now = self.ground.clock.now();
         let at = &mut self.spec.graph.inputs[input];
         let partition = at.qualified(&rows.origin.partition.to_string());
@@ -319,13 +322,14 @@ impl Job {
                 out.put_out().iter().try_for_each(|batch| key.check(batch))?;
             }
         }
-        self.past.take(&self.spec.graph, input, &out.books);
+        self.past.take(&self.spec.graph, input, out.books.rows_in, bytes);
         let emitted = self.enter(out);
         for batch in emitted {
             for edge in 0..self.spec.graph.inputs[input].first.len() {
                 self.push(self.spec.graph.inputs[input].first[edge], batch.clone())?;
             }
         }
+        self.past.let_go();
         self.open.moved.insert(partition.clone());
         self.checkpoint.cursors.insert(partition, rows.cursor);
         Ok(())
@@ -410,6 +414,7 @@ impl Job {
     /// Books what a step had to say; returns what it puts out.
     pub(super) fn enter(&mut self, out: Output) -> Vec<Batch> {
         self.run.pages.step(out.step()).add(&out.books);
+        self.past.enter(&out.books);
         if out.null_keys > 0 {
             *self.run.null_keys.entry(out.step().clone()).or_default() += out.null_keys;
         }

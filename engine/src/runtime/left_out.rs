@@ -28,9 +28,10 @@ impl Job {
         let mut filtered = Output::new(self.spec.graph.nodes[edge.to].id.clone(), false);
         filtered.books.rows_in = rows;
         filtered.left_out(partition, first..first + rows);
-        self.past.take(&self.spec.graph, input, &came.books);
+        self.past.take(&self.spec.graph, input, rows, 0);
         self.enter(came);
         self.enter(filtered);
+        self.past.let_go();
         self.open.moved.insert(qualified.clone());
         self.checkpoint.cursors.insert(qualified, cursor);
         Ok(())

@@ -25,7 +25,7 @@ impl Job {
             if self.over.contains(&input) || beside == Some(input) || (in_history && input == 0) {
                 continue;
             }
-            let since = fills.map(|_| self.ground.clock.elapsed());
+            let since = (fills.is_some() || in_history).then(|| self.ground.clock.elapsed());
             let turn = self.poll_one(input)?;
             if let Some(since) = since {
                 self.count_time(input, self.ground.clock.elapsed().saturating_sub(since));
@@ -68,11 +68,13 @@ impl Job {
             Polled::Idle if self.spec.graph.inputs[input].source.trouble().is_some() => return Ok(Turn::Idle),
             Polled::Idle => {
                 self.frontier.exhausted(input, self.ground.clock.elapsed());
+                self.came_up(input);
                 return Ok(Turn::Idle);
             }
             Polled::Ended => {
                 self.over.insert(input);
                 self.end_branches()?;
+                self.came_up(input);
                 return Ok(Turn::Ended);
             }
         }

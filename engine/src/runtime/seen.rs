@@ -14,12 +14,13 @@ impl Job {
 
     /// Of some of the inputs, together.
     pub(super) fn progress_of(&self, inputs: impl Iterator<Item = usize>) -> Progress {
-        let mut all = Progress { total: Some(0), ..Progress::default() };
+        let mut all = Progress { total: Some(0), records_left: Some(0), ..Progress::default() };
         for input in inputs {
             let one = self.spec.graph.inputs[input].source.progress();
             all.done += one.done;
             all.skipped += one.skipped;
             all.total = all.total.zip(one.total).map(|(all, one)| all + one);
+            all.records_left = all.records_left.zip(one.records_left).map(|(all, one)| all + one);
         }
         all
     }

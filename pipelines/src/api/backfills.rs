@@ -40,6 +40,8 @@ pub struct Backfill {
     pub number: u64,
     /// `reading`, `paused`, `cancelled`, `done`
     pub state: String,
+    /// `waiting`, `reading`, `catching up`; none where nothing is on its way.
+    pub phase: Option<String>,
     /// What people asked for.
     pub source: Option<String>,
     /// Of the time, in hundredths.
@@ -51,11 +53,21 @@ pub struct Backfill {
     #[schema(format = DateTime)]
     pub ended: Option<String>,
     pub rows: Option<u64>,
+    /// Of them, at whichever step; what a sink refused of them is among the dead letters alone.
     pub dead: Option<u64>,
+    /// Of the pipeline, since it was asked for: more than one where it failed, was killed, or was held.
+    pub starts: Option<u64>,
     pub bytes_done: Option<u64>,
     pub bytes_total: Option<u64>,
+    /// With those that were read, more or less; where its source counts records and no bytes.
+    pub rows_total: Option<u64>,
+    /// Of records as they came, or of the columns that were taken.
+    pub bytes_read: Option<u64>,
+    /// In which the pipeline's thread worked on its rows.
+    pub busy_ms: Option<u64>,
     pub seconds: Option<u64>,
     pub rows_per_second: Option<u64>,
+    /// To the end of the phase, from now on.
     pub seconds_left: Option<u64>,
 }
 

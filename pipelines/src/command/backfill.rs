@@ -39,7 +39,7 @@ pub enum What {
         #[arg(long, default_value_t = SHARE, value_parser = clap::value_parser!(u8).range(1..=95))]
         share: u8,
     },
-    /// How far backfills are: rows, bytes, rate, seconds left
+    /// How far backfills are: rows, rate, seconds left; dead letters and starts; bytes and time that it cost
     Status { name: Option<String> },
     /// Read no more of it until it is resumed
     Pause { name: String },

@@ -131,13 +131,18 @@ fn people(pipeline: &PipelineStatus, out: &mut impl Write) -> io::Result<()> {
 /// `42 % · 1200 rows, 3 dead · 310 rows/s · 12 s left`, or when it was over.
 fn past(history: &HistoryNote) -> String {
     let mut all = vec![];
-    match (history.ended, history.total.filter(|total| *total > 0)) {
+    let part = history.total.map(|total| (history.done, total)).or(history.records.map(|all| (history.rows, all)));
+    match (history.ended, part.filter(|(_, total)| *total > 0)) {
+        (Some(_), _) if history.is_catching_up() => all.push("read; the source catches up".to_owned()),
         (Some(ended), _) => all.push(format!("read by {}", instant_text(ended))),
-        (None, Some(total)) => all.push(format!("{} %", history.done * 100 / total)),
+        (None, Some((done, total))) => all.push(format!("{} %", done * 100 / total)),
         (None, None) => all.push("being read".to_owned()),
     }
     let dead = if history.dead > 0 { format!(", {} dead", history.dead) } else { String::new() };
     all.push(format!("{} rows{dead}", history.rows));
+    if history.starts > 1 {
+        all.push(format!("{} starts", history.starts));
+    }
     all.extend(history.rows_per_second().map(|rate| format!("{rate} rows/s")));
     let now = SystemClock::default().now();
     all.extend(history.seconds_left(now).map(|left| format!("{left} s left")));
@@ -276,6 +281,7 @@ mod tests {
                 dead: 1,
                 done: 250,
                 total: Some(1_000),
+                starts: 2,
                 spent: 10_000_000,
                 course: Course::of([(8_000_000, 800), (10_000_000, 750)]),
                 ..HistoryNote::default()
@@ -315,7 +321,7 @@ orders · running (attempt 3) · run 2 · epoch 41
   started          2026-11-20T10:00:00Z
   last checkpoint  2026-11-20T10:00:00.5Z
   restarts         2 since this process began
-  history          25 % · 30 rows, 1 dead · 3 rows/s · 26 s left
+  history          25 % · 30 rows, 1 dead · 2 starts · 3 rows/s · 26 s left
   schedule         cron '0 2 * * *' · Europe/Berlin · if missed run once · 3 missed
   last due         2026-11-20T10:00:00Z: ended
   next due         2026-11-21T10:00:00Z

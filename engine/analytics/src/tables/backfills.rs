@@ -24,6 +24,8 @@ impl Table for Backfills {
             ("number", Kind::Number),
             // `reading`, `paused`, `cancelled`, `done`
             ("state", Kind::Text),
+            // `waiting` for its first commit, `reading`, `catching up`: the source reads what came meanwhile. None: nothing is on its way.
+            ("phase", Kind::Text),
             // What people asked for, and its share of the time in hundredths.
             ("source", Kind::Text),
             ("share", Kind::Number),
@@ -31,13 +33,22 @@ impl Table for Backfills {
             ("began", Kind::Time),
             ("ended", Kind::Time),
             ("rows", Kind::Number),
+            // Of them, at whichever step; what a sink refused of them is in `dead_letters` alone.
             ("dead", Kind::Number),
+            // Of the pipeline, since it was asked for: more than one where it failed, was killed, or was held.
+            ("starts", Kind::Number),
             ("bytes_done", Kind::Number),
             ("bytes_total", Kind::Number),
+            // With those that were read, more or less; where its source counts records and no bytes.
+            ("rows_total", Kind::Number),
+            // Of records as they came, or of the columns that were taken.
+            ("bytes_read", Kind::Number),
+            // In which the pipeline's thread worked on its rows.
+            ("busy_ms", Kind::Number),
             // In which it was read.
             ("seconds", Kind::Number),
             ("rows_per_second", Kind::Number),
-            // From now on.
+            // To the end of the phase, from now on.
             ("seconds_left", Kind::Number),
         ])
     }
@@ -70,11 +81,16 @@ fn row(
         (None, None) => "reading",
     };
     let number = asked.map(|asked| asked.number).or(note.map(|note| note.number));
-    let reads = state == "reading";
+    let phase = match note {
+        None if state == "reading" => Some("waiting"),
+        _ if state == "reading" => Some("reading"),
+        note => note.filter(|note| note.is_catching_up()).map(|_| "catching up"),
+    };
     rows.row(&[
         Cell::Text(pipeline),
         Cell::number(number),
         Cell::Text(state),
+        Cell::text(phase),
         Cell::text(asked.map(|asked| asked.from.as_str())),
         Cell::number(asked.map(|asked| u64::from(asked.share))),
         Cell::time(asked.map(|asked| asked.asked)),
@@ -82,10 +98,14 @@ fn row(
         Cell::time(note.and_then(|note| note.ended)),
         Cell::number(note.map(|note| note.rows)),
         Cell::number(note.map(|note| note.dead)),
+        Cell::number(note.map(|note| note.starts)),
         Cell::number(note.map(|note| note.done)),
         Cell::number(note.and_then(|note| note.total)),
+        Cell::number(note.and_then(|note| note.records)),
+        Cell::number(note.map(|note| note.bytes)),
+        Cell::number(note.map(|note| note.busy / 1_000)),
         Cell::number(note.map(|note| note.spent / 1_000_000)),
         Cell::number(note.and_then(HistoryNote::rows_per_second)),
-        Cell::number(note.and_then(|note| note.seconds_left(SystemClock::default().now())).filter(|_| reads)),
+        Cell::number(note.and_then(|note| note.seconds_left(SystemClock::default().now())).filter(|_| phase.is_some())),
     ])
 }

@@ -22,6 +22,7 @@ use syncline_record::{
 
 use crate::{Limits, QueryError, Reading, query};
 
+mod backfills;
 mod clients;
 mod moment;
 mod pipes;
