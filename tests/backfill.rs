@@ -446,7 +446,7 @@ FROM history({}) THEN {}
 }
 
 /// Milliseconds since 1970 as an instant.
-fn iso(millis: i64) -> String {
+pub fn iso(millis: i64) -> String {
     let command = std::process::Command::new("date")
         .args(["-u", "-d", &format!("@{}.{:03}", millis / 1000, millis % 1000), "+%FT%T.%3NZ"])
         .output();

@@ -19,6 +19,7 @@ mod exact;
 mod exchanges;
 mod github;
 mod headers;
+mod history;
 mod hops;
 mod joins;
 mod kafka;

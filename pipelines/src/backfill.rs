@@ -39,9 +39,10 @@ pub fn start(store: &dyn StateStore, member: &Member, from: &str, share: u8, now
         let help = format!("wait for it, or end it: syncline backfill cancel {name}");
         return Err(Failure::failed("backfill-open", title).help(help).into());
     }
-    if member.task.of > 1 {
-        let title = format!("{} runs in {} tasks, and each would read all of it", member.declared, member.task.of);
-        let help = "write the rows to the topic that its tasks share";
+    // What is asked stands in this folder, and what it has to read would go on elsewhere.
+    if member.plan.options.changelog.is_some() {
+        let title = format!("{} has a changelog: a process that takes it over would not know of it", member.declared);
+        let help = format!("write it into its file, which all of them have: FROM history({from}) BESIDE …");
         return Err(Failure::usage("backfill-wrong", title).help(help).into());
     }
     let number = last.map_or(1, |(last, _)| last.number + 1);
