@@ -6,6 +6,7 @@
 //! | `z/<pipeline> NUL number NUL key` | what stood under `key` when that revision was over, of the newest [`KEPT_STATES`] that have it |
 //! | `x/<pipeline>` | [`Back`]: it was decided that the pipeline goes back; its next start does |
 //! | `a/<pipeline>` | [`Allowed`]: what a text may lose whose file was written, until it has begun |
+//! | `n/<key> NUL part` | a part of the text of what stands under `key`, where it is too long for that (`texts`) |
 //!
 //! A revision is noted in the commit of the start that begins it. Before that commit its predecessor's state is copied; the copy counts
 //! only when the same commit says that it is whole. A way back is decided by one record, and until the start that goes it has committed,
@@ -13,6 +14,7 @@
 
 #[cfg(test)]
 mod tests;
+mod texts;
 
 use std::collections::BTreeMap;
 
@@ -24,6 +26,7 @@ use crate::{
     sink::Delivered,
     store::{Changes, StateStore, StoreError},
 };
+use texts::Stored;
 
 /// Revisions of a pipeline that are remembered.
 pub const KEPT_REVISIONS: u64 = 20;
@@ -51,6 +54,7 @@ pub struct Revision {
     pub number: u64,
     pub began: Micros,
     pub digest: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub text: String,
     pub by: String,
     /// The revision that it goes back to.
@@ -82,6 +86,7 @@ pub struct Back {
     pub pipeline: String,
     pub to: u64,
     /// The text that its file has again.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub text: String,
     /// What the checkpoint said when it was decided, and grows with every start: whoever has gone on since has the pipeline, and what he made
     /// is not undone unasked.
@@ -113,9 +118,16 @@ fn allowed_key(pipeline: &str) -> Vec<u8> {
     [b"a/", pipeline.as_bytes()].concat()
 }
 
-/// All that is kept of the revisions of a pipeline: whole keys, and beginnings of keys.
-pub fn keys_of(pipeline: &str) -> ([Vec<u8>; 2], [Vec<u8>; 2]) {
-    ([back_key(pipeline), allowed_key(pipeline)], [prefix(pipeline), states_prefix(pipeline)])
+/// All that is kept of the revisions of a pipeline: what is decided, and they with what they left; of each whole keys or beginnings of keys.
+pub fn keys_of(pipeline: &str) -> ([Vec<u8>; 2], [Vec<u8>; 3]) {
+    let decided = [back_key(pipeline), allowed_key(pipeline)];
+    (decided, [prefix(pipeline), texts::under(&prefix(pipeline)), states_prefix(pipeline)])
+}
+
+/// Takes away what is decided about a pipeline.
+pub fn forget_decided(store: &dyn StateStore, pipeline: &str, changes: &mut Changes) -> Result<(), StoreError> {
+    keys_of(pipeline).0.into_iter().for_each(|key| changes.remove(key));
+    texts::forget(store, changes, &back_key(pipeline), 0)
 }
 
 /// Says what the next start of this text may lose; nothing, and what was said before does not hold any more. Durable when it returns.
@@ -138,37 +150,52 @@ pub(crate) fn allowed(store: &dyn StateStore, pipeline: &str, written: &Written)
 
 /// The oldest first.
 pub fn all(store: &dyn StateStore, pipeline: &str) -> Result<Vec<Revision>, ReadError> {
+    stored(store, pipeline)?.into_iter().map(|one| whole(store, one)).collect()
+}
+
+/// The same without texts that lie beside them.
+fn stored(store: &dyn StateStore, pipeline: &str) -> Result<Vec<Stored<Revision>>, ReadError> {
     checkpoint::read_all(store, &prefix(pipeline))
 }
 
+fn whole(store: &dyn StateStore, stored: Stored<Revision>) -> Result<Revision, ReadError> {
+    let key = key(&stored.record.pipeline, stored.record.number);
+    stored.whole(store, &key)
+}
+
 pub fn read(store: &dyn StateStore, pipeline: &str, number: u64) -> Result<Option<Revision>, ReadError> {
-    checkpoint::read(store, &key(pipeline, number))
+    checkpoint::read(store, &key(pipeline, number))?.map(|one| whole(store, one)).transpose()
 }
 
 /// The one that began last.
 pub fn last(store: &dyn StateStore, pipeline: &str) -> Result<Option<Revision>, ReadError> {
-    Ok(all(store, pipeline)?.pop())
+    stored(store, pipeline)?.pop().map(|one| whole(store, one)).transpose()
 }
 
-/// As it stands in a store.
+/// As it stands in a store whose values have any length.
 pub fn record(revision: &Revision) -> (Vec<u8>, Vec<u8>) {
     (key(&revision.pipeline, revision.number), serde_json::to_vec(revision).unwrap_or_default())
 }
 
 /// Whether somebody has decided that the pipeline goes back.
 pub fn back(store: &dyn StateStore, pipeline: &str) -> Result<Option<Back>, ReadError> {
-    checkpoint::read(store, &back_key(pipeline))
+    checkpoint::read(store, &back_key(pipeline))?.map(|one| whole_back(store, one)).transpose()
+}
+
+fn whole_back(store: &dyn StateStore, stored: Stored<Back>) -> Result<Back, ReadError> {
+    let key = back_key(&stored.record.pipeline);
+    stored.whole(store, &key)
 }
 
 /// Pipelines that go back.
 pub fn all_back(store: &dyn StateStore) -> Result<Vec<Back>, ReadError> {
-    checkpoint::read_all(store, b"x/")
+    checkpoint::read_all(store, b"x/")?.into_iter().map(|one| whole_back(store, one)).collect()
 }
 
 /// Decides that the pipeline goes back. Durable when it returns.
 pub fn decide(store: &dyn StateStore, back: &Back) -> Result<(), StoreError> {
     let mut changes = Changes::default();
-    checkpoint::put(&mut changes, back_key(&back.pipeline), back);
+    texts::put(store, &mut changes, back_key(&back.pipeline), back)?;
     store.apply(changes)?;
     store.flush()
 }
@@ -284,8 +311,9 @@ pub(crate) fn bring_back(store: &dyn StateStore, pipeline: &str, number: u64) ->
 
 /// The pipeline starts over: what its revisions stood on is no more.
 pub(crate) fn forget_states(store: &dyn StateStore, pipeline: &str, changes: &mut Changes) -> Result<(), ReadError> {
-    for revision in all(store, pipeline)?.into_iter().filter(|revision| revision.kept.is_some()) {
-        checkpoint::put(changes, key(pipeline, revision.number), &Revision { kept: None, ..revision });
+    for mut stored in stored(store, pipeline)?.into_iter().filter(|stored| stored.record.kept.is_some()) {
+        stored.record.kept = None;
+        checkpoint::put(changes, key(pipeline, stored.record.number), &stored);
     }
     Ok(())
 }
@@ -306,7 +334,7 @@ impl Begun {
 
 /// Whether a start with this text begins another revision than the last.
 pub(crate) fn is_another(store: &dyn StateStore, pipeline: &str, written: &Written) -> Result<bool, ReadError> {
-    Ok(last(store, pipeline)?.is_some_and(|last| last.digest != written.digest))
+    Ok(stored(store, pipeline)?.pop().is_some_and(|last| last.record.digest != written.digest))
 }
 
 /// Notes the revision that a start begins, if it is another one. `stood`: what the one before leaves; `back`: it goes back.
@@ -318,24 +346,25 @@ pub(crate) fn begin(
     now: Micros,
     changes: &mut Changes,
 ) -> Result<Begun, ReadError> {
-    let mut revisions = all(store, pipeline)?;
+    // What is rewritten of those before is not their texts.
+    let mut revisions = stored(store, pipeline)?;
     if store.get(&allowed_key(pipeline))?.is_some() {
         changes.remove(allowed_key(pipeline));
     }
-    if let Some(last) = revisions.last().filter(|last| last.digest == written.digest && back.is_none()) {
-        if last.text != written.text {
+    if revisions.last().is_some_and(|last| last.record.digest == written.digest && back.is_none()) {
+        if let Some(last) = last(store, pipeline)?.filter(|last| last.text != written.text) {
             // Other words for the same.
-            let said = Revision { text: written.text.clone(), ..last.clone() };
-            checkpoint::put(changes, key(pipeline, said.number), &said);
+            let said = Revision { text: written.text.clone(), ..last };
+            texts::put(store, changes, key(pipeline, said.number), &said)?;
         }
         return Ok(Begun::default());
     }
-    let number = revisions.last().map_or(0, |last| last.number) + 1;
+    let number = revisions.last().map_or(0, |last| last.record.number) + 1;
     if let Some(last) = revisions.last_mut().filter(|_| back.is_none() && stood.epoch > 0) {
-        last.kept = keep(store, (pipeline, last.number), stood, written.most)?;
+        last.record.kept = keep(store, (pipeline, last.record.number), stood, written.most)?;
     }
     let mut kept = 0;
-    for revision in revisions.iter_mut().rev() {
+    for Stored { record: revision, .. } in revisions.iter_mut().rev() {
         // What it stood on was taken back with those that came after it.
         let undone = back.is_some_and(|back| revision.number > back.to);
         kept += usize::from(revision.kept.is_some() && !undone);
@@ -344,20 +373,25 @@ pub(crate) fn begin(
         }
     }
     let mut begun = Begun::default();
-    for revision in &revisions {
-        let gone = revision.number + KEPT_REVISIONS <= number;
+    for stored in &revisions {
+        let Revision { number: its, kept, .. } = stored.record;
+        let gone = its + KEPT_REVISIONS <= number;
         match gone {
-            true => changes.remove(key(pipeline, revision.number)),
-            false => checkpoint::put(changes, key(pipeline, revision.number), revision),
+            true => {
+                texts::forget(store, changes, &key(pipeline, its), 0)?;
+                changes.remove(key(pipeline, its));
+            }
+            false => checkpoint::put(changes, key(pipeline, its), stored),
         }
-        if gone || revision.kept.is_none() {
-            begun.forgotten.push(state_prefix(pipeline, revision.number));
+        if gone || kept.is_none() {
+            begun.forgotten.push(state_prefix(pipeline, its));
         }
     }
     let Written { digest, text, by, .. } = written.clone();
     let back_to = back.map(|back| back.to);
     let began = Revision { pipeline: pipeline.to_owned(), number, began: now, digest, text, by, back_to, kept: None };
-    checkpoint::put(changes, key(pipeline, number), &began);
+    texts::put(store, changes, key(pipeline, number), &began)?;
+    texts::forget(store, changes, &back_key(pipeline), 0)?;
     changes.remove(back_key(pipeline));
     Ok(begun)
 }

@@ -268,8 +268,8 @@ pub fn forget(ground: &Ground, name: &str) -> Result<(), Failure> {
     keys.for_each(|key| changes.remove(key));
     changes.remove(origin::key(name));
     changes.remove(backfill::key(name));
-    let (keys, revisions) = revision::keys_of(name);
-    keys.into_iter().for_each(|key| changes.remove(key));
+    let (_, revisions) = revision::keys_of(name);
+    revision::forget_decided(&*ground.store, name, &mut changes).map_err(store_failure)?;
     firing::keys_of(name).into_iter().for_each(|key| changes.remove(key));
     changes.remove(paused::key(name));
     for prefix in prefixes.into_iter().chain(revisions).chain([letters::prefix(name)]) {

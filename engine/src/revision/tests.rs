@@ -3,7 +3,14 @@
 use serde_json::json;
 
 use super::*;
-use crate::{checkpoint::StateNote, operator::StateSize, store::memory::MemoryStore};
+use crate::{
+    checkpoint::StateNote,
+    operator::StateSize,
+    store::{
+        memory::MemoryStore,
+        sled::{MAX_KEY, MAX_VALUE},
+    },
+};
 
 const P: &str = "p";
 
@@ -145,4 +152,86 @@ fn who_goes_back_forgets_the_states_of_what_is_taken_back_and_can_go_there_again
     start(&store, "b", 2, Some(&to_second));
     assert_eq!(kept(&store), [(1, Some(1)), (2, Some(2)), (3, None), (4, None)]);
     assert_eq!((back(&store, P).unwrap(), last(&store, P).unwrap().unwrap().back_to), (None, Some(2)));
+}
+
+/// Keys that a store has under a beginning; each pair of all is one that a folder's store takes.
+fn taken(store: &MemoryStore, prefix: &[u8]) -> usize {
+    let mut count = 0;
+    let mut each = |key: &[u8], value: &[u8]| {
+        assert!(key.len() <= MAX_KEY && value.len() <= MAX_VALUE, "{} bytes under {}", value.len(), key.escape_ascii());
+        count += usize::from(key.starts_with(prefix));
+        true
+    };
+    store.scan(b"", &mut each).unwrap();
+    count
+}
+
+#[test]
+fn a_text_may_be_longer_than_a_value_and_goes_whole_with_its_revision() {
+    let store = MemoryStore::new();
+    // Two bytes a letter, so that parts end in the middle of one; and line ends, which are two in JSON.
+    let texts = [
+        "short".to_owned(),
+        "\u{fc}".repeat(100_000) + "!",
+        "\n".repeat(64 << 10),
+        "x".repeat(4 << 20),
+        "y".repeat(70 << 10),
+    ];
+    let begun = |text: &str, digest: &str, back: Option<&Back>| {
+        let mut changes = Changes::default();
+        let written = Written { text: text.to_owned(), ..written(digest) };
+        begin(&store, P, &written, (&stood(3), back), 7, &mut changes).unwrap().committed(&store).unwrap();
+        store.apply(changes).unwrap();
+    };
+    for (number, text) in (1..).zip(&texts) {
+        begun(text, &number.to_string(), None);
+        assert!(last(&store, P).unwrap().unwrap().text == *text, "{number}");
+        assert!(is_another(&store, P, &written("other")).unwrap());
+    }
+    let said: Vec<String> = all(&store, P).unwrap().into_iter().map(|one| one.text).collect();
+    assert!(said == texts && read(&store, P, 4).unwrap().unwrap().text == texts[3]);
+    assert_eq!(taken(&store, b"n/"), 4 + 1 + 64 + 2);
+    // Shorter words for the same leave nothing behind.
+    begun("y", "5", None);
+    assert_eq!((taken(&store, b"n/"), last(&store, P).unwrap().unwrap().text.as_str()), (4 + 1 + 64, "y"));
+    let way = Back { pipeline: P.into(), to: 4, text: texts[3].clone(), fence: Some(9) };
+    for _ in 0..2 {
+        decide(&store, &way).unwrap();
+    }
+    assert!(back(&store, P).unwrap().as_ref() == Some(&way) && all_back(&store).unwrap() == vec![way.clone()]);
+    assert_eq!(taken(&store, b"n/x/"), 64);
+    begun(&texts[3], "4", Some(&way));
+    assert_eq!((taken(&store, b"n/x/"), taken(&store, b"n/v/"), back(&store, P).unwrap()), (0, 4 + 1 + 64 + 64, None));
+    let again = Back { text: texts[1].clone(), ..way };
+    decide(&store, &again).unwrap();
+    let mut changes = Changes::default();
+    forget_decided(&store, P, &mut changes).unwrap();
+    store.apply(changes).unwrap();
+    assert_eq!((taken(&store, b"n/x/"), taken(&store, b"x/")), (0, 0));
+    // A part that is not there is told, and nothing is taken for the text.
+    let mut changes = Changes::default();
+    changes.remove([b"n/".as_slice(), &key(P, 4), b"\0\0\0\0\x07"].concat());
+    store.apply(changes).unwrap();
+    assert!(matches!(all(&store, P), Err(ReadError::Damaged { .. })));
+    // Those that are pushed out take theirs with them.
+    for number in 0..KEPT_REVISIONS {
+        start(&store, &format!("more {number}"), 1, None);
+    }
+    assert_eq!((taken(&store, b"v/"), taken(&store, b"n/")), (KEPT_REVISIONS as usize, 0));
+}
+
+#[test]
+fn a_record_with_its_text_in_it_is_what_it_always_was_and_one_without_is_none_to_older_versions() {
+    let store = MemoryStore::new();
+    start(&store, "a", 0, None);
+    let of = |number| -> serde_json::Value {
+        serde_json::from_slice(&store.get(&key(P, number)).unwrap().unwrap()).unwrap()
+    };
+    let short = json!({"pipeline": P, "number": 1, "began": 7, "digest": "a", "text": "text of a", "by": "ada"});
+    assert_eq!(of(1), short);
+    let mut changes = Changes::default();
+    let long = Written { text: "x".repeat(100_000), ..written("b") };
+    begin(&store, P, &long, (&Checkpoint::default(), None), 7, &mut changes).unwrap();
+    store.apply(changes).unwrap();
+    assert_eq!((of(2).get("text"), &of(2)["text_parts"]), (None, &json!(2)));
 }

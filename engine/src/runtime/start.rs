@@ -272,8 +272,8 @@ fn forget(ground: &Ground, pipeline: &str) -> Result<(), StartError> {
     let mut changes = Changes::default();
     changes.remove(checkpoint::fingerprints_key(pipeline));
     // Its revisions stay; what they stood on is gone.
-    let (keys, [_, stood]) = revision::keys_of(pipeline);
-    keys.into_iter().for_each(|key| changes.remove(key));
+    let (_, [.., stood]) = revision::keys_of(pipeline);
+    revision::forget_decided(&*ground.store, pipeline, &mut changes)?;
     remove_all(ground, &stood, &mut changes)?;
     revision::forget_states(&*ground.store, pipeline, &mut changes)?;
     for prefix in [
