@@ -101,6 +101,32 @@ fn a_daemon_without_a_file_takes_pipelines_exchanges_them_and_lets_them_go() {
 }
 
 #[test]
+fn the_longest_text_is_taken_and_one_that_is_longer_is_not() {
+    let desk = Desk::new();
+    let (running, mut client) = serve(&desk);
+    let text = orders("", "1 hour");
+    let long = |bytes: usize| format!("{text}{}", "-- words\n".repeat(bytes / 9)).into_bytes();
+    for (number, bytes) in [3 << 20, 4 << 20].into_iter().enumerate() {
+        let text = long(bytes - text.len());
+        assert!(text.len() > bytes - 9 && text.len() <= bytes);
+        let answer = client.send("PUT", "/v1/pipelines/orders", &[SQL], &text);
+        assert_eq!((answer.status, state(&mut client, "orders")), ([201, 200][number], json!("running")), "{answer:?}");
+        assert!(fs::read(desk.path("orders.sync")).expect("its file") == text);
+        let said = json!({ "text": String::from_utf8(text).expect("text") }).to_string();
+        let plan = client.send("POST", "/v1/plans", &[("Content-Type", "application/json")], said.as_bytes());
+        assert_eq!(plan.status, 200, "{}", plan.body);
+    }
+    for (bytes, wanted) in [(5 << 20, "text-too-long"), (20 << 20, "too-large")] {
+        for (method, path) in [("PUT", "/v1/pipelines/orders"), ("POST", "/v1/plans")] {
+            let answer = client.send(method, path, &[SQL], &long(bytes));
+            assert_eq!((answer.status, slug(&answer).as_str()), (413, wanted), "{answer:?}");
+            assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        }
+    }
+    running.stop().expect(0);
+}
+
+#[test]
 fn a_wrong_text_changes_nothing_and_says_what_check_says() {
     let desk = Desk::new();
     let (mut running, mut client) = serve(&desk);

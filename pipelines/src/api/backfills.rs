@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Bytes,
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
@@ -16,6 +15,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     ApiState,
     access::Caller,
+    body::{JSON, Whole},
     life,
     page::{self, InPath, Key, Kind, List, Page, Params, Part, literal},
     pipelines::no_such_pipeline,
@@ -133,9 +133,9 @@ pub async fn start(
     State(state): State<Arc<ApiState>>,
     caller: Caller,
     InPath(name): InPath<String>,
-    body: Bytes,
+    body: Whole<JSON>,
 ) -> Result<Response, Problem> {
-    let Wanted { source, share } = life::body(&body, "{\"source\": \"'old/*.parquet'\", \"share\": 25}")?;
+    let Wanted { source, share } = life::body(&body.bytes, "{\"source\": \"'old/*.parquet'\", \"share\": 25}")?;
     if !(1..=95).contains(&share) {
         let title = format!("a share of {share} hundredths is none");
         return Err(Problem::refused(StatusCode::UNPROCESSABLE_ENTITY, "backfill-wrong", title).help("1 to 95"));

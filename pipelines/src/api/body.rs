@@ -3,20 +3,21 @@
 //! All bodies together have a bounded memory. A body takes its share as it arrives and not as it announces itself: an
 //! announcement is free, and whoever announces much and sends nothing must not keep others out.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
-    extract::Request,
+    extract::{FromRequest, Request},
     http::{HeaderMap, StatusCode, header},
 };
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use syncline_record::amount;
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
 
 use super::{ApiState, problem::Problem};
+use crate::deploy::LONGEST_TEXT;
 
 /// How long a body may take.
 pub struct Patience {
@@ -35,7 +36,9 @@ const STEP_KIB: usize = 64;
 const LATER: u32 = 1;
 
 /// The longest body in JSON that says what to do.
-const JSON: usize = 64 << 10;
+pub const JSON: usize = 64 << 10;
+/// The longest body with the text of a pipeline: in JSON each line's end and each quote of it is two bytes.
+pub const TEXT: usize = 2 * LONGEST_TEXT + JSON;
 
 /// A body that announces itself as too long need not arrive.
 pub fn check_length(headers: &HeaderMap, most: usize) -> Result<(), Problem> {
@@ -52,6 +55,32 @@ pub async fn receive(
 ) -> Result<(Bytes, Option<Room>), Problem> {
     let arrived = tokio::time::timeout(patience.whole, gather(state, body, most, patience.piece)).await;
     arrived.unwrap_or_else(|_| Err(slow(patience.whole)))
+}
+
+/// The whole body of a request, of at most so many bytes, and the memory that it holds.
+pub struct Whole<const MOST: usize> {
+    pub bytes: Bytes,
+    _room: Option<Room>,
+}
+
+/// A body that is here already, and whose memory somebody further out holds.
+#[derive(Clone)]
+pub struct Arrived(pub Bytes);
+
+impl<const MOST: usize> FromRequest<Arc<ApiState>> for Whole<MOST> {
+    type Rejection = Problem;
+
+    async fn from_request(mut request: Request, state: &Arc<ApiState>) -> Result<Self, Problem> {
+        check_length(request.headers(), MOST)?;
+        match request.extensions_mut().remove::<Arrived>() {
+            Some(Arrived(bytes)) if bytes.len() > MOST => Err(too_large(MOST)),
+            Some(Arrived(bytes)) => Ok(Self { bytes, _room: None }),
+            None => {
+                let (bytes, _room) = receive(state, request.into_body(), MOST, PATIENCE).await?;
+                Ok(Self { bytes, _room })
+            }
+        }
+    }
 }
 
 /// Bytes as they are, in the document.
@@ -119,7 +148,7 @@ fn slow(after: Duration) -> Problem {
 
 fn too_large(most: usize) -> Problem {
     let title = format!("the body is longer than {}", amount::shown(most as u64));
-    Problem::refused(StatusCode::PAYLOAD_TOO_LARGE, "too-large", title).help("send it as several requests")
+    Problem::refused(StatusCode::PAYLOAD_TOO_LARGE, "too-large", title)
 }
 
 fn busy() -> Problem {
@@ -128,13 +157,9 @@ fn busy() -> Problem {
 }
 
 /// A body in JSON. `example`: what it looks like.
-pub async fn json<T: DeserializeOwned>(request: Request, example: &str) -> Result<T, Problem> {
-    let body = Limited::new(request.into_body(), JSON).collect().await.map_err(|error| {
-        Problem::refused(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "the body did not arrive whole")
-            .seen(error.to_string())
-    })?;
-    let bytes: Bytes = body.to_bytes();
-    serde_json::from_slice(&bytes).map_err(|error| {
+pub async fn json<T: DeserializeOwned>(state: &Arc<ApiState>, request: Request, example: &str) -> Result<T, Problem> {
+    let body = Whole::<JSON>::from_request(request, state).await?;
+    serde_json::from_slice(&body.bytes).map_err(|error| {
         Problem::refused(StatusCode::BAD_REQUEST, "no-such-body", "the body is not what this route takes")
             .seen(error.to_string())
             .help(format!("send {example}"))

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{body::Bytes, extract::State, http::StatusCode, response::Response};
+use axum::{extract::State, http::StatusCode, response::Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -17,6 +17,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     ApiState,
     access::Caller,
+    body::{JSON, Whole},
     facts::instant_text,
     life,
     page::{self, InPath, Page, Params, Part},
@@ -192,9 +193,10 @@ pub async fn discover(
     State(state): State<Arc<ApiState>>,
     caller: Caller,
     InPath(name): InPath<String>,
-    body: Bytes,
+    body: Whole<JSON>,
 ) -> Result<Response, Problem> {
-    let Wanted { object, rows } = life::read(&body, "{\"object\": \"orders\", \"rows\": 1000}, each of them or none")?;
+    let Wanted { object, rows } =
+        life::read(&body.bytes, "{\"object\": \"orders\", \"rows\": 1000}, each of them or none")?;
     let rows = rows.unwrap_or(ROWS);
     if !(1..=MOST_ROWS).contains(&rows) {
         return Err(Problem::refused(StatusCode::BAD_REQUEST, "no-such-body", format!("rows: {rows}"))

@@ -120,6 +120,10 @@ fn frame(method: &str, path: &str, operation: &mut Operation) {
     if path.contains('{') {
         statuses.push(400);
     }
+    if operation.request_body.is_some() {
+        // One that broke off, came too slowly, or is too long.
+        statuses.extend([400, 408, 413]);
+    }
     if idempotency::is_for(method, path) {
         statuses.extend([400, 408, 409, 413, 422]);
         let said = "The same key with the same request gets the same answer again, for a day.";

@@ -45,7 +45,7 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// The longest key that an asker may give.
 const LONGEST: usize = 255;
 /// The longest request whose work is done once: its bytes are compared with those that come again.
-const MOST: usize = 4 << 20;
+const MOST: usize = body::TEXT;
 /// The longest answer that is kept; those of work are a few hundred bytes.
 const ANSWER: usize = 64 << 10;
 /// Keys at once: one a second for hours, and less than a hundred megabytes.
@@ -154,7 +154,7 @@ pub async fn once(State(state): State<Arc<ApiState>>, request: Request, next: Ne
 }
 
 async fn answer(state: Arc<ApiState>, key: String, request: Request, next: Next) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     body::check_length(&parts.headers, MOST)?;
     let (body, _room) = body::receive(&state, body, MOST, body::PATIENCE).await?;
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
@@ -180,7 +180,8 @@ async fn answer(state: Arc<ApiState>, key: String, request: Request, next: Next)
     if let Some(known) = known.filter(|known| known.time + AGE >= now) {
         return again(known, &fingerprint);
     }
-    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+    parts.extensions.insert(body::Arrived(body));
+    let response = next.run(Request::from_parts(parts, Body::empty())).await;
     if !response.status().is_success() {
         return Ok(response);
     }

@@ -48,6 +48,14 @@ const FRAME_RECORDS: usize = 16 << 10;
 /// A pipeline that is behind works off this much in about a second.
 const LATER: u32 = 1;
 
+/// Records can come in several requests.
+fn in_parts(problem: Problem) -> Problem {
+    match problem.status {
+        StatusCode::PAYLOAD_TOO_LARGE => problem.help("send it as several requests"),
+        _ => problem,
+    }
+}
+
 /// Which door a request came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
@@ -150,8 +158,8 @@ async fn take(state: &ApiState, inlet: &Arc<Inlet>, request: Request) -> Result<
         shape(&parts.headers, false)?;
         check_backlog(inlet).await?;
     }
-    check_length(&parts.headers, path.max_body)?;
-    let (body, _room) = receive(state, body, path.max_body, PATIENCE).await?;
+    check_length(&parts.headers, path.max_body).map_err(in_parts)?;
+    let (body, _room) = receive(state, body, path.max_body, PATIENCE).await.map_err(in_parts)?;
     let headers = Arc::new(parts.headers);
     let verified = verify(&path, inlet.now(), &headers, &body).await?;
     if let Some(Verified { answer: Answer::Reply(text), .. }) = verified {

@@ -184,7 +184,7 @@ async fn single(state: Arc<ApiState>, caller: Caller, id: String, verb: Verb) ->
 }
 
 async fn many(state: Arc<ApiState>, caller: Caller, request: Request, verb: Verb) -> Result<Response, Problem> {
-    let which: Which = body::json(request, "{\"pipeline\": \"orders\", \"step\": \"cast\"}").await?;
+    let which: Which = body::json(&state, request, "{\"pipeline\": \"orders\", \"step\": \"cast\"}").await?;
     let sql = which.sql(&caller)?;
     let (mut done, mut refused, mut found) = (0, vec![], 0);
     for batch in page::rows(&state, &sql).await? {

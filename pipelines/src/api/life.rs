@@ -7,7 +7,6 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    body::Bytes,
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
@@ -21,7 +20,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     Activity, ApiState,
     access::Caller,
-    body::Raw,
+    body::{JSON, Raw, TEXT, Whole},
     etag::{self, Conditions, ETag},
     facts,
     page::{InPath, Params},
@@ -97,9 +96,9 @@ pub async fn put(
     caller: Caller,
     InPath(name): InPath<String>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Whole<TEXT>,
 ) -> Result<Response, Problem> {
-    let put = Put { conditions: Conditions::of(&headers), ..written(&headers, body)? };
+    let put = Put { conditions: Conditions::of(&headers), ..written(&headers, &body.bytes)? };
     // A file may declare others beside it.
     for name in deploy::names_of(&put.text) {
         caller.must_be_for(&name)?;
@@ -111,16 +110,16 @@ pub async fn put(
 }
 
 /// A text, as it is or in JSON.
-pub fn written(headers: &HeaderMap, body: Bytes) -> Result<Put, Problem> {
+pub fn written(headers: &HeaderMap, body: &[u8]) -> Result<Put, Problem> {
     let json = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
     if json {
         let shape = "{\"text\": \"PIPELINE …\", \"drop_state\": []}; or the text itself, as application/sql";
         let Written { text, drop_state, plan } =
-            serde_json::from_slice(&body).map_err(|error| unreadable(&error, shape))?;
+            serde_json::from_slice(body).map_err(|error| unreadable(&error, shape))?;
         return Ok(Put { text, drop_state, plan, ..Put::default() });
     }
-    let text = String::from_utf8(body.into());
-    text.map(|text| Put { text, ..Put::default() })
+    let text = str::from_utf8(body);
+    text.map(|text| Put { text: text.to_owned(), ..Put::default() })
         .map_err(|_| Problem::refused(StatusCode::BAD_REQUEST, "body-unreadable", "the text is not UTF-8"))
 }
 
@@ -398,9 +397,9 @@ pub async fn rollback(
     State(state): State<Arc<ApiState>>,
     caller: Caller,
     InPath(name): InPath<String>,
-    body: Bytes,
+    body: Whole<JSON>,
 ) -> Result<Response, Problem> {
-    let Wanted { to, insert_again } = read(&body, "{\"to\": 3, \"insert_again\": false}, each of them or none")?;
+    let Wanted { to, insert_again } = read(&body.bytes, "{\"to\": 3, \"insert_again\": false}, each of them or none")?;
     told(state, caller, name, Verb::Back(Way { to, insert_again })).await
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Bytes,
     extract::State,
     http::{HeaderMap, StatusCode},
     response::Response,
@@ -16,7 +15,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     ApiState,
     access::Caller,
-    body::Raw,
+    body::{JSON, Raw, TEXT, Whole},
     life,
     page::InPath,
     pipelines::Shape,
@@ -65,9 +64,9 @@ pub async fn post(
     State(state): State<Arc<ApiState>>,
     caller: Caller,
     headers: HeaderMap,
-    body: Bytes,
+    body: Whole<TEXT>,
 ) -> Result<Response, Problem> {
-    let put = life::written(&headers, body)?;
+    let put = life::written(&headers, &body.bytes)?;
     let text = put.text.clone();
     let Done::Planned(name, plan) = life::ask(&state, &caller, String::new(), Verb::Plan(put)).await? else {
         return Err(Problem::stopping());
@@ -107,9 +106,9 @@ pub async fn apply(
     State(state): State<Arc<ApiState>>,
     caller: Caller,
     InPath(id): InPath<String>,
-    body: Bytes,
+    body: Whole<JSON>,
 ) -> Result<Response, Problem> {
-    let Allowed { drop_state } = life::read(&body, "{\"drop_state\": []}, or nothing")?;
+    let Allowed { drop_state } = life::read(&body.bytes, "{\"drop_state\": []}, or nothing")?;
     let Some(Text { name, text }) = state.proposals.get(&id) else {
         return Err(Problem::refused(StatusCode::NOT_FOUND, "no-such-plan", format!("there is no plan {id}"))
             .help("POST /v1/plans makes one; a process remembers the newest hundred"));

@@ -17,11 +17,10 @@ use std::sync::Arc;
 use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError, ipc::writer::StreamWriter};
 use axum::{
     body::{Body, Bytes},
-    extract::{Request, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
 use serde_json::Value;
 use syncline_analytics::{Limits, QueryError, Rows};
@@ -32,7 +31,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     ApiState,
-    body::Raw,
+    body::{Raw, Whole},
     frames::{self, Framer},
     problem::{At, Problem},
     running::{self, Entry, ID},
@@ -122,16 +121,16 @@ const FORMS: [(Form, &str); 5] = [
         At<400>, At<406>, At<409>, At<413>, At<422>, At<500>, At<503>,
     ),
 )]
-pub async fn post(State(state): State<Arc<ApiState>>, request: Request) -> Response {
+pub async fn post(State(state): State<Arc<ApiState>>, headers: HeaderMap, body: Whole<QUESTION>) -> Response {
     let place = match state.queries.clone().try_acquire_owned() {
         Ok(place) => place,
         Err(_) => return busy().into_response(),
     };
     let answer = async {
-        let form = form(request.headers())?;
-        let mut entry = state.running.enter(request.headers())?;
+        let form = form(&headers)?;
+        let mut entry = state.running.enter(&headers)?;
         let id = HeaderValue::from_str(&entry.id).unwrap_or(HeaderValue::from_static(""));
-        let question = question(request).await?;
+        let question = question(&body.bytes)?;
         let asked = entry.unless_cancelled(state.catalog.ask(&question.sql, Limits::default())).await;
         let rows = asked.map_err(cancelled)?.map_err(problem)?;
         let mut response = match form {
@@ -192,12 +191,8 @@ fn cancelled(failure: Failure) -> Problem {
     Problem::new(StatusCode::CONFLICT, failure)
 }
 
-async fn question(request: Request) -> Result<Question, Problem> {
-    let body = Limited::new(request.into_body(), QUESTION).collect().await.map_err(|error| {
-        Problem::refused(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "the question did not arrive whole")
-            .seen(error.to_string())
-    })?;
-    serde_json::from_slice(&body.to_bytes()).map_err(|error| {
+fn question(body: &[u8]) -> Result<Question, Problem> {
+    serde_json::from_slice(body).map_err(|error| {
         Problem::refused(StatusCode::BAD_REQUEST, "no-question", "the body is no question")
             .seen(error.to_string())
             .help("send {\"sql\": \"SELECT …\", \"limit\": 100}")

@@ -114,7 +114,7 @@ pub async fn list(State(state): State<Arc<ApiState>>, Params(part): Params<Part>
 )]
 pub async fn create(State(state): State<Arc<ApiState>>, request: Request) -> Result<Response, Problem> {
     let wanted: Wanted =
-        body::json(request, "{\"name\": \"grafana\", \"role\": \"viewer\", \"expires\": \"30d\"}").await?;
+        body::json(&state, request, "{\"name\": \"grafana\", \"role\": \"viewer\", \"expires\": \"30d\"}").await?;
     let made = blocking(move || {
         let now = state.clock.now();
         let expires = wanted.expires.as_deref().map(|length| end(length, now)).transpose()?;

@@ -1,7 +1,7 @@
 //! What every route has: pages, tags, ids of requests, and POSTs that can be sent twice.
 
 use axum::{
-    body::Body,
+    body::{Body, Bytes},
     http::{Request, StatusCode},
 };
 use http_body_util::BodyExt;
@@ -14,6 +14,13 @@ use syncline_engine::{
 use syncline_record::schedule::{Missed, Schedule, Timing};
 
 use super::{House, answer, house};
+use crate::{
+    api::{
+        BODIES_KIB,
+        body::{JSON, TEXT},
+    },
+    deploy::LONGEST_TEXT,
+};
 
 /// 2026-11-20T10:00:00Z
 const TEN: i64 = 1_795_168_800_000_000;
@@ -190,4 +197,78 @@ async fn a_post_that_comes_again_while_the_first_is_on_its_way_is_told_so() {
         assert_eq!((response.status().as_u16(), response.headers().contains_key("idempotency-replayed")), (200, true));
         break;
     }
+}
+
+/// Routes that take a body which is no record: method, path, the most that they take.
+const BODIES: [(&str, &str, usize); 9] = [
+    ("PUT", "/v1/pipelines/a", TEXT),
+    ("POST", "/v1/plans", TEXT),
+    ("POST", "/v1/plans/p/apply", JSON),
+    ("POST", "/v1/pipelines/a/rollback", JSON),
+    ("POST", "/v1/pipelines/a/backfill", JSON),
+    ("POST", "/v1/connections/c/discover", JSON),
+    ("POST", "/v1/dead-letters/discard", JSON),
+    ("POST", "/v1/tokens", JSON),
+    ("POST", "/v1/queries", 1 << 20),
+];
+
+#[tokio::test]
+async fn each_route_takes_bodies_up_to_its_bound_and_refuses_longer_ones_in_the_same_shape() {
+    let house = house();
+    for (method, path, most) in BODIES {
+        for key in [None, Some("k")] {
+            let request = |body: Body| {
+                let request = Request::builder().method(method).uri(path);
+                key.iter().fold(request, |request, key| request.header("idempotency-key", *key)).body(body).unwrap()
+            };
+            let pieces = |length: usize| {
+                let pieces = vec![vec![b' '; 60_000]; length / 60_000].into_iter().chain([vec![b' '; length % 60_000]]);
+                Body::from_stream(futures::stream::iter(
+                    pieces.map(|piece| Ok::<_, std::io::Error>(Bytes::from(piece))),
+                ))
+            };
+            let of = format!("{method} {path}, {key:?}");
+            // What it says of so many spaces is its own matter.
+            for body in [Body::from(vec![b' '; most]), pieces(most)] {
+                let (status, answer) = house.ask(request(body)).await;
+                assert!(![408, 413].contains(&status), "{of}: {status} {answer}");
+            }
+            let mut announced = request(Body::empty());
+            announced.headers_mut().insert("content-length", (most + 1).into());
+            for too_long in [announced, request(Body::from(vec![b' '; most + 1])), request(pieces(most + 1))] {
+                // The frame of what is done once is wider than some routes.
+                let (status, problem) = house.ask(too_long).await;
+                assert_eq!((status, &problem["type"]), (413, &json!("urn:syncline:too-large")), "{of}: {problem}");
+            }
+            let broken = Body::from_stream(futures::stream::iter([Err::<Bytes, _>(std::io::Error::other("gone"))]));
+            let (status, problem) = house.ask(request(broken)).await;
+            assert_eq!((status, &problem["type"]), (400, &json!("urn:syncline:broken-body")), "{of}: {problem}");
+        }
+    }
+    // The longest text, each of whose bytes is two in JSON, gets as far as those whom it is for.
+    let text = json!({ "text": "\n".repeat(LONGEST_TEXT) }).to_string();
+    let (status, problem) = house
+        .ask(Request::put("/v1/pipelines/a").header("content-type", "application/json").body(Body::from(text)).unwrap())
+        .await;
+    assert_eq!((status, &problem["type"]), (503, &json!("urn:syncline:stopping")), "{problem}");
+}
+
+#[tokio::test]
+async fn bodies_of_all_routes_share_one_memory() {
+    let house = house();
+    let all = house.state.room_for(BODIES_KIB).await;
+    let refused =
+        BODIES.iter().flat_map(|one| [(one, None), (one, Some("k"))]).map(async |((method, path, _), key)| {
+            let request = Request::builder().method(*method).uri(*path);
+            let request = key.iter().fold(request, |request, key| request.header("idempotency-key", *key));
+            let (status, problem) = house.ask(request.body(Body::from("{}")).unwrap()).await;
+            assert_eq!((status, &problem["type"]), (503, &json!("urn:syncline:busy")), "{method} {path}, {key:?}");
+        });
+    futures::future::join_all(refused).await;
+    drop(all);
+    let others = house.state.room_for(BODIES_KIB - 1).await;
+    // One whose work is done once has its memory once.
+    let request = Request::post("/v1/plans/p/apply").header("idempotency-key", "k").body(Body::from("{}")).unwrap();
+    assert_eq!(house.ask(request).await.0, 404);
+    drop(others);
 }
