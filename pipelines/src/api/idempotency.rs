@@ -6,13 +6,14 @@
 //! | with another request | 422, and nothing is done |
 //! | while the first one is on its way | 409; send it again when that has an answer |
 //!
-//! An answer is kept in the store before it is sent, for a day, and the newest of them at most. Only what did something is kept: a request
+//! An answer is kept in the store before it is sent, for a day, and of each asker the newest of them at most: whoever asks much pushes out
+//! answers of his own, and nobody else's. Only what did something is kept: a request
 //! that was refused changed nothing, and may be sent again with the same key. The work goes on when the asker goes away, and its answer is
 //! kept for when he comes back. A crash of the process between the work and its answer leaves the work done and the key unknown; where that
 //! must not do it twice, the work says so itself.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -46,10 +47,12 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const LONGEST: usize = 255;
 /// The longest request whose work is done once: its bytes are compared with those that come again.
 const MOST: usize = body::TEXT;
-/// The longest answer that is kept; those of work are a few hundred bytes.
-const ANSWER: usize = 64 << 10;
-/// Keys at once: one a second for hours, and less than a hundred megabytes.
+/// The longest answer that is kept: those of work are a few hundred bytes. In JSON it may take twice as many, and a value of the store has 96 KiB.
+const ANSWER: usize = 40 << 10;
+/// Keys of one asker at once: one a second for hours.
 const KEYS: usize = 10_000;
+/// Bytes of their answers: ten thousand of work have a few megabytes, and as many plans must not fill a disk.
+const BYTES: usize = 32 << 20;
 /// How long an asker may take to come back.
 const AGE: Micros = 24 * 60 * 60 * 1_000_000;
 /// What keys of the store begin with.
@@ -72,16 +75,50 @@ struct Kept {
     body: String,
 }
 
-/// Times and keys of the store, the oldest first.
-type Queue = VecDeque<(Micros, Vec<u8>)>;
+/// What is kept of one asker, the oldest first.
+#[derive(Default)]
+struct Queue {
+    all: VecDeque<Known>,
+    /// Of all of them.
+    bytes: usize,
+}
+
+/// An answer in the store.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Known {
+    time: Micros,
+    key: Vec<u8>,
+    bytes: usize,
+}
+
+impl Queue {
+    fn push(&mut self, known: Known) {
+        self.bytes += known.bytes;
+        self.all.push_back(known);
+    }
+
+    fn pop(&mut self) -> Option<Vec<u8>> {
+        let gone = self.all.pop_front()?;
+        self.bytes -= gone.bytes;
+        Some(gone.key)
+    }
+
+    /// Nobody comes back for the oldest any more.
+    fn has_old(&self, now: Micros) -> bool {
+        self.all.front().is_some_and(|known| known.time + AGE < now)
+    }
+}
+
+/// Queues by asker.
+type Queues = BTreeMap<Vec<u8>, Queue>;
 
 /// What is known of keys beside the store.
 #[derive(Default)]
 pub struct Keys {
     /// Those whose request is on its way.
     going: Mutex<HashSet<Vec<u8>>>,
-    /// Those in the store, the oldest first; read from it when it is first needed.
-    kept: Mutex<Option<Queue>>,
+    /// Those in the store; read from it when they are first needed.
+    kept: Mutex<Option<Queues>>,
 }
 
 impl Keys {
@@ -89,38 +126,62 @@ impl Keys {
         self.going.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps an answer; the oldest ones make room.
+    /// Keeps an answer; the oldest ones of its asker make room, and of all askers those that are too old.
     fn keep(&self, store: &dyn StateStore, key: Vec<u8>, answer: &Kept) -> Result<(), ReadError> {
         let mut known = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if known.is_none() {
             *known = Some(all(store)?);
         }
-        let kept = known.get_or_insert_default();
+        let queues = known.get_or_insert_default();
         let mut changes = Changes::default();
-        kept.retain(|(_, old)| *old != key);
-        while kept.len() >= KEYS || kept.front().is_some_and(|(time, _)| time + AGE < answer.time) {
-            let Some((_, gone)) = kept.pop_front() else { break };
+        for queue in queues.values_mut() {
+            while queue.has_old(answer.time) {
+                queue.pop().into_iter().for_each(|gone| changes.remove(gone));
+            }
+        }
+        queues.retain(|_, queue| !queue.all.is_empty());
+        let mine = queues.entry(asker(&key).to_vec()).or_default();
+        if let Some(index) = mine.all.iter().position(|known| known.key == key) {
+            mine.bytes -= mine.all.remove(index).map_or(0, |known| known.bytes);
+        }
+        let bytes = answer.body.len();
+        while mine.all.len() >= KEYS || mine.bytes + bytes > BYTES {
+            let Some(gone) = mine.pop() else { break };
             changes.remove(gone);
         }
         checkpoint::put(&mut changes, key.clone(), answer);
         store.apply(changes)?;
         store.flush()?;
-        kept.push_back((answer.time, key));
+        mine.push(Known { time: answer.time, key, bytes });
         Ok(())
     }
 }
 
-/// All keys of the store, the oldest first.
-fn all(store: &dyn StateStore) -> Result<Queue, ReadError> {
+/// The key of the store: whose it is, then what he calls it. No name has a NUL in it.
+fn key_of(who: &str, key: &str) -> Vec<u8> {
+    [PREFIX, who.as_bytes(), b"\0", key.as_bytes()].concat()
+}
+
+/// Whose a key of the store is.
+fn asker(key: &[u8]) -> &[u8] {
+    let rest = key.strip_prefix(PREFIX).unwrap_or_default();
+    rest.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// All keys of the store.
+fn all(store: &dyn StateStore) -> Result<Queues, ReadError> {
     let mut found = vec![];
     store.scan(PREFIX, &mut |key, value| {
         // One that cannot be read is the oldest.
-        let time = serde_json::from_slice::<Kept>(value).map_or(0, |kept| kept.time);
-        found.push((time, key.to_vec()));
+        let (time, bytes) =
+            serde_json::from_slice::<Kept>(value).map_or((0, value.len()), |kept| (kept.time, kept.body.len()));
+        found.push(Known { time, key: key.to_vec(), bytes });
         true
     })?;
     found.sort();
-    Ok(found.into())
+    let mut queues = Queues::new();
+    found.into_iter().for_each(|known| queues.entry(asker(&known.key).to_vec()).or_default().push(known));
+    Ok(queues)
 }
 
 /// A key whose request is on its way; free again when this is let go.
@@ -162,7 +223,7 @@ async fn answer(state: Arc<ApiState>, key: String, request: Request, next: Next)
     let fingerprint = keys::hex128(keys::content_hash(&what));
     // Two who chose the same key by chance do not get each other's answers.
     let who = parts.extensions.get::<Caller>().map_or("", |caller| &*caller.name);
-    let key = [PREFIX, who.as_bytes(), b"\0", key.as_bytes()].concat();
+    let key = key_of(who, &key);
     if !state.keys.going().insert(key.clone()) {
         return Err(Problem::refused(
             StatusCode::CONFLICT,
@@ -248,26 +309,65 @@ fn given(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 
 #[cfg(test)]
 mod tests {
-    use syncline_engine::store::memory::MemoryStore;
+    use syncline_engine::store::{memory::MemoryStore, sled::MAX_VALUE};
 
     use super::*;
+
+    fn answer(time: Micros, body: &str) -> Kept {
+        kept(String::new(), time, &StatusCode::OK, &HeaderMap::new(), body)
+    }
+
+    /// What the store has of an asker: the oldest, and how many there are.
+    fn has(store: &MemoryStore, who: &str) -> Option<(String, usize)> {
+        let all = all(store).unwrap();
+        let queue = all.get(who.as_bytes())?;
+        let oldest = &queue.all[0].key[key_of(who, "").len()..];
+        Some((String::from_utf8_lossy(oldest).into_owned(), queue.all.len()))
+    }
 
     #[test]
     fn keys_are_bounded_in_number_and_age_over_restarts_too() {
         let store = MemoryStore::new();
-        let answer = |time| kept(String::new(), time, &StatusCode::OK, &HeaderMap::new(), "");
-        let key = |number: i64| [PREFIX, number.to_string().as_bytes()].concat();
-        let count = || all(&store).unwrap().len();
+        let key = |number: i64| key_of("ada", &number.to_string());
         let keys = Keys::default();
         for number in 0..KEYS as i64 + 3 {
-            keys.keep(&store, key(number), &answer(number)).unwrap();
+            keys.keep(&store, key(number), &answer(number, "")).unwrap();
         }
-        assert_eq!((count(), all(&store).unwrap()[0].0), (KEYS, 3));
+        assert_eq!(has(&store, "ada"), Some(("3".to_owned(), KEYS)));
         // The same one again takes no place, and another process knows what is there.
         let keys = Keys::default();
-        keys.keep(&store, key(5), &answer(KEYS as i64 + 9)).unwrap();
-        assert_eq!(count(), KEYS);
-        keys.keep(&store, key(-1), &answer(KEYS as i64 + 10 + AGE)).unwrap();
-        assert_eq!(all(&store).unwrap().into_iter().map(|(_, key)| key).collect::<Vec<_>>(), [key(-1)]);
+        keys.keep(&store, key(5), &answer(KEYS as i64 + 9, "")).unwrap();
+        assert_eq!(has(&store, "ada"), Some(("3".to_owned(), KEYS)));
+        // What is too old goes, whoever asks next.
+        keys.keep(&store, key_of("bob", "b"), &answer(KEYS as i64 + 10 + AGE, "")).unwrap();
+        assert_eq!((has(&store, "ada"), has(&store, "bob")), (None, Some(("b".to_owned(), 1))));
+    }
+
+    #[test]
+    fn the_longest_answer_has_room_in_a_value_of_the_store() {
+        let longest = serde_json::to_vec(&answer(Micros::MAX, &"\"".repeat(ANSWER))).unwrap();
+        assert!(longest.len() + 1024 < MAX_VALUE, "{}", longest.len());
+    }
+
+    #[test]
+    fn whoever_asks_much_pushes_out_answers_of_his_own_and_nobody_else_s() {
+        let store = MemoryStore::new();
+        let mut keys = Keys::default();
+        keys.keep(&store, key_of("ada", "a"), &answer(1, "done")).unwrap();
+        // As a name, the one is the beginning of the other.
+        keys.keep(&store, key_of("ad", "a"), &answer(1, "done")).unwrap();
+        for number in 0..KEYS + 3 {
+            keys.keep(&store, key_of("bob", &number.to_string()), &answer(2, "")).unwrap();
+        }
+        let large = "x".repeat(ANSWER);
+        for number in 0..BYTES / ANSWER + 3 {
+            if number == 100 {
+                keys = Keys::default();
+            }
+            keys.keep(&store, key_of("eve", &number.to_string()), &answer(3 + number as i64, &large)).unwrap();
+        }
+        let told = ["ada", "ad", "bob", "eve"].map(|who| has(&store, who).map(|(_, many)| many));
+        assert_eq!(told, [Some(1), Some(1), Some(KEYS), Some(BYTES / ANSWER)]);
+        assert!(checkpoint::read::<Kept>(&store, &key_of("eve", "2")).unwrap().is_none());
     }
 }
