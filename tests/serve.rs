@@ -341,6 +341,35 @@ fn a_plan_says_what_becomes_of_each_state_and_is_refused_when_it_is_of_another_t
 }
 
 #[test]
+fn a_text_that_takes_long_to_compile_holds_up_nobody_else() {
+    let desk = Desk::with(&orders("", "1 hour"));
+    let (mut running, mut client) = serve(&desk);
+    running.until("it runs", |_| state(&mut client, "orders") == "running");
+    // Some seconds of work.
+    let steps: String = (0..2_000).map(|id| format!("|> WHERE id <> {id}\n")).collect();
+    let long = format!(
+        "PIPELINE long AS FROM http('/long') |> SELECT CAST(id AS BIGINT) AS id\n{steps}|> INSERT INTO file('long/');"
+    );
+    let address = running.address();
+    let planner = std::thread::spawn(move || {
+        let answer = Client::to(address).send("POST", "/v1/plans", &[SQL], long.as_bytes());
+        (answer.status, answer.json()["applies"].clone())
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    let mut done = 0;
+    while !planner.is_finished() {
+        for verb in ["stop", "resume"] {
+            let answer = client.post(&format!("/v1/pipelines/orders/{verb}"), &[], b"");
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+        done += u32::from(!planner.is_finished());
+    }
+    assert_eq!(planner.join().expect("no panic"), (200, json!(true)));
+    assert!(done >= 3, "{done} times");
+    running.stop().expect(0);
+}
+
+#[test]
 fn a_text_has_a_tag_that_commits_do_not_change_and_of_two_who_saw_it_one_writes() {
     let desk = Desk::new();
     let (mut running, mut client) = serve(&desk);

@@ -123,6 +123,8 @@ pub struct ApiState {
     looks: Arc<Semaphore>,
     /// Those that came over HTTP.
     pub running: Arc<running::Queries>,
+    /// Places for those who have texts compiled.
+    planning: Arc<Semaphore>,
     /// Requests whose work is done once.
     keys: idempotency::Keys,
     /// Who may ask over TCP.
@@ -168,6 +170,7 @@ impl ApiState {
             queries,
             looks: Arc::new(Semaphore::new(connections::LOOKS)),
             running: Arc::default(),
+            planning: Arc::new(Semaphore::new(plans::PLANS)),
             keys: idempotency::Keys::default(),
             tokens: Tokens::of(folder),
             journal: journal::Journal::default(),

@@ -36,6 +36,9 @@ use crate::{
 /// The longest text that is taken: a thousand times a long file.
 pub const LONGEST_TEXT: usize = 4 << 20;
 
+/// How often a plan is made anew because what it is compared with changed meanwhile.
+const LOOKS: usize = 3;
+
 /// A text that may take the place of what stands in its file.
 pub struct Written {
     path: PathBuf,
@@ -136,7 +139,7 @@ pub fn check(all: &Supervision<'_>, name: &str, put: &Put) -> Result<Written, Re
     proposed.refusal.map_or(Ok(written), |refusal| Err(refusal.into()))
 }
 
-/// What a text would do, which declares a pipeline of that name.
+/// What a text would do, which declares a pipeline of that name. What it is compared with is the same before and behind the look.
 pub fn proposed(all: &Supervision<'_>, name: &str, put: &Put) -> Result<(Written, Proposed), Refused> {
     let folder = folder(all)?;
     let path = path(&folder, name)?;
@@ -173,18 +176,29 @@ pub fn proposed(all: &Supervision<'_>, name: &str, put: &Put) -> Result<(Written
     let around = Around { planner, catalog, ground: Some(ground), most: all.keeps, now };
     let drop_state: Vec<StepId> = put.drop_state.iter().map(StepId::new).collect();
     let options = StartOptions { drop_state, ..StartOptions::default() };
-    let (mut pipelines, mut refusal) = (vec![], None);
-    for member in &mine {
-        let (planned, refused) = plans::of(member, &around, &options)?;
-        pipelines.push(planned);
-        refusal = refusal.or(refused);
-    }
     let tasks: Vec<&str> = mine.iter().map(|member| member.name()).collect();
     // A text that has taken its place since counts, also before it has begun.
-    let there = fs::read_to_string(&path).ok();
-    let id = plans::id((&put.text, there.as_deref()), &tasks, ground)?;
-    let digests = mine.iter().map(|member| (member.name().to_owned(), member.digest())).collect();
-    Ok((Written { path, text: put.text.clone(), digests }, Proposed { id, pipelines, refusal }))
+    let compared = || {
+        let there = fs::read_to_string(&path).ok();
+        Ok::<_, Failure>((plans::id((&put.text, there.as_deref()), &tasks, ground)?, there))
+    };
+    let mut before = compared()?;
+    for _ in 0..LOOKS {
+        let (mut pipelines, mut refusal) = (vec![], None);
+        for member in &mine {
+            let (planned, refused) = plans::of(member, &around, &options)?;
+            pipelines.push(planned);
+            refusal = refusal.or(refused);
+        }
+        let behind = compared()?;
+        if behind == before {
+            let digests = mine.iter().map(|member| (member.name().to_owned(), member.digest())).collect();
+            let proposed = Proposed { id: before.0, pipelines, refusal };
+            return Ok((Written { path, text: put.text.clone(), digests }, proposed));
+        }
+        before = behind;
+    }
+    Err(plans::stale().into())
 }
 
 /// The pipelines that a text declares, as far as it can be read.

@@ -8,6 +8,7 @@
 //! What people ask of single pipelines comes as verbs (`verbs`): one that is held by them, paused or stopped, stays declared, and neither a
 //! reload nor its own words start it. A process that `stays` waits for files and verbs when no pipeline runs.
 
+mod aside;
 mod asked;
 mod back;
 

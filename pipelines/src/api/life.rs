@@ -25,6 +25,7 @@ use super::{
     facts,
     page::{InPath, Params},
     pipelines::{Shape, no_such_pipeline},
+    plans,
     problem::{self, At, Problem, blocking},
     status::{self, read_failure},
 };
@@ -99,10 +100,7 @@ pub async fn put(
     body: Whole<TEXT>,
 ) -> Result<Response, Problem> {
     let put = Put { conditions: Conditions::of(&headers), ..written(&headers, &body.bytes)? };
-    // A file may declare others beside it.
-    for name in deploy::names_of(&put.text) {
-        caller.must_be_for(&name)?;
-    }
+    must_be_for_all(&caller, &put.text).await?;
     let tag = ETag::of(put.text.as_bytes());
     let mut answer = told(state, caller, name, Verb::Put(put)).await?;
     answer.headers_mut().insert(header::ETAG, tag.header());
@@ -280,7 +278,7 @@ pub async fn graph(
     caller: Caller,
     InPath(name): InPath<String>,
 ) -> Result<Response, Problem> {
-    match ask(&state, &caller, name, Verb::Graph).await? {
+    match plans::compiled(&state, &caller, name, Verb::Graph).await? {
         Done::Planned(_, graph) => Ok(problem::json(StatusCode::OK, &graph)),
         _ => Err(Problem::stopping()),
     }
@@ -309,10 +307,7 @@ pub async fn text(
 ) -> Result<Response, Problem> {
     match ask(&state, &caller, name, Verb::Text).await? {
         Done::Text(text) => {
-            // A file may declare others beside it.
-            for name in deploy::names_of(&String::from_utf8_lossy(&text)) {
-                caller.must_be_for(&name)?;
-            }
+            must_be_for_all(&caller, &String::from_utf8_lossy(&text)).await?;
             Ok(etag::sent(&headers, "application/sql", text))
         }
         _ => Err(Problem::stopping()),
@@ -401,6 +396,16 @@ pub async fn rollback(
 ) -> Result<Response, Problem> {
     let Wanted { to, insert_again } = read(&body.bytes, "{\"to\": 3, \"insert_again\": false}, each of them or none")?;
     told(state, caller, name, Verb::Back(Way { to, insert_again })).await
+}
+
+/// Refuses whoever is not for each pipeline of a text: a file may declare several.
+async fn must_be_for_all(caller: &Caller, text: &str) -> Result<(), Problem> {
+    if caller.pipelines.is_none() {
+        return Ok(());
+    }
+    let text = text.to_owned();
+    let names = blocking(move || deploy::names_of(&text)).await?;
+    names.iter().try_for_each(|name| caller.must_be_for(name))
 }
 
 /// Asks the supervision, and waits for its answer.

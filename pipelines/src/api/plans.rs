@@ -1,6 +1,6 @@
 //! `/v1/plans`: what a text would do, before it does it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
@@ -25,6 +25,11 @@ use crate::{
     plans::Text,
     verbs::{Done, Put, Verb},
 };
+
+/// Texts that are compiled at once: each takes a core, and pipelines come first.
+pub const PLANS: usize = 2;
+/// How long one waits for a place: a text of a usual length is compiled in milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new().routes(routes!(post)).routes(routes!(apply))
@@ -68,11 +73,28 @@ pub async fn post(
 ) -> Result<Response, Problem> {
     let put = life::written(&headers, &body.bytes)?;
     let text = put.text.clone();
-    let Done::Planned(name, plan) = life::ask(&state, &caller, String::new(), Verb::Plan(put)).await? else {
+    let Done::Planned(name, plan) = compiled(&state, &caller, String::new(), Verb::Plan(put)).await? else {
         return Err(Problem::stopping());
     };
     state.proposals.remember(plan["id"].as_str().unwrap_or_default(), Text { name, text });
     Ok(problem::json(StatusCode::OK, &plan))
+}
+
+/// Asks for something that is compiled, when there is a place for it.
+pub async fn compiled(state: &Arc<ApiState>, caller: &Caller, name: String, verb: Verb) -> Result<Done, Problem> {
+    let place = tokio::time::timeout(PATIENCE, state.planning.clone().acquire_owned()).await;
+    let Ok(Ok(place)) = place else {
+        return Err(Problem::refused(StatusCode::SERVICE_UNAVAILABLE, "busy", "others have texts compiled already")
+            .retry_after(1)
+            .help("ask again when they have their plans"));
+    };
+    let (inside, caller) = (state.clone(), caller.clone());
+    // The place is held until it is done, also when nobody waits any more.
+    let work = tokio::spawn(async move {
+        let _place = place;
+        life::ask(&inside, &caller, name, verb).await
+    });
+    work.await.unwrap_or_else(|_| Err(Problem::stopping()))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, atomic::Ordering, mpsc::Sender};
 
-use serde_json::json;
 use syncline_engine::{
     paused,
     revision::{self, Allowed},
@@ -16,9 +15,7 @@ use crate::{
     backfill,
     deploy::{self, Written},
     outcome::Failure,
-    plans::{self, Around},
     project::{self, Member, Project},
-    source_file::catalog,
     verbs::{Answer, Asked, Done, Put, Refused, Verb, no_such_pipeline, stopping},
     world::store_failure,
 };
@@ -124,9 +121,9 @@ impl Supervision<'_> {
         }
         let answer = match verb {
             _ if crew.stopping => Err(stopping().into()),
+            Verb::Plan(put) => return self.plan(scope, put, (by, reply)),
+            Verb::Graph => return self.graph(scope, crew, pipeline, (by, reply)),
             Verb::Put(put) => self.put(scope, crew, (&pipeline, &by), put, tell),
-            Verb::Plan(put) => self.plan(put),
-            Verb::Graph => self.graph(crew, &pipeline),
             Verb::Text => self.text(crew, &pipeline),
             Verb::Files => project::every(&self.scope).map(Done::Files).map_err(Refused::from),
             Verb::Back(way) => match self.ask_back(scope, crew, &pipeline, (way, &by, &reply), tell) {
@@ -142,7 +139,6 @@ impl Supervision<'_> {
             verb => self.turn(scope, crew, &pipeline, &verb, tell).map_err(Refused::from),
         };
         match &answer {
-            Ok(Done::Planned(name, _)) => tracing::debug!(pipeline = name, by, "a plan was made"),
             Ok(Done::Text(_) | Done::Files(_)) => {}
             Ok(done) => tracing::info!(pipeline, by, ?done, "done as asked"),
             Err(refused) => tracing::info!(pipeline, by, "refused: {}", refused.failure.title),
@@ -280,29 +276,10 @@ impl Supervision<'_> {
         Ok(())
     }
 
-    fn graph(&self, crew: &Crew, name: &str) -> Answer {
-        let tasks = crew.tasks(name);
-        if tasks.is_empty() {
-            return Err(no_such_pipeline(name, crew.names()).into());
-        }
-        let ground = &self.world.ground;
-        let (planner, catalog, now) = (&self.planner, &catalog(), ground.clock.now());
-        let around = Around { planner, catalog, ground: Some(ground), most: self.keeps, now };
-        let of = |member: &Arc<Member>| Ok(plans::of(member, &around, &StartOptions::default())?.0);
-        let planned = tasks.iter().map(of).collect::<Result<Vec<_>, Failure>>()?;
-        Ok(Done::Planned(name.to_owned(), json!({ "pipelines": planned })))
-    }
-
     fn text(&self, crew: &Crew, name: &str) -> Answer {
         let tasks = crew.tasks(name);
         let member = tasks.first().ok_or_else(|| no_such_pipeline(name, crew.names()))?;
         Ok(Done::Text(deploy::text_of(member)?))
-    }
-
-    fn plan(&self, put: Put) -> Answer {
-        let name = deploy::name_of(&put.text)?;
-        let (_, proposed) = deploy::proposed(self, &name, &put)?;
-        Ok(Done::Planned(name, proposed.to_json()))
     }
 
     /// `None`: the answer comes when the state is gone.
