@@ -341,6 +341,47 @@ fn a_plan_says_what_becomes_of_each_state_and_is_refused_when_it_is_of_another_t
 }
 
 #[test]
+fn a_pipeline_that_a_text_leaves_out_stops_only_when_it_is_named() {
+    let desk = Desk::with(&format!("{}{}", orders("", "1 hour"), orders("", "1 hour").replace("orders", "people")));
+    let (mut running, mut client) = serve(&desk);
+    let people = client.post("/in/people", &[("Content-Type", "application/x-ndjson")], b"{\"id\":1}\n{\"id\":2}\n");
+    assert_eq!(people.status, 202, "{people:?}");
+    running.until("keys are kept", |_| {
+        desk.value("SELECT rows_in AS n FROM steps WHERE step = 'dedup' AND pipeline = 'people'") == 2
+    });
+    let before = fs::read_to_string(desk.path("orders.sync")).expect("its file");
+    let alone = orders("", "1 hour");
+    let refused = put(&mut client, "orders", &alone);
+    assert_eq!((refused.status, slug(&refused).as_str()), (409, "pipeline-would-go"), "{refused:?}");
+    assert!(refused.json()["title"].as_str().is_some_and(|title| title.contains("people")), "{refused:?}");
+    let plan = client.send("POST", "/v1/plans", &[SQL], alone.as_bytes()).json();
+    assert_eq!((&plan["applies"], &plan["refusal"]["type"]), (&json!(false), &json!("urn:syncline:pipeline-would-go")));
+    assert_eq!(plan["dropped"], json!([{"pipeline": "people", "keys": 2}]));
+    desk.write("change.txt", &alone);
+    let said = desk.say(&["apply", "change.txt", "--yes"]).expect(1);
+    assert!(said.out().contains("people would stop") && said.out().contains("2 keys"), "{said:?}");
+    assert!(said.err.contains("--drop-pipeline people"), "{said:?}");
+    // Nothing was changed, and another name is no word for it.
+    desk.say(&["apply", "change.txt", "--yes", "--drop-pipeline", "person"]).expect(1);
+    assert_eq!(fs::read_to_string(desk.path("orders.sync")).expect("its file"), before);
+    assert_eq!(state(&mut client, "people"), "running");
+    desk.ok(&["apply", "change.txt", "--yes", "--drop-pipeline", "people"]);
+    assert_eq!(client.post("/v1/pipelines/people/pause", &[], b"").status, 404);
+    assert_eq!(state(&mut client, "orders"), "running");
+    // What is said again is no change, and the state is there when it comes back.
+    let said = json!({ "text": alone, "drop_pipelines": ["people"] }).to_string();
+    let json = [("Content-Type", "application/json")];
+    assert_eq!(client.send("PUT", "/v1/pipelines/orders", &json, said.as_bytes()).status, 200);
+    assert_eq!(put(&mut client, "people", &alone.replace("orders", "people")).status, 201);
+    let again = client.post("/in/people", &[("Content-Type", "application/x-ndjson")], b"{\"id\":1}\n{\"id\":3}\n");
+    assert_eq!(again.status, 202, "{again:?}");
+    running.until("it knows them", |_| {
+        desk.value("SELECT sum(duplicate) AS n FROM steps WHERE step = 'dedup' AND pipeline = 'people'") == 1
+    });
+    running.stop().expect(0);
+}
+
+#[test]
 fn a_text_that_takes_long_to_compile_holds_up_nobody_else() {
     let desk = Desk::with(&orders("", "1 hour"));
     let (mut running, mut client) = serve(&desk);
@@ -409,11 +450,23 @@ fn a_text_has_a_tag_that_commits_do_not_change_and_of_two_who_saw_it_one_writes(
     assert_eq!(statuses, [200, 412, 412, 412]);
     let winner = done.iter().find(|(status, _)| *status == 200).expect("one of them");
     assert_eq!(text(&mut client).body, winner.1);
+    // Nor is it taken away by who has not seen it.
+    let delete = |client: &mut Client, tag: &str| {
+        client.send("DELETE", "/v1/pipelines/orders?state=drop", &[("If-Match", tag)], b"")
+    };
+    let refused = delete(&mut client, &tag);
+    assert_eq!((refused.status, slug(&refused).as_str()), (412, "precondition-failed"), "{refused:?}");
+    assert_eq!((text(&mut client).body, state(&mut client, "orders")), (winner.1.clone(), json!("running")));
     // Somebody edits the file, and has not told yet: what he wrote is not written over by who has not seen it.
     let tag = text(&mut client).header("etag").expect("a tag").to_owned();
     fs::write(desk.path("orders.sync"), orders("|> WHERE id > 0", "1 hour")).expect("the file");
     let stale = put(&mut client, &first, ("If-Match", &tag));
     assert_eq!(stale.status, 412, "{stale:?}");
     assert!(stale.json()["help"].to_string().contains("/v1/pipelines/orders/text"), "{stale:?}");
+    assert_eq!(delete(&mut client, &tag).status, 412);
+    let tag = text(&mut client).header("etag").expect("a tag").to_owned();
+    assert_eq!(delete(&mut client, &tag).status, 204);
+    // There is none: that it is another one is not what is wrong with it.
+    assert_eq!(delete(&mut client, &tag).status, 404);
     running.stop().expect(0);
 }

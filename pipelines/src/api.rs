@@ -11,6 +11,7 @@
 //! | `POST /v1/dead-letters/{id}/retry`, `discard`, and without an id | what becomes of them (`letters`) |
 //! | `GET /v1/schedules`, `POST /{pipeline}/pause`, `resume`, `run` | when pipelines are due |
 //! | `PUT /v1/pipelines/{name}`, `POST …/pause`, `rollback` … | pipelines are written, held, let go on, taken away and back (`life`) |
+//! | `GET /v1/pipelines/{name}/text`, `revisions`, `graph` | what they say, said before, and are (`texts`) |
 //! | `GET /v1/connections`, `POST …/test`, `discover` | who answers at the places that files name (`connections`) |
 //! | `POST /v1/plans` | what a text would do, before it does it (`plans`) |
 //! | `POST /v1/queries`, `DELETE /v1/queries/{id}` | SQL over everything that happened; and an end to it |
@@ -80,6 +81,7 @@ pub mod runs;
 pub mod schedules;
 pub mod site;
 pub mod status;
+pub mod texts;
 pub mod tokens;
 
 pub use intake::{Ingest, KEEP_EVERY};
@@ -208,6 +210,7 @@ fn routes() -> OpenApiRouter<Arc<ApiState>> {
         .merge(checkpoints::routes())
         .merge(pipelines::routes())
         .merge(life::routes())
+        .merge(texts::routes())
         .merge(connections::routes())
         .merge(plans::routes())
         .merge(runs::routes())

@@ -25,7 +25,7 @@ use crate::{
     inlets::inlets,
     origin,
     outcome::Failure,
-    plans::{self, Around, Proposed},
+    plans::{self, Around, DroppedLine, Proposed},
     project::{Change, Member, Project, declared},
     source_file::{SourceFile, catalog, errors, words},
     supervision::Supervision,
@@ -192,13 +192,32 @@ pub fn proposed(all: &Supervision<'_>, name: &str, put: &Put) -> Result<(Written
         }
         let behind = compared()?;
         if behind == before {
+            let dropped = dropped(behind.1.as_deref().unwrap_or_default(), &names, ground)?;
+            let refusal = refusal.or_else(|| would_go(&dropped, &put.drop_pipelines));
             let digests = mine.iter().map(|member| (member.name().to_owned(), member.digest())).collect();
-            let proposed = Proposed { id: before.0, pipelines, refusal };
+            let proposed = Proposed { id: before.0, pipelines, dropped, refusal };
             return Ok((Written { path, text: put.text.clone(), digests }, proposed));
         }
         before = behind;
     }
     Err(plans::stale().into())
+}
+
+/// Pipelines of the text that is there which one with these names takes away.
+fn dropped(there: &str, names: &[String], ground: &Ground) -> Result<Vec<DroppedLine>, Failure> {
+    let gone = names_of(there).into_iter().filter(|name| !names.contains(name));
+    gone.map(|name| DroppedLine::of(name, ground)).collect()
+}
+
+/// What stops without a word for it would be missed.
+fn would_go(dropped: &[DroppedLine], allowed: &[String]) -> Option<Failure> {
+    let gone = dropped.iter().map(|one| one.pipeline.as_str());
+    let gone: Vec<&str> = gone.filter(|name| !allowed.iter().any(|one| one == name)).collect();
+    let first = gone.first()?;
+    let title = format!("the text declares {} no more, and its file does", gone.join(", "));
+    let how = format!("syncline apply FILE --drop-pipeline {first}; over HTTP, \"drop_pipelines\": [\"{first}\"]");
+    let failure = Failure::failed("pipeline-would-go", title).help("keep it in the text: a file is written as a whole");
+    Some(failure.help(format!("or let it stop, with its state kept: {how}")))
 }
 
 /// The pipelines that a text declares, as far as it can be read.
@@ -235,8 +254,8 @@ pub fn compiled(file: &SourceFile, name: &str) -> Result<Checked, Refused> {
     Err(Refused { failure: Box::new(failure), diagnostics })
 }
 
-/// Takes the file of a pipeline away. One that others stand in, or that others need, stays.
-pub fn remove(all: &Supervision<'_>, folder: &Path, member: &Member) -> Result<(), Failure> {
+/// Whether the file of a pipeline can be taken away: one that others stand in, or that others need, stays.
+pub fn may_remove(all: &Supervision<'_>, folder: &Path, member: &Member) -> Result<(), Failure> {
     let path = &member.file.path;
     let others: Vec<String> =
         declared(&member.file).into_iter().map(|(name, _)| name).filter(|name| *name != member.declared).collect();
@@ -245,14 +264,19 @@ pub fn remove(all: &Supervision<'_>, folder: &Path, member: &Member) -> Result<(
             "file-of-several",
             format!("{} declares {} too", path.display(), others.join(", ")),
         )
-        .help("write that file without this pipeline: it is one text"));
+        .help("write that file without this pipeline: it is one text")
+        .help(format!("syncline apply FILE --drop-pipeline {}", member.declared)));
     }
     let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if !real(path).starts_with(real(folder)) {
         return Err(Failure::failed("files-not-served", format!("{} lies elsewhere", path.display()))
             .help("remove it there, and send this process SIGHUP"));
     }
-    Project::as_if(&all.scope, Change { path, text: None }, all.output)?;
+    Project::as_if(&all.scope, Change { path, text: None }, all.output).map(drop)
+}
+
+/// Takes a file away, durably.
+pub fn remove(path: &Path) -> Result<(), Failure> {
     fs::remove_file(path).and_then(|()| sync_folder(path)).map_err(failed("removed", path))
 }
 

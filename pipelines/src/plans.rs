@@ -22,7 +22,7 @@ use syncline_record::{Micros, amount, keys};
 
 use crate::{
     api::status::read_failure, changes, foreseen, outcome::Failure, planned::Planned, project::Member,
-    source_file::SourceFile,
+    source_file::SourceFile, world::store_failure,
 };
 
 /// Plans that a process remembers: one that nobody applies is forgotten behind so many others.
@@ -34,8 +34,38 @@ const REMEMBERED_BYTES: usize = 16 << 20;
 pub struct Proposed {
     pub id: String,
     pub pipelines: Vec<Planned>,
+    /// What its file declares and it does not.
+    pub dropped: Vec<DroppedLine>,
     /// Why it cannot take its place.
     pub refusal: Option<Failure>,
+}
+
+/// A pipeline that would stop.
+#[derive(Debug, Serialize)]
+pub struct DroppedLine {
+    pub pipeline: String,
+    /// Of its state, which stays.
+    pub keys: u64,
+}
+
+impl DroppedLine {
+    pub fn of(pipeline: String, ground: &Ground) -> Result<Self, Failure> {
+        let mut keys = 0;
+        for task in checkpoint::pipelines(&*ground.store, &checkpoint::STARTED).map_err(store_failure)? {
+            if task == pipeline || task.strip_prefix(&pipeline).is_some_and(|rest| rest.starts_with('.')) {
+                let checkpoint = checkpoint::read_checkpoint(&*ground.store, &task).map_err(read_failure)?;
+                keys += checkpoint.unwrap_or_default().states.values().map(|state| state.size.keys).sum::<u64>();
+            }
+        }
+        Ok(Self { pipeline, keys })
+    }
+
+    /// One line for people.
+    fn to_text(&self) -> String {
+        let Self { pipeline, keys } = self;
+        let keys = crate::planned::keys(*keys);
+        format!("{pipeline} would stop: the text declares it no more; its state stays: {keys}\n")
+    }
 }
 
 /// What a plan is compared with, beside the state.
@@ -148,12 +178,15 @@ pub fn stale() -> Failure {
 
 impl Proposed {
     pub fn to_json(&self) -> Value {
+        let planned = self.pipelines.iter().map(Planned::to_text);
+        let shown: Vec<String> = planned.chain(self.dropped.iter().map(DroppedLine::to_text)).collect();
         json!({
             "id": self.id,
             "applies": self.refusal.is_none(),
             "refusal": self.refusal.as_ref().map(|failure| failure.to_json(None)),
             "pipelines": self.pipelines,
-            "shown": self.pipelines.iter().map(Planned::to_text).collect::<Vec<_>>().join("\n"),
+            "dropped": self.dropped,
+            "shown": shown.join("\n"),
         })
     }
 }

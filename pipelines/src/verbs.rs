@@ -44,8 +44,9 @@ pub enum Verb {
     Files,
     /// Whether it is where it was sent: `Already`, or it is on its way (`Changed`).
     Settled,
-    /// Its file is gone. `drop_state`: so is all that is known of it.
-    Delete { drop_state: bool },
+    /// Its file is gone. `drop_state`: so is all that is known of it. When the text that is there is not what the conditions ask for, nothing
+    /// is done.
+    Delete { drop_state: bool, conditions: Conditions },
     /// It goes back to what a revision of it said and had.
     Back(Way),
     /// It reads something to its end beside its sources.
@@ -67,6 +68,8 @@ pub struct Put {
     pub text: String,
     /// Steps whose state may be lost.
     pub drop_state: Vec<String>,
+    /// Pipelines that may stop, because their file declares them no more.
+    pub drop_pipelines: Vec<String>,
     /// The id of the plan that was looked at: when it is not true any more, nothing is done.
     pub plan: Option<String>,
     /// When the text that is there is not what these ask for, nothing is done.

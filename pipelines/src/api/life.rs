@@ -12,8 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::Value;
-use syncline_engine::{paused, revision, runtime::Ground};
+use syncline_engine::{paused, runtime::Ground};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -25,9 +24,9 @@ use super::{
     facts,
     page::{InPath, Params},
     pipelines::{Shape, no_such_pipeline},
-    plans,
     problem::{self, At, Problem, blocking},
     status::{self, read_failure},
+    texts::must_be_for_all,
 };
 use crate::{
     deploy,
@@ -49,9 +48,6 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(resume))
         .routes(routes!(stop))
         .routes(routes!(restart))
-        .routes(routes!(graph))
-        .routes(routes!(text))
-        .routes(routes!(revisions))
         .routes(routes!(rollback))
 }
 
@@ -64,6 +60,10 @@ pub struct Written {
     #[serde(default)]
     #[schema(required = false)]
     pub drop_state: Vec<String>,
+    /// Pipelines that stop, because their file declares them no more.
+    #[serde(default)]
+    #[schema(required = false)]
+    pub drop_pipelines: Vec<String>,
     /// The id of the plan that was looked at: 409 `stale-plan` when it is not true any more.
     #[serde(default)]
     #[schema(required = false)]
@@ -101,6 +101,7 @@ pub async fn put(
 ) -> Result<Response, Problem> {
     let put = Put { conditions: Conditions::of(&headers), ..written(&headers, &body.bytes)? };
     must_be_for_all(&caller, &put.text).await?;
+    put.drop_pipelines.iter().try_for_each(|name| caller.must_be_for(name))?;
     let tag = ETag::of(put.text.as_bytes());
     let mut answer = told(state, caller, name, Verb::Put(put)).await?;
     answer.headers_mut().insert(header::ETAG, tag.header());
@@ -112,9 +113,9 @@ pub fn written(headers: &HeaderMap, body: &[u8]) -> Result<Put, Problem> {
     let json = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
     if json {
         let shape = "{\"text\": \"PIPELINE …\", \"drop_state\": []}; or the text itself, as application/sql";
-        let Written { text, drop_state, plan } =
+        let Written { text, drop_state, drop_pipelines, plan } =
             serde_json::from_slice(body).map_err(|error| unreadable(&error, shape))?;
-        return Ok(Put { text, drop_state, plan, ..Put::default() });
+        return Ok(Put { text, drop_state, drop_pipelines, plan, ..Put::default() });
     }
     let text = str::from_utf8(body);
     text.map(|text| Put { text: text.to_owned(), ..Put::default() })
@@ -167,16 +168,22 @@ pub enum What {
     operation_id = "deletePipeline",
     tag = "pipelines",
     security(("token" = ["admin"])),
-    params(("pipeline" = String, Path, description = "Its name"), Leaves),
-    responses((status = 204, description = "It is gone"), At<400>, At<404>, At<409>, At<422>, At<503>),
+    params(
+        ("pipeline" = String, Path, description = "Its name"),
+        Leaves,
+        ("if-match" = Option<String>, Header, description = "The ETag of `/text`: 412 when the text that is there is another"),
+    ),
+    responses((status = 204, description = "It is gone"), At<400>, At<404>, At<409>, At<412>, At<422>, At<503>),
 )]
 pub async fn delete(
     State(state): State<Arc<ApiState>>,
     caller: Caller,
     InPath(name): InPath<String>,
     Params(Leaves { state: what }): Params<Leaves>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    ask(&state, &caller, name.clone(), Verb::Delete { drop_state: what == What::Drop }).await?;
+    let verb = Verb::Delete { drop_state: what == What::Drop, conditions: Conditions::of(&headers) };
+    ask(&state, &caller, name.clone(), verb).await?;
     settle(&state, &caller, &name).await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -261,107 +268,6 @@ pub async fn restart(
     told(state, caller, name, Verb::Restart).await
 }
 
-/// The steps of a pipeline
-///
-/// As a tree, with their keys and states; one tree for each of its tasks.
-#[utoipa::path(
-    get,
-    path = "/v1/pipelines/{pipeline}/graph",
-    operation_id = "getGraph",
-    tag = "pipelines",
-    security(("token" = ["viewer"])),
-    params(("pipeline" = String, Path, description = "Its name")),
-    responses((status = 200, body = Object, description = "As `syncline plan -o json` shows it"), At<404>, At<422>, At<503>),
-)]
-pub async fn graph(
-    State(state): State<Arc<ApiState>>,
-    caller: Caller,
-    InPath(name): InPath<String>,
-) -> Result<Response, Problem> {
-    match plans::compiled(&state, &caller, name, Verb::Graph).await? {
-        Done::Planned(_, graph) => Ok(problem::json(StatusCode::OK, &graph)),
-        _ => Err(Problem::stopping()),
-    }
-}
-
-/// The text of a pipeline
-///
-/// Of its file, as it is now. Its ETag changes with the text and with nothing else: it is for `If-Match` of a PUT of the pipeline.
-#[utoipa::path(
-    get,
-    path = "/v1/pipelines/{pipeline}/text",
-    operation_id = "getText",
-    tag = "pipelines",
-    security(("token" = ["viewer"])),
-    params(("pipeline" = String, Path, description = "Its name")),
-    responses(
-        (status = 200, body = Raw, content_type = "application/sql", description = "It"),
-        etag::Unchanged, At<404>, At<503>,
-    ),
-)]
-pub async fn text(
-    State(state): State<Arc<ApiState>>,
-    caller: Caller,
-    InPath(name): InPath<String>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    match ask(&state, &caller, name, Verb::Text).await? {
-        Done::Text(text) => {
-            must_be_for_all(&caller, &String::from_utf8_lossy(&text)).await?;
-            Ok(etag::sent(&headers, "application/sql", text))
-        }
-        _ => Err(Problem::stopping()),
-    }
-}
-
-/// A text that a pipeline began with.
-#[derive(ToSchema)]
-#[schema(as = Revision)]
-pub struct RevisionShape {
-    pub pipeline: String,
-    pub number: u64,
-    /// Microseconds since 1970.
-    pub began: i64,
-    pub digest: String,
-    pub text: String,
-    pub by: String,
-    /// The revision that it goes back to; left out where it does not.
-    #[schema(required = false)]
-    pub back_to: Option<u64>,
-    /// Its state when it was over, where that is kept: epoch, keys, bytes.
-    #[schema(required = false, value_type = Object)]
-    pub kept: Value,
-}
-
-#[derive(ToSchema)]
-pub struct Revisions {
-    pub revisions: Vec<RevisionShape>,
-}
-
-/// The revisions of a pipeline
-///
-/// The texts that it began with, the newest twenty, the oldest first; and what is kept to go back to.
-#[utoipa::path(
-    get,
-    path = "/v1/pipelines/{pipeline}/revisions",
-    operation_id = "listRevisions",
-    tag = "pipelines",
-    security(("token" = ["viewer"])),
-    params(("pipeline" = String, Path, description = "Its name")),
-    responses((status = 200, body = Revisions, description = "They"), At<404>, At<503>),
-)]
-pub async fn revisions(State(state): State<Arc<ApiState>>, InPath(name): InPath<String>) -> Result<Response, Problem> {
-    let (from, of) = (state.clone(), name.clone());
-    let all = blocking(move || revision::all(&*from.store, &of).map_err(read_failure)).await?;
-    let all = all.map_err(|failure| Problem::new(StatusCode::SERVICE_UNAVAILABLE, failure))?;
-    if all.is_empty() {
-        return Err(
-            no_such_pipeline(&name).seen("it has no revision: none has begun, or its state lies in a changelog")
-        );
-    }
-    Ok(problem::json(StatusCode::OK, &serde_json::json!({ "revisions": all })))
-}
-
 /// Where to go back to.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -396,16 +302,6 @@ pub async fn rollback(
 ) -> Result<Response, Problem> {
     let Wanted { to, insert_again } = read(&body.bytes, "{\"to\": 3, \"insert_again\": false}, each of them or none")?;
     told(state, caller, name, Verb::Back(Way { to, insert_again })).await
-}
-
-/// Refuses whoever is not for each pipeline of a text: a file may declare several.
-async fn must_be_for_all(caller: &Caller, text: &str) -> Result<(), Problem> {
-    if caller.pipelines.is_none() {
-        return Ok(());
-    }
-    let text = text.to_owned();
-    let names = blocking(move || deploy::names_of(&text)).await?;
-    names.iter().try_for_each(|name| caller.must_be_for(name))
 }
 
 /// Asks the supervision, and waits for its answer.
@@ -461,6 +357,7 @@ fn problem(Refused { failure, diagnostics }: Refused) -> Problem {
         | "files-not-served"
         | "goes-back"
         | "pipeline-paused"
+        | "pipeline-would-go"
         | "rows-would-repeat"
         | "same-path"
         | "same-pipeline"

@@ -49,6 +49,9 @@ pub struct PlanShape {
     /// As `syncline plan -o json` shows them: steps, what each sink keeps, `since` with what changes, and `states` with what becomes of them.
     #[schema(value_type = Vec<Object>)]
     pub pipelines: Vec<Value>,
+    /// Pipelines that its file declares and the text does not, with the keys of the state that stays: they would stop.
+    #[schema(value_type = Vec<Object>)]
+    pub dropped: Vec<Value>,
     /// The same for people.
     pub shown: String,
 }
@@ -104,6 +107,9 @@ pub struct Allowed {
     /// Steps whose state may be lost.
     #[schema(required = false)]
     pub drop_state: Vec<String>,
+    /// Pipelines that stop, because their file declares them no more.
+    #[schema(required = false)]
+    pub drop_pipelines: Vec<String>,
 }
 
 /// Apply a plan
@@ -130,10 +136,12 @@ pub async fn apply(
     InPath(id): InPath<String>,
     body: Whole<JSON>,
 ) -> Result<Response, Problem> {
-    let Allowed { drop_state } = life::read(&body.bytes, "{\"drop_state\": []}, or nothing")?;
+    let shape = "{\"drop_state\": [], \"drop_pipelines\": []}, each of them or none";
+    let Allowed { drop_state, drop_pipelines } = life::read(&body.bytes, shape)?;
     let Some(Text { name, text }) = state.proposals.get(&id) else {
         return Err(Problem::refused(StatusCode::NOT_FOUND, "no-such-plan", format!("there is no plan {id}"))
             .help("POST /v1/plans makes one; a process remembers the newest hundred"));
     };
-    life::told(state, caller, name, Verb::Put(Put { text, drop_state, plan: Some(id), ..Put::default() })).await
+    let put = Put { text, drop_state, drop_pipelines, plan: Some(id), ..Put::default() };
+    life::told(state, caller, name, Verb::Put(put)).await
 }

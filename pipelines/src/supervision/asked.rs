@@ -11,7 +11,11 @@ use syncline_record::StepId;
 
 use super::{Crew, Held, News, Supervision, Threads};
 use crate::{
-    api::{Activity, etag::ETag, status::read_failure},
+    api::{
+        Activity,
+        etag::{Conditions, ETag},
+        status::read_failure,
+    },
     backfill,
     deploy::{self, Written},
     outcome::Failure,
@@ -130,11 +134,13 @@ impl Supervision<'_> {
                 Ok(()) => return,
                 Err(failure) => Err(failure.into()),
             },
-            Verb::Delete { drop_state } => match self.delete(scope, crew, (&pipeline, drop_state), &reply, tell) {
-                Ok(None) => return,
-                Ok(Some(done)) => Ok(done),
-                Err(refused) => Err(refused),
-            },
+            Verb::Delete { drop_state, conditions } => {
+                match self.delete(scope, crew, (&pipeline, drop_state, &conditions), &reply, tell) {
+                    Ok(None) => return,
+                    Ok(Some(done)) => Ok(done),
+                    Err(refused) => Err(refused),
+                }
+            }
             Verb::TakeIn { .. } | Verb::Backfill(_) => self.fill(scope, crew, &pipeline, verb, tell),
             verb => self.turn(scope, crew, &pipeline, &verb, tell).map_err(Refused::from),
         };
@@ -248,8 +254,7 @@ impl Supervision<'_> {
         let written = deploy::check(self, name, &put)?;
         // Behind all other refusals (RFC 9110 §13.2.1), and on the thread that writes: nothing comes between the look and the change.
         let there = deploy::there(self, name, tasks.first().map(|member| &**member))?;
-        let tag = there.as_deref().map(ETag::of);
-        put.conditions.hold(tag.as_ref(), &format!("/v1/pipelines/{name}/text"))?;
+        hold(&put.conditions, there, name)?;
         let same = written.is_there();
         self.allow(&written, &put.drop_state)?;
         written.write()?;
@@ -287,7 +292,7 @@ impl Supervision<'_> {
         &'scope self,
         scope: &'scope Threads<'scope, '_>,
         crew: &mut Crew,
-        (name, drop_state): (&str, bool),
+        (name, drop_state, conditions): (&str, bool, &Conditions),
         reply: &Sender<Answer>,
         tell: &Sender<News>,
     ) -> Result<Option<Done>, Refused> {
@@ -299,13 +304,16 @@ impl Supervision<'_> {
             if !drop_state || !deploy::is_known(ground, name)? {
                 return Err(no_such_pipeline(name, crew.names()).into());
             }
+            hold(conditions, None, name)?;
             deploy::forget(ground, name)?;
             return Ok(Some(Done::Changed));
         };
         if drop_state {
             deploy::may_forget(member)?;
         }
-        deploy::remove(self, &folder, member)?;
+        deploy::may_remove(self, &folder, member)?;
+        hold(conditions, deploy::there(self, name, Some(member))?, name)?;
+        deploy::remove(&member.file.path)?;
         paused::resume(&*ground.store, name).map_err(store_failure)?;
         self.read_again(scope, crew, None, tell)?;
         if drop_state && crew.running.contains_key(name) {
@@ -325,6 +333,12 @@ impl Supervision<'_> {
             let _ = reply.send(forgotten.map(|()| Done::Changed).map_err(Refused::from));
         }
     }
+}
+
+/// Whether the text that is there is what somebody has seen.
+fn hold(conditions: &Conditions, there: Option<Vec<u8>>, name: &str) -> Result<(), Failure> {
+    let tag = there.as_deref().map(ETag::of);
+    conditions.hold(tag.as_ref(), &format!("/v1/pipelines/{name}/text"))
 }
 
 fn paused_already(name: &str) -> Failure {
