@@ -88,6 +88,46 @@ fn commands_speak_to_a_server_by_its_name_with_its_token_and_in_tls_that_is_veri
     for arguments in [&["schedule", "list", "-o", "json"][..], &["dead-letters", "list", "-o", "json"]] {
         assert_eq!(rows(away.ok(&[arguments, &prod].concat())), json!([]), "{arguments:?}");
     }
+    // What a text would do there, with the state that is there; here there is none.
+    away.desk.write("change.sync", ORDERS.replace("|> UPSERT", "|> WHERE id > 1 |> UPSERT"));
+    let planned = rows(away.ok(&[&["plan", "change.sync", "-o", "json"][..], &prod].concat()));
+    let since = &planned["pipelines"][0]["since"];
+    assert_eq!((&since["revision"], &planned["dropped"]), (&json!(1), &json!([])), "{planned}");
+    let shown = away.ok(&[&["plan", "change.sync"][..], &prod].concat());
+    assert!(shown.contains("since revision 1: added where"), "{shown}");
+    assert!(!away.desk.path(".syncline").exists(), "nothing is made here");
+    away.desk.write("wrong.sync", ORDERS.replace("|> UPSERT", "|> WHERE nobody > 1 |> UPSERT"));
+    let refused = away.say(&[&["plan", "wrong.sync"][..], &prod].concat()).expect(1);
+    assert!(refused.err.contains("nobody") && refused.err.contains("nothing was changed"), "{}", refused.err);
+    // Its tokens: shown once, and not in a list.
+    let ben =
+        away.ok(&[&["token", "create", "ben", "--role", "operator", "--pipelines", "orders,x"][..], &prod].concat());
+    let listed = away.ok(&[&["token", "list", "-o", "csv"][..], &prod].concat());
+    assert_eq!(listed, desk.ok(&["token", "list", "-o", "csv"]));
+    assert!(listed.contains("ben,") && listed.contains("\"orders,x\"") && ben.trim().starts_with("sl_"), "{listed}");
+    assert!(!listed.contains(ben.trim()) && !away.desk.path(".syncline").exists());
+    let again = away.say(&[&["token", "create", "ben", "--role", "viewer"][..], &prod].concat()).expect(1);
+    assert!(again.err.contains("ben"), "{}", again.err);
+    away.desk.write("ben", &ben);
+    away.ok(&["context", "add", "ben", &url, "--ca", "ca.pem", "--token-file", "ben"]);
+    let short = away.say(&["token", "list", "--context", "ben"]).expect(1);
+    assert!(short.err.contains("this asks for the role admin"), "{}", short.err);
+    away.ok(&[&["token", "revoke", "ben"][..], &prod].concat());
+    away.say(&[&["token", "revoke", "ben"][..], &prod].concat()).expect(1);
+    assert!(!desk.ok(&["token", "list"]).contains("ben"));
+    away.ok(&["context", "remove", "ben"]);
+    // Secrets stay where they are used, also where the context is not named each time.
+    let mut secret = away.command(&["secret", "set", "shop/key"]);
+    secret.env("SYNCLINE_CONTEXT", "prod");
+    for said in [away.run(secret).expect(2), away.say(&[&["secret", "list"][..], &prod].concat()).expect(2)] {
+        assert!(
+            said.err.contains("no secret goes over the network") && said.err.contains("--context local"),
+            "{}",
+            said.err
+        );
+    }
+    assert!(!away.desk.path(".syncline").exists());
+    away.ok(&["secret", "list", "--context", "local"]);
     // By its name in the environment, and from now on.
     let mut pause = away.command(&["pipeline", "pause", "orders"]);
     pause.env("SYNCLINE_CONTEXT", "prod");
@@ -121,6 +161,11 @@ fn commands_speak_to_a_server_by_its_name_with_its_token_and_in_tls_that_is_veri
     assert!(away.say(&["status", "--context", "other"]).expect(3).err.contains("does not prove"));
     let clear = away.say(&["context", "add", "clear", "http://sync.example", "--token-file", "token"]).expect(2);
     assert!(clear.err.contains("could be read by anybody"), "{}", clear.err);
+
+    away.ok(&["context", "add", "open", "http://sync.example:7800"]);
+    let clear = away.say(&["token", "create", "kim", "--role", "viewer", "--context", "open"]).expect(2);
+    assert!(clear.err.contains("could be read by anybody"), "{}", clear.err);
+    away.ok(&["context", "remove", "open"]);
 
     let wrong = away.say(&["serve", "--context", "prod"]).expect(2);
     assert!(wrong.err.contains("speaks to no server"), "{}", wrong.err);

@@ -110,7 +110,8 @@ impl Command {
     fn speaks_to_servers(&self) -> bool {
         matches!(
             self,
-            Self::Apply(_)
+            Self::Plan(_)
+                | Self::Apply(_)
                 | Self::Pipeline(_)
                 | Self::Revisions(_)
                 | Self::Rollback(_)
@@ -119,6 +120,9 @@ impl Command {
                 | Self::Query(_)
                 | Self::Backfill(_)
                 | Self::Schedule(_)
+                | Self::Token(_)
+                // Which says why it speaks to none.
+                | Self::Secret(_)
         )
     }
 }

@@ -48,6 +48,12 @@ pub struct Context {
     pub used: bool,
 }
 
+/// That a token would go where others listen.
+pub fn in_the_clear(address: &Address) -> Failure {
+    let title = format!("a token for {} could be read by anybody on the way", address.authority);
+    Failure::usage("token-in-the-clear", title).help("give an address with https://")
+}
+
 /// Where a token is.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -103,7 +109,7 @@ impl Address {
     }
 
     /// Nobody listens between here and there.
-    fn is_private(&self) -> bool {
+    pub fn is_private(&self) -> bool {
         let here = self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
         self.tls || here || self.host.eq_ignore_ascii_case("localhost")
     }
@@ -114,11 +120,7 @@ impl Context {
     pub fn check(&self) -> Result<Address, Failure> {
         let address = Address::of(&self.address)?;
         if self.token.is_some() && !address.is_private() {
-            return Err(Failure::usage(
-                "token-in-the-clear",
-                format!("a token for {} could be read by anybody on the way", address.authority),
-            )
-            .help("give an address with https://"));
+            return Err(in_the_clear(&address));
         }
         Ok(address)
     }

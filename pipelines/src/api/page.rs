@@ -24,7 +24,7 @@ const MOST_ITEMS: usize = 1000;
 const LONGEST: usize = 64 << 10;
 
 /// A part of a list.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
     pub items: Vec<T>,
     /// Where the next page begins; `null` on the last one.

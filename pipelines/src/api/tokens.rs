@@ -28,7 +28,7 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
 }
 
 /// A token, without what lets somebody in.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Token)]
 pub struct Shown {
     pub name: String,
@@ -43,12 +43,12 @@ pub struct Shown {
     /// The only pipelines that it is for; `null`: all.
     pub pipelines: Option<Vec<String>>,
     /// Its text, only in the answer that made it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
 }
 
 /// What a new token may do.
-#[derive(Deserialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = TokenWanted)]
 pub struct Wanted {
@@ -57,14 +57,16 @@ pub struct Wanted {
     pub name: String,
     pub role: Role,
     /// After so long it opens nothing: `30d`, `12 hours`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
     /// The only pipelines that it is for.
     #[schema(min_items = 1)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pipelines: Option<Vec<String>>,
 }
 
 impl Shown {
-    fn of(name: &str, token: &Token, now: i64) -> Self {
+    pub fn of(name: &str, token: &Token, now: i64) -> Self {
         Self {
             name: name.to_owned(),
             id: token.id.clone(),

@@ -25,8 +25,8 @@ const LONGEST: u64 = 4 << 10;
 /// Name the servers to which commands speak with --context
 #[derive(Args, Debug)]
 #[command(after_help = "\
-With --context NAME, `status`, `query`, `pipeline`, `apply`, `revisions`, `rollback`, `schedule`, `backfill` and `dead-letters` speak over HTTP
-to that server, and else to a data folder of this machine. Names, addresses and tokens stand in `contexts` of the folder SYNCLINE_CONFIG
+With --context NAME, `status`, `query`, `pipeline`, `plan`, `apply`, `revisions`, `rollback`, `schedule`, `backfill`, `dead-letters` and `token`
+speak over HTTP to that server, and else to a data folder of this machine. Names, addresses and tokens stand in `contexts` of the folder SYNCLINE_CONFIG
 [default: syncline/ in XDG_CONFIG_HOME or ~/.config], which only its owner can read. A token is asked for on standard input, in a file or in a
 variable, and never shown.
 

@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 use hyper::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use syncline_engine::{
     clock::{Clock, SeededRng, SystemClock},
     log::memory::MemoryLog,
@@ -15,17 +15,18 @@ use syncline_engine::{
 };
 use syncline_functions::Planner;
 
-use super::{Common, Format};
+use super::{Common, Format, pipeline};
 use crate::{
     api::checkpoints,
     ask::unreadable,
-    control,
-    outcome::{Failure, Outcome},
+    contexts,
+    control::{self, Process},
+    outcome::{Exit, Failure, Outcome},
     planned::Planned,
     plans::{self, Around},
     project::{self, Project, Scope},
     render::print,
-    source_file::catalog,
+    source_file::{SourceFile, catalog},
     world::{Claim, World, store_failure},
 };
 
@@ -35,8 +36,9 @@ use crate::{
 Examples:
   syncline plan orders.sync
   syncline plan pipelines/ -o json
+  syncline plan orders.sync --context prod        as that server says, file by file, what `apply` would do there
 
-It ends with 2 when `run` would refuse to start because state would be lost, and says how to go on.")]
+It ends with 2 when `run` or `apply` would refuse because state would be lost, and says how to go on.")]
 pub struct Arguments {
     /// Pipeline files, and folders of them
     #[arg(required = true, value_name = "FILE|FOLDER")]
@@ -47,6 +49,9 @@ pub struct Arguments {
 const MOST: u64 = 64_000_000;
 
 pub fn run(arguments: Arguments, common: &Common) -> Outcome {
+    if let Some(server) = contexts::chosen(common)? {
+        return there(&Process::Server(server), &arguments.files, common.output);
+    }
     let project = Project::read(&Scope { paths: arguments.files.clone(), ..Scope::default() }, common.output)?;
     let there = There::look(&project::data_folder(common.data.as_deref(), &arguments.files)?)?;
     let (planner, catalog) = (Planner::new(), catalog());
@@ -59,6 +64,31 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
         refused = refused.or(why);
     }
     show(&all, common.output)?;
+    refused.map_or(Ok(()), Err)
+}
+
+/// What each file would do as a text that a server is given.
+fn there(process: &Process, files: &[PathBuf], format: Format) -> Outcome {
+    let (mut pipelines, mut dropped, mut shown, mut refused) = (vec![], vec![], vec![], None);
+    for file in project::files(files)? {
+        let SourceFile { text, .. } = SourceFile::read(&file)?;
+        let answer =
+            pipeline::ask(process, Method::POST, "/v1/plans", json!({ "text": text }).to_string().into_bytes())?;
+        let mut plan: Value = serde_json::from_slice(&answer).map_err(|error| unreadable(error.to_string()))?;
+        if let Value::Array(all) = plan["pipelines"].take() {
+            pipelines.extend(all);
+        }
+        if let Value::Array(all) = plan["dropped"].take() {
+            dropped.extend(all);
+        }
+        shown.push(plan["shown"].as_str().unwrap_or_default().to_owned());
+        refused = refused.or_else(|| control::failure(Exit::Usage, &plan["refusal"]));
+    }
+    match format {
+        Format::Json => print(&format!("{}\n", json!({ "pipelines": pipelines, "dropped": dropped })))?,
+        Format::Ndjson => pipelines.iter().try_for_each(|planned| print(&format!("{planned}\n")))?,
+        Format::Table | Format::Csv => print(&shown.join("\n"))?,
+    }
     refused.map_or(Ok(()), Err)
 }
 

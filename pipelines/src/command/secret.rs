@@ -14,6 +14,7 @@ use clap::{Args, Subcommand};
 
 use super::Common;
 use crate::{
+    contexts,
     outcome::{Failure, Outcome},
     render::{Renderer, printed, stdout},
     secrets::{self, Secret},
@@ -27,7 +28,8 @@ const LONGEST: u64 = 64 << 10;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 A pipeline file says secret('github/webhook'). The environment variable SYNCLINE_SECRET_GITHUB_WEBHOOK comes first; then the file
-`secrets` in the data folder, which only its owner can read.
+`secrets` in the data folder, which only its owner can read. No secret goes over the network: it is stored where the process runs, and a
+server that --context names has no route for it.
 
 Examples:
   syncline secret set github/webhook < webhook-secret.txt
@@ -50,6 +52,16 @@ pub enum What {
 }
 
 pub fn run(arguments: Arguments, common: &Common) -> Outcome {
+    if let Some(server) = contexts::chosen(common)? {
+        // Taken for granted that it went there, it would be missing there, and lie here.
+        return Err(Failure::usage(
+            "not-for-servers",
+            format!("no secret goes over the network, and {} is a server", server.name),
+        )
+        .help("store it where that process runs: log in there, and say syncline secret set NAME < FILE --data DIR")
+        .help("or give that process the variable SYNCLINE_SECRET_NAME, from what keeps secrets for its machine")
+        .help("for a data folder of this machine: --context local"));
+    }
     match arguments.what {
         What::Set { name } => set(&name, common),
         What::List => list(common),
