@@ -18,6 +18,7 @@ pub mod objects;
 pub mod parquet;
 pub mod postgres;
 pub mod pull;
+pub mod questions;
 pub mod registered;
 pub mod registry;
 pub mod spec;

@@ -387,7 +387,10 @@ mod tests {
             "`sqlite` takes 2 arguments by position; 3 are given"
         );
         assert_eq!(wrong(&[json!("a")], &[("path", json!("b"))]), "`path` of `sqlite` is given twice");
-        assert_eq!(wrong(&[], &[("tabel", json!("b"))]), "`sqlite` has no argument `tabel`; it has path, table, key");
+        assert_eq!(
+            wrong(&[], &[("tabel", json!("b"))]),
+            "`sqlite` has no argument `tabel`; it has path, table, key, sql"
+        );
     }
 
     #[test]

@@ -66,6 +66,19 @@ impl Decimal {
         Some(if self.negative { -whole } else { whole })
     }
 
+    /// The number in units of its last of so many places, where it has no more of them, and no more digits than `most`.
+    pub fn unscaled(&self, places: i64, most: usize) -> Option<String> {
+        if self.digits.is_empty() {
+            return Some("0".to_owned());
+        }
+        let zeros = usize::try_from(self.exponent - self.digits.len() as i64 + places).ok()?;
+        if self.digits.len() + zeros > most {
+            return None;
+        }
+        let sign = if self.negative { "-" } else { "" };
+        Some(format!("{sign}{}{}", String::from_utf8_lossy(&self.digits), "0".repeat(zeros)))
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         if self.digits.is_empty() {
             return out.push(ZERO);

@@ -39,4 +39,5 @@ pub mod source;
 pub mod store;
 pub mod stream;
 pub mod table;
+pub mod tables;
 pub mod witness;

@@ -88,7 +88,7 @@ pub use intake::{Ingest, KEEP_EVERY};
 pub use listen::{Doors, Server};
 pub use live::{Activity, Live};
 
-use crate::{plans::Plans, schedule::Wishes, tokens::Tokens, verbs::Control};
+use crate::{plans::Plans, questions::Questions, schedule::Wishes, tokens::Tokens, verbs::Control};
 use access::{Caller, Entrance};
 use problem::Problem;
 
@@ -117,8 +117,10 @@ pub struct ApiState {
     /// What `/metrics` has shown so far.
     published: Mutex<metrics::Published>,
     bodies: Arc<Semaphore>,
-    /// What questions are asked of, through every door.
+    /// What happened here.
     pub catalog: Catalog,
+    /// What questions are asked of, through every door.
+    pub questions: Questions,
     /// Places for questions.
     pub queries: Arc<Semaphore>,
     /// Places for those who look at connections.
@@ -168,6 +170,7 @@ impl ApiState {
             metrics,
             published,
             bodies,
+            questions: Questions::new(&catalog, folder),
             catalog,
             queries,
             looks: Arc::new(Semaphore::new(connections::LOOKS)),

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use arrow::array::RecordBatch;
 use hyper::Method;
 use serde_json::json;
-use syncline_analytics::{Files, Limits, Reading, Workers};
+use syncline_analytics::{Catalog, Files, Limits, Reading, Workers};
 use syncline_connectors::archive::Missing;
 use syncline_engine::{
     checkpoint, ledger::job_prefixes, log::memory::MemoryLog, revision, runtime::Ground, store::memory::MemoryStore,
@@ -21,6 +21,7 @@ use crate::{
     control::{self, Process},
     interrupt, ledger,
     outcome::{Exit, Failure},
+    questions,
     render::for_shell,
     world::{Claim, World, data_folder, log_failure, store_failure},
 };
@@ -100,9 +101,12 @@ impl Answerer {
         match self {
             Self::Folder(world, workers) => {
                 settle(&world.ground)?;
-                look(reading(world), workers.clone(), sql, each)
+                let catalog = Catalog::new(reading(world)).with_places(questions::beside(world.folder.path()));
+                look(&catalog.with_workers(workers.clone()), sql, each)
             }
-            Self::Ledger(reading, workers) => look((**reading).clone(), workers.clone(), sql, each),
+            Self::Ledger(reading, workers) => {
+                look(&Catalog::new((**reading).clone()).with_workers(workers.clone()), sql, each)
+            }
             Self::Process(process) => ask(process, sql, each),
         }
     }
@@ -138,8 +142,7 @@ fn reading(world: &World) -> Reading {
 }
 
 fn look(
-    reading: Reading,
-    workers: Option<Workers>,
+    catalog: &Catalog,
     sql: &str,
     each: &mut dyn FnMut(&RecordBatch) -> Result<bool, Failure>,
 ) -> Result<(), Failure> {
@@ -151,7 +154,7 @@ fn look(
     let asked = async {
         // A command has its machine's time: whoever waits can stop it.
         let limits = Limits { time: None, ..Limits::default() };
-        let mut rows = syncline_analytics::query(reading, workers, sql, limits).await.map_err(query::failure)?;
+        let mut rows = catalog.ask(sql, limits).await.map_err(query::failure)?;
         let mut wanted = each(&RecordBatch::new_empty(rows.schema()))?;
         while wanted && let Some(batch) = rows.next().await {
             wanted = each(&batch.map_err(query::failure)?)?;

@@ -113,7 +113,8 @@ impl Connection {
         })
     }
 
-    fn args(&self, folder: &Path) -> Result<Args, Failure> {
+    /// What it is given, with what it names elsewhere.
+    pub fn args(&self, folder: &Path) -> Result<Args, Failure> {
         arguments(&self.place, &|path| secrets::text(folder, path))
             .map_err(|error| Failure::of_line(Exit::Environment, "cannot-bind", &error.to_string()))
     }

@@ -27,7 +27,7 @@ use crate::{
     inlets::{Inlet, Inlets, may_open},
     ledger,
     outcome::Failure,
-    project::Member,
+    project::{Member, Scope},
     schedule::{Timer, Wishes},
     supervision::News,
     tell,
@@ -120,6 +120,11 @@ impl Host {
         let paths = Mutex::new(Paths { declared, open: BTreeMap::new() });
         let timer = Timer::on(runtime.handle().clone());
         Ok(Host { runtime, state, address, ingest, postgres, timer, paths, closing, server })
+    }
+
+    /// The files that this process runs: questions read what they declare.
+    pub fn reads(&self, scope: &Scope) {
+        self.state.questions.reads(scope);
     }
 
     pub fn address(&self) -> Option<SocketAddr> {

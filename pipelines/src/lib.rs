@@ -30,6 +30,7 @@ pub mod plans;
 mod private_file;
 pub mod progress;
 pub mod project;
+pub mod questions;
 pub mod render;
 pub mod run_failure;
 pub mod sample;

@@ -20,6 +20,7 @@ use std::{
 };
 
 use subtle::ConstantTimeEq;
+use syncline_analytics::Catalog;
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -33,6 +34,7 @@ use crate::{
         listen::{bind_tcp, next_place, out_of_breath},
     },
     outcome::Failure,
+    tokens::Role,
     users,
 };
 
@@ -140,6 +142,13 @@ pub struct Door {
     inside: AtomicUsize,
     next_pid: AtomicI32,
     clients: Mutex<HashMap<i32, Client>>,
+}
+
+impl Door {
+    /// What questions are asked of: users look at what viewers may.
+    fn catalog(&self) -> &Catalog {
+        self.state.questions.of(Some(Role::Viewer))
+    }
 }
 
 /// Whom a request to cancel may mean.

@@ -19,6 +19,7 @@ mod list;
 mod look;
 mod members;
 mod partitioned;
+mod questions;
 mod queue;
 mod records;
 mod sink;
@@ -37,6 +38,7 @@ pub(crate) use hop::{HopSource, empty};
 pub(crate) use list::list;
 pub(crate) use look::{look, named};
 pub use members::Members;
+pub(crate) use questions::questions;
 pub(crate) use sink::KafkaSink;
 pub(crate) use source::KafkaSource;
 pub(crate) use waiting::Patient;
@@ -44,6 +46,7 @@ pub(crate) use waiting::Patient;
 use client::ARGUMENTS as CLIENT;
 
 use crate::{
+    questions::SQL,
     registered::{
         self,
         client::{ARGUMENTS as REGISTRY, Client},
@@ -116,4 +119,5 @@ pub(crate) const ARGUMENTS: &[Argument] = &[
         help: "How many copies of each partition a sink makes its topic with; else as many as the cluster's default.",
         example: "3",
     },
+    SQL,
 ];

@@ -12,6 +12,7 @@ mod address;
 mod key;
 mod kind;
 mod progress;
+mod questions;
 mod read;
 #[cfg(test)]
 mod read_tests;
@@ -28,12 +29,14 @@ mod value;
 mod versions;
 mod write;
 
+pub(crate) use questions::questions;
 pub(crate) use read::PostgresRows;
 pub use session::look;
 pub use sink::PostgresSink;
 
 use crate::{
     keyset::KEY,
+    questions::SQL,
     spec::{Argument, ArgumentKind, SECRET},
 };
 
@@ -86,6 +89,7 @@ pub(crate) const ARGUMENTS: &[Argument] = &[
         help: "With sslmode => 'disable': the password may cross a network that others can read.",
         example: "true",
     },
+    SQL,
 ];
 
 /// A name as SQL.

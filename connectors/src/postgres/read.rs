@@ -33,7 +33,7 @@ use crate::{
 
 /// What texts of values look like, whatever the server's own settings; a plan is made for each chunk, as one for any number of rows would
 /// sort the table.
-const SETTINGS: &str = "SET default_transaction_read_only = on; SET extra_float_digits = 3; SET bytea_output = 'hex'; SET xmlbinary = 'base64'; \
+pub(super) const SETTINGS: &str = "SET default_transaction_read_only = on; SET extra_float_digits = 3; SET bytea_output = 'hex'; SET xmlbinary = 'base64'; \
     SELECT set_config('plan_cache_mode', 'force_custom_plan', false) WHERE current_setting('server_version_num')::int >= 120000";
 
 /// Rows that are fetched at once where a chunk cannot be left in its middle.
@@ -219,10 +219,7 @@ fn record(wanted: &[(&There, &str)]) -> String {
         let name = format!("t.{}", quoted(&column.name));
         let value = match &column.kind {
             Kind::Bytes => base64(&name),
-            Kind::Array(element) if **element == Kind::Bytes => format!(
-                "CASE WHEN {name} IS NOT NULL THEN ARRAY(SELECT {} FROM unnest({name}) WITH ORDINALITY AS u (b, n) ORDER BY n) END",
-                base64("b")
-            ),
+            Kind::Array(element) if **element == Kind::Bytes => base64_list(&name),
             _ => name,
         };
         format!("{value} AS {}", quoted(here))
@@ -230,8 +227,16 @@ fn record(wanted: &[(&There, &str)]) -> String {
     format!("(SELECT row_to_json(r)::text FROM (SELECT {}) AS r)", listed(wanted, value, ", "))
 }
 
+/// A list of bytes as one of texts.
+pub(super) fn base64_list(name: &str) -> String {
+    format!(
+        "CASE WHEN {name} IS NOT NULL THEN ARRAY(SELECT {} FROM unnest({name}) WITH ORDINALITY AS u (b, n) ORDER BY n) END",
+        base64("b")
+    )
+}
+
 /// The server breaks lines of base64.
-fn base64(name: &str) -> String {
+pub(super) fn base64(name: &str) -> String {
     format!("replace(encode({name}, 'base64'), E'\\n', '')")
 }
 

@@ -26,14 +26,54 @@ const DEADLINE: Duration = Duration::from_secs(40);
 /// An open transaction of ours in which nothing happens for so long is one whose process is gone without a word.
 const IDLE: Duration = Duration::from_secs(60);
 
+/// Who asks a question waits for as long, and no longer: he is there.
+const LONGEST_QUESTION: Duration = Duration::from_secs(60);
+/// He may take his time with the rows that he has.
+const IDLE_QUESTION: Duration = Duration::from_secs(600);
+/// He is soon told that nobody answers.
+const CONNECT_QUESTION: Duration = Duration::from_secs(3);
+
 pub struct Session {
     // Before the runtime: the connection is told that it ends.
     client: Client,
     runtime: Runtime,
+    deadline: Duration,
 }
 
 impl Session {
     pub fn open(address: &Address) -> Result<Self, Fault> {
+        Self::with(address, (DEADLINE, DEADLINE), &settings(LONGEST_STATEMENT, IDLE))
+    }
+
+    /// For questions: somebody waits for each answer.
+    pub fn of_question(address: &Address) -> Result<Self, Fault> {
+        let mut address = address.clone();
+        address.config.connect_timeout(CONNECT_QUESTION);
+        let deadlines = (CONNECT_QUESTION * 2, LONGEST_QUESTION + LONGEST_LOCK);
+        Self::with(&address, deadlines, &settings(LONGEST_QUESTION, IDLE_QUESTION))
+    }
+
+    /// Ends the statement that this session is in, from another thread, as far as the server can be reached.
+    pub fn canceller(&self, address: &Address) -> impl FnOnce() + Send + use<> {
+        let (token, trust) = (self.client.cancel_token(), address.trust.clone());
+        move || {
+            let cancel = move || {
+                let Ok(runtime) = Builder::new_current_thread().enable_all().build() else { return };
+                // The server's own timeouts end what it does not hear of.
+                let _ = runtime.block_on(tokio::time::timeout(CONNECT_QUESTION, async {
+                    match trust.client() {
+                        Ok(None) => drop(token.cancel_query(NoTls).await),
+                        Ok(Some(tls)) => drop(token.cancel_query(MakeRustlsConnect::new(tls)).await),
+                        Err(_) => {}
+                    }
+                }));
+            };
+            // Nobody waits for it.
+            let _ = std::thread::Builder::new().name("postgres-cancel".to_owned()).spawn(cancel);
+        }
+    }
+
+    fn with(address: &Address, (connect, deadline): (Duration, Duration), settings: &str) -> Result<Self, Fault> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(Fault::Here)?;
         let config = address.config.clone();
         let tls = address.trust.client().map_err(Fault::Trust)?;
@@ -52,19 +92,20 @@ impl Session {
                 }
             }
         };
-        let client = within(&runtime, connected)?;
-        let session = Self { client, runtime };
-        session.run(&settings())?;
-        Ok(session)
+        let client = within(&runtime, connect, connected)?;
+        // What follows is answered at once, or by nobody.
+        let session = Self { client, runtime, deadline: connect };
+        session.run(settings)?;
+        Ok(Self { deadline, ..session })
     }
 
     /// Statements without an answer.
     pub fn run(&self, sql: &str) -> Result<(), Fault> {
-        within(&self.runtime, self.client.batch_execute(sql))
+        within(&self.runtime, self.deadline, self.client.batch_execute(sql))
     }
 
     pub fn query(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Fault> {
-        within(&self.runtime, self.client.query(sql, values))
+        within(&self.runtime, self.deadline, self.client.query(sql, values))
     }
 
     pub fn query_opt(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Option<Row>, Fault> {
@@ -72,11 +113,11 @@ impl Session {
     }
 
     pub fn execute(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64, Fault> {
-        within(&self.runtime, self.client.execute(sql, values))
+        within(&self.runtime, self.deadline, self.client.execute(sql, values))
     }
 
     pub fn query_prepared(&self, statement: &Statement) -> Result<Vec<Row>, Fault> {
-        within(&self.runtime, self.client.query(statement, &[]))
+        within(&self.runtime, self.deadline, self.client.query(statement, &[]))
     }
 
     /// Rows as they come, until `each` wants no more. What the server has sent by then is let go, unseen.
@@ -86,7 +127,7 @@ impl Session {
         values: &[&str],
         mut each: impl FnMut(&Row) -> bool,
     ) -> Result<(), Fault> {
-        within(&self.runtime, async {
+        within(&self.runtime, self.deadline, async {
             let mut rows = pin!(self.client.query_raw(statement, values).await?);
             while let Some(row) = rows.try_next().await? {
                 if !each(&row) {
@@ -99,16 +140,16 @@ impl Session {
 
     /// A statement that comes often.
     pub fn prepare(&self, sql: &str) -> Result<Statement, Fault> {
-        within(&self.runtime, self.client.prepare(sql))
+        within(&self.runtime, self.deadline, self.client.prepare(sql))
     }
 
     pub fn execute_prepared(&self, statement: &Statement, values: &[&(dyn ToSql + Sync)]) -> Result<u64, Fault> {
-        within(&self.runtime, self.client.execute(statement, values))
+        within(&self.runtime, self.deadline, self.client.execute(statement, values))
     }
 
     /// `COPY … FROM STDIN` of these bytes.
     pub fn copy(&self, statement: &Statement, bytes: Bytes) -> Result<u64, Fault> {
-        within(&self.runtime, async {
+        within(&self.runtime, self.deadline, async {
             let mut copying = pin!(self.client.copy_in::<_, Bytes>(statement).await?);
             // When it fails, the reason comes with the end.
             let _ = copying.send(bytes).await;
@@ -117,22 +158,26 @@ impl Session {
     }
 }
 
-fn within<T>(runtime: &Runtime, call: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Fault> {
-    let answered = runtime.block_on(async { tokio::time::timeout(DEADLINE, call).await });
+fn within<T>(
+    runtime: &Runtime,
+    deadline: Duration,
+    call: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, Fault> {
+    let answered = runtime.block_on(async { tokio::time::timeout(deadline, call).await });
     Ok(answered.map_err(|_| Fault::Silent)??)
 }
 
 /// Texts have one meaning, whatever the server's own settings are, and a commit is on a disk when it returns: the outbox forgets its
 /// rows then.
-fn settings() -> String {
+fn settings(statement: Duration, idle: Duration) -> String {
     format!(
         "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET statement_timeout = {}; SET lock_timeout = {}; \
          SET idle_in_transaction_session_timeout = {}; SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; \
          SET tcp_keepalives_count = 3; \
          SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
-        LONGEST_STATEMENT.as_millis(),
+        statement.as_millis(),
         LONGEST_LOCK.as_millis(),
-        IDLE.as_millis()
+        idle.as_millis()
     )
 }
 

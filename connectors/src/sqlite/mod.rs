@@ -16,6 +16,7 @@ mod likeness;
 mod look;
 mod place;
 mod progress;
+mod questions;
 mod reader;
 #[cfg(test)]
 mod reader_tests;
@@ -32,12 +33,14 @@ mod whole_tests;
 
 pub(crate) use chunks::SqliteChunks;
 pub use look::columns;
+pub(crate) use questions::questions;
 pub(crate) use reader::SqliteReader;
 pub use sink::SqliteSink;
 pub(crate) use whole::SqliteTable;
 
 use crate::{
     keyset::KEY,
+    questions::SQL,
     spec::{Argument, ArgumentKind},
 };
 
@@ -59,6 +62,7 @@ pub(crate) const ARGUMENTS: &[Argument] = &[
         example: "'orders'",
     },
     KEY,
+    SQL,
 ];
 
 /// A name as SQL.

@@ -1,12 +1,14 @@
 //! Names: system tables under `public`, the live state of a pipeline's steps under the pipeline's own name.
 //!
-//! Names keep their case and match without it. A pipeline called `public` cannot be reached by its steps.
+//! Names keep their case and match without it. A pipeline called `public` cannot be reached by its steps. The names of connections come
+//! last ([`outside`](crate::outside)): a pipeline of the same name hides one, and says so.
 
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use datafusion::{
     catalog::{CatalogProvider, SchemaProvider, TableProvider},
+    common::plan_err,
     error::DataFusionError,
 };
 use syncline_engine::checkpoint;
@@ -15,30 +17,38 @@ use syncline_record::StepId;
 use crate::{
     Reading,
     moment::Moment,
+    outside::{Outside, Places},
     provider::provided,
     tables::{self, SYSTEM, state::State},
 };
 
+/// Names of schemas that a connection cannot be reached by.
+const RESERVED: [&str; 3] = [PUBLIC, "information_schema", "pg_catalog"];
 /// The catalog and schema of system tables.
 pub const CATALOG: &str = "syncline";
 pub const PUBLIC: &str = "public";
 
 /// The data folder, as one question sees it.
 #[derive(Clone)]
-pub struct Folder(pub Reading, pub Arc<Moment>);
+pub struct Folder(pub Reading, pub Arc<Moment>, pub Arc<Outside>);
 
 impl Folder {
-    pub fn new(reading: Reading) -> Self {
-        Self(reading, Arc::default())
+    pub fn new(reading: Reading, places: Option<Arc<dyn Places>>) -> Self {
+        Self(reading, Arc::default(), Arc::new(Outside::new(places)))
     }
 
-    /// For another question: at a moment of its own.
-    pub fn anew(&self) -> Self {
-        Self::new(self.0.clone())
+    /// For another question: at a moment of its own. `lists`: it may ask for all tables that there are.
+    pub fn anew(&self, lists: bool) -> Self {
+        Self(self.0.clone(), Arc::default(), Arc::new(self.2.anew(lists)))
+    }
+
+    /// For all questions, with the tables of places that lists have found.
+    pub fn listed(&self) -> Self {
+        Self(self.0.clone(), Arc::default(), Arc::new(self.2.listed()))
     }
 
     pub fn steps(&self, pipeline: String) -> Steps {
-        Steps { reading: self.0.clone(), pipeline, moment: self.1.clone() }
+        Steps { reading: self.0.clone(), pipeline, moment: self.1.clone(), outside: self.2.clone() }
     }
 }
 
@@ -51,15 +61,23 @@ impl fmt::Debug for Folder {
 impl CatalogProvider for Folder {
     fn schema_names(&self) -> Vec<String> {
         // A store that cannot be read says so when a table of it is.
-        [vec![PUBLIC.to_owned()], tables::pipelines(&self.0).unwrap_or_default()].concat()
+        let mut names = [vec![PUBLIC.to_owned()], tables::pipelines(&self.0).unwrap_or_default()].concat();
+        for place in self.2.names() {
+            if !RESERVED.contains(&&*place) && matching(names.clone(), &place).is_none() {
+                names.push(place);
+            }
+        }
+        names
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         if name == PUBLIC {
             return Some(Arc::new(System(self.0.clone())));
         }
-        let pipeline = matching(tables::pipelines(&self.0).ok()?, name)?;
-        Some(Arc::new(self.steps(pipeline)))
+        match matching(tables::pipelines(&self.0).ok()?, name) {
+            Some(pipeline) => Some(Arc::new(self.steps(pipeline))),
+            None => self.2.schema(name),
+        }
     }
 }
 
@@ -99,6 +117,7 @@ pub struct Steps {
     reading: Reading,
     pipeline: String,
     moment: Arc<Moment>,
+    outside: Arc<Outside>,
 }
 
 impl fmt::Debug for Steps {
@@ -129,7 +148,14 @@ impl SchemaProvider for Steps {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
-        Ok(self.provider(name))
+        let (found, pipeline) = (self.provider(name), &self.pipeline);
+        if found.is_none() && self.outside.schema(pipeline).is_some() {
+            return plan_err!(
+                "{pipeline}.{name}: {pipeline} is a pipeline, which has no state of a step `{name}`, and the connection \
+                 {pipeline} is hidden behind it; give the connection another name"
+            );
+        }
+        Ok(found)
     }
 
     fn table_exist(&self, name: &str) -> bool {

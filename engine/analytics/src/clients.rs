@@ -44,7 +44,7 @@ impl Clients {
             .with_default_catalog_and_schema(CATALOG, PUBLIC)
             .with_create_default_catalog_and_schema(false);
         let template = SessionContext::new_with_config(config);
-        let seen = Arc::new(Seen { folder: folder.clone(), pg_catalog: RwLock::default() });
+        let seen = Arc::new(Seen { folder: folder.listed(), pg_catalog: RwLock::default() });
         template.register_catalog(CATALOG, seen.clone());
         setup_pg_catalog(&template, CATALOG, EmptyContextProvider).map_err(|error| *error)?;
         let told = format!("PostgreSQL {VERSION} (Syncline {})", env!("CARGO_PKG_VERSION"));

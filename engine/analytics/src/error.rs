@@ -7,7 +7,11 @@ use datafusion::{
     error::DataFusionError,
 };
 
-use crate::{query::Limits, reach};
+use crate::{
+    outside::{Closed, Trouble},
+    query::Limits,
+    reach,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
@@ -30,6 +34,15 @@ pub enum QueryError {
     /// None of the workers that were named can be asked.
     #[error("no worker answers: {detail}")]
     Workers { detail: String },
+    /// A place outside that the question names: nobody answers, or he refuses us.
+    #[error("{name}: {detail}")]
+    Away { name: String, detail: String },
+    /// A value of such a place that the type of its column cannot hold.
+    #[error("{detail}")]
+    Unfit { detail: String },
+    /// A place that cannot be asked by this asker, or as it is declared.
+    #[error("{detail}")]
+    Closed { detail: String, help: String, forbidden: bool },
     #[error("{detail}")]
     Failed { detail: String },
 }
@@ -58,7 +71,11 @@ impl QueryError {
             Self::Workers { .. } => {
                 help.push("start them (`syncline worker`), all of this build; or ask without --workers".to_owned());
             }
-            Self::Wrong { .. } | Self::Failed { .. } => {}
+            Self::Away { name, .. } => {
+                help.push(format!("`syncline connection test {name}` goes there, and tells who answers"));
+            }
+            Self::Closed { help: next, .. } => help.push(next.clone()),
+            Self::Wrong { .. } | Self::Unfit { .. } | Self::Failed { .. } => {}
         }
         help
     }
@@ -91,7 +108,14 @@ pub fn explained(error: DataFusionError, limits: &Limits, names: &Names) -> Quer
         DataFusionError::SQL(detail, _) => QueryError::Wrong { detail: format!("this is not SQL: {detail}") },
         DataFusionError::NotImplemented(detail) => QueryError::Wrong { detail: detail.clone() },
         DataFusionError::Execution(detail) => QueryError::Failed { detail: detail.clone() },
-        DataFusionError::External(detail) => QueryError::Failed { detail: detail.to_string() },
+        DataFusionError::External(error) => match error.downcast_ref::<Trouble>() {
+            Some(Trouble::Away { name, detail }) => QueryError::Away { name: name.clone(), detail: detail.clone() },
+            Some(Trouble::Unfit { detail }) => QueryError::Unfit { detail: detail.clone() },
+            Some(Trouble::Closed(Closed { detail, help, forbidden })) => {
+                QueryError::Closed { detail: detail.clone(), help: help.clone(), forbidden: *forbidden }
+            }
+            None => QueryError::Failed { detail: error.to_string() },
+        },
         DataFusionError::ArrowError(detail, _) => QueryError::Failed { detail: detail.to_string() },
         other => QueryError::Failed { detail: other.strip_backtrace() },
     }

@@ -15,6 +15,7 @@
 //! | `records_dropped` | record and step at which it stopped |
 //! | `ledger` | the same and, with `ledger = 'all'`, records that passed |
 //! | `dead_letters` | record that could not be processed, with its bytes |
+//! | `<connection>.<table>` | row of a table, or record of a topic, of a place outside that was declared |
 //! | `<pipeline>.<step>`, `pipeline_state('<pipeline>', '<step>')` | key that the step remembers: its live state |
 
 mod catalog;
@@ -22,6 +23,7 @@ mod clients;
 mod error;
 mod gather;
 mod moment;
+mod outside;
 mod pipe;
 mod provider;
 mod query;
@@ -40,6 +42,7 @@ use syncline_engine::{archive::Archive, log::Log, store::StateStore};
 pub use clients::VERSION as CLIENTS_VERSION;
 pub use datafusion::common::ScalarValue;
 pub use error::QueryError;
+pub use outside::{Closed, Place, Places};
 pub use query::{Catalog, Limits, Question, Rows, Words, query};
 pub use split::{Statements, statements};
 pub use spread::{Serving, Tls, Token, Workers, serve};

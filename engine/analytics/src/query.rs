@@ -18,7 +18,7 @@ use datafusion::{
     },
     error::DataFusionError,
     execution::{
-        SendableRecordBatchStream,
+        SendableRecordBatchStream, SessionStateBuilder,
         cache::cache_manager::{CacheManager, CacheManagerConfig, FileMetadataCache},
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
         memory_pool::GreedyMemoryPool,
@@ -30,7 +30,7 @@ use datafusion::{
     sql::parser::Statement,
 };
 use futures::StreamExt;
-use syncline_functions::{as_in_pipelines, bounded};
+use syncline_functions::{JsonInQuestions, as_in_pipelines, bounded};
 use tokio::time::Instant;
 
 use crate::{
@@ -38,6 +38,7 @@ use crate::{
     catalog::{CATALOG, Folder, PUBLIC},
     clients::Clients,
     error::{Names, explained},
+    outside::{self, Places},
     pipe::written_out,
     reach,
     spread::{
@@ -90,7 +91,13 @@ impl Catalog {
     pub fn new(reading: Reading) -> Self {
         let footers = CacheManager::try_new(&CacheManagerConfig::default()).ok();
         let footers = footers.map(|caches| caches.get_file_metadata_cache());
-        Self { folder: Folder::new(reading), clients: Arc::default(), footers, workers: None }
+        Self { folder: Folder::new(reading, None), clients: Arc::default(), footers, workers: None }
+    }
+
+    /// The same, with the places outside that its questions may read.
+    pub fn with_places(self, places: Arc<dyn Places>) -> Self {
+        let folder = Folder::new(self.folder.0, Some(places));
+        Self { folder, clients: Arc::default(), ..self }
     }
 
     /// Questions about the ledger's files go to workers.
@@ -105,15 +112,17 @@ impl Catalog {
 
     /// Understands a question, which may have parameters (`$1`), and asks it later.
     pub async fn prepare(&self, sql: &str, words: Words, limits: Limits) -> Result<Question, QueryError> {
-        let context = self.session(words, &limits)?;
         let until = limits.time.map(|time| Instant::now() + time);
+        let folder = self.folder.anew(outside::lists(sql));
+        in_time(until, &limits, folder.2.list()).await?;
+        let context = self.session_over(&folder, words, &limits)?;
         let plan = in_time(until, &limits, self.plan(&context, sql, words)).await?;
         let plan = plan.map_err(|error| match writes(sql) {
             Some(statement) => QueryError::Writes { statement },
-            None => reached_out(&context, sql).unwrap_or_else(|| explained(error, &limits, &Names::of(&self.folder))),
+            None => reached_out(&context, sql).unwrap_or_else(|| explained(error, &limits, &Names::of(&folder))),
         })?;
         refuse_writing(&plan)?;
-        Ok(Question { context, plan, limits, folder: self.folder.clone(), workers: self.workers.clone() })
+        Ok(Question { context, plan, limits, folder, workers: self.workers.clone() })
     }
 
     async fn plan(&self, context: &SessionContext, sql: &str, words: Words) -> Result<LogicalPlan, DataFusionError> {
@@ -137,8 +146,11 @@ impl Catalog {
 
     /// A session with all tables, for one question: what it takes is counted by itself.
     pub(crate) fn session(&self, words: Words, limits: &Limits) -> Result<SessionContext, QueryError> {
+        self.session_over(&self.folder.anew(false), words, limits)
+    }
+
+    fn session_over(&self, folder: &Folder, words: Words, limits: &Limits) -> Result<SessionContext, QueryError> {
         let failed = |error: DataFusionError| QueryError::Failed { detail: error.to_string() };
-        let folder = self.folder.anew();
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.memory)))
             // A reader writes nothing, not even to spill.
@@ -151,18 +163,27 @@ impl Catalog {
         }
         let context = match words {
             Words::Ours => SessionContext::new_with_config_rt(config(limits), runtime),
-            Words::Clients => self.clients().map_err(failed)?.session(&folder, config(limits), runtime),
+            Words::Clients => self.clients().map_err(failed)?.session(folder, config(limits), runtime),
         };
+        let context = knowing_json(&context);
         // What a function allocates is in no pool, and pipelines of the same process need theirs.
         for function in context.state().scalar_functions().values().filter_map(bounded) {
             context.register_udf(function);
         }
         context.register_udtf(state_function::NAME, Arc::new(PipelineState(folder.clone())));
         if words == Words::Ours {
-            context.register_catalog(CATALOG, Arc::new(folder));
+            context.register_catalog(CATALOG, Arc::new(folder.clone()));
         }
         Ok(context)
     }
+}
+
+/// The same session, in which columns of places may hold JSON.
+fn knowing_json(context: &SessionContext) -> SessionContext {
+    let state = context.state();
+    let mut planners = state.expr_planners().to_vec();
+    planners.insert(0, Arc::new(JsonInQuestions));
+    SessionContext::new_with_state(SessionStateBuilder::new_from_existing(state).with_expr_planners(planners).build())
 }
 
 fn config(limits: &Limits) -> SessionConfig {

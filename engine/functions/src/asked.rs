@@ -6,6 +6,7 @@
 //! | `/` of decimals | its last digit is rounded |
 //! | `lpad`, `rpad` to a length below zero | an empty text |
 //! | `AT TIME ZONE` | the same instant, with the clocks of the zone |
+//! | JSON | what it is there (`asked_json`) |
 //!
 //! A row of a pipeline that fails is dead, and the others go on. A question has no place for such a row: it fails as a whole. Types stay
 //! what DataFusion makes of the question, and so do the names of its columns.
@@ -24,19 +25,23 @@ use datafusion::{
 };
 
 use crate::{
-    failures,
+    asked_json, failures,
     functions::{JsonFunction, Op, call},
     typer::{Typer, padded},
 };
 
 /// The same question, answered by the rules of pipelines.
 pub fn as_in_pipelines(question: LogicalPlan) -> Result<LogicalPlan> {
+    let json = asked_json::has_json(&question)?;
     let asked = question.transform_up_with_subqueries(|node| {
         let mut schema = merge_schema(&node.inputs());
         if let LogicalPlan::TableScan(scan) = &node {
             schema.merge(&DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?);
         }
         let (names, typer) = (NamePreserver::new(&node), Typer { schema: &schema });
+        if json {
+            return of_json(node, &names, &typer);
+        }
         node.map_expressions(|expr| {
             let name = names.save(&expr);
             let asked = expr.transform_up(|part| as_in_a_pipeline(part, &typer))?;
@@ -44,6 +49,28 @@ pub fn as_in_pipelines(question: LogicalPlan) -> Result<LogicalPlan> {
         })
     })?;
     Ok(asked.data)
+}
+
+/// The same where a table has JSON: what it is beside others is typed first, and changes the types of what is above.
+fn of_json(node: LogicalPlan, names: &NamePreserver, typer: &Typer) -> Result<Transformed<LogicalPlan>> {
+    let keys = match &node {
+        LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.len(),
+        _ => 0,
+    };
+    asked_json::refuse(&node, typer)?;
+    let mut place = 0;
+    let asked = node.map_expressions(|expr| {
+        let name = names.save(&expr);
+        let asked = expr.transform_up(|part| {
+            asked_json::typed(part, typer)?.transform_data(|part| as_in_a_pipeline(part, typer))
+        })?;
+        let is_key = place < keys;
+        place += 1;
+        let told = asked_json::told_and_audited(asked.data, typer)?;
+        let told = if is_key { asked_json::key(told, typer) } else { told };
+        Ok(Transformed::yes(name.restore(told)))
+    })?;
+    asked.map_data(LogicalPlan::recompute_schema)
 }
 
 fn as_in_a_pipeline(part: Expr, typer: &Typer) -> Result<Transformed<Expr>> {

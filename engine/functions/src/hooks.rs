@@ -26,7 +26,7 @@ use crate::{
 #[derive(Debug)]
 pub struct JsonPlanner;
 
-fn operator(op: &BinaryOperator) -> Option<Operator> {
+pub fn operator(op: &BinaryOperator) -> Option<Operator> {
     Some(match op {
         BinaryOperator::Plus => Operator::Plus,
         BinaryOperator::Minus => Operator::Minus,

@@ -18,6 +18,7 @@ pub mod unnest;
 pub mod write;
 
 mod asked;
+mod asked_json;
 mod audit;
 mod carried;
 mod casts;
@@ -41,6 +42,7 @@ mod typer;
 mod view;
 
 pub use asked::as_in_pipelines;
+pub use asked_json::JsonInQuestions;
 pub use carried::{arrived, carried};
 pub use decode::{Decoded, Decoder, Unknown, record_column, validate};
 pub use error::{ExprError, TextSpan};

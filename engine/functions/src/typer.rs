@@ -133,7 +133,8 @@ impl Typer<'_> {
         Box::new(self.to(expr, to))
     }
 
-    fn node(&self, expr: Expr) -> Result<Transformed<Expr>> {
+    /// One node, whose operands are typed.
+    pub fn node(&self, expr: Expr) -> Result<Transformed<Expr>> {
         let boolean = DataType::Boolean;
         Ok(Transformed::yes(match expr {
             Expr::Cast(Cast { expr, field }) => self.cast(*expr, field, true)?,

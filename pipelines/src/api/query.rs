@@ -31,6 +31,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     ApiState,
+    access::Caller,
     body::{Raw, Whole},
     frames::{self, Framer},
     problem::{At, Problem},
@@ -102,7 +103,8 @@ const FORMS: [(Form, &str); 5] = [
 
 /// Ask in SQL
 ///
-/// Over the tables of everything that happened. Nothing is written, and nothing outside the tables is read.
+/// Over the tables of everything that happened, and those of connections: a viewer reads the ones that a file opens (`sql = true`). Nothing is
+/// written, and nothing else outside is read.
 #[utoipa::path(
     post,
     path = "/v1/queries",
@@ -118,10 +120,15 @@ const FORMS: [(Form, &str); 5] = [
             (Raw = "application/vnd.apache.arrow.stream"),
             (Raw = "application/vnd.syncline.rows"),
         )),
-        At<400>, At<406>, At<409>, At<413>, At<422>, At<500>, At<503>,
+        At<400>, At<406>, At<409>, At<413>, At<422>, At<500>, At<502>, At<503>,
     ),
 )]
-pub async fn post(State(state): State<Arc<ApiState>>, headers: HeaderMap, body: Whole<QUESTION>) -> Response {
+pub async fn post(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Whole<QUESTION>,
+) -> Response {
     let place = match state.queries.clone().try_acquire_owned() {
         Ok(place) => place,
         Err(_) => return busy().into_response(),
@@ -131,7 +138,8 @@ pub async fn post(State(state): State<Arc<ApiState>>, headers: HeaderMap, body: 
         let mut entry = state.running.enter(&headers)?;
         let id = HeaderValue::from_str(&entry.id).unwrap_or(HeaderValue::from_static(""));
         let question = question(&body.bytes)?;
-        let asked = entry.unless_cancelled(state.catalog.ask(&question.sql, Limits::default())).await;
+        let catalog = state.questions.of(caller.role);
+        let asked = entry.unless_cancelled(catalog.ask(&question.sql, Limits::default())).await;
         let rows = asked.map_err(cancelled)?.map_err(problem)?;
         let mut response = match form {
             Form::Json => {
@@ -207,6 +215,10 @@ fn problem(error: QueryError) -> Problem {
         | QueryError::Unreachable { .. }
         | QueryError::Writes { .. } => StatusCode::BAD_REQUEST,
         QueryError::TooLarge { .. } | QueryError::TooLong { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        QueryError::Unfit { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        QueryError::Closed { forbidden: true, .. } => StatusCode::FORBIDDEN,
+        QueryError::Closed { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        QueryError::Away { .. } => StatusCode::BAD_GATEWAY,
         QueryError::Workers { .. } => StatusCode::SERVICE_UNAVAILABLE,
         QueryError::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
     };
@@ -224,6 +236,9 @@ pub fn failure(error: QueryError) -> Failure {
         QueryError::TooLarge { .. } => "query-too-large",
         QueryError::TooLong { .. } => "query-too-long",
         QueryError::Workers { .. } => "no-workers",
+        QueryError::Away { .. } => "connection-failed",
+        QueryError::Closed { .. } => "connection-closed",
+        QueryError::Unfit { .. } => "value-unfit",
         QueryError::Failed { .. } => "query-failed",
     };
     let help = error.help();

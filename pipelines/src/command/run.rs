@@ -171,6 +171,7 @@ pub fn run_scope(scope: Scope, around: Around, common: &Common, terms: Terms) ->
     let scheme = if listen_tls.is_some() { "https" } else { "http" };
     let doors = Doors { listen, listen_tls, listen_plain, ingest, postgres };
     let host = Host::start(&world, (doors, workers), (inlets, stays), (signals, news.clone()))?;
+    host.reads(&scope);
     kept::tell_orphans(&world, &project.pipelines.iter().map(|member| member.name().to_owned()).collect());
     // Before anyone is told where: a path whose pipeline is about to start takes records, and is no 404.
     project.pipelines.iter().for_each(|member| host.expect(member));

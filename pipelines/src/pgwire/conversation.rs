@@ -282,7 +282,7 @@ impl Conversation {
                 let busy = Refusal::error("53000", "too many questions are being answered");
                 return Err(Stop::from(busy.hint("ask again when one of them has ended")));
             };
-            let question = door.state.catalog.prepare(sql, Words::Clients, limits).await?;
+            let question = door.catalog().prepare(sql, Words::Clients, limits).await?;
             let rows = question.answer(values).await?;
             Ok((rows, place))
         };
@@ -411,7 +411,7 @@ impl Conversation {
     async fn question(&mut self, sql: &str) -> Step<syncline_analytics::Question> {
         let (door, limits) = (self.door.clone(), self.limits());
         self.interrupts.cancels.mark_unchanged();
-        let prepared = door.state.catalog.prepare(sql, Words::Clients, limits);
+        let prepared = door.catalog().prepare(sql, Words::Clients, limits);
         Ok(self.interrupts.unless(prepared).await??)
     }
 

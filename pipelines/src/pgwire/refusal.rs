@@ -77,6 +77,10 @@ impl From<QueryError> for Refusal {
             QueryError::TooLarge { .. } => "53200",
             QueryError::TooLong { .. } => "57014",
             QueryError::Workers { .. } => "58000",
+            QueryError::Away { .. } => "HV00N",
+            QueryError::Closed { forbidden: true, .. } => "42501",
+            QueryError::Closed { .. } => "0A000",
+            QueryError::Unfit { .. } => "22000",
             QueryError::Failed { .. } => "XX000",
         };
         let failure = failure(error);
