@@ -64,7 +64,9 @@ fn topic(bus: &Bus, base: i64, began: i64) -> Topic {
 fn kinds(desk: &Desk, store: &Store, bus: &Bus) -> Vec<Kind> {
     let all = |base: i64| (base..base + ORDERS).collect::<Vec<_>>();
     let kind = |source: String, base: i64| Kind { source, base, ids: all(base), dead: 0 };
-    desk.write("old/a.ndjson", lines(1_000) + "{\"id\": \"no number\"}\n");
+    // One is dead at the source, one at the first step.
+    let dead = [json!({"id": "no number"}), json!({"id": 1_900, "version": 1, "amount": 1_000})];
+    desk.write("old/a.ndjson", lines(1_000) + &dead.map(|row| row.to_string()).join("\n"));
     let csv: String = (2_000..2_000 + ORDERS).map(|id| format!("{id},1,{}\n", id % 97)).collect();
     desk.write("old/b.csv", format!("id,version,amount\n{csv}"));
     parquet(&desk.path("old/c.parquet"), 3_000);
@@ -95,7 +97,7 @@ fn kinds(desk: &Desk, store: &Store, bus: &Bus) -> Vec<Kind> {
     // Of the even ones those at the places 50 to 99 of their partition, of the odd ones those at 20 to 39.
     let by_offsets = (8_100..8_200).step_by(2).chain((8_041..8_081).step_by(2));
     vec![
-        Kind { dead: 1, ..kind("'old/*.ndjson'".to_owned(), 1_000) },
+        Kind { dead: 2, ..kind("'old/*.ndjson'".to_owned(), 1_000) },
         kind("'old/b.csv'".to_owned(), 2_000),
         kind("'old/c.parquet'".to_owned(), 3_000),
         kind(format!("file('s3://shop/old/*.ndjson', {s3})"), 4_000),
@@ -124,6 +126,7 @@ fn every_kind_of_place_is_taken_in_by_a_pipeline_that_runs_and_what_it_cost_is_t
     let desk = Desk::with(&format!(
         "{ORDER}PIPELINE orders WITH (checkpoint_every = '20 milliseconds') AS
 FROM http('/orders') SCHEMA order_event
+|> SELECT id, version, amount * (1000 / (1000 - amount)) AS amount
 |> UPSERT INTO sqlite('shop.db', 'orders') KEY (id) SEQUENCE BY version;
 "
     ));
@@ -343,6 +346,12 @@ fn a_pipeline_run_live_and_the_same_input_as_a_history_give_identical_tables() {
 /// What a task reads of a history lies in partitions that are its own, and goes with it to another process.
 #[test]
 fn several_tasks_share_a_history_and_take_it_along_when_their_process_is_killed() {
+    for clause in ["THEN", "BESIDE"] {
+        shared_by_tasks(clause);
+    }
+}
+
+fn shared_by_tasks(clause: &str) {
     let (mut chance, _) = Chance::told("a history of several tasks");
     let bus = kafka::shared();
     let (old, live, to) = (bus.topic("old", 4), bus.topic("live", 4), bus.topic("to", 2));
@@ -352,7 +361,7 @@ fn several_tasks_share_a_history_and_take_it_along_when_their_process_is_killed(
         "CONNECTION bus TO kafka WITH (brokers = '{brokers}');
 {ORDER}PIPELINE {name} WITH (checkpoint_every = '20 milliseconds', restart_delay = '100 milliseconds', max_restarts = 1000,
                       changelog = 'bus', tasks = 2) AS
-FROM history(kafka('{}', brokers => '{brokers}', until => 'latest')) THEN kafka('{}', brokers => '{brokers}', start => 'latest') SCHEMA order_event
+FROM history(kafka('{}', brokers => '{brokers}', until => 'latest')) {clause} kafka('{}', brokers => '{brokers}', start => 'latest') SCHEMA order_event
 |> DEDUP BY id, version WITHIN '1 day'
 |> INSERT INTO bus.{} KEY (id);
 ",
@@ -397,9 +406,14 @@ FROM history(kafka('{}', brokers => '{brokers}', until => 'latest')) THEN kafka(
     // What is asked of one process the others would not know.
     let asked = desks[1].say(&["backfill", "start", &name, "kafka('x', brokers => 'localhost:9092')"]).expect(1);
     assert!(asked.err.contains("would not know of it") && asked.err.contains("BESIDE"), "{}", asked.err);
+    let mut told = vec![];
+    let sql = format!("SELECT state, phase, rows_total, \"rows\" AS n FROM backfills WHERE pipeline LIKE '{name}._'");
+    second.until("nothing is on its way", |_| {
+        told = desks[1].query(&sql);
+        told.len() == 2 && told.iter().all(|row| row["phase"].is_null())
+    });
     second.stop().expect(0);
-    let told = desks[1].query(&format!("SELECT state, \"rows\" AS n FROM backfills WHERE pipeline LIKE '{name}._'"));
-    assert!(told.len() == 2 && told.iter().all(|row| row["state"] == "done"), "{told:?}");
+    assert!(told.iter().all(|row| row["state"] == "done" && row["rows_total"] == row["n"]), "{clause}: {told:?}");
     assert_eq!(
         told.iter().filter_map(|row| row["n"].as_i64()).sum::<i64>(),
         rows,

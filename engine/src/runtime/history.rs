@@ -30,6 +30,8 @@ pub(super) struct Past {
     new: bool,
     /// The number of what was read to its end.
     over: Option<u64>,
+    /// It was beside the others, and nothing waited for it.
+    filled: bool,
     /// The first input had nothing more behind its history.
     caught: bool,
     since: Duration,
@@ -40,7 +42,19 @@ pub(super) struct Past {
 impl Past {
     pub fn at(now: Duration) -> Self {
         let (busy, spent) = (Duration::ZERO, [Duration::ZERO; 2]);
-        Self { rows: 0, dead: 0, bytes: 0, busy, taken: false, new: true, over: None, caught: false, since: now, spent }
+        Self {
+            rows: 0,
+            dead: 0,
+            bytes: 0,
+            busy,
+            taken: false,
+            new: true,
+            over: None,
+            filled: false,
+            caught: false,
+            since: now,
+            spent,
+        }
     }
 
     /// Rows come in, with so many bytes.
@@ -83,11 +97,12 @@ impl Job {
         its * (100 - u32::from(beside.share.min(99))) < others * u32::from(beside.share)
     }
 
-    pub(super) fn count_time(&mut self, input: usize, spent: Duration) {
+    /// `turn`: whether it had something; else it was only asked, and that cost nobody anything.
+    pub(super) fn count_time(&mut self, input: usize, turn: Turn, spent: Duration) {
         let graph = &self.spec.graph;
         let beside = graph.is_beside(input);
         self.past.spent[usize::from(!beside)] += spent;
-        if beside || graph.history.contains(&input) {
+        if turn == Turn::Worked && (beside || graph.history.contains(&input)) {
             self.past.busy += spent;
         }
     }
@@ -97,7 +112,7 @@ impl Job {
         self.checkpoint
             .passed
             .extend(prints(&self.spec).filter(|(input, _)| *input == beside.input).map(|(_, print)| print));
-        self.past.over = Some(beside.number);
+        (self.past.over, self.past.filled) = (Some(beside.number), true);
         self.open_epoch();
         tracing::info!(pipeline = self.spec.pipeline, backfill = beside.number, "the backfill is read");
     }
@@ -139,8 +154,8 @@ impl Job {
 
     /// An input has nothing more now. The first one behind its history: what came meanwhile is read too.
     pub(super) fn came_up(&mut self, input: usize) {
-        let follows =
-            self.past.over == Some(0) || self.checkpoint.history.as_ref().is_some_and(HistoryNote::is_catching_up);
+        let cut = self.past.over.is_some() && !self.past.filled;
+        let follows = cut || self.checkpoint.history.as_ref().is_some_and(HistoryNote::is_catching_up);
         let behind = |job: &Self| job.spec.graph.inputs[0].source.behind().unwrap_or(0);
         if input == 0 && follows && !self.past.caught && behind(self) == 0 {
             self.past.caught = true;
@@ -164,15 +179,17 @@ impl Job {
     pub(super) fn note_history(&mut self) {
         let now = self.ground.clock.elapsed();
         let next = Past { new: false, ..Past::at(now) };
-        let Past { rows, dead, bytes, busy, new, over, caught, since, .. } = std::mem::replace(&mut self.past, next);
+        let past = std::mem::replace(&mut self.past, next);
+        let Past { rows, dead, bytes, busy, new, over, filled, caught, since, .. } = past;
         let reads = if self.in_history() { Some(0) } else { self.beside().map(|beside| beside.number) };
+        let beside = self.spec.graph.beside.filter(|_| filled || over.is_none() && !self.in_history());
         // One that nobody reads now stays what it was.
         let Some(number) = over.or(reads) else { return self.note_catching_up(caught) };
         let known = self.checkpoint.history.take().filter(|note| note.number == number && note.ended.is_none());
         let noted = self.checkpoint.time;
         let mut note = known.unwrap_or_else(|| HistoryNote { number, began: noted, ..HistoryNote::default() });
         let spent = note.spent + now.saturating_sub(since).as_micros() as u64;
-        let Progress { done, total, records_left, .. } = match self.spec.graph.beside.filter(|_| number > 0) {
+        let Progress { done, total, records_left, .. } = match beside {
             Some(beside) => self.progress_of(std::iter::once(beside.input)),
             None => self.progress_of(self.spec.graph.history.iter().copied()),
         };
@@ -189,7 +206,7 @@ impl Job {
         if over.is_some() {
             note.course = Course::default();
         }
-        note.caught = ended.filter(|_| caught);
+        note.caught = ended.filter(|_| caught || filled);
         self.checkpoint.history = Some(HistoryNote { spent, done, total, ended, noted, ..note });
     }
 }

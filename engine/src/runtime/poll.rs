@@ -11,11 +11,19 @@ impl Job {
     pub(super) fn poll(&mut self) -> Result<Turn, JobError> {
         let inputs = self.spec.graph.inputs.len();
         let in_history = self.in_history();
+        let beside = self.spec.graph.beside.map(|beside| beside.input);
         if in_history && let Some(turn) = self.note_beginning()? {
             return Ok(turn);
         }
-        let beside = self.spec.graph.beside.map(|beside| beside.input);
-        let fills = self.beside();
+        let mut fills = self.beside();
+        if fills.is_some() && !self.over.contains(&0) {
+            match self.note_beginning()? {
+                Some(Turn::Worked) => return Ok(Turn::Worked),
+                // What is read beside it waits; the others do not.
+                Some(_) => fills = None,
+                None => {}
+            }
+        }
         if fills.is_some_and(|beside| self.has_share(beside)) && self.poll_beside(fills)? == Turn::Worked {
             return Ok(Turn::Worked);
         }
@@ -28,7 +36,7 @@ impl Job {
             let since = (fills.is_some() || in_history).then(|| self.ground.clock.elapsed());
             let turn = self.poll_one(input)?;
             if let Some(since) = since {
-                self.count_time(input, self.ground.clock.elapsed().saturating_sub(since));
+                self.count_time(input, turn, self.ground.clock.elapsed().saturating_sub(since));
             }
             if turn == Turn::Worked {
                 return Ok(turn);
@@ -38,7 +46,7 @@ impl Job {
             }
         }
         // The others have nothing now.
-        if self.poll_beside(self.beside())? == Turn::Worked {
+        if self.poll_beside(fills.and_then(|_| self.beside()))? == Turn::Worked {
             return Ok(Turn::Worked);
         }
         if self.over.len() == inputs {
@@ -51,7 +59,7 @@ impl Job {
         let Some(beside) = beside else { return Ok(Turn::Idle) };
         let since = self.ground.clock.elapsed();
         let turn = self.poll_one(beside.input)?;
-        self.count_time(beside.input, self.ground.clock.elapsed().saturating_sub(since));
+        self.count_time(beside.input, turn, self.ground.clock.elapsed().saturating_sub(since));
         if turn == Turn::Ended {
             self.filled(beside);
         }

@@ -12,9 +12,14 @@ use syncline_record::{Fate, Micros};
 
 use super::status::{PipelineStatus, Status};
 
+/// What only whoever foresees an end makes something of: `seconds_left` of `backfills` is that.
+const COURSE: &str = "course";
+
 /// Members of a pipeline, or of what a path took, that are instants.
-const INSTANTS: [&str; 10] = [
+const INSTANTS: [&str; 12] = [
     "began",
+    "caught",
+    "noted",
     "started",
     "ended",
     "last_checkpoint",
@@ -36,7 +41,9 @@ pub fn of_pipeline(pipeline: &PipelineStatus) -> Value {
 
 fn named(value: Value) -> Value {
     match value {
-        Value::Object(members) => Value::Object(members.into_iter().map(member).collect::<Map<_, _>>()),
+        Value::Object(members) => {
+            Value::Object(members.into_iter().filter(|(name, _)| name != COURSE).map(member).collect::<Map<_, _>>())
+        }
         Value::Array(items) => Value::Array(items.into_iter().map(named).collect()),
         other => other,
     }

@@ -349,6 +349,11 @@ orders · running (attempt 3) · run 2 · epoch 41
         assert_eq!((&all["process"], &all["pipelines"][0]), (&serde_json::json!(77), &pipeline));
         let instants = ["started", "ended", "last_checkpoint", "watermark"].map(|name| pipeline[name].as_str());
         assert_eq!(instants, [Some("2026-11-20T10:00:00Z"), None, Some("2026-11-20T10:00:00.5Z"), None]);
+        let history = serde_json::json!({
+            "number": 0, "began": "2026-11-20T10:00:00Z", "ended": null, "rows": 30, "dead": 1, "starts": 2, "done": 250, "total": 1000,
+            "bytes": 0, "busy": 0, "spent": 10_000_000, "noted": "1970-01-01T00:00:00Z"
+        });
+        assert_eq!(pipeline["history"], history);
         let dedup = serde_json::json!({
             "step": "dedup", "rows_in": 9, "rows_out": 6, "waiting": 0, "null_keys": 0, "late_windows": 0, "warned": 0, "balanced": true,
             "fates": {
