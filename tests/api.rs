@@ -9,7 +9,10 @@ use std::{
 use serde_json::json;
 
 use crate::{
+    chance::Chance,
     desk::{Desk, Running},
+    kafka::{self, Record},
+    look, topics,
     web::Client,
 };
 
@@ -145,4 +148,90 @@ fn other_machines_get_in_with_a_token_and_in_tls_only() {
     assert!(desk.ok(&["status"]).contains("orders"));
     let said = running.stop().expect(0);
     assert!(!said.err.contains(&token), "{}", said.err);
+}
+
+/// Orders, of which each fifth has a total that is none yet, and one more of the first.
+fn orders() -> Vec<String> {
+    let line = |id: usize| {
+        let sign = if id.is_multiple_of(5) { "x" } else { "" };
+        format!("{{\"id\": {id}, \"total\": \"{sign}{}\"}}", id % 7)
+    };
+    (0..150).map(line).chain(["{\"id\": 1, \"total\": \"x1\"}".to_owned()]).collect()
+}
+
+/// Records that stopped go again once the text is mended, in bulk, while the process is killed again and again.
+fn stopped_records_go_again(desk: &Desk, connection: &str, from: &str) {
+    let text = |total: &str| {
+        format!(
+            "{connection}PIPELINE orders WITH (checkpoint_every = '20 ms') AS FROM {from}
+|> SELECT CAST(id AS BIGINT) AS id, CAST({total} AS BIGINT) AS total |> DEDUP BY id WITHIN '1 day'
+|> INSERT INTO sqlite('out.db', 'orders');\n"
+        )
+    };
+    desk.write("orders.sync", text("total"));
+    let serve = || {
+        let mut running = desk.start(&["serve", "--listen", "127.0.0.1:0"]);
+        let address = running.address();
+        let state = |client: &mut Client| client.get("/v1/pipelines/orders").json()["state"].clone();
+        running.until("it runs", |_| state(&mut Client::to(address)) == "running");
+        (running, address)
+    };
+    let (mut running, address) = serve();
+    let letters = "SELECT count(*) AS n FROM dead_letters";
+    running.until("31 have stopped", |_| desk.value(letters) == 31);
+    // It stops at the same step again, as a letter that came by the other way.
+    let first = desk.value("SELECT id FROM dead_letters ORDER BY source, record_offset LIMIT 1");
+    desk.ok(&["dead-letters", "retry", first.as_str().expect("an id")]);
+    running.until("it came again", |_| desk.value(letters) == 32);
+    assert_eq!(desk.value("SELECT count(*) AS n FROM dead_letters WHERE source = 'retry/orders'"), 1);
+    let put = Client::to(address).send(
+        "PUT",
+        "/v1/pipelines/orders",
+        &[("Content-Type", "application/sql")],
+        text("replace(total, 'x', '')").as_bytes(),
+    );
+    assert_eq!(put.status, 200, "{put:?}");
+    let all = ["dead-letters", "retry", "--pipeline", "orders", "--all"];
+    let (mut chance, _) = Chance::told("records that stopped go again");
+    for _ in 0..4 {
+        let asked = desk.start(&all);
+        std::thread::sleep(Duration::from_millis(40 + chance.below(300)));
+        running.kill();
+        asked.end(Duration::from_secs(60));
+        running = serve().0;
+    }
+    running.until("none is open", |_| {
+        desk.say(&all);
+        desk.value("SELECT count(*) AS n FROM dead_letters WHERE state <> 'retried'") == 0
+    });
+    let rows = || look::sqlite(&desk.path("out.db"), "SELECT count(*), count(DISTINCT id), sum(total) FROM orders");
+    let sum: usize = (0..150).map(|id| id % 7).sum();
+    let expected = [["150".to_owned(), "150".to_owned(), sum.to_string()]];
+    running.until("all are there", |_| rows() == expected);
+    running
+        .until("each has its fate", |_| desk.value("SELECT sum(duplicate) AS n FROM steps WHERE step = 'dedup'") == 1);
+    assert_eq!(rows(), expected);
+    assert_eq!(desk.value("SELECT count(*) AS n FROM runs WHERE NOT balanced"), 0);
+    // Those of the source, the one that stopped twice, and each that stopped once more.
+    running.until("they are counted", |_| {
+        desk.value("SELECT sum(rows_in) AS n FROM steps WHERE step = 'source'") == 151 + 32
+    });
+    running.stop().expect(0);
+}
+
+#[test]
+fn records_of_a_file_that_stopped_go_again_once_over_kills() {
+    let desk = Desk::new();
+    desk.append("in.ndjson", orders());
+    stopped_records_go_again(&desk, "", "file('in.ndjson') FOLLOW");
+}
+
+#[test]
+fn records_of_kafka_that_stopped_go_again_once_over_kills() {
+    let bus = kafka::shared();
+    let topic = bus.topic("stopped", 1);
+    let now = topics::now();
+    topic.produce(&orders().iter().map(|line| Record::new("k", line).time(now)).collect::<Vec<_>>());
+    let connection = format!("CONNECTION bus TO kafka WITH (brokers = '{}');\n", bus.brokers());
+    stopped_records_go_again(&Desk::new(), &connection, &format!("bus.{}", topic.name));
 }

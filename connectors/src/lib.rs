@@ -21,6 +21,7 @@ pub mod pull;
 pub mod questions;
 pub mod registered;
 pub mod registry;
+pub mod retried;
 pub mod spec;
 pub mod sqlite;
 pub mod stdout;
@@ -48,6 +49,7 @@ pub use registry::{
     registry,
 };
 pub use registry::{Connector, SinkAbility, SinkKind, SinkRequest, SourceAbility, SourceRequest, Writes};
+pub use retried::Retried;
 pub use spec::{Args, Argument, ArgumentKind, ConnectorError, Surroundings, Task};
 pub use stream_source::StreamSource;
 

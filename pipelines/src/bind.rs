@@ -25,8 +25,8 @@ use std::{
 
 use arrow::datatypes::Field;
 use syncline_connectors::{
-    Asked, ConnectorError, LogSource, SinkRequest, SourceRequest, StreamSource, Surroundings, Task, open_changelog,
-    open_hop, open_lookup, open_sink, open_source, stream_source, typed::Pruning,
+    Asked, ConnectorError, LogSource, Retried, SinkRequest, SourceRequest, StreamSource, Surroundings, Task,
+    open_changelog, open_hop, open_lookup, open_sink, open_source, stream_source, typed::Pruning,
 };
 use syncline_dsl::plan::{HopPlan, Place, Plan, SourcePlan};
 use syncline_engine::{
@@ -55,7 +55,7 @@ use syncline_record::StepId;
 
 pub use values::arguments;
 
-use crate::{outcome::NEXT, streams::Streams};
+use crate::{outcome::NEXT, retries, streams::Streams};
 
 use flow::Flow;
 
@@ -96,6 +96,11 @@ pub trait Edges {
     }
 
     fn sink(&self, connector: &str, place: &Place, request: SinkEdge<'_>) -> Result<Sink, BindError>;
+
+    /// The source of a pipeline, with the way beside it for records that are sent through it again.
+    fn with_retries(&self, _pipeline: &str, source: Box<dyn Source>) -> Box<dyn Source> {
+        source
+    }
 
     /// Which task of how many this is.
     fn task(&self) -> Task {
@@ -182,6 +187,10 @@ impl Edges for RealEdges<'_> {
         let request =
             SinkRequest { args: &args, around: &self.around, pipeline, step, write, schema, keys, endless, csv };
         open_sink(connector, request).map_err(|error| BindError::Connector { place: place.text.clone(), error })
+    }
+
+    fn with_retries(&self, pipeline: &str, source: Box<dyn Source>) -> Box<dyn Source> {
+        Box::new(Retried::new(source, self.log.clone(), pipeline))
     }
 
     fn task(&self) -> Task {
@@ -305,13 +314,11 @@ pub fn bind(
     let mut flow = Flow::new(plan, planner, edges, endless);
     let (decode, first) = flow.whole()?;
     let Flow { nodes, sinks, inputs: more, history, beside, tables, lookups, layouts, .. } = flow;
-    let input = Input {
-        step: input_step(0),
-        source: edges.pruned(&plan.source, pruning::pruning(plan, planner))?,
-        decode,
-        key: record_key(&plan.source),
-        first,
-    };
+    let mut source = edges.pruned(&plan.source, pruning::pruning(plan, planner))?;
+    if retries::beside(plan) {
+        source = edges.with_retries(&plan.pipeline, source);
+    }
+    let input = Input { step: input_step(0), source, decode, key: record_key(&plan.source), first };
     let inputs = std::iter::once(input).chain(more).collect();
     let job = JobSpec {
         pipeline: plan.pipeline.clone(),

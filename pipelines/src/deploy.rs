@@ -10,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+use syncline_connectors::retried;
 use syncline_dsl::Checked;
 use syncline_engine::{
     backfill, checkpoint, events, firing, letters,
@@ -327,6 +328,11 @@ pub fn forget(ground: &Ground, name: &str) -> Result<(), Failure> {
     events.pop();
     events.into_iter().for_each(|key| changes.remove(key));
     ground.store.apply(changes).and_then(|()| ground.store.flush()).map_err(store_failure)?;
+    let again = retried::topic(name);
+    let end = ground.log.end(&again).map_err(log_failure)?;
+    if end > 0 {
+        ground.log.begin(&again, end).map_err(log_failure)?;
+    }
     // No checkpoint names them any more: a crash before this leaves bytes that the next start cuts off.
     let topics = format!("pipeline/{name}/");
     ground.log.recover(&[&topics], &Ends::new()).map_err(log_failure)

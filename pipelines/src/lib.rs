@@ -32,6 +32,7 @@ pub mod progress;
 pub mod project;
 pub mod questions;
 pub mod render;
+pub mod retries;
 pub mod run_failure;
 pub mod sample;
 pub mod schedule;

@@ -2,8 +2,9 @@
 //!
 //! To discard a letter marks it; its bytes stay as long as the log keeps them. To retry one sends its original bytes through the pipeline's
 //! input again, with the header `syncline-retry`, exactly once: also when the process is killed between the record and the mark of it.
-//! That is possible where the record came in over HTTP, is kept whole, is read by this pipeline only, and had nothing of it passed on: in a
-//! pipeline that is one line of steps which make one row of one. Everything else is refused, with the reason.
+//! That is possible where the record is kept whole, came in over HTTP by a path that this pipeline alone reads, or as bytes of a file or of
+//! Kafka, and had nothing of it passed on: in a pipeline that is one line of steps which make one row of one (`retries`). Everything else is
+//! refused, with the reason.
 
 use std::sync::Arc;
 
@@ -15,8 +16,10 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use syncline_connectors::ingest::{self, Sent, encode};
-use syncline_dsl::plan::{Plan, StepKind};
+use syncline_connectors::{
+    ingest::{self, Sent, encode},
+    retried,
+};
 use syncline_engine::{
     checkpoint::ReadError,
     graph::unqualified,
@@ -29,17 +32,17 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    ApiState,
+    Activity, ApiState,
     access::Caller,
     body,
     dead_letters::{bytes_of, one},
     headers::RETRY,
-    intake::{Receipt, TOPICS},
+    intake::{Inlet, Receipt, TOPICS},
     page::{self, InPath},
     problem::{self, At, Problem, blocking},
     status::read_failure,
 };
-use crate::{outcome::Failure, render::shown, world::log_failure};
+use crate::{outcome::Failure, render::shown, retries, world::log_failure};
 
 /// Letters that one call decides about; whoever has more calls again.
 const MOST: usize = 1000;
@@ -298,13 +301,6 @@ async fn decide(state: &Arc<ApiState>, caller: &Caller, letter: &Letter, verb: V
 
 /// Sends the record into the input again. The mark says so before the record can be there.
 async fn send(state: &Arc<ApiState>, caller: &Caller, letter: &Letter) -> Result<Standing, Problem> {
-    let refuse = |title: String, help: &str| {
-        Err(Problem::refused(StatusCode::CONFLICT, "no-retry", title).help(help.to_owned()))
-    };
-    let Some(path) = letter.topic.strip_prefix(TOPICS) else {
-        let title = format!("the dead letter {} came from {}, which is not written to", letter.id, letter.topic);
-        return refuse(title, "repair it where it came from; `syncline dead-letters show ID --raw` gives its bytes");
-    };
     if letter.bytes.len() as u64 != letter.length {
         let title = format!(
             "of the {} bytes of the dead letter {}, the first {} are kept",
@@ -312,61 +308,82 @@ async fn send(state: &Arc<ApiState>, caller: &Caller, letter: &Letter) -> Result
             letter.id,
             letter.bytes.len()
         );
-        return refuse(title, "send it again from where it came");
+        return Err(refused(title, "send it again from where it came"));
     }
+    let path = letter.topic.strip_prefix(TOPICS);
+    let inlet = path.map(|path| alone(state, letter, path)).transpose()?;
+    let plan = state.plans().get(&letter.pipeline).cloned();
+    let why = match (&plan, &inlet) {
+        (None, _) => Some("nothing is known of its steps".to_owned()),
+        (Some(plan), None) => retries::refusal(plan).or_else(|| retries::repeats(plan, &letter.step)),
+        (Some(plan), Some(_)) => retries::repeats(plan, &letter.step),
+    };
+    if let Some(why) = why {
+        let title = format!("the dead letter {} cannot be retried exactly once: {why}", letter.id);
+        let help =
+            "repair it where it came from; or take its bytes (`syncline dead-letters show ID --raw`), and send those";
+        return Err(refused(title, help));
+    }
+    let topic = match &inlet {
+        Some(_) => letter.topic.clone(),
+        None => beside(state, letter)?,
+    };
+    let from = {
+        let (log, topic) = (state.log.clone(), topic.clone());
+        blocking(move || log.end(&topic)).await?.map_err(unlogged)?
+    };
+    put(state, caller, letter, Standing::Retrying { topic: topic.clone(), from }).await?;
+    let verified = inlet.as_ref().is_some_and(|inlet| inlet.path().verify.is_some());
+    let sent = if verified { Sent::Verified(None) } else { Sent::Open };
+    let headers = marked(letter.headers.as_deref(), &letter.id);
+    let body = encode(&[&letter.bytes], Some(&headers), sent);
+    let offset = match inlet {
+        Some(inlet) => {
+            let frame = NewFrame { count: 1, time: inlet.now(), body };
+            match inlet.take(vec![frame], None).await {
+                Ok(Receipt::Kept { first }) => first,
+                // A record without a delivery is nobody's second one.
+                Ok(Receipt::Duplicate) => return Err(Problem::stopping()),
+                Err(error) => return Err(super::ingest::not_kept(error)),
+            }
+        }
+        None => {
+            let (log, topic, time) = (state.log.clone(), topic.clone(), state.clock.now());
+            let frame = NewFrame { count: 1, time, body };
+            blocking(move || log.publish(&topic, vec![frame])).await?.map_err(unlogged)?
+        }
+    };
+    Ok(Standing::Retried { topic, offset })
+}
+
+fn refused(title: String, help: &str) -> Problem {
+    Problem::refused(StatusCode::CONFLICT, "no-retry", title).help(help.to_owned())
+}
+
+/// The path that the record came by, which its pipeline alone reads.
+fn alone(state: &ApiState, letter: &Letter, path: &str) -> Result<Arc<Inlet>, Problem> {
     let Some(inlet) = state.ingest.inlet(path).filter(|inlet| inlet.readers().contains(&letter.pipeline)) else {
         let title = format!("no process reads /in/{path} for {}", letter.pipeline);
-        return refuse(title, "start the pipeline, and retry then");
+        return Err(refused(title, "start the pipeline, and retry then"));
     };
     if inlet.readers().len() > 1 {
         let others: Vec<String> = inlet.readers().into_iter().filter(|name| *name != letter.pipeline).collect();
         let title = format!("/in/{path} is read by {} too, which would get the record twice", others.join(", "));
-        return refuse(title, "send its bytes to a path that this pipeline alone reads");
+        return Err(refused(title, "send its bytes to a path that this pipeline alone reads"));
     }
-    let plan = state.plans().get(&letter.pipeline).cloned();
-    if let Some(why) =
-        plan.map_or(Some("nothing is known of its steps".to_owned()), |plan| repeats(&plan, &letter.step))
-    {
-        let title = format!("the dead letter {} cannot be retried exactly once: {why}", letter.id);
-        return refuse(title, "take its bytes (`syncline dead-letters show ID --raw`), repair them, and send those");
-    }
-    let from = {
-        let (log, topic) = (state.log.clone(), letter.topic.clone());
-        blocking(move || log.end(&topic)).await?.map_err(unlogged)?
-    };
-    put(state, caller, letter, Standing::Retrying { topic: letter.topic.clone(), from }).await?;
-    let sent = if inlet.path().verify.is_some() { Sent::Verified(None) } else { Sent::Open };
-    let headers = marked(letter.headers.as_deref(), &letter.id);
-    let frame = NewFrame { count: 1, time: inlet.now(), body: encode(&[&letter.bytes], Some(&headers), sent) };
-    match inlet.take(vec![frame], None).await {
-        Ok(Receipt::Kept { first }) => Ok(Standing::Retried { topic: letter.topic.clone(), offset: first }),
-        // A record without a delivery is nobody's second one.
-        Ok(Receipt::Duplicate) => Err(Problem::stopping()),
-        Err(error) => Err(super::ingest::not_kept(error)),
-    }
+    Ok(inlet)
 }
 
-/// Why a record that stopped at a step may have left something behind that a retry would repeat; `None`: it has not.
-fn repeats(plan: &Plan, step: &str) -> Option<String> {
-    let Some((last, before)) = plan.flow.split_last() else { return Some("it has no steps".to_owned()) };
-    if !matches!(last.kind, StepKind::Sink(_)) {
-        return Some(format!("rows go several ways at {}", last.id));
+/// The topic beside the source, where somebody reads it. One that does not run could come back with another source.
+fn beside(state: &ApiState, letter: &Letter) -> Result<String, Problem> {
+    let runs = state.live().get(&letter.pipeline).is_some_and(|known| known.state == Activity::Running);
+    match runs {
+        true => Ok(retried::topic(&letter.pipeline)),
+        false => Err(refused(
+            format!("{} does not run, and so nobody reads what is sent to it again", letter.pipeline),
+            "start the pipeline, and retry then",
+        )),
     }
-    for known in before {
-        match &known.kind {
-            StepKind::Where { .. } | StepKind::Project { .. } | StepKind::Expect { .. } => {}
-            // Whoever stopped before it was not remembered.
-            StepKind::Dedup { .. } if step == "source" || stands_before(plan, step, &known.id) => {}
-            StepKind::Dedup { .. } => return Some(format!("{} remembers it, and would drop it", known.id)),
-            _ => return Some(format!("of one record, several rows or none may have gone on at {}", known.id)),
-        }
-    }
-    None
-}
-
-fn stands_before(plan: &Plan, step: &str, other: &str) -> bool {
-    let place = |id: &str| plan.flow.iter().position(|known| known.id == id);
-    place(step).zip(place(other)).is_some_and(|(step, other)| step < other)
 }
 
 /// The record's headers, with the mark of a retry.
