@@ -43,6 +43,7 @@ mod postgres;
 mod postgres_sink;
 mod promises;
 mod pull;
+mod questions;
 mod readme;
 mod rollback;
 mod rooms;

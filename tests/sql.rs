@@ -37,7 +37,7 @@ struct House {
     postgres: SocketAddr,
 }
 
-fn psql() -> PathBuf {
+pub fn psql() -> PathBuf {
     let programs = std::env::var_os("SYNCLINE_POSTGRES").map(PathBuf::from);
     programs
         .expect("the folder of PostgreSQL's programs in SYNCLINE_POSTGRES: run ./test, which looks for them")
@@ -45,7 +45,7 @@ fn psql() -> PathBuf {
 }
 
 /// Runs `syncline user add NAME` with a password on its standard input.
-fn add_user(desk: &Desk, name: &str, password: &str) -> Said {
+pub fn add_user(desk: &Desk, name: &str, password: &str) -> Said {
     let script = format!("printf '%s\\n' '{password}' | \"$0\" user add {name}");
     let command = desk.other("sh", &["-c", &script, &binary().to_string_lossy()]);
     Running::start(command, format!("user add {name}")).end(crate::desk::PATIENCE)

@@ -2,7 +2,7 @@
 //!
 //! A door of its own, opened only where it is asked for (`run --postgres`), and only for users (`syncline user add`): each proves a
 //! password by SCRAM-SHA-256. Beyond this machine it opens only with TLS, and where TLS is on nothing is said without it. Whoever is in
-//! can look at everything and change nothing. Connections, their idleness, questions at once, their time and memory are bounded; a
+//! can look at everything that happened and at the connections that are open to viewers, and change nothing. Connections, their idleness, questions at once, their time and memory are bounded; a
 //! client that cancels or goes away ends its question.
 //!
 //! The messages are ours and not a library's: those that there are take a client's lengths for true, hold a whole answer in memory, or

@@ -222,7 +222,7 @@ impl Topic {
     /// Begins to read what there is in a range.
     fn open(&self, range: &Range) -> Result<Reading, TableError> {
         let said = |error: KafkaError| self.cluster.said(&error);
-        let topics = self.cluster.topics(&*Held::new(self.cluster.client(1)?), Some(&self.topic))?;
+        let topics = self.cluster.topics(&Held::new(self.cluster.client(1)?), Some(&self.topic))?;
         let (_, mut numbers) = topics.into_iter().next().ok_or_else(|| self.cluster.failed("the topic is gone"))?;
         numbers.retain(|number| (range.partitions.0..range.partitions.1).contains(&i64::from(*number)));
         let client = Arc::new(self.cluster.client(numbers.len())?);

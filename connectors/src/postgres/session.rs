@@ -60,13 +60,14 @@ impl Session {
             let cancel = move || {
                 let Ok(runtime) = Builder::new_current_thread().enable_all().build() else { return };
                 // The server's own timeouts end what it does not hear of.
-                let _ = runtime.block_on(tokio::time::timeout(CONNECT_QUESTION, async {
+                let cancelled = async {
                     match trust.client() {
                         Ok(None) => drop(token.cancel_query(NoTls).await),
                         Ok(Some(tls)) => drop(token.cancel_query(MakeRustlsConnect::new(tls)).await),
                         Err(_) => {}
                     }
-                }));
+                };
+                let _ = runtime.block_on(async { tokio::time::timeout(CONNECT_QUESTION, cancelled).await });
             };
             // Nobody waits for it.
             let _ = std::thread::Builder::new().name("postgres-cancel".to_owned()).spawn(cancel);

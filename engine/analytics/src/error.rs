@@ -56,7 +56,12 @@ impl QueryError {
             _ => vec![],
         };
         match self {
-            Self::NoSuchTable { tables, .. } => help.push(format!("tables: {}", tables.join(", "))),
+            Self::NoSuchTable { name, tables, .. } => {
+                help.push(format!("tables: {}", tables.join(", ")));
+                if name.contains('.') {
+                    help.push("SHOW TABLES lists those of connections too".to_owned());
+                }
+            }
             Self::NoSuchColumn { columns, .. } => help.push(format!("columns: {}", columns.join(", "))),
             Self::Writes { .. } => help.push("use SELECT, EXPLAIN, SHOW TABLES or DESCRIBE".to_owned()),
             Self::Unreachable { .. } => {

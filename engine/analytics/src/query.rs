@@ -199,11 +199,11 @@ fn config(limits: &Limits) -> SessionConfig {
     config
 }
 
-/// One statement, its pipes written out.
+/// One statement, its pipes written out, and names of three parts joined.
 fn parsed(context: &SessionContext, sql: &str) -> Result<Statement, DataFusionError> {
     let state = context.state();
     let dialect = state.config().options().sql_parser.dialect;
-    written_out(state.sql_to_statement(sql, &dialect)?)
+    written_out(state.sql_to_statement(sql, &dialect)?).map(outside::joined)
 }
 
 fn reached_out(context: &SessionContext, sql: &str) -> Option<QueryError> {

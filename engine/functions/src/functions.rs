@@ -232,6 +232,19 @@ impl ScalarUDFImpl for JsonFunction {
         &self.signature
     }
 
+    /// A member is called by its path: `orders.value.customer.id`.
+    fn schema_name(&self, arguments: &[Expr]) -> Result<String> {
+        let get = self.op == Op::Get;
+        let parts: Vec<String> = arguments
+            .iter()
+            .map(|argument| match argument {
+                Expr::Literal(name, _) if get => name.to_string(),
+                other => other.schema_name().to_string(),
+            })
+            .collect();
+        Ok(if get { parts.join(".") } else { format!("{}({})", self.name, parts.join(",")) })
+    }
+
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         Ok(match &self.op {
             Op::Cast(to) | Op::Exact(to) | Op::TextCast(to) | Op::RowCast(to) | Op::Quotient(to) => to.clone(),

@@ -25,7 +25,8 @@ mod shell;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Tables: pipelines, runs, run_events, requests, audit_log, steps, checkpoints, backfills, schedules, watermarks, lag, records_dropped, ledger,
-dead_letters, deliveries, and the keys that a DEDUP remembers as PIPELINE.STEP. SHOW TABLES lists them, DESCRIBE shows columns.
+dead_letters, deliveries, the keys that a DEDUP remembers as PIPELINE.STEP, and what connections lead to as CONNECTION.TABLE.
+SHOW TABLES lists them, DESCRIBE shows columns.
 Pipes are understood: FROM runs |> LIMIT 3.
 
 Without SQL on a terminal it is a shell: statements end with `;`, \\d lists tables, \\? lists its commands. It remembers what was typed
@@ -35,6 +36,7 @@ Examples:
   syncline query 'SELECT * FROM steps'
   syncline query \"SELECT reason, count(*) FROM records_dropped WHERE pipeline = 'orders' GROUP BY reason\"
   syncline query 'SELECT count(*) FROM orders.dedup'
+  syncline query 'SELECT * FROM shop.customers WHERE id = 7'
   syncline query -f report.sql -o csv
   syncline query --ledger s3://shop/ledger --workers 10.0.0.1:7900,10.0.0.2:7900 'SELECT fate, count(*) FROM ledger GROUP BY fate'
   syncline query -o csv - < question.sql")]

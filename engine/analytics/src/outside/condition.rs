@@ -13,6 +13,17 @@ use syncline_functions::is_json;
 /// The condition of a filter; `None` where it is not as simple.
 pub fn condition(filter: &Expr, schema: &Schema) -> Option<Condition> {
     match filter {
+        // `id IN (1, 2)` comes as this too.
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            let (left, right) = (condition(left, schema)?, condition(right, schema)?);
+            match (left.is, right.is) {
+                (Is::OneOf(mut one), Is::OneOf(other)) if left.column == right.column => {
+                    one.extend(other);
+                    Some(Condition { column: left.column, is: Is::OneOf(one) })
+                }
+                _ => None,
+            }
+        }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             let (column, op, value) = match column(left, schema) {
                 Some(column) => (column, *op, &**right),
@@ -138,6 +149,8 @@ mod tests {
             Some((0, Is::OneOf(vec![Integer(7), Integer(8)])))
         );
         assert_eq!(told(&col("name").eq(lit("ada"))), Some((1, Is::OneOf(vec![Text("ada".into())]))));
+        let both = col("id").eq(lit(7i64)).or(col("id").eq(lit(8i64)));
+        assert_eq!(told(&both), Some((0, Is::OneOf(vec![Integer(7), Integer(8)]))));
         let nanos = |time| lit(ScalarValue::TimestampNanosecond(Some(time), Some("+00:00".into())));
         let finer = cast(col("at"), DataType::Timestamp(TimeUnit::Nanosecond, Some("+00:00".into())));
         assert_eq!(told(&finer.clone().gt(nanos(1_500))), Some((2, Is::AtLeast(Time(1)))));
@@ -152,6 +165,8 @@ mod tests {
             col("name").gt(lit("ada")),
             col("id").not_eq(lit(7i64)),
             col("id").eq(lit(1.5)),
+            col("id").eq(lit(7i64)).or(col("name").eq(lit("ada"))),
+            col("id").eq(lit(7i64)).or(col("id").gt(lit(8i64))),
             col("id").eq(col("name")),
             col("id").eq(lit(ScalarValue::Int64(None))),
             col("id").in_list(vec![lit(7i64)], true),

@@ -9,6 +9,7 @@
 //! outside: workers are never told of places.
 
 mod condition;
+mod names;
 mod table;
 
 use std::{
@@ -24,13 +25,15 @@ use datafusion::{
     error::DataFusionError,
     logical_expr::TableType,
 };
-use futures::future::join_all;
 use syncline_engine::tables::{Listed, TableError, Tables};
 
+pub use names::joined;
 use table::{Later, Outer};
 
 /// How long a list waits for places.
 const LISTING: Duration = Duration::from_secs(4);
+/// Between two looks for answers.
+const BLINK: Duration = Duration::from_millis(10);
 /// How long a question waits for a place whose table it names: connectors give up before, and say why.
 const LOOK: Duration = Duration::from_secs(12);
 /// How long what a place said of its tables holds for lists, and that it said nothing.
@@ -135,6 +138,11 @@ impl Known {
         exact.and_then(|index| tables.get(index).cloned())
     }
 
+    /// Whether somebody has asked, and has no answer yet.
+    fn waits(&self, id: &str) -> bool {
+        self.said().get(id).is_some_and(|said| said.asked)
+    }
+
     /// Whether somebody has to ask; if so, it is taken for asked.
     fn wants(&self, id: &str) -> bool {
         let mut said = self.said();
@@ -208,16 +216,21 @@ impl Outside {
         }
         let declared = self.declared();
         *self.known.last() = declared.clone();
-        let asked = declared.iter().filter(|place| place.open.is_ok() && self.known.wants(&place.id)).map(|place| {
+        for place in declared.iter() {
+            let Some(tables) = place.open.clone().ok().filter(|_| self.known.wants(&place.id)) else { continue };
             let (place, known) = (place.clone(), self.known.clone());
-            tokio::task::spawn_blocking(move || {
-                if let Ok(tables) = &place.open {
-                    known.hears(&place, tables.all());
-                }
-            })
-        });
-        // Who answers later is listed the next time.
-        let _ = tokio::time::timeout(LISTING, join_all(asked)).await;
+            // Who answers late is heard too: he is listed the next time.
+            tokio::spawn(async move {
+                let answer = tokio::task::spawn_blocking(move || tables.all()).await;
+                let fell = |_| Err(TableError::Place("its reader fell over".to_owned()));
+                known.hears(&place, answer.unwrap_or_else(fell));
+            });
+        }
+        // Whoever else has asked, their answers are waited for.
+        let began = Instant::now();
+        while began.elapsed() < LISTING && declared.iter().any(|place| self.known.waits(&place.id)) {
+            tokio::time::sleep(BLINK).await;
+        }
     }
 }
 

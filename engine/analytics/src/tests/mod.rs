@@ -25,6 +25,7 @@ use crate::{Limits, QueryError, Reading, query};
 mod backfills;
 mod clients;
 mod moment;
+mod outside;
 mod pipes;
 mod questions;
 mod rows;
