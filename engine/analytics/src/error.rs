@@ -107,9 +107,9 @@ pub fn explained(error: DataFusionError, limits: &Limits, names: &Names) -> Quer
             other => QueryError::Wrong { detail: other.to_string() },
         },
         DataFusionError::ResourcesExhausted(_) => QueryError::TooLarge { limit: limits.memory },
-        DataFusionError::Plan(detail) => {
-            no_table(detail, names).unwrap_or(QueryError::Wrong { detail: detail.clone() })
-        }
+        DataFusionError::Plan(detail) => no_table(detail, names)
+            .or_else(|| no_such_call(detail))
+            .unwrap_or_else(|| QueryError::Wrong { detail: detail.clone() }),
         DataFusionError::SQL(detail, _) => QueryError::Wrong { detail: format!("this is not SQL: {detail}") },
         DataFusionError::NotImplemented(detail) => QueryError::Wrong { detail: detail.clone() },
         DataFusionError::Execution(detail) => QueryError::Failed { detail: detail.clone() },
@@ -122,7 +122,10 @@ pub fn explained(error: DataFusionError, limits: &Limits, names: &Names) -> Quer
             None => QueryError::Failed { detail: error.to_string() },
         },
         DataFusionError::ArrowError(detail, _) => QueryError::Failed { detail: detail.to_string() },
-        other => QueryError::Failed { detail: other.strip_backtrace() },
+        other => {
+            let detail = other.strip_backtrace();
+            no_such_call(&detail).unwrap_or(QueryError::Failed { detail })
+        }
     }
 }
 
@@ -131,6 +134,15 @@ fn no_column(field: &Column, valid: &[Column]) -> QueryError {
     columns.dedup();
     let nearest = nearest(&field.name, &columns);
     QueryError::NoSuchColumn { name: field.name.clone(), nearest, columns }
+}
+
+/// DataFusion lists every type that a function takes; which one is given to it says enough.
+fn no_such_call(detail: &str) -> Option<QueryError> {
+    let name = detail.split_once("Function '")?.1.split('\'').next()?;
+    let text = detail.contains("received String") && detail.contains("failed to match any signature");
+    text.then(|| QueryError::Wrong {
+        detail: format!("{name}() takes neither text nor JSON: CAST(… AS …) says what the value is"),
+    })
 }
 
 /// `table 'syncline.public.runz' not found`

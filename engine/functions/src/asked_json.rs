@@ -144,6 +144,9 @@ pub fn told_and_audited(expr: Expr, typer: &Typer) -> Result<Expr> {
     })?;
     told.data.apply(|node| {
         let refused = match node {
+            Expr::InSubquery(list) if list.subquery.subquery.schema().fields().iter().any(|field| is_json(field)) => {
+                Some("IN (SELECT …)".to_owned())
+            }
             _ if !reads_json(node, typer)? => None,
             Expr::AggregateFunction(call) if call.func.name() == "count" => None,
             Expr::AggregateFunction(call) => Some(format!("{}()", call.func.name())),
@@ -170,10 +173,25 @@ pub fn told_and_audited(expr: Expr, typer: &Typer) -> Result<Expr> {
 
 /// What a node would do with JSON that has no meaning.
 pub fn refuse(node: &LogicalPlan, typer: &Typer) -> Result<()> {
-    let LogicalPlan::Sort(sort) = node else { return Ok(()) };
-    match sort.expr.iter().find(|key| typer.is_json(&key.expr)) {
-        Some(key) => plan_err!("JSON values have no order: ORDER BY CAST({} AS …) says what they are", key.expr),
-        None => Ok(()),
+    match node {
+        LogicalPlan::Sort(sort) => match sort.expr.iter().find(|key| typer.is_json(&key.expr)) {
+            Some(key) => plan_err!("JSON values have no order: ORDER BY CAST({} AS …) says what they are", key.expr),
+            None => Ok(()),
+        },
+        LogicalPlan::Join(join) if join.on.iter().any(|(one, other)| typer.is_json(one) != typer.is_json(other)) => {
+            plan_err!("JSON is no key beside another type: CAST(… AS …) says what the value is")
+        }
+        LogicalPlan::Union(union) => {
+            let kinds =
+                |input: &LogicalPlan| input.schema().fields().iter().map(|field| is_json(field)).collect::<Vec<_>>();
+            let mut inputs = union.inputs.iter().map(|input| kinds(input));
+            let first = inputs.next();
+            match inputs.all(|kinds| Some(&kinds) == first.as_ref()) {
+                true => Ok(()),
+                false => plan_err!("UNION takes no JSON beside another type: CAST(… AS …) says what the value is"),
+            }
+        }
+        _ => Ok(()),
     }
 }
 
