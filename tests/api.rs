@@ -235,3 +235,41 @@ fn records_of_kafka_that_stopped_go_again_once_over_kills() {
     let connection = format!("CONNECTION bus TO kafka WITH (brokers = '{}');\n", bus.brokers());
     stopped_records_go_again(&Desk::new(), &connection, &format!("bus.{}", topic.name));
 }
+
+#[test]
+fn the_way_back_from_a_retry_would_take_a_record_in_twice_and_says_so() {
+    let desk = Desk::new();
+    let mut running = desk.start(&["serve", "--listen", "127.0.0.1:0"]);
+    let mut client = Client::to(running.address());
+    let mut put = |filter: &str| {
+        let text = format!(
+            "PIPELINE orders WITH (checkpoint_every = '20 ms') AS FROM file('in.ndjson') FOLLOW
+|> SELECT CAST(id AS BIGINT) AS id {filter} |> INSERT INTO file('out/');\n"
+        );
+        let answer =
+            client.send("PUT", "/v1/pipelines/orders", &[("Content-Type", "application/sql")], text.as_bytes());
+        assert!([200, 201].contains(&answer.status), "{answer:?}");
+    };
+    desk.append("in.ndjson", ["{\"id\": 1}", "{\"id\": \"one\"}"]);
+    put("");
+    let letters = "SELECT count(*) AS n FROM dead_letters";
+    running.until("one has stopped", |_| desk.value(letters) == 1);
+    // What was sent again in the revision itself comes again with it.
+    desk.ok(&["dead-letters", "retry", "--pipeline", "orders", "--all"]);
+    running.until("it stopped again", |_| desk.value(letters) == 2);
+    put("|> WHERE id < 100");
+    running.until("it began", |_| desk.value("SELECT count(*) AS n FROM revisions") == 2);
+    desk.ok(&["rollback", "orders"]);
+    put("|> WHERE id < 200");
+    running.until("it began", |_| desk.value("SELECT count(*) AS n FROM revisions") == 4);
+    desk.append("in.ndjson", ["{\"id\": \"two\"}"]);
+    running.until("another one has stopped", |_| desk.value(letters) == 3);
+    desk.ok(&["dead-letters", "retry", "--pipeline", "orders", "--all"]);
+    let refused = desk.say(&["rollback", "orders"]).expect(1);
+    assert!(refused.err.contains("dead letters were retried since revision 3 was over"), "{}", refused.err);
+    desk.ok(&["rollback", "orders", "--insert-again"]);
+    running.until("it goes on there", |running| {
+        Client::to(running.address()).get("/v1/pipelines/orders").json()["state"] == "running"
+    });
+    running.stop().expect(0);
+}

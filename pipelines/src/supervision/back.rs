@@ -14,6 +14,7 @@ use syncline_dsl::plan::{Place, Plan, SinkPlan, StepKind, Value, WritePlan};
 use syncline_engine::{
     checkpoint::{self, Checkpoint},
     ledger::{outbox_topic, stream_topic},
+    letters::{self, Mark, Standing},
     revision::{self, Back, Revision, Stood, Written},
     runtime::start::StartOptions,
 };
@@ -200,7 +201,24 @@ impl Supervision<'_> {
             }
         }
         single_files(&target, &now, &stood.checkpoint)?;
+        let again = self.sent_again(name, to)?;
+        if again > 0 && !way.insert_again && [&member.plan, &target.plan].into_iter().any(inserts_somewhere) {
+            return Err(Failure::failed("rows-would-repeat", "records would come a second time")
+                .seen(format!("{again} dead letters were retried since revision {} was over", to.number))
+                .seen("their source gives them again, and so does what was sent")
+                .help("let them stand there twice: syncline rollback NAME --insert-again")
+                .help("with UPSERT INTO … KEY (…) rows that come again replace themselves"));
+        }
         Ok(stood)
+    }
+
+    /// Dead letters of a pipeline that were sent through it again since this revision was over.
+    fn sent_again(&self, name: &str, to: &Revision) -> Result<usize, Failure> {
+        let store = &*self.world.ground.store;
+        let next = revision::all(store, name).map_err(read_failure)?.into_iter().find(|one| one.number > to.number);
+        let Some(over) = next.map(|next| next.began) else { return Ok(0) };
+        let since = |mark: &Mark| mark.standing != Standing::Discarded && mark.time >= over;
+        Ok(letters::marks(store, name).map_err(read_failure)?.values().filter(|mark| since(mark)).count())
     }
 
     /// The pipeline as that revision has it.
@@ -291,6 +309,14 @@ fn sink<'p>(plan: &'p Plan, step: &StepId) -> Option<&'p SinkPlan> {
 
 fn inserts(plan: &Plan, step: &StepId) -> bool {
     sink(plan, step).is_some_and(|sink| matches!(sink.write, WritePlan::Insert { .. }))
+}
+
+fn inserts_somewhere(plan: &Plan) -> bool {
+    let mut found = false;
+    plan.each_step(&mut |step| {
+        found |= matches!(&step.kind, StepKind::Sink(sink) if matches!(sink.write, WritePlan::Insert { .. }));
+    });
+    found
 }
 
 /// One file that has appeared since cannot be cut back: readers have it.
