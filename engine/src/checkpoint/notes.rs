@@ -51,13 +51,13 @@ impl HistoryNote {
         (self.rows as u128 * 1_000_000).checked_div(u128::from(self.spent)).map(|rate| rate as u64)
     }
 
-    /// Whether the source reads what came while its history was read.
+    /// Whether the source reads what came while its history was read. Notes of an earlier version do not say of when they are, nor this.
     pub fn is_catching_up(&self) -> bool {
-        self.number == 0 && self.ended.is_some() && self.caught.is_none()
+        self.number == 0 && self.ended.is_some() && self.caught.is_none() && self.noted > 0
     }
 
-    /// To the end of the history, or of what came meanwhile. From `now` on, which is soon after the commit that this is as of; later it is as soon after it: nobody goes on. `None` before
-    /// anything is known, and when all is over.
+    /// To the end of the history, or of what came meanwhile, from `now` on. Where the next commit is long due, nobody goes on, and nothing
+    /// comes nearer. `None` before anything is known, and when all is over.
     pub fn seconds_left(&self, now: Micros) -> Option<u64> {
         let rest = self.course.rest().filter(|_| self.ended.is_none() || self.is_catching_up())?;
         let since = u64::try_from(now.saturating_sub(self.noted)).unwrap_or(0).min(self.course.due());
@@ -85,4 +85,19 @@ pub fn epoch_of(value: &[u8]) -> Option<Epoch> {
         epoch: Epoch,
     }
     serde_json::from_slice::<Committed>(value).ok().map(|committed| committed.epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_of_an_earlier_version_is_over_where_it_says_so_and_foresees_nothing() {
+        let read = |ended: &str| {
+            let text = format!(r#"{{"began":1,"ended":{ended},"rows":3,"dead":0,"done":5,"total":7,"spent":9}}"#);
+            serde_json::from_str::<HistoryNote>(&text).expect("a note")
+        };
+        let told = ["null", "8"].map(|ended| (read(ended).is_catching_up(), read(ended).seconds_left(10)));
+        assert_eq!(told, [(false, None); 2]);
+    }
 }
