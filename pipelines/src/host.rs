@@ -115,7 +115,11 @@ impl Host {
         let closing = Arc::new(Notify::new());
         let closed = closing.clone();
         let server = runtime.spawn(server.run(state.clone(), async move { closed.notified().await }));
-        runtime.spawn(follow_signals(hangup, news, state.clone()));
+        // Whoever reads that we listen may stop us at once.
+        let entered = runtime.enter();
+        let stops = signal(SignalKind::terminate()).ok().zip(signal(SignalKind::interrupt()).ok());
+        drop(entered);
+        runtime.spawn(follow_signals(stops, hangup, news, state.clone()));
         runtime.spawn(fold(handle));
         let paths = Mutex::new(Paths { declared, open: BTreeMap::new() });
         let timer = Timer::on(runtime.handle().clone());
@@ -281,12 +285,13 @@ async fn fold(metrics: PrometheusHandle) {
 
 /// The first SIGTERM or SIGINT asks every pipeline to stop; a second one ends the process at once. SIGHUP reads the pipeline files
 /// again; where it says that the terminal is gone, it is a stop.
-async fn follow_signals(hangup: Option<Signal>, news: Sender<News>, state: Arc<ApiState>) {
-    let (Ok(mut term), Ok(mut int), Some(mut hup)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), hangup)
-    else {
-        return;
-    };
+async fn follow_signals(
+    stops: Option<(Signal, Signal)>,
+    hangup: Option<Signal>,
+    news: Sender<News>,
+    state: Arc<ApiState>,
+) {
+    let (Some((mut term, mut int)), Some(mut hup)) = (stops, hangup) else { return };
     let attended = std::io::stderr().is_terminal();
     let mut asked: Option<Instant> = None;
     loop {
