@@ -135,8 +135,7 @@ fn told(what: &str, found: f64, bound: f64) {
 fn feed(broker: &Broker, topics: &Topics, folder: &Path) {
     topics.make(LIVE_FROM);
     topics.make(LIVE_TO);
-    // What the broker has kept in memory so far would go to the disk now, and who syncs would wait for it.
-    let _ = std::process::Command::new("sync").status();
+    written();
     let live = Live::start(&["live", "exactly once", &broker.address, LIVE_TO, &folder.to_string_lossy()]);
     let mut feed = Feed { topics, brokers: &broker.address, from: LIVE_FROM, to: LIVE_TO, next: 0 };
     // Clients, caches, the first pages of the state.
@@ -155,8 +154,10 @@ fn feed(broker: &Broker, topics: &Topics, folder: &Path) {
     );
     let full = feed.run(&live, DURING, None);
     print("as much as goes through", &full);
+    written();
     let half = feed.run(&live, DURING, Some(full.rate() / 2.0));
     print("half of it", &half);
+    written();
     let steady = feed.run(&live, LONG, Some(STEADY));
     print("200,000 a second", &steady);
     told(
@@ -165,6 +166,11 @@ fn feed(broker: &Broker, topics: &Topics, folder: &Path) {
         EPOCHS,
     );
     told("p99 of an epoch's close at 200,000 a second, in seconds", steady.close(99.0), CLOSE);
+}
+
+/// What the broker has kept in memory so far would go to the disk in the next part, and who syncs there would wait for it.
+fn written() {
+    let _ = std::process::Command::new("sync").status();
 }
 
 fn print(what: &str, phase: &Phase) {
