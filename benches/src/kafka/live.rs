@@ -17,7 +17,8 @@ use rdkafka::{
 
 use crate::{
     orders,
-    product::Live,
+    product::histogram,
+    running::Running,
     topics::{PARTITIONS, Reader, Topics, send},
 };
 
@@ -79,9 +80,9 @@ fn within(buckets: &Buckets, percent: f64) -> f64 {
 }
 
 /// Of one phase of the run, all closes and each of their parts.
-fn closes(live: &Live) -> Vec<Buckets> {
-    let parts = NAMES.iter().map(|name| live.histogram(PHASES, &format!("phase=\"{name}\"")));
-    [live.histogram(COMMITS, "")].into_iter().chain(parts).collect()
+fn closes(live: &Running) -> Vec<Buckets> {
+    let parts = NAMES.iter().map(|name| histogram(live, PHASES, &format!("phase=\"{name}\"")));
+    [histogram(live, COMMITS, "")].into_iter().chain(parts).collect()
 }
 
 fn since(before: &Buckets, after: Buckets) -> Buckets {
@@ -100,7 +101,7 @@ pub struct Feed<'a> {
 
 impl Feed<'_> {
     /// Feeds orders for so long, so many a second or as many as are taken, and waits until the last row has come out.
-    pub fn run(&mut self, live: &Live, during: Duration, rate: Option<f64>) -> Phase {
+    pub fn run(&mut self, live: &Running, during: Duration, rate: Option<f64>) -> Phase {
         let before = (live.cpu(), closes(live));
         let ready = Arc::new(AtomicBool::new(false));
         let reader = {

@@ -27,6 +27,8 @@ mod program;
 mod queue;
 #[path = "../random.rs"]
 mod random;
+#[path = "../running.rs"]
+mod running;
 mod topics;
 
 use std::{path::Path, time::Duration};
@@ -34,7 +36,8 @@ use std::{path::Path, time::Duration};
 use broker::Broker;
 use live::{Feed, Phase};
 use measure::{Cost, child};
-use product::{Job, Live};
+use product::Job;
+use running::Running;
 use topics::Topics;
 
 const ROWS: u64 = 2_000_000;
@@ -136,7 +139,7 @@ fn feed(broker: &Broker, topics: &Topics, folder: &Path) {
     topics.make(LIVE_FROM);
     topics.make(LIVE_TO);
     written();
-    let live = Live::start(&["live", "exactly once", &broker.address, LIVE_TO, &folder.to_string_lossy()]);
+    let live = Running::start(&["live", "exactly once", &broker.address, LIVE_TO, &folder.to_string_lossy()]);
     let mut feed = Feed { topics, brokers: &broker.address, from: LIVE_FROM, to: LIVE_TO, next: 0 };
     // Clients, caches, the first pages of the state.
     feed.run(&live, Duration::from_secs(1), Some(STEADY / 10.0));

@@ -1,14 +1,8 @@
 //! The product itself, by its own command line, in a process of its own.
 
-use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
-use crate::{cpu, program};
+use crate::{program, running::Running};
 
 /// The job of `spine`, from one topic to another.
 const JOB: &str = "
@@ -68,54 +62,14 @@ pub fn live(job: &Job, folder: &Path) {
     ]);
 }
 
-/// One that runs.
-pub struct Live {
-    child: Child,
-    address: String,
-}
-
-impl Live {
-    /// This program again, as the contestant `live`.
-    pub fn start(arguments: &[&str]) -> Live {
-        let mut command = Command::new(std::env::current_exe().expect("this program"));
-        let mut child =
-            command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("its words"));
-        let mut address = String::new();
-        while address.is_empty() {
-            let mut line = String::new();
-            assert!(lines.read_line(&mut line).expect("its words") > 0, "it ended before it listened");
-            address = line.split_once("listening on http://").map_or("", |(_, rest)| rest).trim().to_owned();
-        }
-        // Nobody reads on, and it must not wait for that.
-        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-        Live { child, address }
-    }
-
-    pub fn cpu(&self) -> Duration {
-        cpu::of(self.child.id())
-    }
-
-    /// Of a histogram, of the one that has this label: how often up to each of its limits, and how often at all.
-    pub fn histogram(&self, name: &str, label: &str) -> Vec<(f64, u64)> {
-        let mut stream = TcpStream::connect(&self.address).expect("it listens");
-        let ask = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
-        stream.write_all(ask.as_bytes()).expect("it takes requests");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).expect("an answer");
-        let bucket = |line: &str| {
-            let rest = line.strip_prefix(name)?.strip_prefix("_bucket{")?;
-            let (labels, limit) = rest.split_once("le=\"")?;
-            let (limit, count) = limit.split_once("\"}")?;
-            labels.contains(label).then_some(())?;
-            Some((limit.parse().unwrap_or(f64::INFINITY), count.trim().parse().ok()?))
-        };
-        text.lines().filter_map(bucket).collect()
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        let _ = self.child.kill().and_then(|()| self.child.wait());
-    }
+/// Of a histogram of one that runs, of the one that has this label: how often up to each of its limits, and how often at all.
+pub fn histogram(running: &Running, name: &str, label: &str) -> Vec<(f64, u64)> {
+    let bucket = |line: &str| {
+        let rest = line.strip_prefix(name)?.strip_prefix("_bucket{")?;
+        let (labels, limit) = rest.split_once("le=\"")?;
+        let (limit, count) = limit.split_once("\"}")?;
+        labels.contains(label).then_some(())?;
+        Some((limit.parse().unwrap_or(f64::INFINITY), count.trim().parse().ok()?))
+    };
+    running.get("/metrics").lines().filter_map(bucket).collect()
 }

@@ -24,6 +24,8 @@ mod program;
 mod queue;
 #[path = "../random.rs"]
 mod random;
+#[path = "../running.rs"]
+mod running;
 mod takeover;
 #[path = "../kafka/topics.rs"]
 #[allow(dead_code)]

@@ -7,13 +7,12 @@
 use arrow::datatypes::Field;
 use datafusion::{
     common::{
-        Column, DFSchema, Result, TableReference, plan_err,
+        DFSchema, Result, TableReference, plan_err,
         tree_node::{Transformed, TreeNode, TreeNodeRecursion},
     },
     logical_expr::{
-        BinaryExpr, Expr, GetFieldAccess, LogicalPlan, ScalarUDF,
+        BinaryExpr, Expr, LogicalPlan, ScalarUDF,
         expr::ScalarFunction,
-        lit,
         planner::{ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr, RawFieldAccessExpr},
     },
 };
@@ -22,7 +21,7 @@ use sqlparser::ast::BinaryOperator;
 use crate::{
     asked::Told,
     functions::{JsonFunction, Op, call, called},
-    hooks::operator,
+    hooks::{member, members, operator},
     is_json,
     typer::{NUMBER, Typer, json_to},
 };
@@ -57,13 +56,7 @@ impl ExprPlanner for JsonInQuestions {
         if !typer.is_json(&raw.expr) {
             return Ok(PlannerResult::Original(raw));
         }
-        let key = match raw.field_access {
-            GetFieldAccess::NamedStructField { name } => Expr::Literal(name, None),
-            GetFieldAccess::ListIndex { key } => *key,
-            GetFieldAccess::ListRange { .. } => return plan_err!("a JSON value has no ranges"),
-        };
-        let key = if typer.is_json(&key) { call(Op::Text, false, vec![key]) } else { key };
-        Ok(PlannerResult::Planned(call(Op::Get, false, vec![raw.expr, key])))
+        Ok(PlannerResult::Planned(member(&typer, raw.expr, raw.field_access, Ok)?))
     }
 
     fn plan_compound_identifier(
@@ -72,12 +65,7 @@ impl ExprPlanner for JsonInQuestions {
         qualifier: Option<&TableReference>,
         names: &[String],
     ) -> Result<PlannerResult<Vec<Expr>>> {
-        if !is_json(field) {
-            return Ok(PlannerResult::Original(Vec::new()));
-        }
-        let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
-        let path = names.iter().map(|name| lit(name.as_str()));
-        Ok(PlannerResult::Planned(call(Op::Get, false, [column].into_iter().chain(path).collect())))
+        Ok(members(field, qualifier, names))
     }
 
     /// `SUM(value.total)`: a member is the number that the aggregate wants.

@@ -72,14 +72,7 @@ impl ExprPlanner for JsonPlanner {
         if !typer.is_json(&base) {
             return Ok(PlannerResult::Original(RawFieldAccessExpr { expr: base, field_access: raw.field_access }));
         }
-        let key = match raw.field_access {
-            GetFieldAccess::NamedStructField { name } => Expr::Literal(name, None),
-            GetFieldAccess::ListIndex { key } => typer.type_all(*key)?,
-            GetFieldAccess::ListRange { .. } => return plan_err!("a JSON value has no ranges"),
-        };
-        // A name that is itself JSON is its text.
-        let key = if typer.is_json(&key) { call(Op::Text, false, vec![key]) } else { key };
-        Ok(PlannerResult::Planned(call(Op::Get, false, vec![base, key])))
+        Ok(PlannerResult::Planned(member(&typer, base, raw.field_access, |key| typer.type_all(key))?))
     }
 
     fn plan_compound_identifier(
@@ -88,13 +81,35 @@ impl ExprPlanner for JsonPlanner {
         qualifier: Option<&TableReference>,
         names: &[String],
     ) -> Result<PlannerResult<Vec<Expr>>> {
-        if !is_json(field) {
-            return Ok(PlannerResult::Original(Vec::new()));
-        }
-        let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
-        let path = names.iter().map(|name| lit(name.as_str()));
-        Ok(PlannerResult::Planned(call(Op::Get, false, [column].into_iter().chain(path).collect())))
+        Ok(members(field, qualifier, names))
     }
+}
+
+/// What stands in a JSON value under a name or a place; `typed`: what is made of a place before.
+pub(crate) fn member(
+    typer: &Typer<'_>,
+    base: Expr,
+    access: GetFieldAccess,
+    typed: impl FnOnce(Expr) -> Result<Expr>,
+) -> Result<Expr> {
+    let key = match access {
+        GetFieldAccess::NamedStructField { name } => Expr::Literal(name, None),
+        GetFieldAccess::ListIndex { key } => typed(*key)?,
+        GetFieldAccess::ListRange { .. } => return plan_err!("a JSON value has no ranges"),
+    };
+    // A name that is itself JSON is its text.
+    let key = if typer.is_json(&key) { call(Op::Text, false, vec![key]) } else { key };
+    Ok(call(Op::Get, false, vec![base, key]))
+}
+
+/// What stands in a JSON column under names, one in the other; another column is left alone.
+pub(crate) fn members(field: &Field, qualifier: Option<&TableReference>, names: &[String]) -> PlannerResult<Vec<Expr>> {
+    if !is_json(field) {
+        return PlannerResult::Original(Vec::new());
+    }
+    let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+    let path = names.iter().map(|name| lit(name.as_str()));
+    PlannerResult::Planned(call(Op::Get, false, [column].into_iter().chain(path).collect()))
 }
 
 /// The type names `JSON`, `BYTES` and `TIMESTAMP` (microseconds, UTC).
