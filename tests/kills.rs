@@ -22,6 +22,7 @@ use crate::{
     chance::{Chance, soak},
     desk::{Desk, PATIENCE, Running, free_address, house, python, python_reads},
     look,
+    promises::figure,
 };
 
 /// Rows that the sinks take.
@@ -167,6 +168,10 @@ fn soak_a_file_is_read_once_whenever_the_process_is_killed() {
     assert_eq!(rows_in(&desk), size.orders as u64, "every line was taken, and taken once");
     // A name that is given is over in 50 microseconds.
     report_windows(&desk, fell, &[1, 2, 3, 4]);
+    figure(
+        "soak_a_file_is_read_once_whenever_the_process_is_killed",
+        &format!("{fell} kills, {} lines, each taken once", size.orders),
+    );
 }
 
 /// A producer feeds over HTTP, and sends again what was not acknowledged.
@@ -198,6 +203,10 @@ fn soak_http_loses_nothing_that_it_acknowledged_whenever_it_is_killed() {
     assert!(rows_in(&desk) >= size.orders as u64, "what was acknowledged was kept: {}", rows_in(&desk));
     // Here files of the log go away, too.
     report_windows(&desk, size.kills + 1, &[1, 2, 3, 4, REVEALING]);
+    figure(
+        "soak_http_loses_nothing_that_it_acknowledged_whenever_it_is_killed",
+        &format!("{} kills, {} lines acknowledged, none lost", size.kills + 1, size.orders),
+    );
 }
 
 fn made(desk: &Desk, size: &Size, seed: u64) -> PathBuf {

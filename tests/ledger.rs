@@ -9,6 +9,7 @@ use crate::{
     desk::{Desk, PATIENCE, Running},
     look,
     objects::Store,
+    promises::figure,
 };
 
 /// Half of what comes is filtered, and the ledger says so.
@@ -42,7 +43,8 @@ fn files(desk: &Desk) -> Vec<PathBuf> {
 }
 
 /// Kills the process so many times while records come and the ledger moves.
-fn killed(times: usize, chance: &mut Chance) {
+/// How many records the ledger has in the end.
+fn killed(times: usize, chance: &mut Chance) -> usize {
     let desk = Desk::with(ORDERS);
     let mut written = 0;
     for round in 0..times {
@@ -67,6 +69,7 @@ fn killed(times: usize, chance: &mut Chance) {
     assert_eq!(told(&desk), (written as u64, written as u64));
     running.stop().expect(0);
     assert_eq!(told(&desk), (written as u64, written as u64), "and when nothing runs");
+    written
 }
 
 #[test]
@@ -81,7 +84,11 @@ fn soak_the_ledger_moves_into_files_and_is_whole_whenever_the_process_is_killed(
         return;
     }
     let (mut chance, _) = Chance::told("ledger, long");
-    killed(kills(100), &mut chance);
+    let records = killed(kills(100), &mut chance);
+    figure(
+        "soak_the_ledger_moves_into_files_and_is_whole_whenever_the_process_is_killed",
+        &format!("{} kills, {records} records, each there once", kills(100)),
+    );
 }
 
 #[test]

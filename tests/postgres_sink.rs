@@ -16,6 +16,7 @@ use crate::{
     desk::{Desk, Running, free_address, house, python, python_reads},
     look,
     postgres::{Database, GUARDED, own, shared},
+    promises::figure,
     web::Client,
 };
 
@@ -96,6 +97,10 @@ fn soak_a_table_has_each_row_once_whenever_the_engine_is_killed() {
     desk.ok(&["run", "orders.sync"]);
     eprintln!("postgres: {fell} kills; {ended} processes ended before theirs");
     expect_tables(&desk, &database);
+    figure(
+        "soak_a_table_has_each_row_once_whenever_the_engine_is_killed",
+        &format!("{fell} kills, {} lines, each row once", size.orders),
+    );
 }
 
 fn grow(desk: &Desk, from: &mut impl BufRead, lines: usize) -> usize {
@@ -133,6 +138,10 @@ fn soak_a_table_has_each_row_once_whenever_the_database_is_killed() {
     running.stop().expect(0);
     desk.ok(&["run", "orders.sync", "--once"]);
     expect_tables(&desk, &database);
+    figure(
+        "soak_a_table_has_each_row_once_whenever_the_database_is_killed",
+        &format!("{} kills of PostgreSQL, {} lines, each row once", size.kills, size.orders),
+    );
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::{
     chance::{Chance, soak},
     desk::{Desk, PATIENCE},
     look,
+    promises::figure,
 };
 
 /// How long the watermark waits, in seconds.
@@ -180,7 +181,8 @@ fn tested(step: &str, sides: &[(&str, &[Event])], (rows, late): &(Vec<String>, u
 #[test]
 fn soak_live_batch_and_test_give_equal_rows_and_the_same_rows_late() {
     let (mut chance, _) = Chance::told("time");
-    for _ in 0..if soak() { 20 } else { 1 } {
+    let rounds = if soak() { 20 } else { 1 };
+    for _ in 0..rounds {
         let (left, right) = (disorder(&mut chance), disorder(&mut chance));
         let both: [(&str, &[Event]); 2] = [("left.ndjson", &left), ("right.ndjson", &right)];
         for (kind, step) in KINDS {
@@ -199,6 +201,10 @@ fn soak_live_batch_and_test_give_equal_rows_and_the_same_rows_late() {
             tested(step, sides, &expected);
         }
     }
+    figure(
+        "soak_live_batch_and_test_give_equal_rows_and_the_same_rows_late",
+        &format!("{rounds} times {} kinds of step, rows and late rows equal", KINDS.len()),
+    );
 }
 
 fn until(desk: &Desk, what: &str, mut holds: impl FnMut(&Desk) -> bool) {
