@@ -249,8 +249,8 @@ pub const COMMITTED: [&[u8]; 4] = [b"c/", b"m/", b"k/", b"p/"];
 /// What the keys of a pipeline begin with that was started at some time.
 pub const STARTED: [&[u8]; 1] = [b"c/"];
 
-/// The same of one of which anything is known: it was started, failed before that, or has a schedule.
-pub const KNOWN: [&[u8]; 3] = [b"c/", b"r/", b"t/"];
+/// The same of one of which anything is known: it was started, failed before that, has a schedule, or was asked to take something in.
+pub const KNOWN: [&[u8]; 4] = [b"c/", b"r/", b"t/", b"b/"];
 
 pub fn checkpoint_key(pipeline: &str) -> Vec<u8> {
     [b"c/", pipeline.as_bytes()].concat()

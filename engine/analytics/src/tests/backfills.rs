@@ -40,6 +40,8 @@ async fn a_history_says_its_phase_how_long_that_takes_and_what_it_cost() {
     reading.store.apply(changes).unwrap();
     let mut asked = Backfill { number: 1, from: "'a'".into(), share: 25, wish: Wish::Read, asked: TEN };
     backfill::write(&*reading.store, "asked", &asked).unwrap();
+    // Of a pipeline that has not begun yet, nothing else is known.
+    backfill::write(&*reading.store, "early", &asked).unwrap();
     asked.wish = Wish::Pause;
     backfill::write(&*reading.store, "beside", &asked).unwrap();
     let sql = "SELECT pipeline, state, phase, dead, starts, rows_total, bytes_read, busy_ms, seconds_left FROM backfills ORDER BY pipeline";
@@ -51,6 +53,7 @@ async fn a_history_says_its_phase_how_long_that_takes_and_what_it_cost() {
         | asked    | reading | waiting     |      |        |            |            |         |              |
         | beside   | paused  |             | 2    | 3      | 10000      | 40000      | 7500    |              |
         | caught   | done    |             | 2    | 3      | 10000      | 40000      | 7500    |              |
+        | early    | reading | waiting     |      |        |            |            |         |              |
         | follows  | done    | catching up | 2    | 3      | 10000      | 40000      | 7500    | 14           |
         | reads    | reading | reading     | 2    | 3      | 10000      | 40000      | 7500    | 14           |
         +----------+---------+-------------+------+--------+------------+------------+---------+--------------+";
