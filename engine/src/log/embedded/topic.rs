@@ -255,7 +255,11 @@ impl Topic {
     /// Where the record before `offset` ends.
     fn find(&self, files: &[Arc<Segment>], offset: u64) -> Result<End, LogError> {
         let short = |found| LogError::Short { topic: self.name.clone(), expected: offset, found };
-        let file = files.iter().rev().find(|file| file.base < offset).ok_or_else(|| short(0))?;
+        let Some(file) = files.iter().rev().find(|file| file.base < offset) else {
+            // Nothing before it is here, or ever was.
+            let first = files.first().filter(|first| first.base == offset);
+            return first.map(|_| End { offset, file: offset, length: 0 }).ok_or_else(|| short(0));
+        };
         let mut walk = Walk::new(file, file.base, 0, file.length(), SCAN_CHUNK);
         while walk.offset < offset {
             match walk.header()? {
@@ -271,14 +275,20 @@ impl Topic {
         Ok(End { offset, file: file.base, length: walk.position })
     }
 
-    /// Empties the topic; the next record is number `offset`.
+    /// Empties the topic; the next record is number `offset`. An empty file of that name says so to the next process.
     pub fn begin(&self, offset: u64) -> Result<(), LogError> {
         self.wipe()?;
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let start = End { offset, file: offset, length: 0 };
+        let mut files = vec![];
+        if offset > 0 {
+            self.make_folder()?;
+            files.push(Arc::new(Segment::create(&self.folder, offset)?));
+            sync_folder(&self.folder)?;
+        }
         *writer = Writer::default();
-        writer.start_at(start, None);
-        *self.view() = View { loaded: true, files: vec![], visible: start };
+        writer.start_at(start, files.last().cloned());
+        *self.view() = View { loaded: true, files, visible: start };
         Ok(())
     }
 

@@ -219,7 +219,7 @@ impl Topic {
         Ok(())
     }
 
-    fn make_folder(&self) -> Result<(), LogError> {
+    pub fn make_folder(&self) -> Result<(), LogError> {
         let folder = self.folder.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         let path = self.folder.join(name::NAME_FILE);
         let named = !name::is_cut(&folder) || path.is_file();

@@ -33,6 +33,37 @@ fn what_was_acknowledged_survives_a_kill_and_nothing_torn_shows() {
     }
 }
 
+/// What a folder is a copy of may have let go of all it had: where it ends is known here too, by whoever opens the folder next.
+#[test]
+fn a_topic_that_begins_at_a_number_begins_there_for_the_next_process_too() {
+    let place = place();
+    for topic in ["in", "p/a"] {
+        let log = open(place.path());
+        log.publish("in", vec![new("of another life")]).unwrap();
+        log.begin(topic, 40).unwrap();
+        // Dropped as a process ends that was killed: nothing was prepared.
+        std::mem::forget(log);
+        for end in [End::at(40), End { offset: 40, file: 40, length: 0 }] {
+            let log = open(place.path());
+            assert_eq!(log.end(topic), Ok(40), "{topic}");
+            log.recover(&[], &Ends::from([(topic.to_owned(), end)])).unwrap();
+            assert_eq!(log.end(topic), Ok(40), "{topic} {end:?}");
+            let short = log.recover(&[], &Ends::from([(topic.to_owned(), End::at(41))]));
+            assert!(matches!(short, Err(LogError::Short { expected: 41, .. })), "{topic}: {short:?}");
+        }
+        let log = open(place.path());
+        log.recover(&[], &Ends::from([(topic.to_owned(), End::at(40))])).unwrap();
+        log.append(topic, new("next")).unwrap();
+        let ends = log.prepare(&names(topic)).unwrap();
+        log.commit(1, &ends).unwrap();
+        assert_eq!(read_all(&log, topic, 40), [frame(40, "next")]);
+        log.recover(&[], &Ends::from([(topic.to_owned(), End::at(40))])).unwrap();
+        assert_eq!(log.end(topic), Ok(40), "{topic}, cut back");
+        // For the topic that is next.
+        log.begin("in", 0).unwrap();
+    }
+}
+
 fn body(offset: u64) -> String {
     format!("{offset}:{}", "x".repeat((offset * 7919 % 5000) as usize))
 }
