@@ -267,6 +267,25 @@ fn what_cannot_be_taken_back_is_refused_and_the_pipeline_goes_on() {
 }
 
 #[test]
+fn a_way_back_starts_no_pipeline_that_was_dropped_since() {
+    let desk = Desk::new();
+    let (mut running, mut client) = serve(&desk);
+    let two = format!("{}PIPELINE more AS FROM http('/more') |> INSERT INTO file('more/');\n", plain(GOOD));
+    assert_eq!(put(&mut client, &two).status, 201);
+    let alone = serde_json::json!({ "text": plain(BROKEN), "drop_pipelines": ["more"] }).to_string();
+    let json = ("Content-Type", "application/json");
+    assert_eq!(client.send("PUT", "/v1/pipelines/orders", &[json], alone.as_bytes()).status, 200);
+    let state = |client: &mut Client| client.get("/v1/pipelines/more").json()["state"].clone();
+    running.until("it is over", |_| state(&mut client) == "stopped");
+    let refused = client.post("/v1/pipelines/orders/rollback", &[json], b"");
+    assert_eq!((refused.status, slug(&refused).as_str()), (409, "file-of-several"));
+    assert!(refused.body.contains("revision 1 declares more too"), "{}", refused.body);
+    assert_eq!(fs::read_to_string(desk.path("orders.sync")).expect("its file"), plain(BROKEN));
+    assert_eq!(state(&mut client), "stopped");
+    running.stop().expect(0);
+}
+
+#[test]
 fn who_goes_back_needs_its_input_where_it_was() {
     let from_file = |amount: &str| plain(amount).replace("http('/orders')", "file('in.ndjson') FOLLOW");
     let desk = Desk::new();

@@ -26,6 +26,7 @@ use crate::{
     deploy, origin,
     outcome::Failure,
     project::{Change, Member, Project, declared},
+    source_file::SourceFile,
     task::Task,
     verbs::{Answer, Done, Refused, Way, no_such_pipeline, stopping},
     world::{World, store_failure},
@@ -154,6 +155,7 @@ impl Supervision<'_> {
     /// Whether the output could be that of a run which was never broken.
     fn may_go_back(&self, member: &Member, to: &Revision, way: Way) -> Result<Stood, Failure> {
         let (store, name) = (&*self.world.ground.store, &*member.declared);
+        alone(member, to)?;
         if revision::last(store, name).map_err(read_failure)?.is_some_and(|last| last.number == to.number) {
             return Ok(Stood::default());
         }
@@ -296,6 +298,20 @@ impl Supervision<'_> {
         tracing::info!(pipeline = name, to, "it goes back");
         deploy::write(&member.file.path, &text)
     }
+}
+
+/// Its file had other pipelines then, which were dropped since: they would start again.
+fn alone(member: &Member, to: &Revision) -> Result<(), Failure> {
+    let file = SourceFile { path: member.file.path.clone(), text: to.text.clone() };
+    let mut others = declared(&file).into_iter().map(|(name, _)| name).filter(|name| *name != member.declared);
+    let Some(other) = others.next() else { return Ok(()) };
+    let title = format!("revision {} declares {other} too, which would start again", to.number);
+    Err(Failure::failed("file-of-several", title)
+        .help(format!(
+            "apply the text of that revision without {other}: `syncline revisions {} -o json` has it",
+            member.declared
+        ))
+        .help("the pipeline then goes on with its state, and rows of meanwhile stay"))
 }
 
 fn sink<'p>(plan: &'p Plan, step: &StepId) -> Option<&'p SinkPlan> {
