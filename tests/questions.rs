@@ -153,6 +153,141 @@ fn topics_are_read_from_where_the_question_says_to_their_ends() {
     assert!(refused(&desk, "SELECT * FROM bus.none").contains("there is no table `bus.none`"));
 }
 
+/// The first schema of `registered` topics, and one that came later: another order, a type that widens, a field that is gone, a new one.
+const FIRST: &str = r#"{"type":"record","name":"order","fields":[
+  {"name":"id","type":"int"},
+  {"name":"gone","type":"string"},
+  {"name":"customer","type":["null","string"],"default":null},
+  {"name":"amount","type":{"type":"bytes","logicalType":"decimal","precision":12,"scale":2}},
+  {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"}}]}"#;
+const SECOND: &str = r#"{"type":"record","name":"order","fields":[
+  {"name":"amount","type":{"type":"bytes","logicalType":"decimal","precision":12,"scale":2}},
+  {"name":"id","type":"long"},
+  {"name":"customer","type":["null","string"],"default":null},
+  {"name":"at","type":{"type":"long","logicalType":"timestamp-millis"}},
+  {"name":"place","type":["null",{"type":"record","name":"place","fields":[{"name":"city","type":"string"}]}],"default":null}]}"#;
+/// 1, "x", "ada", 9.50, a second after 1970.
+const ADA: [u8; 13] = [2, 2, b'x', 2, 6, b'a', b'd', b'a', 4, 0x03, 0xb6, 0xd0, 0x0f];
+/// -0.01, 2, NULL, 1970, in Rome.
+const ROME: [u8; 11] = [2, 0xff, 4, 0, 0, 2, 8, b'R', b'o', b'm', b'e'];
+/// 9.50, 2^40, "ada", 1970, NULL.
+const FAR: [u8; 16] = [4, 0x03, 0xb6, 0x80, 0x80, 0x80, 0x80, 0x80, 0x40, 2, 6, b'a', b'd', b'a', 0, 0];
+const ORDER: &str = r#"syntax = "proto3"; import "google/protobuf/timestamp.proto";
+message Order { int64 id = 1; optional string customer = 2; google.protobuf.Timestamp at = 3; repeated string tags = 4; uint64 cents = 5; }"#;
+
+/// A record with its head: a zero byte and the id of its schema.
+fn framed(id: i64, value: &[u8]) -> Record {
+    let head = [&[0][..], &(id as u32).to_be_bytes(), value].concat();
+    Record { key: Some(b"1".to_vec()), value: Some(head), ..Record::default() }.time(AT)
+}
+
+#[test]
+fn topics_with_schemas_of_a_registry_have_their_columns() {
+    let (bus, registry) = (kafka::shared(), kafka::Registry::start());
+    let [avro, proto, plain, bad] =
+        ["asked_avro", "asked_proto", "asked_plain", "asked_bad"].map(|name| bus.topic(name, 2));
+    let subject = |topic: &kafka::Topic| format!("{}-value", topic.name);
+    let first = registry.register(&subject(&avro), "AVRO", FIRST);
+    avro.produce(&[framed(first, &ADA), framed(first, &ADA).partition(1)]);
+    let connection = |registry: &str| {
+        let brokers = bus.brokers();
+        format!(
+            "CONNECTION bus TO kafka WITH (brokers = '{brokers}', schema_registry = '{registry}', registry_user = 'ada', registry_password = secret('registry/password'), sql = true);\n{PIPELINE}"
+        )
+    };
+    let desk = Desk::with(&connection(&registry.url()));
+    desk.write("password", PASSWORD);
+    let mut set = desk.command(&["secret", "set", "registry/password"]);
+    set.stdin(fs::File::open(desk.path("password")).expect("the file"));
+    assert!(set.output().expect("it runs").status.success());
+    desk.write("orders.ndjson", ORDERS);
+    desk.ok(&["run", "orders.sync"]);
+    let of = |topic: &kafka::Topic, sql: &str| rows(&desk, &sql.replace("TOPIC", &format!("bus.\"{}\"", topic.name)));
+    assert_eq!(of(&avro, "SELECT gone, id FROM TOPIC WHERE _partition = 1"), "x,1");
+    // What is registered later is what the table is, for the records of before too.
+    let second = registry.register(&subject(&avro), "AVRO", SECOND);
+    let gone = Record { key: Some(b"2".to_vec()), ..Record::default() };
+    avro.produce(&[framed(second, &ROME), framed(first, &ADA), framed(second, &FAR), gone.time(AT)]);
+    assert_eq!(
+        of(&avro, "SELECT *, _offset AS o FROM TOPIC WHERE _partition = 0 ORDER BY _offset")
+            .replace(",2026-11-20 10:00:00,,", ","),
+        "9.50,1,ada,1970-01-01 00:00:01,,\\x31,0,0,0; \
+         -0.01,2,,1970-01-01 00:00:00,\"{\"\"city\"\":\"\"Rome\"\"}\",\\x31,0,1,1; \
+         9.50,1,ada,1970-01-01 00:00:01,,\\x31,0,2,2; \
+         9.50,1099511627776,ada,1970-01-01 00:00:00,,\\x31,0,3,3; \
+         ,,,,,\\x32,0,4,4"
+    );
+    for (sql, expected) in [
+        (
+            "SELECT customer, sum(amount), count(*) FROM TOPIC GROUP BY customer ORDER BY 2 DESC",
+            "ada,38.00,4; ,-0.01,2",
+        ),
+        ("SELECT place.city, id FROM TOPIC WHERE place.city IS NOT NULL", "\"\"\"Rome\"\"\",2"),
+        ("SELECT count(*) FROM TOPIC WHERE at > '1970-01-01T00:00:00Z'", "3"),
+        ("SELECT id FROM TOPIC WHERE _partition = 0 AND _offset BETWEEN 1 AND 2 ORDER BY id", "1; 2"),
+        ("SELECT id, _offset FROM TOPIC WHERE _partition = 0 LIMIT 1", "1,0"),
+        ("SELECT count(*) FROM TOPIC WHERE _timestamp > '2026-11-20T10:00:00Z'", "0"),
+        ("SELECT _offset FROM TOPIC WHERE _partition = 1", "0"),
+    ] {
+        assert_eq!(of(&avro, sql), expected, "{sql}");
+    }
+    let raw = format!("SELECT length(CAST(value AS STRING)) FROM bus.\"{} FORMAT raw\" WHERE _offset < 0", avro.name);
+    assert_eq!(rows(&desk, &raw), "");
+    let id = registry.register(&subject(&proto), "PROTOBUF", ORDER);
+    proto.produce(&[
+        framed(id, &[0, 8, 7, 0x12, 3, b'a', b'd', b'a', 0x1a, 2, 8, 1, 0x22, 1, b'x', 0x28, 10]),
+        framed(id, &[0, 8, 8, 0x28, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]),
+    ]);
+    assert_eq!(
+        of(&proto, "SELECT id, customer, at, tags, cents FROM TOPIC ORDER BY id"),
+        "7,ada,1970-01-01 00:00:01,\"[\"\"x\"\"]\",10; 8,,,[],18446744073709551615"
+    );
+    plain.produce(&[Record::new("1", r#"{"id":5}"#)]);
+    assert_eq!(of(&plain, "SELECT value.id FROM TOPIC"), "5", "a topic without a subject is JSON, as before");
+    // A record that is no such record fails whoever asks for what it holds, and nobody else.
+    let far = registry.register("far-value", "AVRO", SECOND);
+    registry.register(&subject(&bad), "AVRO", FIRST);
+    bad.produce(&[
+        framed(first, &ADA),
+        Record::new("1", r#"{"id":1}"#),
+        framed(first, &ADA[..9]),
+        framed(9_999, &ADA),
+        framed(far, &FAR),
+    ]);
+    for (offset, words) in [
+        (1, "(not-avro): begins with byte 0x7b"),
+        (2, "(not-avro): "),
+        (3, "(no-schema): the schema registry http://"),
+        (4, "(type): id: `1099511627776` is not a INT"),
+    ] {
+        let told = refused(&desk, &format!("SELECT id FROM bus.\"{}\" WHERE _offset = {offset}", bad.name));
+        let place = format!("record {offset} of partition 0 of topic {} cannot be read {words}", bad.name);
+        assert!(told.contains(&place) && told.contains("FORMAT raw"), "{told}");
+    }
+    assert_eq!(of(&bad, "SELECT count(*), max(_offset) FROM TOPIC"), "5,4");
+    assert_eq!(of(&bad, "SELECT id FROM TOPIC LIMIT 1"), "1");
+    let columns = |topic: &kafka::Topic| {
+        let sql = "SELECT column_name FROM information_schema.columns WHERE table_schema = 'bus' AND table_name = ";
+        rows(&desk, &format!("{sql}'{}' ORDER BY ordinal_position", topic.name))
+    };
+    let own = "_key; _partition; _offset; _timestamp; _headers";
+    assert_eq!(columns(&avro), format!("amount; id; customer; at; place; {own}"));
+    assert_eq!(columns(&proto), format!("id; customer; at; tags; cents; {own}"));
+    assert_eq!(columns(&plain), format!("value; {own}"));
+    // A registry that is away fails who needs it, and keeps its password.
+    let away = format!("http://{}", crate::desk::free_address());
+    desk.write("orders.sync", connection(&away));
+    let told = refused(&desk, &format!("SELECT id FROM bus.\"{}\"", avro.name));
+    assert!(
+        told.contains(&format!("bus: schema registry {away}: it cannot be read")) && told.contains("FORMAT raw"),
+        "{told}"
+    );
+    assert!(!told.contains(PASSWORD), "{told}");
+    assert_eq!(columns(&avro), own);
+    assert_eq!(rows(&desk, &format!("SELECT value.id FROM bus.\"{} FORMAT json\"", plain.name)), "5");
+    assert_eq!(rows(&desk, "SELECT count(*) FROM dead_letters"), "1");
+}
+
 /// A process with a shop that is open to viewers, another that is not, and one that is away.
 struct House {
     desk: Desk,

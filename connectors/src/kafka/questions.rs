@@ -3,13 +3,17 @@
 //! | column | |
 //! |---|---|
 //! | `value` | JSON; NULL for a record without one. A record that is no JSON is an error of whoever asks for its value |
+//! | those of a schema | instead, where the registry of the connection has one for the topic's values |
 //! | `_key` | BYTES |
 //! | `_partition`, `_offset` | where it lies |
 //! | `_timestamp` | its time; NULL where the topic has none |
 //! | `_headers` | JSON, as in pipelines |
 //!
-//! `"orders FORMAT raw"` is the same topic with its values as BYTES. A condition on `_partition`, `_offset`, or on a least `_timestamp` says
+//! `"orders FORMAT raw"` is the same topic with its values as BYTES, `"orders FORMAT json"` with them as JSON: neither asks a registry. A condition on `_partition`, `_offset`, or on a least `_timestamp` says
 //! where the reading begins and ends; that of a greatest one does not, for times need not be in order.
+
+mod registered;
+mod rows;
 
 use std::{
     sync::Arc,
@@ -17,27 +21,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arrow::{
-    array::{RecordBatch, RecordBatchOptions},
-    datatypes::{DataType, Field, Schema, SchemaRef},
-};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
 };
 use syncline_engine::tables::{Condition, Give, Is, Listed, Literal, Stop, Table, TableError, Tables, Wanted};
-use syncline_functions::{decode::validate, json_field};
+use syncline_functions::json_field;
 
+use self::rows::Rows;
 use super::{
     client::{Ears, Held, Settings},
-    headers,
-    queue::{Queue, Record, Taken},
+    queue::{Queue, Taken},
     start::Start,
     trouble::{event, metadata, of_partition, words},
 };
 use crate::{
-    questions::column::{Column, TIMESTAMP},
+    questions::column::TIMESTAMP,
+    registered::client::Client as Registry,
     spec::{Arguments, ConnectorError, Surroundings},
 };
 
@@ -55,36 +57,82 @@ const BYTES: usize = 4 << 20;
 const AHEAD_KIB: usize = 32 << 10;
 /// The longest name of a topic.
 const LONGEST_NAME: usize = 249;
-/// What stands behind the name of a topic whose values are bytes.
+/// What stands behind the name of a topic whose values are taken for that, whatever a registry says.
 const RAW: &str = " format raw";
+const JSON: &str = " format json";
 
-/// Places of the columns.
-const VALUE: usize = 0;
-const KEY: usize = 1;
-const PARTITION: usize = 2;
-const OFFSET: usize = 3;
-const TIME: usize = 4;
-const HEADERS: usize = 5;
+/// Places of a topic's own columns, behind those of its values.
+const KEY: usize = 0;
+const PARTITION: usize = 1;
+const OFFSET: usize = 2;
+const TIME: usize = 3;
+const HEADERS: usize = 4;
 
-fn schema(raw: bool) -> SchemaRef {
-    let value = if raw { Field::new("value", DataType::Binary, true) } else { json_field("value") };
-    Arc::new(Schema::new(vec![
-        value,
+fn own() -> [Field; 5] {
+    [
         Field::new("_key", DataType::Binary, true),
         Field::new("_partition", DataType::Int64, false),
         Field::new("_offset", DataType::Int64, false),
         Field::new("_timestamp", TIMESTAMP, true),
         json_field("_headers"),
-    ]))
+    ]
+}
+
+/// What the values of a topic are.
+#[derive(Clone)]
+enum Values {
+    Json,
+    Raw,
+    Registered(registered::Values),
+}
+
+impl Values {
+    fn fields(&self) -> Vec<Field> {
+        match self {
+            Self::Json => vec![json_field("value")],
+            Self::Raw => vec![Field::new("value", DataType::Binary, true)],
+            Self::Registered(values) => values.fields.clone(),
+        }
+    }
+
+    /// How many columns stand before the topic's own.
+    fn columns(&self) -> usize {
+        match self {
+            Self::Json | Self::Raw => 1,
+            Self::Registered(values) => values.fields.len(),
+        }
+    }
+
+    /// None: a column would have two meanings; then its name.
+    fn schema(&self) -> Result<SchemaRef, String> {
+        let mut fields: Vec<Field> = self.fields();
+        for field in own() {
+            match fields.iter().any(|known| known.name() == field.name()) {
+                true => return Err(field.name().clone()),
+                false => fields.push(field),
+            }
+        }
+        Ok(Arc::new(Schema::new(fields)))
+    }
+}
+
+/// Of a topic of which no more is known.
+fn own_schema() -> SchemaRef {
+    Arc::new(Schema::new(own().to_vec()))
 }
 
 #[derive(Clone)]
 struct Cluster {
     settings: Settings,
+    registry: Option<Registry>,
 }
 
 pub(crate) fn questions(arguments: &Arguments, around: &Surroundings) -> Result<Arc<dyn Tables>, ConnectorError> {
-    Ok(Arc::new(Cluster { settings: Settings::new(arguments, around)? }))
+    let registry = match arguments.text("schema_registry") {
+        "" => None,
+        _ => Some(Registry::new(arguments, around)?),
+    };
+    Ok(Arc::new(Cluster { settings: Settings::new(arguments, around)?, registry }))
 }
 
 type Client = BaseConsumer<Ears>;
@@ -124,13 +172,14 @@ impl Tables for Cluster {
         let client = Held::new(self.client(1)?);
         let topics = self.topics(&client, None)?;
         // Kafka's own are nobody's.
-        let ours = topics.into_iter().filter(|(name, _)| !name.starts_with("__"));
-        Ok(ours.map(|(name, _)| Listed { name, schema: schema(false) }).collect())
+        let ours = topics.into_iter().map(|(name, _)| name).filter(|name| !name.starts_with("__"));
+        Ok(self.listed(ours.collect()))
     }
 
     fn table(&self, name: &str) -> Result<Option<Arc<dyn Table>>, TableError> {
-        let raw = name.to_ascii_lowercase().ends_with(RAW);
-        let name = if raw { &name[..name.len() - RAW.len()] } else { name };
+        let lower = name.to_ascii_lowercase();
+        let said = [(RAW, Values::Raw), (JSON, Values::Json)].into_iter().find(|(suffix, _)| lower.ends_with(suffix));
+        let name = said.as_ref().map_or(name, |(suffix, _)| &name[..name.len() - suffix.len()]);
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(plain) {
             return Ok(None);
@@ -141,15 +190,60 @@ impl Tables for Cluster {
             found = self.topics(&client, None)?;
             found.retain(|(topic, _)| topic.eq_ignore_ascii_case(name));
         }
-        let topic = found.into_iter().next();
-        Ok(topic
-            .map(|(topic, _)| Arc::new(Topic { cluster: self.clone(), topic, schema: schema(raw) }) as Arc<dyn Table>))
+        let Some((topic, _)) = found.into_iter().next() else { return Ok(None) };
+        let values = match (said, &self.registry) {
+            (Some((_, values)), _) => values,
+            (None, Some(registry)) => self.registered(registry, &topic)?,
+            (None, None) => Values::Json,
+        };
+        let schema = values.schema().map_err(|name| self.failed(&twice(&topic, &name)))?;
+        Ok(Some(Arc::new(Topic { cluster: self.clone(), topic, values, schema })))
     }
+}
+
+impl Cluster {
+    /// What the registry says of a topic's values.
+    fn registered(&self, registry: &Registry, topic: &str) -> Result<Values, TableError> {
+        match registered::Values::of(registry, topic) {
+            Ok(found) => Ok(found.map_or(Values::Json, Values::Registered)),
+            Err(error) => {
+                let without = format!("\"{topic} FORMAT json\" and \"{topic} FORMAT raw\" are read without it");
+                Err(TableError::Place(format!("{error}; {without}")))
+            }
+        }
+    }
+
+    /// Topics with their columns. Those of values are left out where the registry does not tell them: nothing else is known.
+    fn listed(&self, topics: Vec<String>) -> Vec<Listed> {
+        let known = match &self.registry {
+            None => Ok(Default::default()),
+            Some(registry) => registered::Values::all(registry, &topics),
+        };
+        if let Err(error) = &known {
+            tracing::debug!("columns of values are not listed: {error}");
+        }
+        let of = |name: String| {
+            let schema = match known.as_ref().map(|known| known.get(&name)) {
+                Ok(None) => Values::Json.schema().ok(),
+                Ok(Some(Some(values))) => Values::Registered(values.clone()).schema().ok(),
+                Ok(Some(None)) | Err(_) => None,
+            };
+            Listed { name, schema: schema.unwrap_or_else(own_schema) }
+        };
+        topics.into_iter().map(of).collect()
+    }
+}
+
+fn twice(topic: &str, name: &str) -> String {
+    format!(
+        "the schema of topic {topic} has a field {name}, which is a column of every topic; \"{topic} FORMAT raw\" has values as bytes"
+    )
 }
 
 struct Topic {
     cluster: Cluster,
     topic: String,
+    values: Values,
     schema: SchemaRef,
 }
 
@@ -163,13 +257,14 @@ struct Range {
 }
 
 impl Range {
-    fn of(conditions: &[Condition]) -> Self {
+    /// `own`: where the topic's own columns begin.
+    fn of(conditions: &[Condition], own: usize) -> Self {
         let mut range = Self { partitions: (0, i64::MAX), offsets: (0, i64::MAX), least_time: None };
         for condition in conditions {
-            match (condition.column, bounds(&condition.is)) {
-                (PARTITION, (least, most)) => narrow(&mut range.partitions, least, most),
-                (OFFSET, (least, most)) => narrow(&mut range.offsets, least, most),
-                (TIME, (least, _)) => range.least_time = range.least_time.max(least),
+            match (condition.column.checked_sub(own), bounds(&condition.is)) {
+                (Some(PARTITION), (least, most)) => narrow(&mut range.partitions, least, most),
+                (Some(OFFSET), (least, most)) => narrow(&mut range.offsets, least, most),
+                (Some(TIME), (least, _)) => range.least_time = range.least_time.max(least),
                 _ => {}
             }
         }
@@ -254,15 +349,15 @@ impl Table for Topic {
     }
 
     fn takes(&self, condition: &Condition) -> bool {
-        match condition.column {
-            PARTITION | OFFSET => bounds(&condition.is) != (None, None),
-            TIME => bounds(&condition.is).0.is_some(),
+        match condition.column.checked_sub(self.values.columns()) {
+            Some(PARTITION | OFFSET) => bounds(&condition.is) != (None, None),
+            Some(TIME) => bounds(&condition.is).0.is_some(),
             _ => false,
         }
     }
 
     fn read(&self, wanted: &Wanted, stop: &Arc<Stop>, give: &mut Give<'_>) -> Result<(), TableError> {
-        let mut reading = Held::new(self.open(&Range::of(&wanted.conditions))?);
+        let mut reading = Held::new(self.open(&Range::of(&wanted.conditions, self.values.columns()))?);
         let Reading { lanes, client } = &mut *reading;
         let mut rows = Rows::of(self, wanted)?;
         let mut heard = Instant::now();
@@ -322,92 +417,13 @@ impl Lane {
     }
 }
 
-/// Rows on their way into batches.
-struct Rows {
-    topic: String,
-    schema: SchemaRef,
-    wanted: Vec<usize>,
-    columns: Vec<Column>,
-    raw: bool,
-    held: usize,
-    bytes: usize,
-    left: usize,
-}
-
-impl Rows {
-    fn of(topic: &Topic, wanted: &Wanted) -> Result<Self, TableError> {
-        let schema = topic.schema.project(&wanted.columns).map_err(|error| TableError::Place(error.to_string()))?;
-        let columns = schema.fields().iter().map(|field| Column::of(field)).collect();
-        Ok(Self {
-            topic: topic.topic.clone(),
-            schema: Arc::new(schema),
-            wanted: wanted.columns.clone(),
-            columns,
-            raw: topic.schema.field(VALUE).data_type() == &DataType::Binary,
-            held: 0,
-            bytes: 0,
-            left: wanted.most.unwrap_or(usize::MAX),
-        })
-    }
-
-    fn is_full(&self) -> bool {
-        self.held >= ROWS || self.bytes >= BYTES
-    }
-
-    fn put(&mut self, partition: i32, record: &Record) -> Result<(), TableError> {
-        for (place, column) in self.wanted.iter().zip(&mut self.columns) {
-            match (*place, record.value(), record.key()) {
-                (VALUE, Some(value), _) => {
-                    self.bytes += value.len();
-                    match std::str::from_utf8(value).ok().filter(|_| self.raw || validate(value).is_ok()) {
-                        _ if self.raw => column.bytes(value),
-                        Some(text) => column.text(text).map_err(TableError::Value)?,
-                        None => {
-                            let topic = &self.topic;
-                            return Err(TableError::Value(format!(
-                                "record {} of partition {partition} of topic {topic} is no JSON; \"{topic} FORMAT raw\" has values as bytes",
-                                record.offset()
-                            )));
-                        }
-                    }
-                }
-                (KEY, _, Some(key)) => {
-                    self.bytes += key.len();
-                    column.bytes(key);
-                }
-                (PARTITION, ..) => column.integer(i64::from(partition)),
-                (OFFSET, ..) => column.integer(record.offset()),
-                (TIME, ..) => match record.time() {
-                    Some(milliseconds) => column.integer(milliseconds.saturating_mul(1000)),
-                    None => column.null(),
-                },
-                (HEADERS, ..) => match headers::text(record) {
-                    Some(text) => column.text(&text).map_err(TableError::Value)?,
-                    None => column.null(),
-                },
-                _ => column.null(),
-            }
-        }
-        (self.held, self.left) = (self.held + 1, self.left - 1);
-        Ok(())
-    }
-
-    fn batch(&mut self) -> Result<RecordBatch, TableError> {
-        let options = RecordBatchOptions::new().with_row_count(Some(self.held));
-        (self.held, self.bytes) = (0, 0);
-        let arrays = self.columns.iter_mut().map(Column::finish).collect();
-        RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
-            .map_err(|error| TableError::Place(error.to_string()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn conditions_say_where_a_reading_begins_and_ends() {
-        let condition = |column, is| Condition { column, is };
+        let condition = |column, is| Condition { column: 1 + column, is };
         let conditions = [
             condition(PARTITION, Is::OneOf(vec![Literal::Integer(2), Literal::Integer(1)])),
             condition(OFFSET, Is::AtLeast(Literal::Integer(10))),
@@ -417,6 +433,6 @@ mod tests {
             condition(TIME, Is::AtMost(Literal::Time(9))),
         ];
         let expected = Range { partitions: (1, 3), offsets: (10, 21), least_time: Some(7) };
-        assert_eq!(Range::of(&conditions), expected);
+        assert_eq!(Range::of(&conditions, 1), expected);
     }
 }

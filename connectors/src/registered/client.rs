@@ -5,7 +5,7 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use reqwest::{Certificate, Client as Http, StatusCode, Url};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use syncline_engine::source::SourceError;
 
 use crate::{
@@ -140,6 +140,11 @@ impl Client {
         self.with_named(self.ask(&["subjects", subject, "versions", "latest"])?)
     }
 
+    /// The names of all subjects.
+    pub fn subjects(&self) -> Result<Vec<String>, SourceError> {
+        Ok(self.ask(&["subjects"])?.unwrap_or_default())
+    }
+
     fn with_named(&self, answer: Option<Answer>) -> Result<Option<Registered>, SourceError> {
         let Some(Answer { schema, schema_type, references }) = answer else { return Ok(None) };
         let mut named: Vec<(String, String)> = vec![];
@@ -156,7 +161,7 @@ impl Client {
             if named.len() >= MOST_REFERENCES {
                 return Err(self.unreadable(format!("{subject} names more than {MOST_REFERENCES} other schemas")));
             }
-            let found = self.ask(&["subjects", &subject, "versions", &version.to_string()])?;
+            let found: Option<Answer> = self.ask(&["subjects", &subject, "versions", &version.to_string()])?;
             let Some(found) = found else {
                 return Err(self.unreadable(format!("it has no version {version} of {subject}, which a schema names")));
             };
@@ -166,13 +171,13 @@ impl Client {
         Ok(())
     }
 
-    fn ask(&self, path: &[&str]) -> Result<Option<Answer>, SourceError> {
+    fn ask<A: DeserializeOwned + Send + 'static>(&self, path: &[&str]) -> Result<Option<A>, SourceError> {
         let (asked, path) = (self.clone(), path.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>());
         let coming = start(async move { asked.get(&path).await }).map_err(|error| self.again(system_words(&error)))?;
         coming.within(PATIENCE * 2).map_err(|_| self.again("it does not answer in time".to_owned()))?
     }
 
-    async fn get(&self, path: &[String]) -> Result<Option<Answer>, SourceError> {
+    async fn get<A: DeserializeOwned>(&self, path: &[String]) -> Result<Option<A>, SourceError> {
         let mut url = self.url.clone();
         if let Ok(mut parts) = url.path_segments_mut() {
             parts.pop_if_empty().extend(path);

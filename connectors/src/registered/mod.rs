@@ -89,10 +89,10 @@ impl Schema {
         }
     }
 
-    fn is(&self, format: Format) -> bool {
+    pub fn format(&self) -> Format {
         match self {
-            Self::Avro(_) => format == Format::Avro,
-            Self::Protobuf(_) => format == Format::Protobuf,
+            Self::Avro(_) => Format::Avro,
+            Self::Protobuf(_) => Format::Protobuf,
         }
     }
 
@@ -108,7 +108,7 @@ impl Schema {
     }
 
     /// The columns of records, where nothing is known of them but their topic: of the first message of a file.
-    fn usual(&self) -> Vec<Field> {
+    pub fn usual(&self) -> Vec<Field> {
         self.fields(&Head { id: 0, way: vec![0] }).unwrap_or_default()
     }
 
@@ -167,7 +167,7 @@ impl Schemas {
         let found = match self.client.by_id(id)? {
             None => Err(Reason::new(slug(), format!("the {} has no schema {id}", self.client.place()))),
             Some(found) => match Schema::of(found) {
-                Ok(schema) if schema.is(self.format) => Ok(Arc::new(schema)),
+                Ok(schema) if schema.format() == self.format => Ok(Arc::new(schema)),
                 Ok(_) => Err(Reason::new(slug(), format!("schema {id} is no {}", self.format.kind()))),
                 Err(why) => Err(Reason::new(slug(), format!("schema {id} cannot be used: {why}"))),
             },
@@ -180,12 +180,25 @@ impl Schemas {
     }
 }
 
+/// What the schemas of a topic's values are registered under.
+pub fn subject(topic: &str) -> String {
+    format!("{topic}-value")
+}
+
+/// The newest schema of a topic's values. None: there is no such subject, or its schemas are of JSON.
+pub fn newest(client: &Client, topic: &str) -> Result<Option<Schema>, SourceError> {
+    let found = client.latest(&subject(topic))?.filter(|found| found.kind != "JSON");
+    found.map(|found| usable(client, topic, found)).transpose()
+}
+
+fn usable(client: &Client, topic: &str, found: Registered) -> Result<Schema, SourceError> {
+    Schema::of(found).map_err(|why| client.unreadable(format!("{} cannot be used: {why}", subject(topic))))
+}
+
 /// The columns of the newest schema of a topic's values.
 pub fn shape(client: &Client, topic: &str) -> Result<Vec<Column>, SourceError> {
-    let subject = format!("{topic}-value");
-    let Some(found) = client.latest(&subject)? else {
-        return Err(client.unreadable(format!("it has no subject {subject}")));
+    let Some(found) = client.latest(&subject(topic))? else {
+        return Err(client.unreadable(format!("it has no subject {}", subject(topic))));
     };
-    let schema = Schema::of(found).map_err(|why| client.unreadable(format!("{subject} cannot be used: {why}")))?;
-    Ok(schema.usual().into_iter().map(Ok).collect())
+    Ok(usable(client, topic, found)?.usual().into_iter().map(Ok).collect())
 }
