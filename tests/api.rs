@@ -236,6 +236,112 @@ fn records_of_kafka_that_stopped_go_again_once_over_kills() {
     stopped_records_go_again(&Desk::new(), &connection, &format!("bus.{}", topic.name));
 }
 
+/// Their ids and totals.
+fn pairs() -> Vec<(u64, String)> {
+    let pair = |line: String| {
+        let order: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        (order["id"].as_u64().expect("an id"), order["total"].as_str().expect("a total").to_owned())
+    };
+    orders().into_iter().map(pair).collect()
+}
+
+const LINE: &str = "SCHEMA line (id BIGINT NOT NULL, total STRING);\n";
+
+#[test]
+fn lines_of_csv_that_stopped_go_again_once_over_kills() {
+    let desk = Desk::new();
+    let line = |(id, total): (u64, String)| format!("\"{total}\";{id}");
+    desk.append("in.csv", pairs().into_iter().map(line));
+    let schema = "SCHEMA line (total STRING, id BIGINT NOT NULL);\n";
+    stopped_records_go_again(
+        &desk,
+        schema,
+        "file('in.csv') FORMAT csv (header = false, delimiter = ';') SCHEMA line FOLLOW",
+    );
+}
+
+#[test]
+fn lines_of_csv_under_a_header_are_refused_for_it_is_not_kept_with_them() {
+    let desk = Desk::new();
+    desk.write("in.csv", "id,total\n1,x\n");
+    desk.write("orders.sync", format!("{LINE}PIPELINE orders AS FROM file('in.csv') SCHEMA line FOLLOW\n|> SELECT id, CAST(total AS BIGINT) AS total |> INSERT INTO file('out/');\n"));
+    let mut running = desk.start(&["serve", "--listen", "127.0.0.1:0"]);
+    running.address();
+    running.until("it has stopped", |_| desk.value("SELECT count(*) AS n FROM dead_letters") == 1);
+    let id = desk.value("SELECT id FROM dead_letters");
+    let said = desk.say(&["dead-letters", "retry", id.as_str().expect("an id")]).expect(1);
+    assert!(said.err.contains("what its columns are stands in the first line of its file"), "{}", said.err);
+    running.stop().expect(0);
+}
+
+#[test]
+fn lines_of_csv_in_kafka_that_stopped_go_again_once_over_kills() {
+    let (bus, now) = (kafka::shared(), topics::now());
+    let topic = bus.topic("stopped_csv", 1);
+    let record = |(id, total): (u64, String)| Record::new("k", &format!("{id},{total}\n")).time(now);
+    topic.produce(&pairs().into_iter().map(record).collect::<Vec<_>>());
+    let connection = format!("CONNECTION bus TO kafka WITH (brokers = '{}');\n{LINE}", bus.brokers());
+    stopped_records_go_again(&Desk::new(), &connection, &format!("bus.{} FORMAT csv SCHEMA line", topic.name));
+}
+
+/// A number as Avro (twice it) and Protocol Buffers write it.
+fn varint(mut number: u64) -> Vec<u8> {
+    let mut bytes = vec![];
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+/// Records that name one of two schemas, of which the second has its fields the other way round.
+fn registered_records_go_again(format: &str, schemas: [&str; 2], value: impl Fn(usize, u64, &str) -> Vec<u8>) {
+    let (bus, registry, now) = (kafka::shared(), kafka::Registry::start(), topics::now());
+    let topic = bus.topic(&format!("stopped_{format}"), 1);
+    let ids = schemas
+        .map(|schema| registry.register(&format!("{}-{}", topic.name, schema.len()), &format.to_uppercase(), schema));
+    registry.register(&format!("{}-value", topic.name), &format.to_uppercase(), schemas[0]);
+    let record = |(index, (id, total)): (usize, (u64, String))| {
+        let which = index / 10 % 2;
+        let head = [&[0][..], &(ids[which] as u32).to_be_bytes(), &value(which, id, &total)].concat();
+        Record { key: Some(b"k".to_vec()), value: Some(head), ..Record::default() }.time(now)
+    };
+    topic.produce(&pairs().into_iter().enumerate().map(record).collect::<Vec<_>>());
+    let connection = format!(
+        "CONNECTION bus TO kafka WITH (brokers = '{}', schema_registry = '{}');\n",
+        bus.brokers(),
+        registry.url()
+    );
+    stopped_records_go_again(&Desk::new(), &connection, &format!("bus.{} FORMAT {format}", topic.name));
+}
+
+#[test]
+fn records_of_avro_that_stopped_go_again_once_over_kills() {
+    const FIRST: &str =
+        r#"{"type":"record","name":"o","fields":[{"name":"id","type":"long"},{"name":"total","type":"string"}]}"#;
+    const SECOND: &str =
+        r#"{"type":"record","name":"other","fields":[{"name":"total","type":"string"},{"name":"id","type":"long"}]}"#;
+    registered_records_go_again("avro", [FIRST, SECOND], |which, id, total| {
+        let (id, total) = (varint(2 * id), [&varint(2 * total.len() as u64), total.as_bytes()].concat());
+        if which == 0 { [id, total].concat() } else { [total, id].concat() }
+    });
+}
+
+#[test]
+fn messages_of_protobuf_that_stopped_go_again_once_over_kills() {
+    const FIRST: &str = "syntax = \"proto3\"; message Order { int64 id = 1; string total = 2; }";
+    const SECOND: &str = "syntax = \"proto3\"; message Other { string total = 1; int64 id = 2; }";
+    registered_records_go_again("protobuf", [FIRST, SECOND], |which, id, total| {
+        let (id, total) = (varint(id), [&varint(total.len() as u64), total.as_bytes()].concat());
+        if which == 0 {
+            [vec![0, 8], id, vec![0x12], total].concat()
+        } else {
+            [vec![0, 0x0a], total, vec![0x10], id].concat()
+        }
+    });
+}
+
 #[test]
 fn the_way_back_from_a_retry_would_take_a_record_in_twice_and_says_so() {
     let desk = Desk::new();

@@ -5,14 +5,18 @@
 //! read stays in the topic, because who goes back to a revision reads it again. A pipeline that starts over has none of it any more: its
 //! source gives the records themselves again.
 
-use std::sync::Arc;
+mod form;
+
+use std::{collections::VecDeque, sync::Arc};
 
 use serde_json::Value;
 use syncline_engine::{
     log::{Log, LogError},
-    source::{Cursors, Polled, Progress, Source, SourceError, Waits},
+    source::{Cursors, Polled, Progress, Rows, Source, SourceError, Waits},
 };
 use syncline_record::{Micros, Partition};
+
+pub use self::form::Form;
 
 use crate::LogSource;
 
@@ -29,6 +33,11 @@ pub fn topic(pipeline: &str) -> String {
 pub struct Retried {
     source: Box<dyn Source>,
     again: LogSource,
+    /// Of records that are not for the steps as they are.
+    form: Option<Form>,
+    /// Records that were taken and not given yet: as they came, while a registry that is away has not said what they are, and as they are.
+    came: Option<Rows>,
+    ready: VecDeque<Rows>,
     log: Arc<dyn Log>,
     /// Of the topic and the partition.
     name: String,
@@ -39,10 +48,34 @@ pub struct Retried {
 }
 
 impl Retried {
-    pub fn new(source: Box<dyn Source>, log: Arc<dyn Log>, pipeline: &str) -> Self {
+    pub fn new(source: Box<dyn Source>, form: Option<Form>, log: Arc<dyn Log>, pipeline: &str) -> Self {
         let name = topic(pipeline);
         let again = LogSource::new(log.clone(), name.clone(), name.clone()).among(Box::new(|| Some(0)));
-        Self { source, again, log, name, looked: None, ended: false }
+        let (came, ready) = (None, VecDeque::new());
+        Self { source, again, form, came, ready, log, name, looked: None, ended: false }
+    }
+
+    /// The next of those that were sent again.
+    fn next_again(&mut self, now: Micros) -> Result<Option<Rows>, SourceError> {
+        if let Some(rows) = self.ready.pop_front() {
+            return Ok(Some(rows));
+        }
+        let rows = match self.came.take() {
+            Some(rows) => rows,
+            None => match self.again.poll(now)? {
+                Polled::Rows(rows) => rows,
+                _ => return Ok(None),
+            },
+        };
+        let Some(form) = &mut self.form else { return Ok(Some(rows)) };
+        match form.read(&rows) {
+            Ok(read) => self.ready = read,
+            Err(error) => {
+                self.came = Some(rows);
+                return Err(error);
+            }
+        }
+        Ok(self.ready.pop_front())
     }
 
     /// The cursors of the source, and that of the other way.
@@ -72,12 +105,14 @@ impl Source for Retried {
         }
         let next = self.start(its)?;
         (self.looked, self.ended) = (None, false);
+        self.came = None;
+        self.ready.clear();
         self.again.open(&Cursors::from([(self.name.clone(), next.into())]), now)
     }
 
     fn poll(&mut self, now: Micros) -> Result<Polled, SourceError> {
         if self.ended || self.looked.is_none_or(|looked| !(looked..looked + LOOK).contains(&now)) {
-            if let Polled::Rows(rows) = self.again.poll(now)? {
+            if let Some(rows) = self.next_again(now)? {
                 return Ok(Polled::Rows(rows));
             }
             self.looked = Some(now);
@@ -142,7 +177,7 @@ mod tests {
 
     fn opened(log: &Arc<MemoryLog>, cursors: &Cursors) -> Retried {
         let source = LogSource::bounded(log.clone(), "in/a".to_owned(), "in/a".to_owned(), None);
-        let mut source = Retried::new(Box::new(source), log.clone(), "p");
+        let mut source = Retried::new(Box::new(source), None, log.clone(), "p");
         source.open(cursors, 0).unwrap();
         source
     }

@@ -26,7 +26,7 @@ use std::{
 use arrow::datatypes::Field;
 use syncline_connectors::{
     Asked, ConnectorError, LogSource, Retried, SinkRequest, SourceRequest, StreamSource, Surroundings, Task,
-    open_changelog, open_hop, open_lookup, open_sink, open_source, stream_source, typed::Pruning,
+    open_changelog, open_hop, open_lookup, open_sink, open_source, retried::Form, stream_source, typed::Pruning,
 };
 use syncline_dsl::plan::{HopPlan, Place, Plan, SourcePlan};
 use syncline_engine::{
@@ -98,8 +98,13 @@ pub trait Edges {
     fn sink(&self, connector: &str, place: &Place, request: SinkEdge<'_>) -> Result<Sink, BindError>;
 
     /// The source of a pipeline, with the way beside it for records that are sent through it again.
-    fn with_retries(&self, _pipeline: &str, source: Box<dyn Source>) -> Box<dyn Source> {
-        source
+    fn with_retries(
+        &self,
+        _pipeline: &str,
+        _plan: &SourcePlan,
+        source: Box<dyn Source>,
+    ) -> Result<Box<dyn Source>, BindError> {
+        Ok(source)
     }
 
     /// Which task of how many this is.
@@ -189,8 +194,16 @@ impl Edges for RealEdges<'_> {
         open_sink(connector, request).map_err(|error| BindError::Connector { place: place.text.clone(), error })
     }
 
-    fn with_retries(&self, pipeline: &str, source: Box<dyn Source>) -> Box<dyn Source> {
-        Box::new(Retried::new(source, self.log.clone(), pipeline))
+    fn with_retries(
+        &self,
+        pipeline: &str,
+        plan: &SourcePlan,
+        source: Box<dyn Source>,
+    ) -> Result<Box<dyn Source>, BindError> {
+        let place = &plan.place;
+        let form = Form::of(&formats::text(plan), &place.connector, &arguments(place, self.secrets)?, &self.around)
+            .map_err(|error| BindError::Connector { place: place.text.clone(), error })?;
+        Ok(Box::new(Retried::new(source, form, self.log.clone(), pipeline)))
     }
 
     fn task(&self) -> Task {
@@ -316,7 +329,7 @@ pub fn bind(
     let Flow { nodes, sinks, inputs: more, history, beside, tables, lookups, layouts, .. } = flow;
     let mut source = edges.pruned(&plan.source, pruning::pruning(plan, planner))?;
     if retries::beside(plan) {
-        source = edges.with_retries(&plan.pipeline, source);
+        source = edges.with_retries(&plan.pipeline, &plan.source, source)?;
     }
     let input = Input { step: input_step(0), source, decode, key: record_key(&plan.source), first };
     let inputs = std::iter::once(input).chain(more).collect();

@@ -5,7 +5,7 @@
 //! through the same steps into the same state, and has a fate in the books. What it was beside its bytes does not come again: its key, its
 //! offset, its time. A pipeline that reads those cannot retry.
 
-use syncline_connectors::registry::connector;
+use syncline_connectors::{registered::Format as Registered, registry::connector};
 use syncline_dsl::plan::{Plan, SourcePlan, StepKind};
 
 use crate::bind::RAW;
@@ -13,7 +13,7 @@ use crate::bind::RAW;
 /// What a record has no more when it comes again.
 const PLACES: [&str; 6] = ["_key", "_topic", "_partition", "_offset", "_timestamp", "_source"];
 
-/// Formats whose records are decoded behind the source, each by itself. What a line of CSV is stands in the first one of its file.
+/// Formats whose records are decoded behind the source, each by itself.
 const BYTES: [&str; 2] = ["json", RAW];
 
 /// Whether the source of a pipeline has the other way beside it: it gives records as bytes, nobody else can write to it, and where it stands
@@ -27,9 +27,16 @@ pub fn beside(plan: &Plan) -> bool {
 /// A source whose records are texts of some format gives them as they are; one that has types of its own, or decodes them itself, does not.
 fn gives_bytes(source: &SourcePlan) -> bool {
     let ability = connector(&source.place.connector).ok().and_then(|connector| connector.source);
-    !source.typed
-        && ability.is_some_and(|ability| !ability.formats.is_empty())
-        && BYTES.contains(&source.format.as_str())
+    let alone = BYTES.contains(&source.format.as_str()) || has_lines(source);
+    // Records that name their schemas have columns of their own, and are bytes all the same.
+    let bytes = Registered::of(&source.format).is_some() || (alone && !source.typed);
+    bytes && ability.is_some_and(|ability| !ability.formats.is_empty())
+}
+
+/// Lines of CSV whose columns are those of a contract. Of others what they are stands in the first one of their file, which may be
+/// another one by now, and is not kept with a record.
+fn has_lines(source: &SourcePlan) -> bool {
+    source.declared && source.csv.as_ref().is_some_and(|csv| !csv.header)
 }
 
 /// Why a record of the pipeline's source cannot be sent through it again by that way; `None`: it can.
@@ -37,6 +44,9 @@ pub fn refusal(plan: &Plan) -> Option<String> {
     let SourcePlan { place, format, metadata, key, partitioned_by, .. } = &plan.source;
     if place.connector == "http" {
         return Some("it came from a source that the pipeline reads no more".to_owned());
+    }
+    if !plan.source.typed && plan.source.csv.is_some() && !has_lines(&plan.source) {
+        return Some("what its columns are stands in the first line of its file, and is not kept with it".to_owned());
     }
     if !gives_bytes(&plan.source) {
         let what =
@@ -97,7 +107,15 @@ mod tests {
             ("AS FROM file('a.ndjson') FOLLOW |> INSERT INTO file('out/')", None),
             ("AS FROM http('/a') |> INSERT INTO file('out/')", Some("reads no more")),
             ("AS FROM parquet('a.parquet') SCHEMA trip |> INSERT INTO file('out/')", Some("gives columns")),
-            ("AS FROM file('a.csv') SCHEMA trip |> INSERT INTO file('out/')", Some("reads csv and gives columns")),
+            ("AS FROM file('a.csv') SCHEMA trip |> INSERT INTO file('out/')", Some("stands in the first line")),
+            ("AS FROM file('a.csv') FORMAT csv (header = false) SCHEMA trip |> INSERT INTO file('out/')", None),
+            (
+                "AS FROM file('a.csv') FORMAT csv (header = false) |> SELECT column_2 AS b |> INSERT INTO file('out/')",
+                Some("stands in the first line"),
+            ),
+            ("AS FROM bus.orders FORMAT csv SCHEMA trip |> INSERT INTO file('out/')", None),
+            ("AS FROM bus.orders FORMAT avro SCHEMA trip |> INSERT INTO file('out/')", None),
+            ("AS FROM bus.orders FORMAT protobuf SCHEMA trip |> INSERT INTO file('out/')", None),
             ("AS FROM bus.orders |> SELECT id, _offset AS at |> INSERT INTO file('out/')", Some("reads _offset")),
             ("AS FROM bus.orders |> SELECT id, _key AS k |> INSERT INTO file('out/')", Some("reads _key")),
             ("WITH (changelog = 'bus') AS FROM bus.orders |> INSERT INTO bus.more", Some("other processes")),

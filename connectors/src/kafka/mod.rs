@@ -39,6 +39,7 @@ pub(crate) use list::list;
 pub(crate) use look::{look, named};
 pub use members::Members;
 pub(crate) use questions::questions;
+pub(crate) use records::one_line;
 pub(crate) use sink::KafkaSink;
 pub(crate) use source::KafkaSource;
 pub(crate) use waiting::Patient;

@@ -50,7 +50,7 @@ impl Values {
 }
 
 /// A record of CSV without its line end, if it has one.
-fn one_line<'v>(value: &'v [u8], dialect: &Dialect) -> Result<&'v [u8], Reason> {
+pub fn one_line<'v>(value: &'v [u8], dialect: &Dialect) -> Result<&'v [u8], Reason> {
     let line = value.strip_suffix(b"\n").unwrap_or(value);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if dialect.comment.is_some() && line.first() == dialect.comment.as_ref() {
