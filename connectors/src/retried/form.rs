@@ -159,25 +159,69 @@ fn rejected(origin: &Origin, row: usize, reason: Reason) -> Rejected {
 
 #[cfg(test)]
 mod tests {
-    use syncline_engine::source::{Polled, Source};
+    use std::{
+        io::{BufRead, BufReader, Write},
+        net::TcpListener,
+        thread,
+    };
+
+    use arrow::{array::AsArray, datatypes::Int64Type};
+    use serde_json::json;
+    use syncline_engine::{
+        log::{Log, NewFrame, memory::MemoryLog},
+        source::{Cursors, Polled, Source},
+    };
 
     use super::*;
     use crate::{
-        LogSource,
+        LogSource, Retried,
         ingest::{Sent, encode},
+        registered::Format,
     };
-    use syncline_engine::{
-        log::{Log, NewFrame, memory::MemoryLog},
-        source::Cursors,
-    };
+
+    fn publish(log: &MemoryLog, record: &[u8]) {
+        let body = encode(&[record], Some("{\"k\":1}"), Sent::Open);
+        log.publish("retry/p", vec![NewFrame { count: 1, time: 7, body }]).unwrap();
+    }
+
+    #[test]
+    fn what_a_registry_that_is_away_cannot_tell_is_kept_until_it_answers() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            for (stream, status) in listener.incoming().zip(["503 Away", "200 OK"]) {
+                let mut stream = stream.unwrap();
+                let lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+                assert!(lines.take_while(|line| !line.is_empty()).count() > 0);
+                let body = r#"{"schema":"\"long\""}"#;
+                let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                stream.write_all((head + body).as_bytes()).unwrap();
+            }
+        });
+        let named = [("topic", json!("t")), ("brokers", json!("b")), ("schema_registry", json!(url))];
+        let named = named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let args = Args { positional: vec![], named };
+        let avro = TextFormat::Registered(Format::Avro);
+        let form = Form::of(&avro, "kafka", &args, &Surroundings::default()).unwrap();
+        let log = Arc::new(MemoryLog::new());
+        let source = LogSource::bounded(log.clone(), "in/a".to_owned(), "in/a".to_owned(), None);
+        let mut source = Retried::new(Box::new(source), form, log.clone(), "p");
+        source.open(&Cursors::new(), 0).unwrap();
+        publish(&log, &[0, 0, 0, 0, 7, 2]);
+        publish(&log, b"{}");
+        let error = source.poll(0).unwrap_err();
+        assert!(matches!(&error, SourceError::Again { detail, .. } if detail.contains("503")), "{error}");
+        let Polled::Rows(rows) = source.poll(0).unwrap() else { panic!("two records") };
+        let columns = rows.columns.expect("they are typed");
+        assert_eq!(columns.column(0).as_primitive::<Int64Type>().values(), &[1]);
+        let slugs: Vec<_> = rows.rejected.iter().map(|one| one.reason.slug.as_str()).collect();
+        assert_eq!((slugs, rows.cursor), (vec!["not-avro"], Value::from(2)));
+    }
 
     #[test]
     fn lines_of_csv_come_as_the_source_gives_them() {
         let log = Arc::new(MemoryLog::new());
-        for record in ["1,a", "2,b\n3,c", "4,\"d\ne\"\r\n"] {
-            let body = encode(&[record.as_bytes()], Some("{\"k\":1}"), Sent::Open);
-            log.publish("retry/p", vec![NewFrame { count: 1, time: 7, body }]).unwrap();
-        }
+        ["1,a", "2,b\n3,c", "4,\"d\ne\"\r\n"].iter().for_each(|record| publish(&log, record.as_bytes()));
         let mut source = LogSource::new(log, "retry/p".to_owned(), "retry/p".to_owned());
         source.open(&Cursors::new(), 0).unwrap();
         let Polled::Rows(rows) = source.poll(0).unwrap() else { panic!("three records") };
