@@ -62,4 +62,5 @@ mod trouble;
 mod web;
 mod webhooks;
 mod windows;
+mod wishes;
 mod workers;

@@ -45,8 +45,8 @@ pub use kafka::Members;
 pub use listing::list;
 pub use log_source::LogSource;
 pub use registry::{
-    Asked, check, check_sink, columns_there, look, open_changelog, open_lookup, open_members, open_sink, open_source,
-    registry,
+    Asked, check, check_sink, columns_there, look, open_board, open_changelog, open_lookup, open_members, open_sink,
+    open_source, registry,
 };
 pub use registry::{Connector, SinkAbility, SinkKind, SinkRequest, SourceAbility, SourceRequest, Writes};
 pub use retried::Retried;

@@ -315,6 +315,20 @@ pub fn open_changelog(
     }
 }
 
+/// What all processes of a pipeline find beside its changelogs (`syncline_engine::board`); its topic is made by whoever writes it first.
+pub fn open_board(
+    name: &str,
+    args: &Args,
+    around: &Surroundings,
+    stop: &Arc<AtomicBool>,
+) -> Result<Box<dyn Changelog>, ConnectorError> {
+    let arguments = Arguments::checked(connector(name)?, args)?;
+    match name {
+        "kafka" => Ok(Box::new(kafka::KafkaChangelog::board(&arguments, around, stop.clone())?)),
+        _ => Err(ConnectorError::NotASink { name: name.to_owned() }),
+    }
+}
+
 /// This process's part in the group of those that run the tasks of a changelog. `worker`: its name there, over its restarts.
 pub fn open_members(
     name: &str,

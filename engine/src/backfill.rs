@@ -4,8 +4,13 @@
 //! |---|---|
 //! | `b/<pipeline>` | [`Backfill`]: the newest one that was asked for |
 //!
+//! A pipeline with a changelog may be run by several processes, so what is asked of it stands on a board of them all ([`board`](crate::board)),
+//! and the record here is a copy of that: for each task that takes a part, and for the pipeline.
+//!
 //! How far it is stands in the checkpoint ([`HistoryNote`]), with the rows. The pipeline reads this record when it starts, so whoever
 //! writes it starts the pipeline again: one that is held or cancelled is in its graph no more, and its place is kept until it goes on.
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use syncline_record::Micros;
@@ -35,6 +40,31 @@ pub struct Backfill {
     pub share: u8,
     pub wish: Wish,
     pub asked: Micros,
+    /// Where it was asked of all processes of the pipeline: what is here is a copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<Shared>,
+}
+
+/// Of several tasks, which take a part.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shared {
+    pub tasks: BTreeSet<String>,
+    /// Those that have read theirs, as they said themselves.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub done: BTreeSet<String>,
+    /// Those that other processes work on.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub elsewhere: BTreeSet<String>,
+}
+
+impl Shared {
+    pub fn of(tasks: impl IntoIterator<Item = String>) -> Self {
+        Self { tasks: tasks.into_iter().collect(), ..Self::default() }
+    }
+
+    fn is_done(&self) -> bool {
+        self.tasks.is_subset(&self.done)
+    }
 }
 
 /// How it stands.
@@ -66,9 +96,9 @@ impl State {
 impl Backfill {
     /// `note`: of the pipeline's checkpoint.
     pub fn state(&self, note: Option<&HistoryNote>) -> State {
-        let done = note.is_some_and(|note| note.number == self.number && note.ended.is_some());
+        let read = note.is_some_and(|note| self.is_read(note));
         match self.wish {
-            _ if done => State::Done,
+            _ if read || self.shared.as_ref().is_some_and(Shared::is_done) => State::Done,
             Wish::Read => State::Reading,
             Wish::Pause => State::Paused,
             Wish::Cancel => State::Cancelled,
@@ -76,8 +106,31 @@ impl Backfill {
     }
 }
 
+impl Backfill {
+    /// Whether this note says that it was read to its end.
+    pub fn is_read(&self, note: &HistoryNote) -> bool {
+        note.number == self.number && note.ended.is_some()
+    }
+
+    /// The copies of it that a folder keeps, by the name of what each is of: the tasks, and the pipeline.
+    pub fn copies(&self, pipeline: &str) -> Vec<(String, Self)> {
+        let Some(shared) = &self.shared else { return vec![(pipeline.to_owned(), self.clone())] };
+        let of = |task: &String| {
+            let only = |all: &BTreeSet<String>| all.iter().filter(|one| *one == task).cloned().collect();
+            let (tasks, done) = (BTreeSet::from([task.clone()]), only(&shared.done));
+            let shared = Some(Shared { tasks, done, elsewhere: only(&shared.elsewhere) });
+            (task.clone(), Self { shared, ..self.clone() })
+        };
+        let whole = (!shared.tasks.contains(pipeline)).then(|| (pipeline.to_owned(), self.clone()));
+        shared.tasks.iter().map(of).chain(whole).collect()
+    }
+}
+
+/// What keys begin with.
+pub const PREFIX: &[u8] = b"b/";
+
 pub fn key(pipeline: &str) -> Vec<u8> {
-    [b"b/", pipeline.as_bytes()].concat()
+    [PREFIX, pipeline.as_bytes()].concat()
 }
 
 /// The newest one of a pipeline.
@@ -108,7 +161,8 @@ mod tests {
     #[test]
     fn it_is_done_when_its_own_rows_are_committed_and_not_another_ones() {
         let store = MemoryStore::new();
-        let mut asked = Backfill { number: 2, from: "'a/*.ndjson'".into(), share: 25, wish: Wish::Read, asked: 7 };
+        let mut asked =
+            Backfill { number: 2, from: "'a/*.ndjson'".into(), share: 25, wish: Wish::Read, asked: 7, shared: None };
         write(&store, "p", &asked).unwrap();
         assert_eq!(standing(&store, "p").unwrap(), Some((asked.clone(), State::Reading)));
         assert_eq!(standing(&store, "q").unwrap(), None);

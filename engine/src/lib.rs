@@ -5,6 +5,7 @@
 
 pub mod archive;
 pub mod backfill;
+pub mod board;
 pub mod changelog;
 pub mod checkpoint;
 pub mod clock;

@@ -5,7 +5,8 @@
 
 use syncline_dsl::plan::{Beside, Plan};
 use syncline_engine::{
-    backfill::{self, Backfill, State, Wish},
+    backfill::{self, Backfill, Shared, State, Wish},
+    checkpoint,
     store::StateStore,
 };
 use syncline_record::Micros;
@@ -24,37 +25,47 @@ pub const SHARE: u8 = 25;
 
 /// The plan that a pipeline runs by: its own, or the one with what it has to take in now.
 pub fn plan(store: &dyn StateStore, member: &Member) -> Result<Option<Plan>, Failure> {
-    let Some((asked, State::Reading)) = backfill::standing(store, member.name()).map_err(read_failure)? else {
+    let asked = backfill::read(store, member.name()).map_err(read_failure)?;
+    let Some(asked) = asked.filter(|asked| asked.wish == Wish::Read) else { return Ok(None) };
+    // By what it has itself: a task that starts over reads it again, whatever others were told.
+    let checkpoint = checkpoint::read_checkpoint(store, member.name()).map_err(read_failure)?;
+    if checkpoint.and_then(|checkpoint| checkpoint.history).is_some_and(|note| asked.is_read(&note)) {
         return Ok(None);
-    };
-    compiled(member, &asked).map(Some).map_err(|refused| *refused.failure)
+    }
+    compiled(member, &asked).map(|whole| member.part_of(whole)).map_err(|refused| *refused.failure)
 }
 
-/// Asks a pipeline to take something in. It begins with the pipeline's next start.
-pub fn start(store: &dyn StateStore, member: &Member, from: &str, share: u8, now: Micros) -> Result<Backfill, Refused> {
-    let name = member.name();
-    let last = backfill::standing(store, name).map_err(read_failure)?;
-    if let Some((last, state)) = last.as_ref().filter(|(_, state)| !state.is_over()) {
+/// What the next one of a pipeline is, when this is its last. It begins with the pipeline's next start.
+pub fn next(
+    member: &Member,
+    last: Option<&(Backfill, State)>,
+    (from, share): (&str, u8),
+    now: Micros,
+) -> Result<Backfill, Refused> {
+    let name = &member.declared;
+    if let Some((last, state)) = last.filter(|(_, state)| !state.is_over()) {
         let title = format!("backfill {} of {name} is {}", last.number, state.as_str());
         let help = format!("wait for it, or end it: syncline backfill cancel {name}");
         return Err(Failure::failed("backfill-open", title).help(help).into());
     }
-    // What is asked stands in this folder, and what it has to read would go on elsewhere.
-    if member.plan.options.changelog.is_some() {
-        let title = format!("{} has a changelog: a process that takes it over would not know of it", member.declared);
-        let help = format!("write it into its file, which all of them have: FROM history({from}) BESIDE …");
-        return Err(Failure::usage("backfill-wrong", title).help(help).into());
-    }
     let number = last.map_or(1, |(last, _)| last.number + 1);
-    let asked = Backfill { number, from: from.to_owned(), share, wish: Wish::Read, asked: now };
+    let shared = member.plan.options.changelog.as_ref().map(|_| Shared::of(member.readers()));
+    let asked = Backfill { number, from: from.to_owned(), share, wish: Wish::Read, asked: now, shared };
     compiled(member, &asked)?;
-    backfill::write(store, name, &asked).map_err(read_failure)?;
     Ok(asked)
 }
 
-/// Holds the newest one of a pipeline, lets it go on, or ends it. Whether that changes anything.
-pub fn change(store: &dyn StateStore, pipeline: &str, wish: Wish) -> Result<bool, Failure> {
-    let Some((asked, state)) = backfill::standing(store, pipeline).map_err(read_failure)? else {
+/// Asks a pipeline that this folder has all of to take something in.
+pub fn start(store: &dyn StateStore, member: &Member, from: &str, share: u8, now: Micros) -> Result<Backfill, Refused> {
+    let last = backfill::standing(store, member.name()).map_err(read_failure)?;
+    let asked = next(member, last.as_ref(), (from, share), now)?;
+    backfill::write(store, member.name(), &asked).map_err(read_failure)?;
+    Ok(asked)
+}
+
+/// The newest one of a pipeline held, let go on, or ended. `None`: it is so already.
+pub fn changed(pipeline: &str, newest: Option<(Backfill, State)>, wish: Wish) -> Result<Option<Backfill>, Failure> {
+    let Some((asked, state)) = newest else {
         return Err(Failure::failed("no-such-backfill", format!("nothing was asked of {pipeline} to take in"))
             .help(format!("syncline backfill start {pipeline} \"'old/*.parquet'\"")));
     };
@@ -62,10 +73,20 @@ pub fn change(store: &dyn StateStore, pipeline: &str, wish: Wish) -> Result<bool
         let title = format!("backfill {} of {pipeline} is {}", asked.number, state.as_str());
         return Err(Failure::failed("backfill-over", title).help("start another one"));
     }
-    if asked.wish == wish {
-        return Ok(false);
+    Ok((asked.wish != wish).then_some(Backfill { wish, ..asked }))
+}
+
+/// Changes the newest one of a pipeline that this folder has all of. Whether that changes anything.
+pub fn change(store: &dyn StateStore, pipeline: &str, wish: Wish) -> Result<bool, Failure> {
+    let newest = backfill::standing(store, pipeline).map_err(read_failure)?;
+    if newest.as_ref().is_some_and(|(newest, _)| newest.shared.is_some()) {
+        let title = format!(
+            "{pipeline} has a changelog: what it takes in is asked of all its processes, and this folder has a copy"
+        );
+        return Err(Failure::failed("nobody-runs", title).help("start it here or anywhere, and ask that process"));
     }
-    backfill::write(store, pipeline, &Backfill { wish, ..asked }).map_err(read_failure)?;
+    let Some(changed) = changed(pipeline, newest, wish)? else { return Ok(false) };
+    backfill::write(store, pipeline, &changed).map_err(read_failure)?;
     Ok(true)
 }
 
@@ -79,9 +100,10 @@ pub fn wish(verb: &str) -> Option<Wish> {
     }
 }
 
+/// The plan of the whole pipeline.
 fn compiled(member: &Member, asked: &Backfill) -> Result<Plan, Refused> {
     let wrong = |text: &str, diagnostics: &[Diagnostic]| {
-        let title = format!("{} cannot take in {}", member.name(), asked.from);
+        let title = format!("{} cannot take in {}", &member.declared, asked.from);
         let mut failure = Failure::usage("backfill-wrong", title);
         for one in diagnostics.iter().filter(|one| one.severity == Severity::Error) {
             failure = failure.seen(one.title.clone());
@@ -95,14 +117,14 @@ fn compiled(member: &Member, asked: &Backfill) -> Result<Plan, Refused> {
         let shown = |one: &Diagnostic| one.to_json(&member.file.name(), text);
         Refused { failure: Box::new(failure), diagnostics: diagnostics.iter().map(shown).collect() }
     };
-    let Some((text, span)) = written_in(&member.file.text, member.name(), &asked.from) else {
+    let Some((text, span)) = written_in(&member.file.text, &member.declared, &asked.from) else {
         return Err(wrong(&member.file.text, &[]));
     };
     let file = SourceFile { path: member.file.path.clone(), text };
     // The words may not reach beyond their brackets.
-    let whole = histories(&file.text, member.name()).is_some_and(|all| all.contains(&span));
+    let whole = histories(&file.text, &member.declared).is_some_and(|all| all.contains(&span));
     let checked = file.compile();
-    let plan = checked.plan.pipelines.into_iter().find(|plan| plan.pipeline == member.name());
+    let plan = checked.plan.pipelines.into_iter().find(|plan| plan.pipeline == member.declared);
     match plan.filter(|_| whole && errors(&checked.diagnostics) == 0) {
         Some(mut plan) => {
             plan.number_backfill(Beside { number: asked.number, share: asked.share });
@@ -157,7 +179,7 @@ FROM http('/orders') |> SELECT CAST(id AS BIGINT) AS id |> INSERT INTO sqlite('o
         let scope = Scope { paths: vec![folder.path().join("a.sync")], ..Scope::default() };
         let project = Project::read(&scope, Format::Table).unwrap();
         let member = project.pipelines.iter().find(|member| member.name() == "orders").unwrap();
-        let asked = Backfill { number: 3, from: from.into(), share: 40, wish: Wish::Read, asked: 0 };
+        let asked = Backfill { number: 3, from: from.into(), share: 40, wish: Wish::Read, asked: 0, shared: None };
         compiled(member, &asked).map_err(|wrong| format!("{}: {:?}", wrong.failure.title, wrong.failure.detail))
     }
 

@@ -4,6 +4,7 @@ pub mod api;
 pub mod ask;
 pub mod backfill;
 pub mod bind;
+pub mod boards;
 pub mod changes;
 pub mod command;
 mod connections;

@@ -80,6 +80,24 @@ impl Member {
         &self.plan.pipeline
     }
 
+    /// What this task does of a whole plan.
+    pub fn part_of(&self, whole: Plan) -> Option<Plan> {
+        let Task { number, of } = self.task;
+        if of <= 1 {
+            return Some(whole);
+        }
+        let part = |stage: Plan| Plan { pipeline: format!("{}.{number}", stage.pipeline), ..stage };
+        whole.stages().into_iter().map(part).find(|part| part.pipeline == self.name())
+    }
+
+    /// The tasks that read what the file names first, and what stands beside it; the others have their rows from hops.
+    pub fn readers(&self) -> Vec<String> {
+        match self.task.of {
+            ..=1 => vec![self.declared.clone()],
+            of => (0..of).map(|number| format!("{}.{number}", self.declared)).collect(),
+        }
+    }
+
     /// Of all that makes another revision of it.
     pub fn digest(&self) -> String {
         let said = serde_json::json!([self.plan.digest(), self.plan.options, self.plan.schedule]);

@@ -11,6 +11,7 @@
 mod aside;
 mod asked;
 mod back;
+mod wishes;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,6 +24,7 @@ use std::{
     thread::{Builder, Scope as Threads},
 };
 
+use syncline_dsl::plan::Place;
 use syncline_engine::runtime::start::StartOptions;
 use syncline_functions::Planner;
 
@@ -30,6 +32,7 @@ pub use back::finish_back;
 use back::{GOES_BACK, Goes};
 
 use crate::{
+    boards::Boards,
     command::Format,
     groups::Groups,
     hops,
@@ -55,6 +58,8 @@ pub enum News {
     Reload,
     /// Somebody asks something of a pipeline.
     Asked(Asked),
+    /// Something was asked of all processes of a pipeline, here or elsewhere; who waits until it is heard.
+    Wished { pipeline: String, reply: Option<Sender<Answer>> },
 }
 
 /// What all pipelines of the process share.
@@ -76,6 +81,8 @@ pub struct Supervision<'a> {
     pub bars: bool,
     /// This process's part in the groups that share tasks, by the changelog.
     pub groups: Groups,
+    /// What is asked of all processes of a pipeline.
+    pub boards: Boards,
     /// The process is about to end.
     pub ending: Arc<AtomicBool>,
 }
@@ -121,6 +128,8 @@ struct Crew {
     allowed: BTreeMap<String, StartOptions>,
     /// Pipelines whose state goes when they are over, and who waits for that.
     dropping: BTreeMap<String, Sender<Answer>>,
+    /// Pipelines whose boards are looked at, and what ends that.
+    watched: BTreeMap<String, (Place, Arc<AtomicBool>)>,
     stopping: bool,
     /// What ended them all.
     fatal: Option<Failure>,
@@ -158,10 +167,14 @@ impl Supervision<'_> {
                     Ok(News::Stop) => self.stop(&mut crew),
                     Ok(News::Reload) => self.reload(scope, &mut crew, &tell),
                     Ok(News::Asked(asked)) => self.asked(scope, &mut crew, asked, &tell),
+                    Ok(News::Wished { pipeline, reply }) => self.wished(scope, &mut crew, (&pipeline, reply), &tell),
                     // This side holds a sender, so there always is one.
                     Err(_) => break,
                 }
             }
+            // Whoever looks on has nobody to tell.
+            self.ending.store(true, Ordering::SeqCst);
+            crew.watched.values().for_each(|(_, over)| over.store(true, Ordering::SeqCst));
         });
         crew.outcome()
     }
@@ -192,6 +205,7 @@ impl Supervision<'_> {
             });
             let _ = news.send(News::Over { pipeline, outcome });
         });
+        self.watch_over(scope, crew, &member, tell);
         crew.failed.remove(&name);
         crew.taken_away.remove(&name);
         crew.ended.remove(&name);

@@ -78,6 +78,10 @@ impl Task<'_> {
     pub(crate) fn go(&self, options: &StartOptions) -> Result<Ending, Failed> {
         let Self { all, member, .. } = self;
         let ground = &all.world.ground;
+        if !all.hears(member, &self.stop) {
+            all.host.over(member.name(), Activity::Stopped, None);
+            return Ok(Ending::Stopped);
+        }
         // What it was asked to take in may not fit any more, as its file was edited since: that keeps it from nothing else.
         let asked = backfill::plan(&*ground.store, member).unwrap_or_else(|failure| {
             let (slug, detail, help) = (&*failure.slug, failure.detail_line(), failure.help_line());

@@ -32,10 +32,10 @@ use super::{
     flush::{flush, pause},
     hop,
     queue::{Queue, Taken},
-    topic::{self, Topic},
+    topic::{self, Topic, of_another_number},
     trouble::{NoAnswer, PATIENCE, of_partition, words},
 };
-use crate::spec::{Arguments, ConnectorError, Surroundings};
+use crate::spec::{Arguments, ConnectorError, Surroundings, Task};
 
 /// A transaction that hangs blocks who would take over, so it may not hang long.
 const TRANSACTION: Duration = Duration::from_secs(10);
@@ -77,6 +77,8 @@ pub struct KafkaChangelog {
     writer: Option<Writer>,
     /// A copy follows it, so readers are kept: it asks again twice a second.
     follows: bool,
+    /// It is made by whoever writes it first: until then it is empty for those who look.
+    absent: bool,
     reading: Option<Reading>,
     /// How many readers were made.
     #[cfg(test)]
@@ -141,16 +143,6 @@ pub fn topic_of(arguments: &Arguments, around: &Surroundings) -> Topic {
     Topic { partitions: Some(around.task.of as i32), config: CONFIG, ..Topic::new(arguments, true) }
 }
 
-/// Why a topic with so many partitions is not the changelog of as many tasks as the pipeline has: what each of them kept, and what it read,
-/// would be another's.
-pub fn of_another_number(partitions: u32, topic: &Topic) -> Option<String> {
-    let tasks = topic.partitions.filter(|tasks| *tasks as u32 != partitions)?;
-    Some(format!(
-        "its topic has {partitions} partitions, and the pipeline has `tasks = {tasks}`: write `tasks = {partitions}`, or give the pipeline another \
-         name, under which it begins anew"
-    ))
-}
-
 impl KafkaChangelog {
     /// Of a task: the partition of its number of a topic that has one for each.
     pub(crate) fn new(
@@ -168,6 +160,7 @@ impl KafkaChangelog {
             name,
             writer: None,
             follows: false,
+            absent: false,
             reading: None,
             #[cfg(test)]
             made: Default::default(),
@@ -176,6 +169,33 @@ impl KafkaChangelog {
             beside: BTreeSet::new(),
             tasks: around.task.of,
         })
+    }
+
+    /// One of a whole pipeline, which may never be needed: nobody makes it by looking.
+    pub(crate) fn board(
+        arguments: &Arguments,
+        around: &Surroundings,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, ConnectorError> {
+        let around = Surroundings { task: Task::default(), ..around.clone() };
+        Ok(Self { absent: true, ..Self::new(arguments, &around, stop)? })
+    }
+
+    /// Whether its topic is there.
+    fn is_there(&self, held: &Reader) -> Result<bool, ChangelogError> {
+        let doing = "look for its topic";
+        let (client, topic) = (Arc::clone(held), self.topic.name.clone());
+        let found = self.asked(doing, move || topic::partitions(&client, &topic))?;
+        found.map(|partitions| partitions > 0).map_err(|none| self.unanswered(doing, none))
+    }
+
+    fn unanswered(&self, doing: &str, none: NoAnswer) -> ChangelogError {
+        let (name, detail) = (self.name.clone(), format!("{doing}: {}", none.words()));
+        match none {
+            NoAnswer::Refused(_) => ChangelogError::Refused { name, detail },
+            NoAnswer::Nobody(..) => ChangelogError::Unreachable { name, detail },
+            NoAnswer::Error(error) => self.error(doing, &error),
+        }
     }
 
     fn error(&self, what: &str, error: &KafkaError) -> ChangelogError {
@@ -294,14 +314,7 @@ impl KafkaChangelog {
     fn topic_found(&self, doing: &str, topic: Topic) -> Result<topic::Found, ChangelogError> {
         let settings = self.settings.clone();
         let found = self.asked(doing, move || topic::found_or_made(&topic, &settings))?;
-        found.map_err(|none| {
-            let (name, detail) = (self.name.clone(), format!("{doing}: {}", none.words()));
-            match none {
-                NoAnswer::Refused(_) => ChangelogError::Refused { name, detail },
-                NoAnswer::Nobody(..) => ChangelogError::Unreachable { name, detail },
-                NoAnswer::Error(error) => self.error(doing, &error),
-            }
-        })
+        found.map_err(|none| self.unanswered(doing, none))
     }
 
     fn send(
@@ -388,7 +401,8 @@ impl Changelog for KafkaChangelog {
             Some(reading) => reading,
             None => Reading { lane: None, client: self.client("read_committed")? },
         };
-        let span = self.span(&reading.client)?;
+        self.absent = self.absent && !self.is_there(&reading.client)?;
+        let span = if self.absent { Span { oldest: 0, end: 0 } } else { self.span(&reading.client)? };
         self.reading = Some(reading);
         Ok(span)
     }

@@ -19,6 +19,7 @@ use rdkafka::{
 };
 use serde_json::json;
 use syncline_engine::{
+    board::{self, Board},
     changelog::Changelog,
     replica::conformance::{self, Cluster, Extent},
 };
@@ -149,6 +150,44 @@ fn what_stands_on_a_partition_of_a_compacted_topic_is_a_log() {
 #[test]
 fn a_partition_of_a_compacted_topic_is_a_changelog() {
     conformance::histories(extent(), Tasks::new);
+}
+
+#[test]
+fn a_partition_of_a_compacted_topic_is_a_board() {
+    board::conformance::boards(Tasks::new);
+}
+
+/// Most pipelines are never asked to take anything in: no topic is made for those.
+#[test]
+fn a_board_that_nobody_has_written_is_empty_and_no_topic_is_made_by_looking() {
+    let topic = format!("board.{}", std::process::id());
+    let board = || -> Box<dyn Changelog> {
+        let named = BTreeMap::from([("brokers".to_owned(), json!(brokers()))]);
+        let args = Args { positional: vec![json!(topic)], named };
+        let arguments = Arguments::checked(crate::registry::connector("kafka").expect("ours"), &args).expect("right");
+        let task = Task { number: 1, of: 3 };
+        let around = Surroundings { task, ..Surroundings::of(PathBuf::new(), Path::new(""), "p") };
+        Box::new(KafkaChangelog::board(&arguments, &around, Arc::new(AtomicBool::new(false))).expect("right"))
+    };
+    let partitions = || {
+        let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers()).create().expect("a client");
+        let all = client.fetch_metadata(None, PATIENCE).expect("metadata");
+        all.topics().iter().find(|found| found.name() == topic).map_or(0, |found| found.partitions().len())
+    };
+    let mut copy = Board::new(board());
+    for _ in 0..3 {
+        assert_eq!(copy.look().expect("a view").newest(), None);
+    }
+    assert_eq!(partitions(), 0);
+    let mut decide = |view: &board::View| board::conformance::next(view, "'a'");
+    let settled = board::settle(&mut || Ok(board()), &mut decide, &mut |_| {});
+    assert_eq!(settled.map(|view| view.wanted()), Ok(Some(1)));
+    let began = Instant::now();
+    while copy.look().expect("a view").wanted().is_none() {
+        assert!(began.elapsed() < PATIENCE, "it is never seen");
+    }
+    // One for the pipeline, however many tasks it has.
+    assert_eq!(partitions(), 1);
 }
 
 /// A copy that follows asks twice a second, and once made two clients each time, and one more where something was new.

@@ -23,10 +23,10 @@ use syncline_engine::ownership::{Ownership, Parting};
 
 use super::{
     calls::{LATE, within},
-    changelog::{of_another_number, topic_of},
+    changelog::topic_of,
     client::{Held, Settings, alone, log, told},
     strays::Strays,
-    topic::{self, Topic},
+    topic::{self, Topic, of_another_number},
     trouble::{nobody_answers, words},
 };
 use crate::spec::{Arguments, ConnectorError, Surroundings};

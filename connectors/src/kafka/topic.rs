@@ -55,6 +55,16 @@ impl Topic {
     }
 }
 
+/// Why a topic with so many partitions is not the changelog of as many tasks as the pipeline has: what each of them kept, and what it read,
+/// would be another's.
+pub fn of_another_number(partitions: u32, topic: &Topic) -> Option<String> {
+    let tasks = topic.partitions.filter(|tasks| *tasks as u32 != partitions)?;
+    Some(format!(
+        "its topic has {partitions} partitions, and the pipeline has `tasks = {tasks}`: write `tasks = {partitions}`, or give the pipeline another \
+         name, under which it begins anew"
+    ))
+}
+
 /// What Kafka says may simply be asked again, for so long.
 pub fn retried(long: Duration, mut ask: impl FnMut() -> Result<(), KafkaError>) -> Result<(), KafkaError> {
     let began = std::time::Instant::now();
@@ -76,7 +86,7 @@ pub fn found_or_made(topic: &Topic, settings: &Settings) -> Result<Found, NoAnsw
 }
 
 /// How many partitions it has; 0: it is not there.
-fn partitions(client: &BaseConsumer<Ears>, name: &str) -> Result<u32, NoAnswer> {
+pub fn partitions(client: &BaseConsumer<Ears>, name: &str) -> Result<u32, NoAnswer> {
     let found = metadata(client, Some(name), PATIENCE)?;
     let topic = found.topics().iter().find(|topic| topic.name() == name);
     match topic.and_then(|topic| topic.error()).map(RDKafkaErrorCode::from) {

@@ -34,6 +34,11 @@ impl Plan {
         stages
     }
 
+    /// Where all processes find what people asked of a pipeline, as its file names it: beside its changelogs, whichever stage this is.
+    pub fn board(&self, pipeline: &str) -> Option<Place> {
+        self.options.changelog.as_ref().map(|place| at(place, &format!("syncline.{pipeline}.backfills")))
+    }
+
     /// Steps in front of which rows hop to the task that has their key, in the order of the file, each with the key.
     pub fn hops(&self) -> Vec<(&Step, Vec<String>)> {
         let mut hops: Vec<(String, Vec<String>)> = vec![];

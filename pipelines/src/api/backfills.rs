@@ -40,7 +40,7 @@ pub struct Backfill {
     pub number: u64,
     /// `reading`, `paused`, `cancelled`, `done`
     pub state: String,
-    /// `waiting`, `reading`, `catching up`; none where nothing is on its way.
+    /// `waiting`, `reading`, `catching up`, `elsewhere`; none where nothing is on its way.
     pub phase: Option<String>,
     /// What people asked for.
     pub source: Option<String>,
@@ -69,6 +69,12 @@ pub struct Backfill {
     pub rows_per_second: Option<u64>,
     /// To the end of the phase, from now on.
     pub seconds_left: Option<u64>,
+    /// Of a pipeline that several processes may run: how many take a part.
+    pub tasks: Option<u64>,
+    /// Those of them that have read theirs.
+    pub tasks_done: Option<u64>,
+    /// Those of them that this process works on, whose rows are told here.
+    pub tasks_here: Option<u64>,
 }
 
 const NAME: &[Key] = &[

@@ -15,6 +15,7 @@ use syncline_record::StepId;
 use super::{Common, Format};
 use crate::{
     api::Doors,
+    boards::Boards,
     groups::Groups,
     host::{Host, Signals},
     inlets::inlets,
@@ -180,7 +181,7 @@ pub fn run_scope(scope: Scope, around: Around, common: &Common, terms: Terms) ->
     let bars = output == Format::Table;
     let streams = Streams::new(world.ground.store.clone(), project.streams.clone());
     let planner = Planner::new();
-    let (groups, ending) = (Groups::default(), Arc::default());
+    let (groups, boards, ending) = (Groups::default(), Boards::default(), Arc::default());
     let all = Supervision {
         world: &world,
         host: &host,
@@ -193,6 +194,7 @@ pub fn run_scope(scope: Scope, around: Around, common: &Common, terms: Terms) ->
         output,
         bars,
         groups,
+        boards,
         ending,
     };
     let drop_state = drop_state.iter().map(StepId::new).collect();

@@ -1,4 +1,4 @@
-//! What is asked and changes nothing, where it takes its time: texts are compiled on threads of their own, so that a long one holds up
+//! What is asked and takes its time, and changes nothing here: texts are compiled on threads of their own, so that a long one holds up
 //! neither pipelines that need the supervision nor what else is asked of it. What a plan is compared with may change meanwhile: it is looked at
 //! before and behind (`deploy::proposed`).
 
@@ -59,7 +59,7 @@ impl Supervision<'_> {
 }
 
 /// Whoever asks has as many of these at once as the API lets him (`PLANS`); the process waits for them before it ends.
-fn aside<'scope>(
+pub(super) fn aside<'scope>(
     scope: &'scope Threads<'scope, '_>,
     (by, reply): (String, Sender<Answer>),
     work: impl FnOnce() -> Answer + Send + 'scope,
@@ -67,12 +67,15 @@ fn aside<'scope>(
     let told = reply.clone();
     let thread = Builder::new().name("plan".to_owned()).spawn_scoped(scope, move || {
         let answer = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-            Err(Failure::failed("task-fell", "a plan was not made: its thread ended by a panic, a defect of syncline")
-                .into())
+            Err(Failure::failed(
+                "task-fell",
+                "nobody answers: the thread that was to do it ended by a panic, a defect of syncline",
+            )
+            .into())
         });
         match &answer {
             Ok(Done::Planned(name, _)) => tracing::debug!(pipeline = name, by, "a plan was made"),
-            Ok(_) => {}
+            Ok(done) => tracing::info!(by, ?done, "done as asked"),
             Err(refused) => tracing::info!(by, "refused: {}", refused.failure.title),
         }
         // Who asked may be gone.

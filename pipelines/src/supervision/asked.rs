@@ -33,6 +33,10 @@ impl Crew {
         self.held.retain(|name, _| is_there(name));
         self.allowed.retain(|name, _| is_there(name));
         self.by.retain(|name, _| is_there(name));
+        self.watched.retain(|name, (_, over)| {
+            over.fetch_or(!is_there(name), Ordering::SeqCst);
+            is_there(name)
+        });
     }
 
     /// Whether anything can still come: of a pipeline that runs, or of people who can let one go on. `stays`: or new ones.
@@ -43,6 +47,14 @@ impl Crew {
     /// The tasks of a pipeline.
     pub(super) fn tasks(&self, name: &str) -> Vec<Arc<Member>> {
         self.declared.values().filter(|member| member.declared == name).cloned().collect()
+    }
+
+    /// A task of a pipeline that other processes may run too.
+    fn shared(&self, name: &str) -> Option<Arc<Member>> {
+        self.declared
+            .values()
+            .find(|member| member.declared == name && member.plan.options.changelog.is_some())
+            .cloned()
     }
 
     /// Whether nothing is on its way that another text would get between.
@@ -141,7 +153,10 @@ impl Supervision<'_> {
                     Err(refused) => Err(refused),
                 }
             }
-            Verb::TakeIn { .. } | Verb::Backfill(_) => self.fill(scope, crew, &pipeline, verb, tell),
+            Verb::TakeIn { .. } | Verb::Backfill(_) => match crew.shared(&pipeline) {
+                Some(member) => return self.ask_all(scope, member, verb, (by, reply), tell),
+                None => self.fill(scope, crew, &pipeline, verb, tell),
+            },
             verb => self.turn(scope, crew, &pipeline, &verb, tell).map_err(Refused::from),
         };
         match &answer {
