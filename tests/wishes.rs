@@ -163,8 +163,12 @@ fn tasks_of_several_processes_take_their_parts_in_and_are_held_from_any_of_them(
     let paused = |desk: &Desk| job.stands(desk)["state"] == "paused";
     first.until("both know that it is held", |_| desks.iter().all(paused));
     // Whoever did not hear of it at once goes on for as long as a look and a stop take.
-    thread::sleep(HELD);
-    let held = parts();
+    let mut held = parts();
+    first.until("nobody reads on", |_| {
+        thread::sleep(HELD);
+        let before = std::mem::replace(&mut held, parts());
+        before == held
+    });
     assert!(held.iter().all(|part| !part.is_empty()) && held.concat().len() == 3, "all take part: {held:?}");
     assert!(read(&held) < ROWS, "it was read before it was held: {held:?}");
     thread::sleep(HELD);
