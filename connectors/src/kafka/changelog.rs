@@ -255,7 +255,7 @@ impl KafkaChangelog {
     fn span(&self, held: &Reader) -> Result<Span, ChangelogError> {
         let doing = "look where it ends";
         let (client, topic, partition) = (Arc::clone(held), self.topic.name.clone(), self.partition);
-        let ends = self.asked(doing, move || client.fetch_watermarks(&topic, partition, PATIENCE))?;
+        let ends = self.asked(doing, move || topic::ends(&client, &topic, partition))?;
         let (oldest, end) = ends.map_err(|error| self.error(doing, &error))?;
         Ok(Span { oldest: oldest as u64, end: end as u64 })
     }

@@ -232,7 +232,7 @@ impl HopSource {
     fn end(&self) -> Result<i64, SourceError> {
         let Some(reading) = &self.reading else { return Ok(0) };
         let (client, topic, number) = (reading.client.clone(), self.topic.name.clone(), self.task.number as i32);
-        let ends = self.asked("look where it ends", move || client.fetch_watermarks(&topic, number, PATIENCE))?;
+        let ends = self.asked("look where it ends", move || topic::ends(&client, &topic, number))?;
         ends.map(|(_, end)| end).map_err(|error| of_start(self.what(), &error))
     }
 
@@ -310,7 +310,7 @@ fn find(topic: &Topic, settings: &Settings, number: i32, patience: Duration, wha
         return Ok(Found { partitions, client, cluster: None, oldest: 0, end: 0 });
     }
     let cluster = client.client().fetch_cluster_id(patience).filter(|id| !id.is_empty());
-    let ends = client.fetch_watermarks(&topic.name, number, patience);
+    let ends = topic::led(patience, || client.fetch_watermarks(&topic.name, number, patience));
     let (oldest, end) = ends.map_err(|error| of_start(what.to_owned(), &error))?;
     Ok(Found { partitions, client, cluster, oldest, end })
 }

@@ -35,6 +35,7 @@ use super::{
     client::{Ears, Held, Settings},
     queue::{Queue, Taken},
     start::Start,
+    topic,
     trouble::{event, metadata, of_partition, words},
 };
 use crate::{
@@ -324,7 +325,7 @@ impl Topic {
         let mut reading = Reading { lanes: vec![], client: client.clone() };
         let mut list = TopicPartitionList::new();
         for number in numbers {
-            let (oldest, end) = client.fetch_watermarks(&self.topic, number, PATIENCE).map_err(said)?;
+            let (oldest, end) = topic::ends(&client, &self.topic, number).map_err(said)?;
             let mut next = oldest.max(range.offsets.0);
             if let Some(least) = range.least_time {
                 next = next.max(Start::Time(least).offset(&client, &self.topic, number, (oldest, end)).map_err(said)?);

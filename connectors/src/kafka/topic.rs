@@ -20,6 +20,8 @@ use crate::spec::Arguments;
 const MOST: usize = 1_048_588;
 /// A topic that was just made is not known to every broker at once.
 const KNOWN_WITHIN: Duration = Duration::from_secs(10);
+/// Between two questions whether it is.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// As the file says it.
 #[derive(Clone)]
@@ -76,6 +78,27 @@ pub fn retried(long: Duration, mut ask: impl FnMut() -> Result<(), KafkaError>) 
     }
 }
 
+/// Asks again where nobody leads a partition: one that was just made has no leader everywhere, and one that fails over has none for a moment.
+pub fn led<T>(long: Duration, mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+    use RDKafkaErrorCode as Code;
+    let began = std::time::Instant::now();
+    loop {
+        let answer = ask();
+        let code = answer.as_ref().err().and_then(KafkaError::rdkafka_error_code);
+        match code {
+            Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable) if began.elapsed() < long => {
+                std::thread::sleep(AGAIN);
+            }
+            _ => return answer,
+        }
+    }
+}
+
+/// Where a partition begins and ends.
+pub fn ends(client: &BaseConsumer<Ears>, topic: &str, partition: i32) -> Result<(i64, i64), KafkaError> {
+    led(KNOWN_WITHIN, || client.fetch_watermarks(topic, partition, PATIENCE))
+}
+
 pub fn found_or_made(topic: &Topic, settings: &Settings) -> Result<Found, NoAnswer> {
     let client: Held<BaseConsumer<Ears>> = Held::new(settings.with(&[]).create_with_context(Ears::default())?);
     let partitions = match partitions(&client, &topic.name)? {
@@ -114,7 +137,7 @@ fn made(topic: &Topic, settings: &Settings, client: &BaseConsumer<Ears>) -> Resu
     let began = std::time::Instant::now();
     loop {
         match partitions(client, &topic.name)? {
-            0 if began.elapsed() < KNOWN_WITHIN => std::thread::sleep(Duration::from_millis(100)),
+            0 if began.elapsed() < KNOWN_WITHIN => std::thread::sleep(AGAIN),
             there => return Ok(there),
         }
     }
@@ -150,9 +173,9 @@ pub fn delete_below(topic: &str, below: &[(i32, i64)], settings: &Settings) -> R
 pub fn empty(topic: &str, settings: &Settings) -> Result<(), NoAnswer> {
     let client: BaseConsumer<Ears> = settings.with(&[]).create_with_context(Ears::default())?;
     let partitions = partitions(&client, topic)? as i32;
-    let end = |partition: i32| Ok((partition, client.fetch_watermarks(topic, partition, PATIENCE)?.1));
-    let ends = (0..partitions).map(end).collect::<Result<Vec<_>, KafkaError>>()?;
-    if ends.is_empty() { Ok(()) } else { Ok(delete_below(topic, &ends, settings)?) }
+    let end = |partition: i32| Ok((partition, ends(&client, topic, partition)?.1));
+    let all = (0..partitions).map(end).collect::<Result<Vec<_>, KafkaError>>()?;
+    if all.is_empty() { Ok(()) } else { Ok(delete_below(topic, &all, settings)?) }
 }
 
 fn admin(settings: &Settings) -> Result<AdminClient<DefaultClientContext>, KafkaError> {
@@ -168,4 +191,27 @@ fn asked<T>(question: impl Future<Output = Result<T, KafkaError>>) -> Result<T, 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
     runtime.block_on(question)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_without_a_leader_is_asked_again_and_for_nothing_else() {
+        let told = |codes: &[RDKafkaErrorCode], long| {
+            let mut codes = codes.iter();
+            let mut asked = 0;
+            let told = led(long, || {
+                asked += 1;
+                codes.next().map_or(Ok(()), |code| Err(KafkaError::MetadataFetch(*code)))
+            });
+            (told.is_ok(), asked)
+        };
+        use RDKafkaErrorCode as Code;
+        let moves = [Code::NotLeaderForPartition, Code::LeaderNotAvailable];
+        assert_eq!(told(&moves, KNOWN_WITHIN), (true, 3));
+        assert_eq!(told(&moves, Duration::ZERO), (false, 1));
+        assert_eq!(told(&[Code::TopicAuthorizationFailed], KNOWN_WITHIN), (false, 1));
+    }
 }
