@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// Two points that are kept lie at least this part of the way apart: some thirty of them, a note of less than a kilobyte.
 const STEP: u64 = 32;
 
+/// What is further away than a century is no end that is foreseen.
+const FAR: f64 = 100.0 * 365.25 * 86_400e6;
+
 /// After how long at least nobody goes on who has noted nothing: a commit takes its time too.
 const PATIENCE: u64 = 1_000_000;
 
@@ -50,9 +53,10 @@ impl Course {
             }
         }
         speeds.sort_unstable_by(f64::total_cmp);
-        let middle = speeds.get(speeds.len() / 2).copied().filter(|speed| *speed > 0.0)?;
-        let below = speeds[(speeds.len() - 1) / 2];
-        Some((left as f64 / (0.5 * (middle + below)).max(f64::MIN_POSITIVE)) as u64)
+        let [below, middle] = [speeds.len().checked_sub(1)? / 2, speeds.len() / 2].map(|at| speeds[at]);
+        let rest = left as f64 / (0.5 * (middle + below));
+        // What stands, or becomes more, has no end.
+        (rest >= 0.0 && rest < FAR).then_some(rest as u64)
     }
 
     /// A newer point is due after so long, unless nobody goes on.
@@ -150,6 +154,13 @@ mod tests {
         assert_eq!(course.rest(), None);
         course.add(2 * SECOND, 100);
         assert_eq!(course.rest(), None, "nothing moves");
+        // What there is became more, as much as was read.
+        for left in [[100, 50, 150, 150], [100, 150, 200, 50]] {
+            let course = Course::of((1..).zip(left).map(|(at, left)| (at * SECOND, left)));
+            assert_eq!(course.rest(), None, "{left:?}");
+            let note = HistoryNote { course, ..HistoryNote::default() };
+            assert_eq!(note.seconds_left(0), None);
+        }
         let course = Course::of((1..=1_000_000).map(|at| (at * 1000, 2_000_000 - at)));
         assert!(course.0.len() < 40, "{} points", course.0.len());
         assert_eq!(course.rest(), Some(1_000_000_000));
