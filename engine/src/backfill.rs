@@ -107,9 +107,9 @@ impl Backfill {
 }
 
 impl Backfill {
-    /// Whether this note says that it was read to its end.
+    /// Whether this note says that it was read to its end: a note of what was read after it does too, of its text for example.
     pub fn is_read(&self, note: &HistoryNote) -> bool {
-        note.number == self.number && note.ended.is_some()
+        note.newest_read() >= self.number
     }
 
     /// The copies of it that a folder keeps, by the name of what each is of: the tasks, and the pipeline.
@@ -170,6 +170,9 @@ mod tests {
         assert_eq!(asked.state(Some(&note)), State::Reading);
         note.number = 2;
         assert_eq!(asked.state(Some(&note)), State::Done);
+        // Another history of its file is read now.
+        let other = HistoryNote { number: 0, read: 2, ..HistoryNote::default() };
+        assert_eq!(asked.state(Some(&other)), State::Done);
         // Whoever cancels it then comes too late.
         asked.wish = Wish::Cancel;
         assert_eq!((asked.state(Some(&note)), asked.state(None)), (State::Done, State::Cancelled));

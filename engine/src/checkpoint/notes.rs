@@ -11,6 +11,9 @@ pub struct HistoryNote {
     /// Which backfill of the pipeline it is; 0: the history of its file.
     #[serde(default)]
     pub number: u64,
+    /// The newest backfill of it that was read to its end before this one.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub read: u64,
     pub began: Micros,
     /// The source has gone on since.
     pub ended: Option<Micros>,
@@ -45,7 +48,16 @@ pub struct HistoryNote {
     pub noted: Micros,
 }
 
+fn is_none(number: &u64) -> bool {
+    *number == 0
+}
+
 impl HistoryNote {
+    /// The newest backfill that was read to its end; 0: none.
+    pub fn newest_read(&self) -> u64 {
+        self.ended.map_or(self.read, |_| self.read.max(self.number))
+    }
+
     /// So far.
     pub fn rows_per_second(&self) -> Option<u64> {
         (self.rows as u128 * 1_000_000).checked_div(u128::from(self.spent)).map(|rate| rate as u64)

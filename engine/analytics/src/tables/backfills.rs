@@ -4,7 +4,7 @@
 
 use arrow::datatypes::SchemaRef;
 use syncline_engine::{
-    backfill::{self, Backfill, Shared},
+    backfill::{self, Backfill, Shared, State},
     checkpoint::{self, HistoryNote},
     clock::{Clock, SystemClock},
 };
@@ -71,10 +71,12 @@ impl Table for Backfills {
         }
         let note = note(reading, pipeline)?;
         if let Some(note) = &note {
-            row(pipeline, asked.as_ref().filter(|asked| asked.number == note.number), Some(note), None, rows)?;
+            let its = asked.as_ref().filter(|asked| asked.number == note.number);
+            row(pipeline, its.map(|asked| (asked, asked.state(Some(note)))), Some(note), None, rows)?;
         }
         match asked.filter(|asked| note.as_ref().is_none_or(|note| note.number != asked.number)) {
-            Some(asked) => row(pipeline, Some(&asked), None, None, rows),
+            // Of one that was read before another history of the file, its end alone is known.
+            Some(asked) => row(pipeline, Some((&asked, asked.state(note.as_ref()))), None, None, rows),
             None => Ok(()),
         }
     }
@@ -105,7 +107,8 @@ fn of_tasks(
     let tasks = [shared.tasks.len(), done.len(), here.len()].map(|count| count as u64);
     let known = here.into_iter().flatten().reduce(together);
     let asked = Backfill { shared: Some(Shared { done, ..shared.clone() }), ..asked.clone() };
-    row(pipeline, Some(&asked), known.as_ref(), Some(tasks), rows)
+    // Tasks that are known here may be done when others are not.
+    row(pipeline, Some((&asked, asked.state(None))), known.as_ref(), Some(tasks), rows)
 }
 
 /// What two tasks have read.
@@ -113,6 +116,7 @@ fn together(one: HistoryNote, other: HistoryNote) -> HistoryNote {
     let both = |one: Option<u64>, other: Option<u64>| Some(one? + other?);
     HistoryNote {
         number: one.number,
+        read: one.read.min(other.read),
         began: one.began.min(other.began),
         ended: one.ended.zip(other.ended).map(|(one, other)| one.max(other)),
         caught: one.caught.zip(other.caught).map(|(one, other)| one.max(other)),
@@ -130,23 +134,24 @@ fn together(one: HistoryNote, other: HistoryNote) -> HistoryNote {
     }
 }
 
-/// `asked`: of the same number as `note`, where there are both. `tasks`: how many there are, have read theirs, and are known here.
+/// `asked`: of the same number as `note`, where there are both; and how it stands. `tasks`: how many there are, have read theirs, and are
+/// known here.
 fn row(
     pipeline: &str,
-    asked: Option<&Backfill>,
+    asked: Option<(&Backfill, State)>,
     note: Option<&HistoryNote>,
     tasks: Option<[u64; 3]>,
     rows: &mut Gather<'_>,
 ) -> Result<(), Stop> {
     let [all, done, here] = [0, 1, 2].map(|at| tasks.map(|tasks| tasks[at]));
     let state = match (asked, note.and_then(|note| note.ended)) {
-        // Tasks that are known here may be done when others are not.
-        (Some(asked), _) => asked.state(note.filter(|_| tasks.is_none())).as_str(),
+        (Some((_, state)), _) => state.as_str(),
         (None, Some(_)) => "done",
         // The number of another one says that nobody goes on with it.
         (None, None) if note.is_some_and(|note| note.number > 0) => "cancelled",
         (None, None) => "reading",
     };
+    let asked = asked.map(|(asked, _)| asked);
     let number = asked.map(|asked| asked.number).or(note.map(|note| note.number));
     let phase = match note {
         _ if state == "reading" && here == Some(0) => Some("elsewhere"),

@@ -28,6 +28,8 @@ async fn a_history_says_its_phase_how_long_that_takes_and_what_it_cost() {
     let notes = [
         ("asked", None),
         ("beside", Some(HistoryNote { number: 1, ..read.clone() })),
+        // Another history of its file is read, after the backfill was.
+        ("before", Some(HistoryNote { read: 1, ..read.clone() })),
         ("caught", Some(HistoryNote { ended, caught: ended, ..read.clone() })),
         ("follows", Some(HistoryNote { ended, ..read.clone() })),
         ("reads", Some(read)),
@@ -42,15 +44,18 @@ async fn a_history_says_its_phase_how_long_that_takes_and_what_it_cost() {
     backfill::write(&*reading.store, "asked", &asked).unwrap();
     // Of a pipeline that has not begun yet, nothing else is known.
     backfill::write(&*reading.store, "early", &asked).unwrap();
+    backfill::write(&*reading.store, "before", &asked).unwrap();
     asked.wish = Wish::Pause;
     backfill::write(&*reading.store, "beside", &asked).unwrap();
-    let sql = "SELECT pipeline, state, phase, dead, starts, rows_total, bytes_read, busy_ms, seconds_left FROM backfills ORDER BY pipeline";
+    let sql = "SELECT pipeline, state, phase, dead, starts, rows_total, bytes_read, busy_ms, seconds_left FROM backfills ORDER BY pipeline, number";
     // The newest commit is long past: of 18 seconds that were left then, only those go off in which the next was due.
     let expected = "
         +----------+---------+-------------+------+--------+------------+------------+---------+--------------+
         | pipeline | state   | phase       | dead | starts | rows_total | bytes_read | busy_ms | seconds_left |
         +----------+---------+-------------+------+--------+------------+------------+---------+--------------+
         | asked    | reading | waiting     |      |        |            |            |         |              |
+        | before   | reading | reading     | 2    | 3      | 10000      | 40000      | 7500    | 14           |
+        | before   | done    |             |      |        |            |            |         |              |
         | beside   | paused  |             | 2    | 3      | 10000      | 40000      | 7500    |              |
         | caught   | done    |             | 2    | 3      | 10000      | 40000      | 7500    |              |
         | early    | reading | waiting     |      |        |            |            |         |              |
