@@ -337,6 +337,72 @@ FROM http('/orders') SCHEMA order_event
     desk.books("orders");
 }
 
+/// Live rows are taken meanwhile, whatever becomes of the place, and whatever it was that people asked for.
+#[test]
+fn a_backfill_that_cannot_be_read_keeps_nobody_from_going_on_and_is_tried_again() {
+    let desk = Desk::with(&format!(
+        "{SCHEMA}PIPELINE orders WITH (checkpoint_every = '20 milliseconds') AS
+FROM http('/orders') SCHEMA order_event
+|> UPSERT INTO sqlite('shop.db', 'orders') KEY (id) SEQUENCE BY version;
+"
+    ));
+    let rows = 300_000;
+    desk.append("old.ndjson", (0..rows).map(|id| edit(id, 1).text()));
+    let run = ["run", "orders.sync", "--listen", "127.0.0.1:0"];
+    let mut running = desk.start(&run);
+    running.address();
+    let began = "SELECT max(run) AS n FROM runs";
+    for (source, why) in [
+        ("'nothing/*.ndjson'", "no file matches"),
+        ("sqlite('none.db', 'orders')", "unable to open"),
+        ("kafka('t', brokers => 'localhost:1', until => 'yesterday')", "`until` of `kafka`"),
+    ] {
+        let said = desk.say(&["backfill", "start", "orders", source]).expect(1);
+        assert!(said.err.contains(why) && said.err.contains("nothing was asked"), "{source}: {}", said.err);
+    }
+    assert_eq!((desk.value(began), desk.query("SELECT number FROM backfills")), (1.into(), vec![]));
+    let live = |running: &mut Running, version: i64| {
+        let posted = Client::to(running.address()).post(
+            "/in/orders",
+            &[("content-type", "application/json")],
+            edit(rows, version).text().as_bytes(),
+        );
+        assert_eq!(posted.status, 202);
+        running.until("the source goes on", |_| {
+            look::sqlite(&desk.path("shop.db"), &format!("SELECT version FROM orders WHERE id = {rows}"))
+                == [[version.to_string()]]
+        });
+    };
+    desk.ok(&["backfill", "start", "orders", "'old.ndjson'"]);
+    running.until("it has begun", |_| desk.value("SELECT max(\"rows\") AS n FROM backfills").as_i64() > Some(0));
+    desk.ok(&["backfill", "pause", "orders"]);
+    let held = backfilled(&desk, &mut running, "paused");
+    assert!(held < rows, "it was over before it could be held");
+    // Beside it it would be found.
+    fs::create_dir(desk.path("away")).expect("a folder");
+    fs::rename(desk.path("old.ndjson"), desk.path("away/old.ndjson")).expect("it is there");
+    desk.ok(&["backfill", "resume", "orders"]);
+    running.until("it says why", |_| desk.ok(&["status"]).contains("source_2 is being tried again: old.ndjson"));
+    live(&mut running, 1);
+    // Over a kill too.
+    assert!(running.kill(), "it runs until it is killed");
+    running = desk.start(&run);
+    running.until("it says why", |_| desk.ok(&["status"]).contains("source_2 is being tried again: old.ndjson"));
+    live(&mut running, 2);
+    fs::rename(desk.path("away/old.ndjson"), desk.path("old.ndjson")).expect("it is there");
+    assert_eq!(backfilled(&desk, &mut running, "done"), rows);
+    running.until("all are there", |_| count(&desk.path("shop.db")) == rows + 1);
+    running.stop().expect(0);
+    desk.books("orders");
+    // Who starts over reads it again, at once.
+    let mut running = desk.start(&[&run[..], &["--fresh"]].concat());
+    running.until("it is read again", |_| {
+        desk.value("SELECT max(starts * 1000000 + \"rows\") AS n FROM backfills WHERE state = 'done'")
+            == 1_000_000 + rows
+    });
+    running.stop().expect(0);
+}
+
 /// An event each second, every seventh told twice.
 fn events(seconds: i64) -> Vec<String> {
     let event = |second: i64| {

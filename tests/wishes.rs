@@ -257,3 +257,32 @@ fn while_no_broker_answers_nothing_is_asked_and_a_start_waits_and_says_why() {
     job.until_there(&mut running, 0..100);
     running.stop().expect(0);
 }
+
+/// It reads what was asked last again, and says so meanwhile.
+#[test]
+fn a_task_that_starts_over_has_not_read_what_it_has_read_before() {
+    const ROWS: i64 = 3_000;
+    let job = Job::new(&kafka::shared(), 1, SLOW);
+    job.old.produce(&rows(0..ROWS));
+    let desk = Desk::with(&job.text);
+    let mut running = desk.start(&RUN);
+    begun(&mut running);
+    job.start(&desk, &job.all_of(&job.old));
+    let told = job.until_done(&desk, &mut running);
+    assert_eq!(told["tasks_done"].as_i64(), Some(1), "{told}");
+    running.stop().expect(0);
+    let mut running = desk.start(&[&RUN[..], &["--fresh", "--insert-again"]].concat());
+    running.address();
+    let mut seen = Value::Null;
+    running.until("some of it is read again", |_| {
+        seen = job.stands(&desk);
+        seen["starts"].as_i64() == Some(1) && (1..ROWS).contains(&seen["rows"].as_i64().unwrap_or_default())
+    });
+    assert_eq!((seen["state"].as_str(), seen["tasks_done"].as_i64()), (Some("reading"), Some(0)), "{seen}");
+    let refused = desk.say(&["backfill", "start", &job.name, &job.all_of(&job.live)]).expect(1);
+    assert!(refused.err.contains("is reading"), "{}", refused.err);
+    let told = job.until_done(&desk, &mut running);
+    assert_eq!((told["tasks_done"].as_i64(), told["rows"].as_i64()), (Some(1), Some(ROWS)), "{told}");
+    job.until_there(&mut running, (0..ROWS).chain(0..ROWS));
+    running.stop().expect(0);
+}

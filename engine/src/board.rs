@@ -95,6 +95,11 @@ pub fn done(task: &str, number: u64) -> Record {
     ([&[DONE], task.as_bytes()].concat(), Some(number.to_string().into_bytes()))
 }
 
+/// That a task has read nothing: it starts over.
+pub fn undone(task: &str) -> Record {
+    ([&[DONE], task.as_bytes()].concat(), None)
+}
+
 /// A board, for whoever looks at it again and again.
 pub struct Board {
     changelog: Box<dyn Changelog>,

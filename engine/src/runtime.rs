@@ -1,5 +1,6 @@
 //! Tasks: what runs on a thread of its own, or, in the simulation, on the one thread that there is.
 
+mod ailing;
 mod back;
 mod begin;
 pub mod commit;

@@ -23,13 +23,13 @@ use crate::{
 /// What it may take of the time when nobody says another share.
 pub const SHARE: u8 = 25;
 
-/// The plan that a pipeline runs by: its own, or the one with what it has to take in now.
-pub fn plan(store: &dyn StateStore, member: &Member) -> Result<Option<Plan>, Failure> {
+/// The plan that a pipeline runs by: its own, or the one with what it has to take in now. `anew`: it starts over, and has read nothing.
+pub fn plan(store: &dyn StateStore, member: &Member, anew: bool) -> Result<Option<Plan>, Failure> {
     let asked = backfill::read(store, member.name()).map_err(read_failure)?;
     let Some(asked) = asked.filter(|asked| asked.wish == Wish::Read) else { return Ok(None) };
     // By what it has itself: a task that starts over reads it again, whatever others were told.
     let checkpoint = checkpoint::read_checkpoint(store, member.name()).map_err(read_failure)?;
-    if checkpoint.and_then(|checkpoint| checkpoint.history).is_some_and(|note| asked.is_read(&note)) {
+    if !anew && checkpoint.and_then(|checkpoint| checkpoint.history).is_some_and(|note| asked.is_read(&note)) {
         return Ok(None);
     }
     compiled(member, &asked).map(|whole| member.part_of(whole)).map_err(|refused| *refused.failure)
@@ -53,6 +53,35 @@ pub fn next(
     let asked = Backfill { number, from: from.to_owned(), share, wish: Wish::Read, asked: now, shared };
     compiled(member, &asked)?;
     Ok(asked)
+}
+
+/// The plan of a pipeline with what it would take in.
+pub fn with(member: &Member, from: &str, share: u8) -> Result<Plan, Refused> {
+    let asked = Backfill { number: 1, from: from.to_owned(), share, wish: Wish::Read, asked: 0, shared: None };
+    let whole = compiled(member, &asked)?;
+    // A stage that reads no source takes nothing in.
+    Ok(member.part_of(whole.clone()).unwrap_or(whole))
+}
+
+/// Whether a look at what stands beside the source changes nothing: what an address gives is put into the data folder.
+pub fn is_looked_at(plan: &Plan) -> bool {
+    plan.backfill().is_some_and(|(arm, _)| arm.source.place.connector != "http_get")
+}
+
+/// The slug of a place that may answer later.
+pub const AWAY: &str = "input-failed";
+
+/// What is told of a place that cannot be read.
+pub fn unreadable(pipeline: &str, from: &str, why: Failure) -> Refused {
+    let title = format!("{pipeline} cannot take in {from}: {}", why.title);
+    let failure = match &*why.slug {
+        AWAY => Failure::environment("backfill-unreadable", title),
+        _ => Failure::failed("backfill-unreadable", title),
+    };
+    // What is said of a run that failed is another matter.
+    let edits = if why.slug == "cannot-bind" { why.help } else { vec![] };
+    let failure = edits.into_iter().fold(failure, Failure::help);
+    failure.help("nothing was asked of the pipeline: mend that, and start the backfill again").into()
 }
 
 /// Asks a pipeline that this folder has all of to take something in.

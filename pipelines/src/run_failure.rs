@@ -15,6 +15,7 @@ use syncline_engine::{
 };
 
 use crate::{
+    backfill::AWAY,
     outcome::{Exit, Failure},
     world::{log_failure, store_failure},
 };
@@ -188,7 +189,7 @@ fn source_failure(error: SourceError) -> Failure {
         SourceError::Misplaced { .. } => Failure::environment("input-misplaced", title)
             .help("let its producers make keys and choose partitions as PARTITIONED BY says; a topic that was filled otherwise is filled anew")
             .help("or take PARTITIONED BY out of the file: keyed steps then ask nothing of the keys of records"),
-        SourceError::Again { .. } => Failure::environment("input-failed", title)
+        SourceError::Again { .. } => Failure::environment(AWAY, title)
             .help("run the same command again: it goes on from the last checkpoint"),
         SourceError::Log(error) => log_failure(error),
     }

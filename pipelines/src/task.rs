@@ -12,7 +12,7 @@ use syncline_engine::{
     firing,
     runtime::{
         restart::{Restart, When},
-        start::{StartOptions, open_inputs},
+        start::{StartOptions, could_begin, could_read},
         supervisor::{self, Ending, Look, RunError, Stop, Terms},
     },
     sink::Delivery,
@@ -78,12 +78,12 @@ impl Task<'_> {
     pub(crate) fn go(&self, options: &StartOptions) -> Result<Ending, Failed> {
         let Self { all, member, .. } = self;
         let ground = &all.world.ground;
-        if !all.hears(member, &self.stop) {
+        if !all.hears(member, options.fresh, &self.stop) {
             all.host.over(member.name(), Activity::Stopped, None);
             return Ok(Ending::Stopped);
         }
         // What it was asked to take in may not fit any more, as its file was edited since: that keeps it from nothing else.
-        let asked = backfill::plan(&*ground.store, member).unwrap_or_else(|failure| {
+        let asked = backfill::plan(&*ground.store, member, options.fresh).unwrap_or_else(|failure| {
             let (slug, detail, help) = (&*failure.slug, failure.detail_line(), failure.help_line());
             tracing::error!(
                 pipeline = member.name(),
@@ -103,8 +103,15 @@ impl Task<'_> {
         let around = self.around();
         let edges = self.edges(&around, &find);
         let mut build = || {
-            let witness = witness::open(folder, &plan.pipeline);
-            bind(plan, &all.planner, &edges, witness).map_err(|error| error.to_string())
+            let bound = |plan: &Plan| bind(plan, &all.planner, &edges, witness::open(folder, &plan.pipeline));
+            bound(plan).or_else(|error| match asked {
+                None => Err(error.to_string()),
+                Some(_) => {
+                    let pipeline = member.name();
+                    tracing::error!(pipeline, "{error}; it goes on without its backfill");
+                    bound(&member.plan).map_err(|error| error.to_string())
+                }
+            })
         };
         let bounded = !plan.endless() || once;
         let mut bar = Bar::new(&plan.pipeline, bounded && all.bars);
@@ -180,8 +187,19 @@ impl Task<'_> {
         let edges = self.edges(&self.around(), &find);
         let bound = bind(&member.plan, &all.planner, &edges, Box::new(NoWitness));
         let mut spec = bound.map_err(|error| self.unfailed(RunError::Build(error.to_string())))?.job;
-        let opened = open_inputs(&mut spec, checkpoint, all.world.ground.clock.now());
-        opened.map(drop).map_err(|error| self.unfailed(RunError::Start(error)))
+        let opened = could_read(&mut spec, checkpoint, all.world.ground.clock.now());
+        opened.map_err(|error| self.unfailed(RunError::Start(error)))
+    }
+
+    /// Whether what stands beside the source in this plan can be read: it is opened, and nothing is taken.
+    pub fn could_take_in(&self, plan: &Plan) -> Result<(), Failure> {
+        let Self { all, .. } = self;
+        let folder = all.world.folder.path();
+        let find = |path: &str| secrets::text(folder, path);
+        let edges = self.edges(&self.around(), &find);
+        let bound = bind(plan, &all.planner, &edges, Box::new(NoWitness));
+        let mut spec = bound.map_err(|error| self.unfailed(RunError::Build(error.to_string())))?.job;
+        could_begin(&mut spec, all.world.ground.clock.now()).map_err(|error| self.unfailed(RunError::Start(error)))
     }
 
     fn unfailed(&self, error: RunError) -> Failure {

@@ -49,8 +49,8 @@ pub enum Verb {
     Delete { drop_state: bool, conditions: Conditions },
     /// It goes back to what a revision of it said and had.
     Back(Way),
-    /// It reads something to its end beside its sources.
-    TakeIn { from: String, share: u8 },
+    /// It reads something to its end beside its sources. `seen`: whether that can be read was looked at.
+    TakeIn { from: String, share: u8, seen: bool },
     /// What it takes in is held, goes on, or ends.
     Backfill(Wish),
 }

@@ -185,14 +185,22 @@ impl Job {
         let beside = self.spec.graph.beside.filter(|_| filled || over.is_none() && !self.in_history());
         // One that nobody reads now stays what it was.
         let Some(number) = over.or(reads) else { return self.note_catching_up(caught) };
-        let known = self.checkpoint.history.take().filter(|note| note.number == number && note.ended.is_none());
+        let before = self.checkpoint.history.take();
+        let read = before.as_ref().map_or(0, HistoryNote::newest_read);
+        let known = before.filter(|note| note.number == number && note.ended.is_none());
         let noted = self.checkpoint.time;
-        let mut note = known.unwrap_or_else(|| HistoryNote { number, began: noted, ..HistoryNote::default() });
+        let mut note = known.unwrap_or_else(|| HistoryNote { number, read, began: noted, ..HistoryNote::default() });
         let spent = note.spent + now.saturating_sub(since).as_micros() as u64;
-        let Progress { done, total, records_left, .. } = match beside {
+        let told = match beside {
+            // One that could not be opened knows of nothing.
+            Some(_) if self.ailing.is_some() => {
+                let records_left = note.records.map(|all| all.saturating_sub(note.rows));
+                Progress { done: note.done, total: note.total, records_left, ..Progress::default() }
+            }
             Some(beside) => self.progress_of(std::iter::once(beside.input)),
             None => self.progress_of(self.spec.graph.history.iter().copied()),
         };
+        let Progress { done, total, records_left, .. } = told;
         note.rows += rows;
         note.dead += dead;
         note.bytes += bytes;

@@ -11,7 +11,7 @@ use std::{
 use arrow::array::RecordBatch;
 use syncline_record::{Batch, DeadLetter, Epoch, Micros, StepBooks, StepId};
 
-use super::{Ground, Turn, frontier::Frontier, history::Past, streams, tables::Reading};
+use super::{Ground, Turn, ailing::Ailing, frontier::Frontier, history::Past, streams, tables::Reading};
 use crate::{
     checkpoint::{Checkpoint, ReadError, Run},
     fingerprints::Fingerprints,
@@ -40,6 +40,13 @@ pub struct Backlog {
     pub rows: u64,
     /// As they lie in the log, a file of it more or less.
     pub bytes: u64,
+}
+
+impl Backlog {
+    /// What may wait before what is read beside the others is left alone, as theirs would wait behind it: some commits of a fast sink.
+    fn beside(self) -> Self {
+        Self { rows: self.rows / 20, bytes: self.bytes / 8 }
+    }
 }
 
 impl Default for Backlog {
@@ -150,6 +157,10 @@ pub struct Job {
     pub(super) told: Option<Standing>,
     /// What came of the history since the last commit.
     pub(super) past: Past,
+    /// Sinks have enough to do: in this epoch nothing is read beside the others.
+    pub(super) crowded: bool,
+    /// What is read beside the others, while it cannot be.
+    pub(super) ailing: Option<Ailing>,
     /// What is let go of each stream, by topic.
     pub(super) released: BTreeMap<String, Release>,
     pub(super) ended: bool,
@@ -166,9 +177,13 @@ impl Job {
             self.refresh_tables()?;
         }
         // Once an epoch is enough: it holds a bounded number of rows.
-        if self.open.rows == 0 && (self.readers_are_behind()? || self.pushed_back()?) {
+        if self.open.rows == 0 && (self.readers_are_behind()? || self.pushed_back(self.spec.backlog)?) {
             self.commit_if_due()?;
             return Ok(Turn::Idle);
+        }
+        if self.open.rows == 0 {
+            let others = !self.over.contains(&0);
+            self.crowded = others && self.beside().is_some() && self.pushed_back(self.spec.backlog.beside())?;
         }
         let turn = self.poll()?;
         if turn == Turn::Ended {
@@ -239,7 +254,7 @@ impl Job {
     }
 
     /// True while some sink is too far behind.
-    fn pushed_back(&self) -> Result<bool, JobError> {
+    fn pushed_back(&self, most: Backlog) -> Result<bool, JobError> {
         for node in &self.spec.graph.nodes {
             if let Work::Outbox { topic, .. } = &node.work {
                 let end = self.ground.log.end(topic)?;
@@ -247,7 +262,7 @@ impl Job {
                 let delivered = crate::checkpoint::read::<crate::sink::Delivered>(&*self.ground.store, &key)?;
                 let next = delivered.map_or(0, |delivered| delivered.next);
                 let waiting = end.saturating_sub(next);
-                let Backlog { rows, bytes } = self.spec.backlog;
+                let Backlog { rows, bytes } = most;
                 if waiting > rows || (waiting > 0 && self.ground.log.bytes(topic, next)? > bytes) {
                     return Ok(true);
                 }

@@ -15,7 +15,7 @@ impl Job {
         if in_history && let Some(turn) = self.note_beginning()? {
             return Ok(turn);
         }
-        let mut fills = self.beside();
+        let mut fills = self.beside().filter(|_| !self.crowded);
         if fills.is_some() && !self.over.contains(&0) {
             match self.note_beginning()? {
                 Some(Turn::Worked) => return Ok(Turn::Worked),
@@ -58,7 +58,7 @@ impl Job {
     fn poll_beside(&mut self, beside: Option<Beside>) -> Result<Turn, JobError> {
         let Some(beside) = beside else { return Ok(Turn::Idle) };
         let since = self.ground.clock.elapsed();
-        let turn = self.poll_one(beside.input)?;
+        let turn = if self.is_well(beside.input)? { self.poll_one(beside.input)? } else { Turn::Idle };
         self.count_time(beside.input, turn, self.ground.clock.elapsed().saturating_sub(since));
         if turn == Turn::Ended {
             self.filled(beside);
@@ -68,7 +68,14 @@ impl Job {
 
     /// Asks one input: `Worked` when it had something, `Ended` when it is at its end.
     fn poll_one(&mut self, input: usize) -> Result<Turn, JobError> {
-        match self.spec.graph.inputs[input].source.poll(self.ground.clock.now())? {
+        let polled = match self.spec.graph.inputs[input].source.poll(self.ground.clock.now()) {
+            Ok(polled) => polled,
+            Err(error) => {
+                self.ails(input, error)?;
+                return Ok(Turn::Idle);
+            }
+        };
+        match polled {
             Polled::Rows(rows) => self.take(input, rows)?,
             Polled::LeftOut(left_out) => self.leave_out(input, left_out)?,
             Polled::Streamed(streamed) => self.take_streamed(input, *streamed)?,

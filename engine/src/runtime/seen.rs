@@ -40,6 +40,6 @@ impl Job {
     /// Inputs from which nothing comes, and why.
     pub fn trouble(&self) -> impl Iterator<Item = (StepId, String)> + '_ {
         let inputs = self.spec.graph.inputs.iter();
-        inputs.filter_map(|input| Some((input.step.clone(), input.source.trouble()?)))
+        inputs.filter_map(|input| Some((input.step.clone(), input.source.trouble()?))).chain(self.ailment())
     }
 }

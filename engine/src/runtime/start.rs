@@ -8,7 +8,9 @@ use std::{
 use syncline_record::{Micros, StepId};
 
 use super::{
-    Ground, back,
+    Ground,
+    ailing::Ailing,
+    back,
     begin::{begin_run, end_running},
     commit::own,
     frontier::Frontier,
@@ -122,8 +124,8 @@ impl Job {
             // What cannot begin anew keeps what it has.
             let before = checkpoint::read_checkpoint(&*ground.store, &spec.pipeline).ok().flatten().unwrap_or_default();
             claim(&mut spec, &owner, &before, true)?;
-            for input in &mut spec.graph.inputs {
-                input.source.open(&Cursors::new(), ground.clock.now())?;
+            for input in 0..spec.graph.inputs.len() {
+                Ailing::opened(&mut spec, input, &Cursors::new(), (ground.clock.now(), ground.clock.elapsed()))?;
             }
             forget(&ground, &spec.pipeline)?;
         }
@@ -155,7 +157,8 @@ impl Job {
             back::take_back(&mut spec, &checkpoint)?;
         }
         open_staged(&mut spec, &checkpoint)?;
-        let over = open_inputs(&mut spec, &checkpoint, ground.clock.now())?;
+        let at = (ground.clock.now(), ground.clock.elapsed());
+        let (over, ailing) = open_inputs(&mut spec, &checkpoint, at)?;
         let told = tables::read_all(&mut spec, ground.clock.now())?;
         spec.graph.lookups.iter().try_for_each(|lookup| lookup.open())?;
 
@@ -214,6 +217,8 @@ impl Job {
             quiet: false,
             told: None,
             past: history::Past::at(now),
+            crowded: false,
+            ailing,
             released: BTreeMap::new(),
             ended: false,
         };
@@ -222,16 +227,32 @@ impl Job {
     }
 }
 
-/// Opens the inputs at their cursors, but those that are over; which these are.
-pub fn open_inputs(spec: &mut JobSpec, checkpoint: &Checkpoint, now: Micros) -> Result<BTreeSet<usize>, StartError> {
-    let over: BTreeSet<usize> = history::passed(spec, checkpoint).collect();
-    for (index, input) in spec.graph.inputs.iter_mut().enumerate() {
-        if !over.contains(&index) {
-            let cursors = own(input, &checkpoint.cursors);
-            input.source.open(&cursors, now)?;
-        }
+/// Whether the inputs can be read from where a checkpoint says: they are opened, and nothing is taken.
+pub fn could_read(spec: &mut JobSpec, checkpoint: &Checkpoint, now: Micros) -> Result<(), StartError> {
+    open_inputs(spec, checkpoint, (now, Duration::ZERO)).map(drop)
+}
+
+/// Whether what is read beside the others can be read from its beginning: it is opened, and nothing is taken.
+pub fn could_begin(spec: &mut JobSpec, now: Micros) -> Result<(), StartError> {
+    match spec.graph.beside {
+        Some(beside) => Ok(spec.graph.inputs[beside.input].source.open(&Cursors::new(), now)?),
+        None => Ok(()),
     }
-    Ok(over)
+}
+
+/// Opens the inputs at their cursors, but those that are over; which these are, and the one that cannot be read and keeps nobody from going on.
+fn open_inputs(
+    spec: &mut JobSpec,
+    checkpoint: &Checkpoint,
+    at: (Micros, Duration),
+) -> Result<(BTreeSet<usize>, Option<Ailing>), StartError> {
+    let over: BTreeSet<usize> = history::passed(spec, checkpoint).collect();
+    let mut ailing = None;
+    for index in (0..spec.graph.inputs.len()).filter(|index| !over.contains(index)) {
+        let cursors = own(&spec.graph.inputs[index], &checkpoint.cursors);
+        ailing = ailing.or(Ailing::opened(spec, index, &cursors, at)?);
+    }
+    Ok((over, ailing))
 }
 
 /// Makes sure that what staged sinks write to is ours, before anything there is touched.

@@ -146,7 +146,7 @@ pub async fn start(
         let title = format!("a share of {share} hundredths is none");
         return Err(Problem::refused(StatusCode::UNPROCESSABLE_ENTITY, "backfill-wrong", title).help("1 to 95"));
     }
-    told(state, caller, name, Verb::TakeIn { from: source, share }, StatusCode::CREATED).await
+    told(state, caller, name, Verb::TakeIn { from: source, share, seen: false }, StatusCode::CREATED).await
 }
 
 /// Hold a backfill

@@ -4,22 +4,31 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, mpsc::Sender},
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{self, RecvTimeoutError, Sender},
+    },
     thread::Builder,
+    time::Duration,
 };
 
 use serde_json::json;
 use syncline_engine::runtime::start::StartOptions;
 
-use super::{Crew, Supervision, Threads};
+use super::{Crew, News, Supervision, Threads};
 use crate::{
-    deploy,
+    backfill, deploy,
     outcome::Failure,
     plans::{self, Around},
     project::Member,
     source_file::catalog,
-    verbs::{Answer, Done, Put, no_such_pipeline},
+    task::Task,
+    verbs::{Answer, Asked, Done, Put, Verb, no_such_pipeline, stopping},
 };
+
+/// How soon a thread that waits for an answer hears that there will be none.
+const NAP: Duration = Duration::from_millis(50);
 
 impl Supervision<'_> {
     pub(super) fn plan<'scope>(
@@ -54,6 +63,50 @@ impl Supervision<'_> {
             let of = |member: &Arc<Member>| Ok(plans::of(member, &around, &StartOptions::default())?.0);
             let planned = tasks.iter().map(of).collect::<Result<Vec<_>, Failure>>()?;
             Ok(Done::Planned(name, json!({ "pipelines": planned })))
+        });
+    }
+}
+
+impl Supervision<'_> {
+    /// Looks whether what a pipeline is to take in can be read, before it is asked of it. Who answers there may take his time.
+    pub(super) fn look_first<'scope>(
+        &'scope self,
+        scope: &'scope Threads<'scope, '_>,
+        crew: &Crew,
+        pipeline: String,
+        (from, share): (String, u8),
+        (by, reply): (String, Sender<Answer>),
+        tell: &Sender<News>,
+    ) {
+        let Some(member) = crew.tasks(&pipeline).into_iter().next() else {
+            let _ = reply.send(Err(no_such_pipeline(&pipeline, crew.names()).into()));
+            return;
+        };
+        let news = tell.clone();
+        aside(scope, (by.clone(), reply), move || {
+            let plan = backfill::with(&member, &from, share)?;
+            if backfill::is_looked_at(&plan) {
+                let options = StartOptions::default();
+                let task = Task { all: self, member: member.clone(), stop: Arc::default(), options };
+                let shared = plan.options.changelog.is_some();
+                match task.could_take_in(&plan) {
+                    // It may be that the board does not answer either, and then that is what is to be told.
+                    Err(failure) if failure.slug != backfill::AWAY || !shared => {
+                        return Err(backfill::unreadable(&member.declared, &from, failure));
+                    }
+                    _ => {}
+                }
+            }
+            let (reply, answer) = mpsc::channel();
+            let asked = Asked { pipeline, verb: Verb::TakeIn { from, share, seen: true }, by, reply };
+            let _ = news.send(News::Asked(asked));
+            loop {
+                match answer.recv_timeout(NAP) {
+                    Ok(answer) => return answer,
+                    Err(RecvTimeoutError::Timeout) if !self.ending.load(Ordering::SeqCst) => {}
+                    Err(_) => return Err(stopping().into()),
+                }
+            }
         });
     }
 }

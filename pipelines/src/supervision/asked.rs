@@ -153,6 +153,9 @@ impl Supervision<'_> {
                     Err(refused) => Err(refused),
                 }
             }
+            Verb::TakeIn { from, share, seen: false } => {
+                return self.look_first(scope, crew, pipeline, (from, share), (by, reply), tell);
+            }
             Verb::TakeIn { .. } | Verb::Backfill(_) => match crew.shared(&pipeline) {
                 Some(member) => return self.ask_all(scope, member, verb, (by, reply), tell),
                 None => self.fill(scope, crew, &pipeline, verb, tell),
@@ -235,7 +238,7 @@ impl Supervision<'_> {
         let tasks = crew.tasks(name);
         let member = tasks.first().ok_or_else(|| no_such_pipeline(name, crew.names()))?;
         let changed = match verb {
-            Verb::TakeIn { from, share } => backfill::start(store, member, &from, share, now).map(|_| true)?,
+            Verb::TakeIn { from, share, .. } => backfill::start(store, member, &from, share, now).map(|_| true)?,
             Verb::Backfill(wish) => backfill::change(store, name, wish)?,
             _ => false,
         };

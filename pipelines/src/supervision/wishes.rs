@@ -89,16 +89,17 @@ impl Supervision<'_> {
     }
 
     /// Looks at what is asked of a task that is about to begin. Nobody who can wait begins without: what he would do then he may have been told
-    /// not to. False: it was told to stop first.
-    pub(crate) fn hears(&self, member: &Member, stop: &AtomicBool) -> bool {
+    /// not to. `anew`: it starts over, and has read nothing from then on. False: it was told to stop first.
+    pub(crate) fn hears(&self, member: &Member, anew: bool, stop: &AtomicBool) -> bool {
         let name = member.name();
         if member.plan.board(&member.declared).is_none() || !member.readers().iter().any(|reader| reader == name) {
             return true;
         }
         let mut told = None;
         loop {
-            let error = match self.seen(member, Some(name)) {
-                Ok(_) => return true,
+            let seen = self.seen(member, Some(name));
+            let error = match seen.and_then(|view| if anew { self.untell_read(member, &view) } else { Ok(()) }) {
+                Ok(()) => return true,
                 Err(error) => error,
             };
             if stop.load(Ordering::SeqCst) {
@@ -172,7 +173,7 @@ impl Supervision<'_> {
         let is_read = |task: &&String| {
             let found = checkpoint::read_checkpoint(&*self.world.ground.store, task).ok().flatten();
             let note = found.and_then(|checkpoint| checkpoint.history);
-            note.is_some_and(|note| note.number == number && note.ended.is_some())
+            note.is_some_and(|note| note.newest_read() >= number)
         };
         shared.tasks.difference(&shared.done).filter(is_read).map(|task| board::done(task, number)).collect()
     }
@@ -183,6 +184,22 @@ impl Supervision<'_> {
         }
         let mut decide = |view: &View| Ok(self.read_here(view));
         board::settle(&mut || self.board(member), &mut decide, &mut |tries| self.step_back(tries)).map(drop)
+    }
+
+    /// A task starts over. Where it dies before it does, it finds that it has read it, and tells so again.
+    fn untell_read(&self, member: &Member, view: &View) -> Result<(), ChangelogError> {
+        let name = member.name();
+        let is_told = |view: &View| {
+            view.newest().and_then(|newest| newest.shared).is_some_and(|shared| shared.done.contains(name))
+        };
+        if !is_told(view) {
+            return Ok(());
+        }
+        let mut decide = |view: &View| Ok(if is_told(view) { vec![board::undone(name)] } else { vec![] });
+        let told: Result<View, ChangelogError> =
+            board::settle(&mut || self.board(member), &mut decide, &mut |tries| self.step_back(tries));
+        told?;
+        self.seen(member, Some(name)).map(drop)
     }
 
     /// Of those who wrote at once, each waits for a time of his own.
@@ -228,7 +245,7 @@ impl Supervision<'_> {
             let before = || Some((backfill::read(store, &member.declared).ok().flatten()?, State::Cancelled));
             let standing = view.with(&records).standing();
             let wanted = match verb {
-                Verb::TakeIn { from, share } => {
+                Verb::TakeIn { from, share, .. } => {
                     Some(next(member, standing.or_else(before).as_ref(), (from, *share), now)?)
                 }
                 Verb::Backfill(wish) => changed(&member.declared, standing, *wish)?,
