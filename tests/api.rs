@@ -260,18 +260,58 @@ fn lines_of_csv_that_stopped_go_again_once_over_kills() {
     );
 }
 
+/// Columns of two files in another order each; what they are called is kept with a line.
 #[test]
-fn lines_of_csv_under_a_header_are_refused_for_it_is_not_kept_with_them() {
+fn lines_of_csv_under_headers_that_stopped_go_again_once_over_kills() {
+    let (desk, pairs) = (Desk::new(), pairs());
+    let (some, others) = pairs.split_at(70);
+    desk.write("a.csv", "total,id\n");
+    desk.append("a.csv", some.iter().map(|(id, total)| format!("{total},{id}")));
+    desk.write("b.csv", "id,total\n");
+    desk.append("b.csv", others.iter().map(|(id, total)| format!("{id},{total}")));
+    stopped_records_go_again(&desk, LINE, "file('*.csv') SCHEMA line FOLLOW");
+}
+
+/// What a backfill gives may be of another format, and has steps of its own: nothing of that happens where a retry comes in.
+#[test]
+fn a_record_of_a_backfill_is_not_sent_through_the_source_of_its_pipeline() {
     let desk = Desk::new();
-    desk.write("in.csv", "id,total\n1,x\n");
-    desk.write("orders.sync", format!("{LINE}PIPELINE orders AS FROM file('in.csv') SCHEMA line FOLLOW\n|> SELECT id, CAST(total AS BIGINT) AS total |> INSERT INTO file('out/');\n"));
+    desk.append("in.ndjson", ["{\"id\": 1, \"cents\": 100}"]);
+    desk.append("old.ndjson", ["{\"id\": 2, \"cents\": \"many\"}"]);
+    desk.write("orders.sync", "PIPELINE orders AS FROM file('in.ndjson') FOLLOW\n|> SELECT id, CAST(cents AS BIGINT) AS cents |> INSERT INTO file('out/');\n");
     let mut running = desk.start(&["serve", "--listen", "127.0.0.1:0"]);
     running.address();
+    desk.ok(&["backfill", "start", "orders", "FROM file('old.ndjson') |> WHERE id > 0"]);
     running.until("it has stopped", |_| desk.value("SELECT count(*) AS n FROM dead_letters") == 1);
-    let id = desk.value("SELECT id FROM dead_letters");
-    let said = desk.say(&["dead-letters", "retry", id.as_str().expect("an id")]).expect(1);
-    assert!(said.err.contains("what its columns are stands in the first line of its file"), "{}", said.err);
+    let said = desk.say(&["dead-letters", "retry", "--pipeline", "orders", "--all"]).expect(1);
+    assert!(said.err.contains("it did not come from the source behind FROM"), "{}", said.err);
     running.stop().expect(0);
+}
+
+/// More than one call decides about, of which the oldest cannot be sent again; and those that stop again are not sent without an end.
+#[test]
+fn thousands_of_letters_are_decided_about_and_none_stands_in_the_way_of_another() {
+    const EACH: usize = 1_100;
+    let desk = Desk::new();
+    let line = |id: usize| format!("{{\"id\": {id}, \"total\": \"x\"}}");
+    desk.append("in.ndjson", (0..2 * EACH).map(line));
+    // Whoever stops behind the DEDUP is remembered by it.
+    desk.write("orders.sync", format!("PIPELINE orders AS FROM file('in.ndjson') FOLLOW
+|> SELECT CAST(id AS BIGINT) AS id, total |> EXPECT id < {EACH} AS small ON VIOLATION DEAD LETTER |> DEDUP BY id WITHIN '1 day'
+|> SELECT id, CAST(total AS BIGINT) AS total |> INSERT INTO file('out/');\n"));
+    let mut running = desk.start(&["serve", "--listen", "127.0.0.1:0"]);
+    running.address();
+    let open = "SELECT count(*) AS n FROM dead_letters WHERE state = 'open'";
+    running.until("all have stopped", |_| desk.value(open) == 2 * EACH);
+    let said = desk.say(&["dead-letters", "retry", "--pipeline", "orders", "--all", "-o", "json"]).expect(1);
+    let told: serde_json::Value = serde_json::from_str(&said.out()).expect("JSON");
+    assert_eq!((told["done"].as_u64(), told["refused"].as_array().map(Vec::len)), (Some(EACH as u64), Some(EACH)));
+    running.until("they have stopped again", |_| desk.value("SELECT count(*) AS n FROM dead_letters") == 3 * EACH);
+    running.stop().expect(0);
+    // Where nobody runs too.
+    let said = desk.say(&["dead-letters", "discard", "--pipeline", "orders", "--all"]).expect(0);
+    assert!(said.err.contains(&format!("{} dead letters discarded", 2 * EACH)), "{}", said.err);
+    assert_eq!(desk.value(open), 0);
 }
 
 #[test]

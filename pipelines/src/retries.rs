@@ -27,25 +27,26 @@ pub fn beside(plan: &Plan) -> bool {
 /// A source whose records are texts of some format gives them as they are; one that has types of its own, or decodes them itself, does not.
 fn gives_bytes(source: &SourcePlan) -> bool {
     let ability = connector(&source.place.connector).ok().and_then(|connector| connector.source);
-    let alone = BYTES.contains(&source.format.as_str()) || has_lines(source);
+    let alone = BYTES.contains(&source.format.as_str()) || source.csv.is_some();
     // Records that name their schemas have columns of their own, and are bytes all the same.
     let bytes = Registered::of(&source.format).is_some() || (alone && !source.typed);
     bytes && ability.is_some_and(|ability| !ability.formats.is_empty())
 }
 
 /// Lines of CSV whose columns are those of a contract. Of others what they are stands in the first one of their file, which may be
-/// another one by now, and is not kept with a record.
+/// another one by now.
 fn has_lines(source: &SourcePlan) -> bool {
     source.declared && source.csv.as_ref().is_some_and(|csv| !csv.header)
 }
 
-/// Why a record of the pipeline's source cannot be sent through it again by that way; `None`: it can.
-pub fn refusal(plan: &Plan) -> Option<String> {
+/// Why a record of the pipeline's source cannot be sent through it again by that way; `None`: it can. `named`: what its fields are called
+/// is kept with it.
+pub fn refusal(plan: &Plan, named: bool) -> Option<String> {
     let SourcePlan { place, format, metadata, key, partitioned_by, .. } = &plan.source;
     if place.connector == "http" {
         return Some("it came from a source that the pipeline reads no more".to_owned());
     }
-    if !plan.source.typed && plan.source.csv.is_some() && !has_lines(&plan.source) {
+    if plan.source.csv.is_some() && !has_lines(&plan.source) && !named {
         return Some("what its columns are stands in the first line of its file, and is not kept with it".to_owned());
     }
     if !gives_bytes(&plan.source) {
@@ -121,10 +122,12 @@ mod tests {
             ("WITH (changelog = 'bus') AS FROM bus.orders |> INSERT INTO bus.more", Some("other processes")),
         ] {
             let (plan, refused) = (plan(text), words.map(|_| ()));
-            let why = refusal(&plan);
+            let why = refusal(&plan, false);
             assert_eq!(why.as_ref().map(|_| ()), refused, "{text}: {why:?}");
             assert!(words.is_none_or(|words| why.as_ref().is_some_and(|why| why.contains(words))), "{text}: {why:?}");
             assert!(why.is_some() || beside(&plan), "{text}");
+            // With the names of its columns.
+            assert!(!text.contains("csv") || refusal(&plan, true).is_none() && beside(&plan), "{text}");
         }
     }
 }

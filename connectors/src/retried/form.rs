@@ -1,15 +1,15 @@
 //! What the source of a pipeline makes of its records before the steps see them, for those that come again by the other way.
 //!
 //! A record of Avro or Protobuf names its schema, so its bytes say all that there is to know of it, and it is read as it was the first time;
-//! with the registry of today. A line of CSV says as much where its columns are those of a contract. What is no such record now is rejected
-//! as the source rejects it: it is a dead letter again.
+//! with the registry of today. A line of CSV says as much where its columns are those of a contract, or where what they are called came with
+//! it. What is no such record now is rejected as the source rejects it: it is a dead letter again.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use serde_json::Value;
 use syncline_engine::source::{Rejected, Rows, SourceError};
 use syncline_functions::csv::Dialect;
-use syncline_record::{DeadLetter, Headers, Instants, Origin, Reason, keys::content_hash};
+use syncline_record::{DeadLetter, Headers, Instants, Origin, Reason, batch::COLUMNS, keys::content_hash};
 
 use crate::{
     kafka::one_line,
@@ -53,19 +53,27 @@ impl Form {
         }
     }
 
-    /// The same rows as the source would give them, in runs of one schema; each knows where to go on behind it.
+    /// What the fields of a line are called, where that came with it.
+    fn names(&self, headers: Option<&str>) -> Option<Names> {
+        let Self::Csv(_) = self else { return None };
+        let mut headers: Value = serde_json::from_str(headers?).ok()?;
+        let names: Vec<Box<str>> = serde_json::from_value(headers.get_mut(COLUMNS)?.take()).ok()?;
+        Some(names.into())
+    }
+
+    /// The same rows as the source would give them, in runs of one schema, or of one file; each knows where to go on behind it.
     pub fn read(&mut self, rows: &Rows) -> Result<VecDeque<Rows>, SourceError> {
         let origin = &rows.origin;
         let mut runs: Vec<Run> = vec![];
         for row in 0..origin.rows() {
-            let record = origin.bytes_of(row);
+            let (record, names) = (origin.bytes_of(row), self.names(origin.headers.get(row)));
             let (head, taken) = match self.taken(&record) {
                 Ok((head, taken)) => (head, Ok(taken)),
                 Err(reason) => (None, Err(reason)),
             };
-            let other = |run: &Run| head.is_some() && run.head.is_some() && run.head != head;
+            let other = |run: &Run| (head.is_some() && run.head.is_some() && run.head != head) || run.names != names;
             if runs.last().is_none_or(other) {
-                runs.push(Run::default());
+                runs.push(Run { names, ..Run::default() });
             }
             let last = runs.len() - 1;
             let run = &mut runs[last];
@@ -83,9 +91,13 @@ impl Form {
     }
 }
 
+type Names = Arc<[Box<str>]>;
+
 /// Records that follow each other.
 #[derive(Default)]
 struct Run {
+    /// Of lines: what their fields are called.
+    names: Option<Names>,
     head: Option<Head>,
     /// Of records with that head: how they are read.
     schema: Option<Result<Arc<Schema>, Reason>>,
@@ -132,7 +144,7 @@ impl Run {
                 .map(|(row, length)| (origin.spans[*row].0, origin.spans[*row].0 + length))
                 .collect(),
             texts: None,
-            names: None,
+            names: self.names,
             offsets: self.rows.iter().map(|row| origin.offsets[own(row)]).collect(),
             bytes: None,
             times: self.rows.iter().map(|row| origin.times[own(row)]).collect(),

@@ -23,6 +23,7 @@ use arrow::{
     compute::filter_record_batch,
     datatypes::{UInt8Type, UInt32Type},
 };
+use serde_json::json;
 
 use crate::{DeadLetter, Op, Partition, Place, Reason, StepId, time::Micros};
 
@@ -116,6 +117,10 @@ impl<'a> FromIterator<Option<&'a [u8]>> for Keys {
     }
 }
 
+/// The header of a dead letter that says what the fields of its record are called, where no record says so by itself: those of a CSV file
+/// stand in its first line.
+pub const COLUMNS: &str = "syncline-columns";
+
 /// The text of rows that never were bytes: those of a source with types (Parquet, tables), and those that a step made (`AGGREGATE`,
 /// `JOIN`). A dead letter asks for it, and nothing else.
 pub trait RowTexts: Send + Sync + std::fmt::Debug {
@@ -170,6 +175,12 @@ impl Origin {
         }
     }
 
+    /// The headers of a row, as they are kept with its bytes.
+    pub fn headers_kept(&self, row: usize) -> Option<String> {
+        let names = || self.names.as_ref().map(|names| json!({COLUMNS: names.as_ref()}).to_string());
+        self.headers.get(row).map(str::to_owned).or_else(names)
+    }
+
     /// The dead letter of a row, with its original bytes up to [`DeadLetter::KEPT`].
     pub fn dead(&self, row: usize, step: &StepId, reason: Reason) -> DeadLetter {
         let bytes = self.bytes_of(row);
@@ -182,7 +193,7 @@ impl Origin {
             bytes: bytes[..bytes.len().min(DeadLetter::KEPT)].to_vec(),
             length: bytes.len() as u64,
             hash: crate::keys::hex128(crate::keys::content_hash(&bytes)),
-            headers: self.headers.get(row).map(str::to_owned),
+            headers: self.headers_kept(row),
         }
     }
 }

@@ -73,7 +73,11 @@ pub fn columns(batch: &Batch, metadata: &mut HashMap<String, String>) -> Vec<(Fi
         columns.extend(whole(origin, &rows));
     }
     match &origin.headers {
-        Headers::Absent => {}
+        // All of them are of one file.
+        Headers::Absent => {
+            let kept = rows.first().and_then(|row| origin.headers_kept(*row));
+            metadata.extend(kept.map(|text| (SAME_HEADERS.to_owned(), text)));
+        }
         Headers::Same(text) => {
             metadata.insert(SAME_HEADERS.to_owned(), text.to_string());
         }

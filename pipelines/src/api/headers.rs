@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use axum::http::{HeaderMap, HeaderName};
 use serde_json::Value;
+use syncline_record::batch::COLUMNS;
 
 /// Anyone who may read the log or a dead letter must not get these from it.
 const CREDENTIALS: [&str; 8] = [
@@ -48,7 +49,7 @@ pub fn text(headers: &HeaderMap, without: &[&str]) -> String {
         .collect();
     let is_kept = |name: &&str| {
         let left_out =
-            [&CREDENTIALS[..], &OF_THE_CONNECTION, &[RETRY], without].iter().any(|names| names.contains(name));
+            [&CREDENTIALS[..], &OF_THE_CONNECTION, &[RETRY, COLUMNS], without].iter().any(|names| names.contains(name));
         !left_out && !listed.iter().any(|hop| hop == name)
     };
     let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).filter(is_kept).collect();

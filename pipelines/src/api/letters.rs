@@ -6,6 +6,8 @@
 //! Kafka, and had nothing of it passed on: in a pipeline that is one line of steps which make one row of one (`retries`). Everything else is
 //! refused, with the reason.
 
+mod which;
+
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -21,13 +23,13 @@ use syncline_connectors::{
     retried,
 };
 use syncline_engine::{
-    checkpoint::ReadError,
+    checkpoint::{self, ReadError},
     graph::unqualified,
     letters::{self, Mark, Standing},
     log::{Log, LogError, NewFrame},
     store::StateStore,
 };
-use syncline_record::Micros;
+use syncline_record::{Micros, batch::COLUMNS};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -46,8 +48,12 @@ use crate::{outcome::Failure, render::shown, retries, world::log_failure};
 
 /// Letters that one call decides about; whoever has more calls again.
 const MOST: usize = 1000;
+/// Records of a history, or of a second source, have steps of their own before those of the others, and may be of another format.
+const ANOTHER_WAY: &str = "it did not come from the source behind FROM, and that is where it would come in again";
 /// Bytes of the log that are read at once.
 const READ: usize = 1 << 20;
+
+pub use which::Which;
 
 pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new()
@@ -55,20 +61,6 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(discard))
         .routes(routes!(retry_many))
         .routes(routes!(discard_many))
-}
-
-/// Which open letters.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Which {
-    /// These; else all of the pipeline, and of the step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(min_items = 1, max_items = 1000)]
-    pub ids: Option<Vec<String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pipeline: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub step: Option<String>,
 }
 
 /// What became of a letter.
@@ -87,7 +79,8 @@ pub struct DecidedMany {
     pub done: u64,
     /// Those that stay as they were, with the slug and the title of the reason.
     pub refused: Vec<RefusedOne>,
-    /// There are more than one call decides about: call again.
+    /// There are more than one call decides about: call again, with `skip`: those that were refused stay open. A record that was retried and
+    /// stops again is a new letter, which counts here too.
     pub more: bool,
 }
 
@@ -188,12 +181,12 @@ async fn single(state: Arc<ApiState>, caller: Caller, id: String, verb: Verb) ->
 
 async fn many(state: Arc<ApiState>, caller: Caller, request: Request, verb: Verb) -> Result<Response, Problem> {
     let which: Which = body::json(&state, request, "{\"pipeline\": \"orders\", \"step\": \"cast\"}").await?;
-    let sql = which.sql(&caller)?;
+    let (sql, most) = (which.sql(&caller)?, which.most());
     let (mut done, mut refused, mut found) = (0, vec![], 0);
     for batch in page::rows(&state, &sql).await? {
         for row in 0..batch.num_rows() {
             found += 1;
-            if found > MOST {
+            if found > most {
                 break;
             }
             let letter = Letter::of(&batch, row);
@@ -209,35 +202,7 @@ async fn many(state: Arc<ApiState>, caller: Caller, request: Request, verb: Verb
             }
         }
     }
-    Ok(problem::json(StatusCode::OK, &DecidedMany { done, refused, more: found > MOST }))
-}
-
-impl Which {
-    /// The question for the open ones among them, the oldest first: a record that came first goes first again.
-    pub fn sql(&self, caller: &Caller) -> Result<String, Problem> {
-        let refused = |help: &str| {
-            Problem::refused(StatusCode::BAD_REQUEST, "no-letters-named", "this names no dead letters")
-                .help(help.to_owned())
-        };
-        if self.ids.is_none() && self.pipeline.is_none() {
-            return Err(refused("name ids, or a pipeline, and perhaps a step of it"));
-        }
-        if self.ids.as_ref().is_some_and(|ids| ids.is_empty() || ids.len() > MOST) {
-            return Err(refused("name 1 to 1000 ids at once"));
-        }
-        let is = |column: &str, value: &Option<String>| {
-            value.as_ref().map_or("TRUE".to_owned(), |value| format!("{column} = {}", page::literal(value)))
-        };
-        let ids = self.ids.as_ref().map_or("TRUE".to_owned(), |ids| {
-            format!("id IN ({})", ids.iter().map(|id| page::literal(id)).collect::<Vec<_>>().join(", "))
-        });
-        let (pipeline, step, his) = (is("pipeline", &self.pipeline), is("step", &self.step), caller.condition());
-        Ok(format!(
-            "SELECT * FROM dead_letters WHERE {pipeline} AND {step} AND {ids} AND {his} AND state IN ('open', 'retrying') \
-             ORDER BY time, source, record_offset, id LIMIT {}",
-            MOST + 1
-        ))
-    }
+    Ok(problem::json(StatusCode::OK, &DecidedMany { done, refused, more: found > most }))
 }
 
 /// A letter as it lies in the table.
@@ -264,6 +229,12 @@ impl Letter {
             bytes: bytes_of(&rows.slice(row, 1)).to_vec(),
             headers: text("headers"),
         }
+    }
+
+    /// Whether what the fields of its record are called is kept with it.
+    fn is_named(&self) -> bool {
+        let headers = self.headers.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
+        headers.is_some_and(|headers| headers.get(COLUMNS).is_some())
     }
 }
 
@@ -315,7 +286,10 @@ async fn send(state: &Arc<ApiState>, caller: &Caller, letter: &Letter) -> Result
     let plan = state.plans().get(&letter.pipeline).cloned();
     let why = match (&plan, &inlet) {
         (None, _) => Some("nothing is known of its steps".to_owned()),
-        (Some(plan), None) => retries::refusal(plan).or_else(|| retries::repeats(plan, &letter.step)),
+        (_, None) if came_another_way(state, letter).await? => Some(ANOTHER_WAY.to_owned()),
+        (Some(plan), None) => {
+            retries::refusal(plan, letter.is_named()).or_else(|| retries::repeats(plan, &letter.step))
+        }
         (Some(plan), Some(_)) => retries::repeats(plan, &letter.step),
     };
     if let Some(why) = why {
@@ -358,6 +332,19 @@ async fn send(state: &Arc<ApiState>, caller: &Caller, letter: &Letter) -> Result
 
 fn refused(title: String, help: &str) -> Problem {
     Problem::refused(StatusCode::CONFLICT, "no-retry", title).help(help.to_owned())
+}
+
+/// Whether another input than the first has read the partition that the record came from, as far as the checkpoint knows.
+async fn came_another_way(state: &Arc<ApiState>, letter: &Letter) -> Result<bool, Problem> {
+    let (state, pipeline, partition) = (state.clone(), letter.pipeline.clone(), letter.topic.clone());
+    blocking(move || {
+        let found = checkpoint::read_checkpoint(&*state.store, &pipeline)?;
+        let cursors = found.map(|checkpoint| checkpoint.cursors).unwrap_or_default();
+        let others = cursors.keys().any(|name| *name != partition && unqualified(name) == partition);
+        Ok(!cursors.contains_key(&partition) && others)
+    })
+    .await?
+    .map_err(unread)
 }
 
 /// The path that the record came by, which its pipeline alone reads.
@@ -436,7 +423,8 @@ async fn put(state: &Arc<ApiState>, caller: &Caller, letter: &Letter, standing: 
 }
 
 /// Discards what a question finds, in a folder that nobody holds.
-pub fn discard_here(store: &dyn StateStore, letters: &[RecordBatch], now: Micros) -> Result<u64, Failure> {
+/// There may be more of them.
+pub fn discard_here(store: &dyn StateStore, letters: &[RecordBatch], now: Micros) -> Result<DecidedMany, Failure> {
     let mut done = 0;
     for batch in letters {
         for row in 0..batch.num_rows() {
@@ -446,7 +434,7 @@ pub fn discard_here(store: &dyn StateStore, letters: &[RecordBatch], now: Micros
             done += 1;
         }
     }
-    Ok(done)
+    Ok(DecidedMany { done, refused: vec![], more: done > 0 })
 }
 
 fn unread(error: ReadError) -> Problem {

@@ -22,6 +22,8 @@ use crate::{
 
 /// Letters that a list shows unless it is told.
 const LETTERS: usize = 100;
+/// Letters that are decided about in one call.
+const AT_ONCE: u64 = 1000;
 /// Refusals that are told one by one.
 const TOLD: usize = 10;
 
@@ -101,15 +103,22 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
 
 fn decide(answerer: &Answerer, chosen: Chosen, verb: &str, common: &Common) -> Outcome {
     let Chosen { ids, pipeline, step, .. } = chosen;
-    let which = Which { ids: Some(ids).filter(|ids| !ids.is_empty()), pipeline, step };
+    let which = Which { ids: Some(ids).filter(|ids| !ids.is_empty()), pipeline, step, ..Which::default() };
     let mut all = DecidedMany { done: 0, refused: vec![], more: true };
+    // Those that are open now: a record that stops again is another letter, and would be sent again without an end.
+    let open = open(answerer, &which)?;
     while all.more {
+        // Those that were refused stay open, and are the oldest of what is left.
+        let (skip, left) = (all.refused.len() as u64, open.saturating_sub(all.done + all.refused.len() as u64));
+        if left == 0 {
+            break;
+        }
+        let which = Which { skip: Some(skip), limit: Some(left.min(AT_ONCE)), ..which.clone() };
         let some = match answerer {
             Answerer::Process(process) => asked(process, &which, verb)?,
             Answerer::Folder(world, _) if verb == "discard" => {
                 let sql = which.sql(&Caller::local()).map_err(|problem| *problem.failure)?;
-                let done = discard_here(&*world.ground.store, &answerer.rows(&sql)?, world.ground.clock.now())?;
-                DecidedMany { done, refused: vec![], more: false }
+                discard_here(&*world.ground.store, &answerer.rows(&sql)?, world.ground.clock.now())?
             }
             Answerer::Folder(..) | Answerer::Ledger(..) => {
                 return Err(Failure::failed(
@@ -119,8 +128,8 @@ fn decide(answerer: &Answerer, chosen: Chosen, verb: &str, common: &Common) -> O
                 .help("start the pipeline, and retry then"));
             }
         };
-        // Those that were refused stay open, and would come again.
-        all = DecidedMany { done: all.done + some.done, more: some.more && some.done > 0, refused: some.refused };
+        all.refused.extend(some.refused);
+        (all.done, all.more) = (all.done + some.done, some.more);
     }
     let word = if verb == "retry" { "retried" } else { "discarded" };
     match common.output {
@@ -143,6 +152,14 @@ fn decide(answerer: &Answerer, chosen: Chosen, verb: &str, common: &Common) -> O
                 .fold(failure, |failure, one| failure.seen(format!("{}: {}", one.id, one.title))))
         }
     }
+}
+
+/// How many of these are open.
+fn open(answerer: &Answerer, which: &Which) -> Result<u64, Failure> {
+    let sql = which.count_sql(&Caller::local()).map_err(|problem| *problem.failure)?;
+    let found = answerer.rows(&sql)?.into_iter().find(|rows| rows.num_rows() > 0);
+    let count = found.and_then(|rows| shown(&rows, "n", 0)).and_then(|count| count.parse().ok());
+    Ok(count.unwrap_or_default())
 }
 
 fn asked(process: &Process, which: &Which, verb: &str) -> Result<DecidedMany, Failure> {
