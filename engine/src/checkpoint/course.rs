@@ -56,7 +56,7 @@ impl Course {
         let [below, middle] = [speeds.len().checked_sub(1)? / 2, speeds.len() / 2].map(|at| speeds[at]);
         let rest = left as f64 / (0.5 * (middle + below));
         // What stands, or becomes more, has no end.
-        (rest >= 0.0 && rest < FAR).then_some(rest as u64)
+        (0.0..FAR).contains(&rest).then_some(rest as u64)
     }
 
     /// A newer point is due after so long, unless nobody goes on.
