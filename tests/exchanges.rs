@@ -120,8 +120,11 @@ fn a_pipeline_whose_state_goes_is_not_taken_for_the_one_that_comes_under_its_nam
     running.until("it runs", |_| state(&mut client) == "running");
     // It knows nothing of before, and what it knows now stays.
     send(&mut client, 100..107);
-    let new = |desk: &Desk| look::sqlite(&desk.path("new.db"), "SELECT count(*) FROM orders WHERE id >= 1100").concat();
-    running.until("it has its own rows", |_| new(&desk) == ["7"]);
+    let new = |sql: &str| look::sqlite(&desk.path("new.db"), sql).concat();
+    running.until("it has its own table", |_| {
+        desk.path("new.db").exists() && new("SELECT count(*) FROM sqlite_master WHERE name = 'orders'") == ["1"]
+    });
+    running.until("it has its own rows", |_| new("SELECT count(*) FROM orders WHERE id >= 1100") == ["7"]);
     let keys = |desk: &Desk| {
         let status: Value = serde_json::from_str(&desk.ok(&["status", "-o", "json"])).expect("JSON");
         let steps = status["pipelines"][0]["steps"].as_array().cloned().unwrap_or_default();
