@@ -531,3 +531,45 @@ fn a_source_begins_where_it_is_told_to_and_reads_partitions_that_are_added_from_
         assert_eq!(read(desk), [6, 7]);
     }
 }
+
+/// A range ends at what is there; what is not, and what will not be read, is told with both offsets.
+#[test]
+fn a_range_that_says_more_than_there_is_tells_how_far_it_is_read_and_stays_read_when_its_records_go() {
+    let (bus, now) = (kafka::shared(), now());
+    let topic = bus.topic("range", 2);
+    let record = |n: i64| Record::new("a", &format!(r#"{{"n":{n}}}"#)).partition((n % 2) as i32).time(now);
+    topic.produce(&(0..8).map(record).collect::<Vec<_>>());
+    let run = |desk: &Desk, code: i32| desk.say(&["run", "orders.sync"]).expect(code);
+    let desk_of = |words: &str| {
+        Desk::with(&format!(
+            "PIPELINE orders AS FROM kafka('{}', brokers => '{}', {words}) |> SELECT n |> INSERT INTO stdout();",
+            topic.name,
+            bus.brokers()
+        ))
+    };
+    let desk = desk_of("until => '0:3, 1:1000'");
+    let said = run(&desk, 0);
+    let told = format!("partition 1 of {} is read up to its end, offset 4, as until names 1000", topic.name);
+    assert!(said.out().lines().count() == 7 && said.err.contains(&told), "{} {}", said.out(), said.err);
+    assert!(!said.err.contains("partition 0 of"), "{}", said.err);
+    topic.produce(&(8..12).map(record).collect::<Vec<_>>());
+    let said = run(&desk, 0);
+    assert!(said.out().is_empty() && said.err.contains("it ends at 6 now"), "{} {}", said.out(), said.err);
+    // What it has read may go.
+    topic.forget_before(0, 5);
+    assert!(run(&desk, 0).out().is_empty());
+    for (words, told) in [
+        ("start => '0:2', until => 'latest'", "starts at offset 5, as records 2 to 4 of start were deleted"),
+        ("start => '1:50', until => 'latest'", "starts at its end, offset 6, as start names 50"),
+        ("start => '1:5', until => '1:2'", "has nothing to read: start is offset 5, and until 2"),
+        ("until => '0:3'", "has nothing to read: it begins at offset 5, and until names 3"),
+        ("until => '2999-01-01T00:00:00Z'", "as until is 2999-01-01T00:00:00Z, which has not come yet"),
+    ] {
+        let said = run(&desk_of(words), 0);
+        assert!(said.err.contains(told), "{words}: {}", said.err);
+    }
+    for words in ["until => '7:3'", "start => '7:3', until => 'latest'"] {
+        let said = run(&desk_of(words), 3);
+        assert!(said.err.contains("has 2 partitions, numbered from 0, and"), "{words}: {}", said.err);
+    }
+}

@@ -24,7 +24,7 @@ use super::{
     partitioned::{Spread, misplaced},
     queue::{Queue, Taken},
     records::{self, Gathered, Values},
-    start::{End, Start, Until},
+    start::{End, Start, Until, stray},
     trouble::{NoAnswer, PATIENCE, SHORT_PATIENCE, event, metadata, of_partition, of_start},
 };
 use crate::{
@@ -183,8 +183,14 @@ impl KafkaSource {
             let next = start.offset(client, &self.topic, number, (oldest, end));
             return next.map(|next| (next, (oldest, end))).map_err(|error| of_start(what(), &error));
         };
-        cursor.fits(cluster, oldest, end).map_err(|detail| SourceError::Changed { what: what(), detail })?;
-        Ok((cursor.next, (oldest, end)))
+        let over =
+            self.until.as_ref().zip(cursor.end.as_ref()).is_some_and(|(until, end)| until.is_over(end, cursor.next));
+        // What was deleted since of a range that is read was read.
+        let next = if over { cursor.next.max(oldest) } else { cursor.next };
+        Cursor { next, ..cursor }
+            .fits(cluster, oldest, end)
+            .map_err(|detail| SourceError::Changed { what: what(), detail })?;
+        Ok((next, (oldest, end)))
     }
 
     /// Begins to read partitions that are not read yet.
@@ -333,13 +339,17 @@ fn cursor(next: i64, cluster: Option<&str>, spread: Option<Spread>, end: Option<
 }
 
 impl Source for KafkaSource {
-    fn open(&mut self, cursors: &Cursors, _now: Micros) -> Result<(), SourceError> {
+    fn open(&mut self, cursors: &Cursors, now: Micros) -> Result<(), SourceError> {
         self.reading = None;
         let client = self.connect()?;
         let (among, numbers) = self.numbers(&client)?;
         let cluster = client.client().fetch_cluster_id(PATIENCE).filter(|id| !id.is_empty());
         let name = |number: i32| Partition::new(self.topic.clone(), number as u32).to_string();
         let begun = numbers.iter().any(|number| cursors.contains_key(&name(*number)));
+        // Who has begun is asked no more where.
+        if let Some(detail) = stray((!begun).then_some(&self.start), self.until.as_ref(), among) {
+            return Err(SourceError::Unreadable { what: self.what(), detail });
+        }
         let mut places = BTreeMap::new();
         let mut spread = self.by_key.then(|| Spread::among(among));
         for number in numbers {
@@ -357,7 +367,15 @@ impl Source for KafkaSource {
                 let told = until.end(&client, &self.topic, number, (oldest, end), before.as_ref());
                 told.map_err(|error| of_start(format!("partition {number} of {}", self.what()), &error))
             });
-            places.insert(number, Begin { next, end, noted, told: told.transpose()? });
+            let told = told.transpose()?;
+            let ends = (oldest, end);
+            let begins = if noted { None } else { start.beyond(number, ends) };
+            let until = self.until.as_ref().zip(told.as_ref());
+            let short = until.and_then(|(until, told)| until.short(number, ends, (next, told), now));
+            for why in begins.into_iter().chain(short) {
+                tracing::warn!(topic = self.topic, partition = number, "partition {number} of {} {why}", self.topic);
+            }
+            places.insert(number, Begin { next, end, noted, told });
         }
         let lanes = self.assign(&client, &places)?;
         let (looked, told) = (Instant::now(), Instant::now());

@@ -54,6 +54,23 @@ impl Start {
         })
     }
 
+    /// What it says of a partition, of which these are the ends, and where that leads: what would be passed over without a word.
+    pub fn beyond(&self, number: i32, (oldest, end): (i64, i64)) -> Option<String> {
+        let Self::Offsets(pairs) = self else { return None };
+        let (_, said) = *pairs.iter().find(|(partition, _)| *partition == number)?;
+        if said > end {
+            return Some(format!("starts at its end, offset {end}, as start names {said}, which is not there yet"));
+        }
+        (said < oldest)
+            .then(|| format!("starts at offset {oldest}, as records {said} to {} of start were deleted", oldest - 1))
+    }
+
+    /// A partition that it names and the topic does not have.
+    fn stray(&self, partitions: u32) -> Option<i32> {
+        let Self::Offsets(pairs) = self else { return None };
+        pairs.iter().map(|(partition, _)| *partition).find(|partition| *partition as u32 >= partitions)
+    }
+
     /// The offset in a partition that lies between `oldest` and `end`.
     pub fn offset<C: ConsumerContext>(
         &self,
@@ -109,6 +126,11 @@ impl Until {
         Ok(Some(Self { at: Start::of(arguments, "until")?, said }))
     }
 
+    /// Whether a partition was read up to its end, by the same word.
+    pub fn is_over(&self, end: &End, next: i64) -> bool {
+        end.said == self.said && next >= end.offset
+    }
+
     /// `before`: what the cursor has. Another word than then is another end.
     pub fn end<C: ConsumerContext>(
         &self,
@@ -128,6 +150,57 @@ impl Until {
         };
         Ok(End { said: self.said.clone(), offset })
     }
+
+    /// Why less is read than it seems to say: `next` to `end` of a partition that has these ends. It is no mistake: a range ends, and who
+    /// waited for what is not there yet would never know how long.
+    pub fn short(
+        &self,
+        number: i32,
+        (oldest, last): (i64, i64),
+        (next, end): (i64, &End),
+        now: Micros,
+    ) -> Option<String> {
+        let to = end.offset;
+        match &self.at {
+            Start::Offsets(pairs) => {
+                let (_, said) = *pairs.iter().find(|(partition, _)| *partition == number)?;
+                if said > to && last > to {
+                    return Some(format!(
+                        "is read up to offset {to}, as it ended there when that began; it ends at {last} now, and until names {said}: \
+                         another word there reads on"
+                    ));
+                }
+                if said > to {
+                    return Some(format!(
+                        "is read up to its end, offset {to}, as until names {said}, which is not there yet"
+                    ));
+                }
+                (said <= oldest && said > 0 && next >= to)
+                    .then(|| format!("has nothing to read: it begins at offset {oldest}, and until names {said}"))
+                    .or_else(|| {
+                        (next > said).then(|| format!("has nothing to read: start is offset {next}, and until {said}"))
+                    })
+            }
+            Start::Time(time) if *time > now => {
+                let said = &self.said;
+                Some(format!("is read up to its end, offset {to}, as until is {said}, which has not come yet"))
+            }
+            Start::Time(_) | Start::Earliest | Start::Latest => (next > to).then(|| {
+                format!("has nothing to read: start is offset {next}, and until = {} is offset {to}", self.said)
+            }),
+        }
+    }
+}
+
+/// Why a topic with so many partitions is not what these words speak of.
+pub fn stray(start: Option<&Start>, until: Option<&Until>, partitions: u32) -> Option<String> {
+    let of = |word: &str, at: &Start| {
+        let stray = at.stray(partitions)?;
+        Some(format!(
+            "has {partitions} partitions, numbered from 0, and {word} names partition {stray}; name those that are there"
+        ))
+    };
+    start.and_then(|start| of("start", start)).or_else(|| of("until", &until?.at))
 }
 
 impl End {
