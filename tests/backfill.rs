@@ -403,6 +403,54 @@ FROM http('/orders') SCHEMA order_event
     running.stop().expect(0);
 }
 
+/// Its rows go with the revision that took them in, and so they are read again.
+#[test]
+fn who_goes_back_behind_a_backfill_reads_it_again() {
+    let desk = Desk::new();
+    let text = |filter: &str| {
+        format!(
+            "{SCHEMA}PIPELINE orders WITH (checkpoint_every = '20 milliseconds') AS
+FROM http('/orders') SCHEMA order_event {filter}|> INSERT INTO file('out/');\n"
+        )
+    };
+    desk.append("old.ndjson", (0..100).map(|id| edit(id, 1).text()));
+    desk.write("orders.sync", text(""));
+    let mut running = desk.start(&["serve", "--listen", "127.0.0.1:0"]);
+    let address = running.address();
+    let runs = |running: &mut Running, revisions: i64| {
+        running.until("it runs", |_| {
+            let known = desk.value("SELECT count(*) AS n FROM revisions");
+            known == revisions && Client::to(address).get("/v1/pipelines/orders").json()["state"] == "running"
+        });
+    };
+    runs(&mut running, 1);
+    let put = Client::to(address).send(
+        "PUT",
+        "/v1/pipelines/orders",
+        &[("Content-Type", "application/sql")],
+        text("|> WHERE id < 50 ").as_bytes(),
+    );
+    assert_eq!(put.status, 200, "{put:?}");
+    runs(&mut running, 2);
+    let asked = desk.value("SELECT max(run) AS n FROM runs").as_i64();
+    desk.ok(&["backfill", "start", "orders", "'old.ndjson'"]);
+    assert_eq!(backfilled(&desk, &mut running, "done"), 100);
+    desk.ok(&["rollback", "orders"]);
+    // Not only at some later start.
+    running.until("it is read again", |_| {
+        let sql = "SELECT max(run) AS n FROM steps WHERE step = 'source_2' AND rows_in = 100";
+        desk.value(sql).as_i64() > asked.map(|run| run + 1)
+    });
+    assert_eq!(backfilled(&desk, &mut running, "done"), 100);
+    running.stop().expect(0);
+    let lines = fs::read_dir(desk.path("out")).expect("parts").map(|part| {
+        let path = part.expect("a part").path();
+        let shown = path.extension().is_some_and(|extension| extension == "ndjson");
+        if shown { fs::read_to_string(path).expect("a part").lines().count() } else { 0 }
+    });
+    assert_eq!(lines.sum::<usize>(), 100);
+}
+
 /// An event each second, every seventh told twice.
 fn events(seconds: i64) -> Vec<String> {
     let event = |second: i64| {

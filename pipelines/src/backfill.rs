@@ -6,7 +6,7 @@
 use syncline_dsl::plan::{Beside, Plan};
 use syncline_engine::{
     backfill::{self, Backfill, Shared, State, Wish},
-    checkpoint,
+    checkpoint, revision,
     store::StateStore,
 };
 use syncline_record::Micros;
@@ -28,7 +28,13 @@ pub fn plan(store: &dyn StateStore, member: &Member, anew: bool) -> Result<Optio
     let asked = backfill::read(store, member.name()).map_err(read_failure)?;
     let Some(asked) = asked.filter(|asked| asked.wish == Wish::Read) else { return Ok(None) };
     // By what it has itself: a task that starts over reads it again, whatever others were told.
-    let checkpoint = checkpoint::read_checkpoint(store, member.name()).map_err(read_failure)?;
+    let checkpoint = match revision::back(store, member.name()).map_err(read_failure)? {
+        // It begins with what that revision had read.
+        Some(back) => {
+            revision::stood(store, member.name(), back.to).map_err(read_failure)?.map(|stood| stood.checkpoint)
+        }
+        None => checkpoint::read_checkpoint(store, member.name()).map_err(read_failure)?,
+    };
     if !anew && checkpoint.and_then(|checkpoint| checkpoint.history).is_some_and(|note| asked.is_read(&note)) {
         return Ok(None);
     }
