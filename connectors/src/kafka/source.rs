@@ -25,6 +25,7 @@ use super::{
     queue::{Queue, Taken},
     records::{self, Gathered, Values},
     start::{End, Start, Until, stray},
+    topic::ends,
     trouble::{NoAnswer, PATIENCE, SHORT_PATIENCE, event, metadata, of_partition, of_start},
 };
 use crate::{
@@ -177,8 +178,7 @@ impl KafkaSource {
         start: &Start,
     ) -> Result<(i64, (i64, i64)), SourceError> {
         let what = || format!("partition {number} of {}", self.what());
-        let (oldest, end) =
-            client.fetch_watermarks(&self.topic, number, PATIENCE).map_err(|error| of_start(what(), &error))?;
+        let (oldest, end) = ends(client, &self.topic, number).map_err(|error| of_start(what(), &error))?;
         let Some(cursor) = cursor else {
             let next = start.offset(client, &self.topic, number, (oldest, end));
             return next.map(|next| (next, (oldest, end))).map_err(|error| of_start(what(), &error));
