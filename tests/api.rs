@@ -285,6 +285,11 @@ fn a_record_of_a_backfill_is_not_sent_through_the_source_of_its_pipeline() {
     running.until("it has stopped", |_| desk.value("SELECT count(*) AS n FROM dead_letters") == 1);
     let said = desk.say(&["dead-letters", "retry", "--pipeline", "orders", "--all"]).expect(1);
     assert!(said.err.contains("it did not come from the source behind FROM"), "{}", said.err);
+    // Where its place is read again it stops again, and nobody has decided about that.
+    desk.ok(&["dead-letters", "discard", "--pipeline", "orders", "--all"]);
+    desk.ok(&["backfill", "start", "orders", "'old.ndjson'"]);
+    running.until("it has stopped again", |_| desk.value("SELECT count(DISTINCT id) AS n FROM dead_letters") == 2);
+    assert_eq!(desk.value("SELECT count(*) AS n FROM dead_letters WHERE state = 'open'"), 1);
     running.stop().expect(0);
 }
 

@@ -59,11 +59,14 @@ impl Table for DeadLetters {
     }
 }
 
-/// Rows that one record became can stop at one step, all of them: they differ by their order, which a replay repeats.
+/// Rows that one record became can stop at one step, all of them: they differ by their order, which a replay repeats. A place that is read
+/// again (another backfill of it) gives its letters again: nobody has decided about those, so they have ids of their own, by their epoch.
 #[derive(Default)]
 struct Twins {
     epoch: u64,
     seen: HashMap<String, u32>,
+    /// The epoch of the first letter of an id, which is a number.
+    first: HashMap<u64, u64>,
 }
 
 impl Twins {
@@ -72,6 +75,8 @@ impl Twins {
             self.seen.clear();
             self.epoch = epoch;
         }
+        let first = u64::from_str_radix(&id, 16).map_or(epoch, |id| *self.first.entry(id).or_insert(epoch));
+        let id = if first == epoch { id } else { format!("{id}.{epoch}") };
         let before = self.seen.entry(id.clone()).or_default();
         *before += 1;
         if *before == 1 { id } else { format!("{id}-{before}") }
@@ -106,8 +111,8 @@ fn row(
     ])
 }
 
-/// The id of a dead letter: 16 hexadecimal digits, with `-2`, `-3` … behind those of the further rows of one record, a function of where the record came from and where it stopped, so the same
-/// after a replay. `outbox`: the row's offset in the sink's outbox, where it was a sink that refused it.
+/// The id of a dead letter: 16 hexadecimal digits, with `-2`, `-3` … behind those of the further rows of one record, and the epoch where its
+/// place was read again; a function of where the record came from and where it stopped, so the same after a replay. `outbox`: the row's offset in the sink's outbox, where it was a sink that refused it.
 pub fn letter_id(pipeline: &str, letter: &DeadLetter, outbox: Option<u64>) -> String {
     let text = format!("{pipeline}\0{}\0{}\0{outbox:?}\0{}", letter.step, letter.place, letter.hash);
     keys::hex128(keys::content_hash(text.as_bytes()))[..16].to_owned()
@@ -121,9 +126,11 @@ mod tests {
     fn the_rows_of_one_record_have_ids_of_their_own_and_the_same_after_a_replay() {
         let ids = || {
             let mut twins = Twins::default();
-            [(7, "a"), (7, "b"), (7, "a"), (7, "a"), (8, "a")].map(|(epoch, id)| twins.told_apart(epoch, id.to_owned()))
+            [(7, "a"), (7, "b"), (7, "a"), (7, "a"), (8, "c"), (9, "a"), (9, "a")]
+                .map(|(epoch, id)| twins.told_apart(epoch, id.to_owned()))
         };
-        assert_eq!(ids(), ["a", "b", "a-2", "a-3", "a"]);
+        // The last two are of a place that was read again.
+        assert_eq!(ids(), ["a", "b", "a-2", "a-3", "c", "a.9", "a.9-2"]);
         assert_eq!(ids(), ids());
     }
 }
