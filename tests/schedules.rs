@@ -234,6 +234,10 @@ fn a_schedule_is_held_across_restarts_and_a_run_can_be_asked_for() {
     desk.ok(&["schedule", "run", "orders"]);
     running.until("a run has ended", |_| runs(&desk, "due IS NULL AND state = 'ended'") == 1);
     assert_eq!((ids(&desk), dues(&desk)), (expected(0..4), before.clone()));
+    desk.ok(&["pipeline", "pause", "orders"]);
+    let said = desk.say(&["schedule", "run", "orders"]).expect(1);
+    assert!(said.err.contains("syncline pipeline resume orders"), "{}", said.err);
+    desk.ok(&["pipeline", "resume", "orders"]);
     let resumed = now();
     desk.ok(&["schedule", "resume", "orders"]);
     running.until("it goes on", |_| dues(&desk).len() > before.len());

@@ -158,6 +158,12 @@ pub fn stopping() -> Failure {
         .help("ask again when it runs")
 }
 
+/// Only who lets it go on can want something else of it.
+pub fn paused_already(name: &str) -> Failure {
+    Failure::failed("pipeline-paused", format!("{name} is paused, and takes nothing"))
+        .help(format!("let it go on: syncline pipeline resume {name}"))
+}
+
 pub fn no_such_pipeline<'a>(name: &str, there: impl Iterator<Item = &'a str>) -> Failure {
     let mut there: Vec<&str> = there.collect();
     there.sort_unstable();

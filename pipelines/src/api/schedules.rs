@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use syncline_engine::{firing, store::StateStore};
+use syncline_engine::{firing, paused, store::StateStore};
 use syncline_record::Micros;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -21,7 +21,7 @@ use super::{
     problem::{At, Problem, blocking},
     status::{ScheduleStatus, read_failure},
 };
-use crate::{outcome::Failure, schedule::Refused, world::store_failure};
+use crate::{outcome::Failure, schedule::Refused, verbs::paused_already, world::store_failure};
 
 pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new()
@@ -166,7 +166,7 @@ async fn row(state: &ApiState, pipeline: &str) -> Result<Vec<u8>, Problem> {
 fn problem(failure: Failure) -> Problem {
     let status = match &*failure.slug {
         "no-such-schedule" => StatusCode::NOT_FOUND,
-        "already-running" | "not-run-here" => StatusCode::CONFLICT,
+        "already-running" | "not-run-here" | "pipeline-paused" => StatusCode::CONFLICT,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     Problem::new(status, failure)
@@ -193,6 +193,9 @@ pub fn hold(store: &dyn StateStore, pipeline: &str, paused: bool, now: Micros) -
 
 fn run(state: &ApiState, pipeline: &str) -> Result<(), Failure> {
     standing(&*state.store, pipeline)?;
+    if paused::read(&*state.store, pipeline).map_err(read_failure)?.is_some() {
+        return Err(paused_already(pipeline));
+    }
     state.wishes.run(pipeline).map_err(|refused| match refused {
         Refused::Running => Failure::failed("already-running", format!("a run of {pipeline} is going"))
             .help("runs of a pipeline never go at once; ask again when it is over"),

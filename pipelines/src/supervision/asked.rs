@@ -20,7 +20,7 @@ use crate::{
     deploy::{self, Written},
     outcome::Failure,
     project::{self, Member, Project},
-    verbs::{Answer, Asked, Done, Put, Refused, Verb, no_such_pipeline, stopping},
+    verbs::{Answer, Asked, Done, Put, Refused, Verb, no_such_pipeline, paused_already, stopping},
     world::store_failure,
 };
 
@@ -357,9 +357,4 @@ impl Supervision<'_> {
 fn hold(conditions: &Conditions, there: Option<Vec<u8>>, name: &str) -> Result<(), Failure> {
     let tag = there.as_deref().map(ETag::of);
     conditions.hold(tag.as_ref(), &format!("/v1/pipelines/{name}/text"))
-}
-
-fn paused_already(name: &str) -> Failure {
-    Failure::failed("pipeline-paused", format!("{name} is paused, and takes nothing"))
-        .help(format!("let it go on: syncline pipeline resume {name}"))
 }
