@@ -144,6 +144,9 @@ fn compiled(member: &Member, asked: &Backfill) -> Result<Plan, Refused> {
             failure = failure.seen(one.title.clone());
             failure = one.help.iter().fold(failure, |failure, help| failure.help(help.clone()));
         }
+        if histories(&member.file.text, &member.declared).is_some_and(|all| !all.is_empty()) {
+            failure = failure.help("the file has a history BESIDE of its own: once that is read, it can be taken out, and is over for good");
+        }
         if errors(diagnostics) == 0 {
             failure = failure
                 .seen("these words do not end where they have to")
