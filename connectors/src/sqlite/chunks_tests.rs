@@ -202,3 +202,21 @@ fn another_file_is_another_table_and_so_are_rows_without_a_key_after_a_vacuum() 
         assert!(said.contains("is another table than the one that was read so far"), "{said}");
     }
 }
+
+#[test]
+fn how_many_rows_there_are_is_counted_where_they_are_few_however_far_apart_their_numbers() {
+    let left = |sql: &str, key: &str| {
+        let (folder, _shop) = shop(sql);
+        let mut source = table(&folder, key);
+        source.open(&Cursors::new(), 7).unwrap();
+        source.progress().records_left
+    };
+    let apart = "CREATE TABLE orders (id INTEGER PRIMARY KEY); INSERT INTO orders VALUES (1), (1700000000000000000)";
+    assert_eq!(left(apart, ""), Some(2));
+    let texts = "CREATE TABLE orders (a TEXT NOT NULL, b INT NOT NULL, PRIMARY KEY (a, b)); INSERT INTO orders VALUES ('x', 1), ('x', 2), ('y', 1)";
+    assert_eq!(left(texts, ""), Some(3));
+    // A view is not asked for all it makes.
+    let view =
+        "CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (3), (7); CREATE VIEW orders AS SELECT * FROM t";
+    assert_eq!(left(view, "id"), Some(5));
+}
