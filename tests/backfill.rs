@@ -287,8 +287,8 @@ FROM http('/orders') SCHEMA order_event
 |> UPSERT INTO sqlite('shop.db', 'orders') KEY (id) SEQUENCE BY version;
 "
     ));
-    // Enough not to be over before it can be held: it reads two million a second.
-    let rows = 1_500_000;
+    // Enough not to be over before it can be held: it reads two million a second, and waits for the sink when an epoch of them waits.
+    let rows = 600_000;
     orders(&desk.path("in/0.parquet"), 0, rows);
     let run = ["run", "orders.sync", "--listen", "127.0.0.1:0"];
     desk.say(&["backfill", "start", "orders", "'in/*.parquet'"]).expect(2);

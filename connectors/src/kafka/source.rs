@@ -371,7 +371,8 @@ impl Source for KafkaSource {
             let ends = (oldest, end);
             let begins = if noted { None } else { start.beyond(number, ends) };
             let until = self.until.as_ref().zip(told.as_ref());
-            let short = until.and_then(|(until, told)| until.short(number, ends, (next, told), now));
+            let short =
+                until.and_then(|(until, told)| until.short(number, ends, ((!noted).then_some(next), told), now));
             for why in begins.into_iter().chain(short) {
                 tracing::warn!(topic = self.topic, partition = number, "partition {number} of {} {why}", self.topic);
             }

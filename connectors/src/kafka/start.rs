@@ -151,13 +151,13 @@ impl Until {
         Ok(End { said: self.said.clone(), offset })
     }
 
-    /// Why less is read than it seems to say: `next` to `end` of a partition that has these ends. It is no mistake: a range ends, and who
+    /// Why less is read than it seems to say: to `end`, of a partition that has these ends; `first`: what is read first, where nothing was yet. It is no mistake: a range ends, and who
     /// waited for what is not there yet would never know how long.
     pub fn short(
         &self,
         number: i32,
         (oldest, last): (i64, i64),
-        (next, end): (i64, &End),
+        (first, end): (Option<i64>, &End),
         now: Micros,
     ) -> Option<String> {
         let to = end.offset;
@@ -175,6 +175,7 @@ impl Until {
                         "is read up to its end, offset {to}, as until names {said}, which is not there yet"
                     ));
                 }
+                let next = first?;
                 (said <= oldest && said > 0 && next >= to)
                     .then(|| format!("has nothing to read: it begins at offset {oldest}, and until names {said}"))
                     .or_else(|| {
@@ -185,7 +186,7 @@ impl Until {
                 let said = &self.said;
                 Some(format!("is read up to its end, offset {to}, as until is {said}, which has not come yet"))
             }
-            Start::Time(_) | Start::Earliest | Start::Latest => (next > to).then(|| {
+            Start::Time(_) | Start::Earliest | Start::Latest => first.filter(|next| *next > to).map(|next| {
                 format!("has nothing to read: start is offset {next}, and until = {} is offset {to}", self.said)
             }),
         }
