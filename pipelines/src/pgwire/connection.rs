@@ -200,6 +200,7 @@ async fn log_in(
             return Err(End::Told(Refusal { severity: super::refusal::Severity::Fatal, ..refusal }));
         }
     }
+    session.begin();
     Ok(session)
 }
 

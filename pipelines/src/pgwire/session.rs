@@ -49,6 +49,8 @@ pub enum Command {
     },
     /// Lets prepared statements go: one, or all.
     Deallocate(Option<String>),
+    /// All settings are what they were at the start.
+    Reset,
     Discard,
     Nothing(&'static str),
 }
@@ -67,8 +69,15 @@ pub enum Done {
 
 pub struct Session {
     pub transaction: Transaction,
+    now: Settings,
+    /// As the connection began: what RESET goes back to.
+    begun: Settings,
+}
+
+#[derive(Clone)]
+struct Settings {
     timeout: Duration,
-    settings: BTreeMap<String, String>,
+    kept: BTreeMap<String, String>,
 }
 
 /// Settings that a client is told at its start, in PostgreSQL's spelling.
@@ -114,19 +123,25 @@ impl Session {
             ("search_path", "\"$user\", public"),
         ];
         let settings = given.iter().chain(&FIXED).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Self { transaction: Transaction::None, timeout: LONGEST, settings: settings.collect() }
+        let now = Settings { timeout: LONGEST, kept: settings.collect() };
+        Self { transaction: Transaction::None, begun: now.clone(), now }
+    }
+
+    /// The start has said what it sets.
+    pub fn begin(&mut self) {
+        self.begun = self.now.clone();
     }
 
     pub fn timeout(&self) -> Duration {
-        self.timeout
+        self.now.timeout
     }
 
     pub fn value(&self, name: &str) -> Option<String> {
         let name = name.to_ascii_lowercase();
         if name == "statement_timeout" {
-            return Some(shown(self.timeout));
+            return Some(shown(self.now.timeout));
         }
-        self.settings.get(&name).cloned()
+        self.now.kept.get(&name).cloned()
     }
 
     /// What an error does to a transaction.
@@ -170,17 +185,27 @@ impl Session {
                 Done::Shown(name, value)
             }
             Command::Deallocate(name) => Done::Forget(name),
-            Command::Discard => Done::ForgetAll,
+            Command::Reset => {
+                self.now = self.begun.clone();
+                Done::Tag("RESET")
+            }
+            Command::Discard => {
+                self.now = self.begun.clone();
+                Done::ForgetAll
+            }
         })
     }
 
     fn set(&mut self, name: &str, value: Option<String>) -> Result<Done, Refusal> {
         let tag = if value.is_some() { "SET" } else { "RESET" };
         let name = name.to_ascii_lowercase();
-        if name == "statement_timeout" {
+        if name == "statement_timeout" && value.is_some() {
             return self.set_timeout(tag, value.as_deref());
         }
-        let Some(value) = value else { return Ok(Done::Tag(tag)) };
+        let Some(value) = value else {
+            self.reset(&name);
+            return Ok(Done::Tag(tag));
+        };
         if name.starts_with("datafusion.") {
             return Err(Refusal::error("42501", format!("{name} is set by the process, for everybody")));
         }
@@ -192,12 +217,20 @@ impl Session {
                     .hint("leave it out: it would change what an answer says"))
             };
         }
-        let room = self.settings.len() < KEPT || self.settings.contains_key(&name);
+        let room = self.now.kept.len() < KEPT || self.now.kept.contains_key(&name);
         if !room || name.len() + value.len() > VALUE {
             return Err(Refusal::error("54000", "there is no room for more settings").hint("DISCARD ALL lets them go"));
         }
-        self.settings.insert(name, value);
+        self.now.kept.insert(name, value);
         Ok(Done::Tag(tag))
+    }
+
+    fn reset(&mut self, name: &str) {
+        match self.begun.kept.get(name) {
+            _ if name == "statement_timeout" => self.now.timeout = self.begun.timeout,
+            Some(value) => _ = self.now.kept.insert(name.to_owned(), value.clone()),
+            None => _ = self.now.kept.remove(name),
+        }
     }
 
     fn set_timeout(&mut self, tag: &'static str, value: Option<&str>) -> Result<Done, Refusal> {
@@ -209,7 +242,7 @@ impl Session {
         };
         // 0 is none, which nobody has here.
         let longest = asked.is_zero() || asked > LONGEST;
-        self.timeout = if longest { LONGEST } else { asked };
+        self.now.timeout = if longest { LONGEST } else { asked };
         if longest && value.is_some() {
             let told = format!("statement_timeout is {} here, and can only be less", shown(LONGEST));
             return Ok(Done::Noticed(tag, Refusal::notice(told)));
@@ -265,13 +298,16 @@ pub fn command(sql: &str) -> Option<Command> {
         ["ROLLBACK" | "ABORT", ..] => Command::Rollback,
         ["SAVEPOINT", _] => Command::Savepoint("SAVEPOINT"),
         ["RELEASE", ..] => Command::Savepoint("RELEASE"),
-        ["DISCARD", ..] => Command::Discard,
+        ["DISCARD", "ALL"] => Command::Discard,
+        ["DISCARD", "PLANS"] => Command::Nothing("DISCARD PLANS"),
+        ["DISCARD", "SEQUENCES"] => Command::Nothing("DISCARD SEQUENCES"),
+        ["DISCARD", "TEMP" | "TEMPORARY"] => Command::Nothing("DISCARD TEMP"),
         ["DEALLOCATE", "ALL"] | ["DEALLOCATE", "PREPARE", "ALL"] => Command::Deallocate(None),
         ["DEALLOCATE", "PREPARE", _] => Command::Deallocate(words.get(2).map(|name| unquoted(name))),
         ["DEALLOCATE", _] => Command::Deallocate(words.get(1).map(|name| unquoted(name))),
         ["UNLISTEN", ..] => Command::Nothing("UNLISTEN"),
         ["CLOSE", "ALL"] => Command::Nothing("CLOSE CURSOR"),
-        ["RESET", "ALL"] => Command::Nothing("RESET"),
+        ["RESET", "ALL"] => Command::Reset,
         ["RESET", _] => Command::Set { name: unquoted(words[1]), value: None },
         ["SET", "TRANSACTION" | "CONSTRAINTS", ..] | ["SET", "SESSION", "CHARACTERISTICS", ..] => {
             Command::Nothing("SET")
@@ -349,7 +385,6 @@ mod tests {
             ("SAVEPOINT a", "SAVEPOINT"),
             ("ROLLBACK TO SAVEPOINT a", "ROLLBACK"),
             ("-- done\ncommit;", "COMMIT"),
-            ("RESET ALL", "RESET"),
         ] {
             assert_eq!(done(&mut session, sql), Ok(Done::Tag(tag)), "{sql}");
         }
@@ -361,6 +396,30 @@ mod tests {
         for question in ["SHOW TABLES", "SELECT 1", "SHOW COLUMNS FROM runs", "FROM runs", "EXPLAIN SELECT 1", ""] {
             assert_eq!(command(question), None, "{question}");
         }
+    }
+
+    /// A pool hands a connection on with `DISCARD ALL`: the next one had the timeout of the one before, and its names.
+    #[test]
+    fn what_was_set_goes_back_to_what_the_start_said() {
+        let mut session = Session::new("ada");
+        done(&mut session, "SET application_name = 'notebook'").unwrap();
+        session.begin();
+        for (sql, back) in [("DISCARD ALL", Done::ForgetAll), ("RESET ALL", Done::Tag("RESET"))] {
+            for set in ["SET statement_timeout = '1s'", "SET application_name = 'other'", "SET own.thing = 'x'"] {
+                done(&mut session, set).unwrap();
+            }
+            assert_eq!(done(&mut session, sql), Ok(back));
+            assert_eq!(session.timeout(), LONGEST, "{sql}");
+            assert_eq!(session.value("application_name").as_deref(), Some("notebook"), "{sql}");
+            assert_eq!(session.value("own.thing"), None, "{sql}");
+        }
+        done(&mut session, "SET application_name = 'other'").unwrap();
+        done(&mut session, "SET statement_timeout = '1s'").unwrap();
+        for reset in ["RESET application_name", "RESET statement_timeout"] {
+            assert_eq!(done(&mut session, reset), Ok(Done::Tag("RESET")));
+        }
+        assert_eq!(session.value("application_name").as_deref(), Some("notebook"));
+        assert_eq!(session.timeout(), LONGEST);
     }
 
     #[test]
