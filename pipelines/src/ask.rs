@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use arrow::array::RecordBatch;
 use hyper::Method;
 use serde_json::json;
-use syncline_analytics::{Catalog, Files, Limits, Reading, Workers};
+use syncline_analytics::{Catalog, Files, Limits, Reading, STACK, Workers};
 use syncline_connectors::archive::Missing;
 use syncline_engine::{
     checkpoint, ledger::job_prefixes, log::memory::MemoryLog, revision, runtime::Ground, store::memory::MemoryStore,
@@ -148,6 +148,7 @@ fn look(
 ) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .thread_stack_size(STACK)
         .enable_all()
         .build()
         .map_err(|error| Failure::environment("no-threads", format!("no threads for the query: {error}")))?;
@@ -161,12 +162,14 @@ fn look(
         }
         Ok(())
     };
-    let answer = runtime.block_on(async {
+    let asked = async {
         tokio::select! {
             answer = asked => answer,
             () = interrupt::pressed() => Err(interrupt::cancelled()),
         }
-    });
+    };
+    // This thread works too, and its stack is what the system gives.
+    let answer = stacker::grow(STACK, || runtime.block_on(asked));
     runtime.shutdown_timeout(LAST_BATCH);
     answer
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use syncline_analytics::Workers;
+use syncline_analytics::{STACK, Workers};
 use syncline_engine::{
     events::{self, EventKind},
     runtime::supervisor::Look,
@@ -51,6 +51,7 @@ impl Signals {
     pub fn expect() -> Result<Signals, Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
+            .thread_stack_size(STACK)
             .enable_all()
             .build()
             .map_err(|error| Failure::environment("no-threads", format!("no threads for the server: {error}")))?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use arrow::error::ArrowError;
 use datafusion::{
     common::{Column, SchemaError},
     error::DataFusionError,
@@ -31,6 +32,9 @@ pub enum QueryError {
     TooLarge { limit: usize },
     #[error("the query took longer than {}", spoken(*limit))]
     TooLong { limit: Duration },
+    /// What would need more stack than there is, or a thread for minutes.
+    #[error("this question has more than {most} {what}")]
+    TooDeep { what: &'static str, most: usize },
     /// None of the workers that were named can be asked.
     #[error("no worker answers: {detail}")]
     Workers { detail: String },
@@ -40,11 +44,25 @@ pub enum QueryError {
     /// A value of such a place that the type of its column cannot hold.
     #[error("{detail}")]
     Unfit { detail: String },
+    /// A value that a function or an operator has no answer for.
+    #[error("{detail}")]
+    Value { detail: String, why: Why },
     /// A place that cannot be asked by this asker, or as it is declared.
     #[error("{detail}")]
     Closed { detail: String, help: String, forbidden: bool },
     #[error("{detail}")]
     Failed { detail: String },
+}
+
+/// What is wrong with a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    DividedByZero,
+    /// No number of its type.
+    OutOfRange,
+    /// A text that says no such value.
+    Unreadable,
+    Other,
 }
 
 impl QueryError {
@@ -73,6 +91,9 @@ impl QueryError {
             Self::TooLarge { .. } | Self::TooLong { .. } => {
                 help.push("ask for less: a WHERE, fewer groups, a LIMIT without ORDER BY".to_owned());
             }
+            Self::TooDeep { .. } => {
+                help.push("ask it in parts, or put long lists of values into an IN (…)".to_owned());
+            }
             Self::Workers { .. } => {
                 help.push("start them (`syncline worker`), all of this build; or ask without --workers".to_owned());
             }
@@ -80,7 +101,7 @@ impl QueryError {
                 help.push(format!("`syncline connection test {name}` goes there, and tells who answers"));
             }
             Self::Closed { help: next, .. } => help.push(next.clone()),
-            Self::Wrong { .. } | Self::Unfit { .. } | Self::Failed { .. } => {}
+            Self::Wrong { .. } | Self::Unfit { .. } | Self::Value { .. } | Self::Failed { .. } => {}
         }
         help
     }
@@ -121,11 +142,22 @@ pub fn explained(error: DataFusionError, limits: &Limits, names: &Names) -> Quer
             }
             None => QueryError::Failed { detail: error.to_string() },
         },
-        DataFusionError::ArrowError(detail, _) => QueryError::Failed { detail: detail.to_string() },
+        DataFusionError::ArrowError(error, _) => of_value(error),
         other => {
             let detail = other.strip_backtrace();
             no_such_call(&detail).unwrap_or(QueryError::Failed { detail })
         }
+    }
+}
+
+fn of_value(error: &ArrowError) -> QueryError {
+    let value = |detail: &str, why| QueryError::Value { detail: detail.to_owned(), why };
+    match error {
+        ArrowError::DivideByZero => value("division by zero", Why::DividedByZero),
+        ArrowError::ArithmeticOverflow(detail) => value(detail, Why::OutOfRange),
+        ArrowError::CastError(detail) | ArrowError::ParseError(detail) => value(detail, Why::Unreadable),
+        ArrowError::ComputeError(detail) => value(detail, Why::Other),
+        other => QueryError::Failed { detail: other.to_string() },
     }
 }
 

@@ -20,6 +20,7 @@
 
 mod catalog;
 mod clients;
+mod depth;
 mod error;
 mod gather;
 mod moment;
@@ -41,7 +42,8 @@ use syncline_engine::{archive::Archive, log::Log, store::StateStore};
 
 pub use clients::VERSION as CLIENTS_VERSION;
 pub use datafusion::common::ScalarValue;
-pub use error::QueryError;
+pub use depth::STACK;
+pub use error::{QueryError, Why};
 pub use outside::{Closed, Place, Places};
 pub use query::{Catalog, Limits, Question, Rows, Words, query};
 pub use split::{Statements, statements};

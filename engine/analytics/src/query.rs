@@ -37,6 +37,7 @@ use crate::{
     QueryError, Reading,
     catalog::{CATALOG, Folder, PUBLIC},
     clients::Clients,
+    depth,
     error::{Names, explained},
     outside::{self, Places},
     pipe::written_out,
@@ -112,16 +113,21 @@ impl Catalog {
 
     /// Understands a question, which may have parameters (`$1`), and asks it later.
     pub async fn prepare(&self, sql: &str, words: Words, limits: Limits) -> Result<Question, QueryError> {
+        depth::shallow(sql)?;
         let until = limits.time.map(|time| Instant::now() + time);
         let folder = self.folder.anew(outside::lists(sql));
         in_time(until, &limits, folder.2.list()).await?;
         let context = self.session_over(&folder, words, &limits)?;
+        if let Ok(statement) = parsed(&context, sql) {
+            depth::named(&statement)?;
+        }
         let plan = in_time(until, &limits, self.plan(&context, sql, words)).await?;
         let plan = plan.map_err(|error| match writes(sql) {
             Some(statement) => QueryError::Writes { statement },
             None => reached_out(&context, sql).unwrap_or_else(|| explained(error, &limits, &Names::of(&folder))),
         })?;
         refuse_writing(&plan)?;
+        depth::small(&plan)?;
         Ok(Question { context, plan, limits, folder, workers: self.workers.clone() })
     }
 
@@ -135,7 +141,9 @@ impl Catalog {
             return first;
         }
         // What the asker wrote is what he is told about.
-        let Some(statement) = self.clients()?.statement(sql) else { return first };
+        let Some(statement) = self.clients()?.statement(sql).filter(|known| depth::named(known).is_ok()) else {
+            return first;
+        };
         state.statement_to_plan(statement).await.or(first)
     }
 

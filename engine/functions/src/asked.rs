@@ -11,10 +11,13 @@
 //! A row of a pipeline that fails is dead, and the others go on. A question has no place for such a row: it fails as a whole. Types stay
 //! what DataFusion makes of the question, and so do the names of its columns.
 
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::{
+    datatypes::{DataType, FieldRef},
+    error::ArrowError,
+};
 use datafusion::{
     common::{
-        DFSchema, Result, exec_err,
+        DFSchema, Result,
         tree_node::{Transformed, TreeNode},
     },
     logical_expr::{
@@ -142,7 +145,11 @@ impl ScalarUDFImpl for Told {
         let mark = failures::mark();
         let values = self.0.invoke_with_args(call);
         match failures::since(mark).into_iter().next() {
-            Some(failure) => exec_err!("{}", failure.reason.detail),
+            Some(failure) => Err(match failure.reason.slug.as_str() {
+                "division-by-zero" => ArrowError::DivideByZero,
+                "overflow" => ArrowError::ArithmeticOverflow(failure.reason.detail),
+                _ => ArrowError::CastError(failure.reason.detail),
+            })?,
             None => values,
         }
     }

@@ -21,11 +21,15 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use futures::Stream;
 use serde::Deserialize;
 use serde_json::Value;
 use syncline_analytics::{Limits, QueryError, Rows};
 use syncline_functions::{sql_type_of, token_of};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    time::{Instant, timeout_at},
+};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -214,8 +218,10 @@ fn problem(error: QueryError) -> Problem {
         | QueryError::Wrong { .. }
         | QueryError::Unreachable { .. }
         | QueryError::Writes { .. } => StatusCode::BAD_REQUEST,
-        QueryError::TooLarge { .. } | QueryError::TooLong { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-        QueryError::Unfit { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        QueryError::TooLarge { .. } | QueryError::TooLong { .. } | QueryError::TooDeep { .. } => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        QueryError::Unfit { .. } | QueryError::Value { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         QueryError::Closed { forbidden: true, .. } => StatusCode::FORBIDDEN,
         QueryError::Closed { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         QueryError::Away { .. } => StatusCode::BAD_GATEWAY,
@@ -235,10 +241,12 @@ pub fn failure(error: QueryError) -> Failure {
         QueryError::Unreachable { .. } => "query-reaches-out",
         QueryError::TooLarge { .. } => "query-too-large",
         QueryError::TooLong { .. } => "query-too-long",
+        QueryError::TooDeep { .. } => "query-too-deep",
         QueryError::Workers { .. } => "no-workers",
         QueryError::Away { .. } => "connection-failed",
         QueryError::Closed { .. } => "connection-closed",
         QueryError::Unfit { .. } => "value-unfit",
+        QueryError::Value { .. } => "query-value",
         QueryError::Failed { .. } => "query-failed",
     };
     let help = error.help();
@@ -382,15 +390,45 @@ async fn sent(mut sending: Sending, form: Form) -> Result<Response, Problem> {
         None => writer.end(),
     };
     start.extend(rest.map_err(unwritten)?);
-    let state = (!over).then_some((sending, writer));
     let first = futures::stream::once(async { Ok::<_, std::io::Error>(Bytes::from(start)) });
-    let pieces = futures::stream::unfold(state, |state| async {
-        let (piece, state) = next_piece(state?).await;
-        Some((piece.map(Bytes::from), state))
-    });
+    let until = Limits::default().time.map(|time| Instant::now() + time);
+    let pieces = pieces((!over).then_some((sending, writer)), until);
     let kind = FORMS.iter().find(|(known, _)| *known == form).map_or("", |(_, kind)| *kind);
     let body = Body::from_stream(futures::StreamExt::chain(first, pieces));
     Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
+}
+
+/// The pieces of an answer, made beside whoever reads them: one who does not read keeps his place no longer than a question may take.
+fn pieces(
+    state: Option<(Sending, Writer)>,
+    until: Option<Instant>,
+) -> impl Stream<Item = std::io::Result<Bytes>> + use<> {
+    let (to, from) = mpsc::channel(1);
+    let over = state.is_none();
+    tokio::spawn(async move {
+        let mut state = state;
+        while let Some(now) = state {
+            let (piece, rest) = tokio::select! {
+                next = next_piece(now) => next,
+                () = to.closed() => return,
+            };
+            let sending = to.send((piece.map(Bytes::from), rest.is_none()));
+            let sent = match until {
+                Some(until) => timeout_at(until, sending).await,
+                None => Ok(sending.await),
+            };
+            let Ok(Ok(())) = sent else { return };
+            state = rest;
+        }
+    });
+    futures::stream::unfold((from, over), |(mut from, over)| async move {
+        if over {
+            return None;
+        }
+        let late = || (Err(std::io::Error::other("the answer was not read in time")), true);
+        let (piece, last) = from.recv().await.unwrap_or_else(late);
+        Some((piece, (from, last)))
+    })
 }
 
 /// The next piece, and what is left to send.
@@ -405,5 +443,39 @@ async fn next_piece(
     match written {
         Ok(piece) => (Ok(piece), Some((sending, writer))),
         Err(error) => (writer.broken(&failure(QueryError::Failed { detail: error.to_string() })), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::StreamExt;
+
+    use super::*;
+    use crate::{api::tests::house, tokens::Role};
+
+    /// Four who did not read held all places for questions, of everybody and for ever.
+    #[tokio::test]
+    async fn who_does_not_read_keeps_his_place_no_longer_than_a_question_may_take() {
+        let house = house();
+        let state = &house.state;
+        let place = state.queries.clone().try_acquire_owned().unwrap();
+        let free = state.queries.available_permits();
+        let endless = "SELECT * FROM generate_series(1, 100000000)";
+        let rows = state.questions.of(Some(Role::Viewer)).ask(endless, Limits::default()).await.unwrap();
+        let writer = Writer::new(Form::Csv, &rows.schema()).unwrap();
+        let entry = state.running.enter(&HeaderMap::new()).unwrap();
+        let sending = Sending { rows, entry, left: usize::MAX, _place: place };
+        let until = Instant::now() + Duration::from_millis(100);
+        let answer = pieces(Some((sending, writer)), Some(until));
+        let freed = async {
+            while state.queries.available_permits() == free {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), freed).await.expect("the place is free again");
+        let pieces: Vec<_> = answer.collect().await;
+        assert!(pieces.last().unwrap().is_err(), "what was cut off is not a whole answer");
     }
 }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
-use syncline_analytics::{Limits, Serving, serve};
+use syncline_analytics::{Limits, STACK, Serving, serve};
 use syncline_connectors::archive::Missing;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -68,7 +68,10 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     }
     let objects = ledger::at(&ledger, Missing::Refuse)?.objects;
     let serving = Serving { objects, token, tls, version: build()?, memory: memory << 20 };
-    let runtime = tokio::runtime::Runtime::new()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_stack_size(STACK)
+        .enable_all()
+        .build()
         .map_err(|error| Failure::environment("no-threads", format!("no threads for the worker: {error}")))?;
     let served = runtime.block_on(async {
         let failed = |error: std::io::Error| Failure::environment("no-signals", error.to_string());

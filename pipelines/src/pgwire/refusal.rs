@@ -1,6 +1,6 @@
 //! What a client is told when something is not done: PostgreSQL's code for it (SQLSTATE), a sentence, and the next step as a hint.
 
-use syncline_analytics::QueryError;
+use syncline_analytics::{QueryError, Why};
 
 use super::messages::Broken;
 use crate::api::query::failure;
@@ -75,12 +75,16 @@ impl From<QueryError> for Refusal {
             QueryError::Writes { .. } => "25006",
             QueryError::Unreachable { .. } => "42501",
             QueryError::TooLarge { .. } => "53200",
+            QueryError::TooDeep { .. } => "54001",
             QueryError::TooLong { .. } => "57014",
             QueryError::Workers { .. } => "58000",
             QueryError::Away { .. } => "HV00N",
             QueryError::Closed { forbidden: true, .. } => "42501",
             QueryError::Closed { .. } => "0A000",
-            QueryError::Unfit { .. } => "22000",
+            QueryError::Value { why: Why::DividedByZero, .. } => "22012",
+            QueryError::Value { why: Why::OutOfRange, .. } => "22003",
+            QueryError::Value { why: Why::Unreadable, .. } => "22P02",
+            QueryError::Value { why: Why::Other, .. } | QueryError::Unfit { .. } => "22000",
             QueryError::Failed { .. } => "XX000",
         };
         let failure = failure(error);
