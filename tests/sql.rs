@@ -334,6 +334,73 @@ fn an_answer_has_the_form_that_was_asked_for_and_a_query_can_be_ended() {
     assert_eq!(end(), "404");
 }
 
+/// Each of them is deeper than a stack, or would keep a thread for minutes: the process ended, with its pipelines.
+#[test]
+fn a_question_too_deep_to_be_planned_is_refused_and_ends_nobody() {
+    let house = House::lived_in();
+    let doubled = |at: usize| format!(", c{at} AS (SELECT * FROM c{} UNION ALL SELECT * FROM c{})", at - 1, at - 1);
+    let doubled: String = (1..26).map(doubled).collect();
+    for (sql, what) in [
+        (format!("SELECT 1{}", " + 1".repeat(2000)), "500 operators"),
+        (format!("SELECT run FROM runs WHERE run = 1{}", " OR run = 2".repeat(2000)), "500 operators"),
+        (format!("FROM runs {}", "|> LIMIT 1 ".repeat(1000)), "400 tables, joins and pipes"),
+        (format!("WITH c0 AS (SELECT 1 AS a){doubled} SELECT count(*) FROM c25"), "2000 tables"),
+    ] {
+        let refused = house.ask(&["-v", "VERBOSITY=verbose", "-c", &sql]).expect(1);
+        assert!(refused.err.contains("54001") && refused.err.contains(what), "{}", refused.err);
+        let refused = house.desk.say(&["query", &sql]).expect(1);
+        assert!(refused.err.contains(what), "{}", refused.err);
+    }
+    // What people ask is answered, with and without a process: these ended both.
+    for (sql, expected) in [
+        (format!("SELECT 1{}", " + 1".repeat(300)), "301"),
+        (format!("FROM runs |> SELECT rows_in {}", "|> LIMIT 1 ".repeat(60)), "3"),
+        (format!("SELECT rows_in FROM {}runs{}", "(SELECT * FROM ".repeat(12), ")".repeat(12)), "3"),
+    ] {
+        assert_eq!(house.rows(&sql), [expected]);
+        let printed = house.desk.ok(&["query", &sql, "-o", "ndjson"]);
+        assert!(printed.ends_with(&format!(":{expected}}}\n")), "{printed}");
+    }
+    let House { desk, running, .. } = house;
+    running.stop().expect(0);
+    for steps in [60, 350] {
+        let sql = format!("FROM runs |> SELECT rows_in {}", "|> LIMIT 1 ".repeat(steps));
+        assert_eq!(desk.ok(&["query", &sql, "-o", "csv"]), "rows_in\n3\n");
+    }
+}
+
+/// A driver that fetches row by row holds a place for questions. Four that stopped reading held all places for half an hour.
+#[test]
+fn an_answer_that_is_half_read_keeps_its_place_no_longer_than_a_question_may_take() {
+    let house = House::open(&[]);
+    let options = format!(
+        "host=127.0.0.1 port={} user=ada password={PASSWORD} options='-c statement_timeout=1s'",
+        house.postgres.port()
+    );
+    let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+    threads.block_on(async {
+        let mut clients = vec![];
+        for _ in 0..4 {
+            let (client, connection) = tokio_postgres::connect(&options, tokio_postgres::NoTls).await.expect("in");
+            tokio::spawn(connection);
+            clients.push(client);
+        }
+        let mut open = vec![];
+        for client in &mut clients {
+            let transaction = client.transaction().await.expect("a transaction");
+            let series = "SELECT * FROM generate_series(1, 1000000)";
+            let portal = transaction.bind(series, &[]).await.expect("a portal");
+            let rows = transaction.query_portal(&portal, 2).await.expect("rows");
+            assert_eq!(rows.iter().map(|row| row.get::<_, i64>(0)).collect::<Vec<_>>(), [1, 2]);
+            open.push((transaction, portal));
+        }
+        assert_eq!(house.rows("SELECT 7"), ["7"]);
+        let (transaction, portal) = &open[0];
+        let late = transaction.query_portal(portal, 2).await.expect_err("its time is over");
+        assert_eq!(late.code(), Some(&tokio_postgres::error::SqlState::QUERY_CANCELED), "{late:?}");
+    });
+}
+
 #[test]
 fn a_file_of_questions_is_answered_up_to_the_first_that_fails() {
     let house = House::lived_in();
@@ -367,4 +434,21 @@ fn what_happened_to_a_pipeline_is_told_when_it_is_over_too() {
     assert_eq!(told[..3], first, "{told:?}");
     let last = told.last().expect("more");
     assert!(last["event"] == "ended" && last["attempt"] == 2, "{told:?}");
+}
+
+/// A value that a question gets wrong is the asker's: it was an error of the server, with a status and a code that say so.
+#[test]
+fn a_value_that_has_no_answer_is_told_with_its_code() {
+    let house = House::lived_in();
+    let mut client = Client::to(house.http);
+    for (sql, code, words) in [
+        ("SELECT 1 / 0", "22012", "division by zero"),
+        ("SELECT CAST('x' AS INT)", "22P02", "'x'"),
+        ("SELECT CAST(1e30 AS BIGINT)", "22P02", "is not a BIGINT"),
+    ] {
+        let said = house.ask(&["-v", "VERBOSITY=verbose", "-c", sql]).expect(1);
+        assert!(said.err.contains(code) && said.err.contains(words), "{sql}\n{}", said.err);
+        let problem = client.post("/v1/queries", &[], json!({ "sql": sql }).to_string().as_bytes());
+        assert_eq!((problem.status, &problem.json()["type"]), (422, &json!("urn:syncline:query-value")), "{sql}");
+    }
 }

@@ -40,6 +40,8 @@ use crate::{
 
 mod connection;
 mod conversation;
+mod interrupts;
+mod lists;
 mod messages;
 mod prepared;
 mod refusal;

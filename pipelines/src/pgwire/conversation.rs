@@ -12,12 +12,13 @@ use tokio::{
     io::{AsyncWriteExt, ReadHalf, WriteHalf, split},
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 use super::{
     Door, Inside,
     connection::Wire,
+    interrupts::{Interrupts, Step, Stop},
     messages::{Broken, Column, LONGEST, Message, Out, Target, read_message},
     prepared::{Kept, Kind, Portal, Running, State, Statement, bound, columns},
     refusal::{Refusal, Severity},
@@ -34,27 +35,6 @@ const SENT_AT: usize = 64 << 10;
 /// How long a question waits for others to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Why a message is not done.
-enum Stop {
-    Refused(Box<Refusal>),
-    /// Nobody is there any more.
-    Gone,
-}
-
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(Box::new(refusal))
-    }
-}
-
-impl From<QueryError> for Stop {
-    fn from(error: QueryError) -> Self {
-        Refusal::from(error).into()
-    }
-}
-
-type Step<T = ()> = Result<T, Stop>;
-
 pub struct Conversation {
     messages: mpsc::Receiver<Result<Message, Broken>>,
     reader: JoinHandle<()>,
@@ -67,31 +47,6 @@ pub struct Conversation {
     /// A message of the extended protocol was refused: those up to Sync are not done.
     skipping: bool,
     _inside: Inside,
-}
-
-/// What ends a question before its last row.
-struct Interrupts {
-    cancels: watch::Receiver<u64>,
-    gone: watch::Receiver<bool>,
-    stop: watch::Receiver<bool>,
-}
-
-impl Interrupts {
-    async fn heard(&mut self) -> Stop {
-        tokio::select! {
-            _ = self.cancels.changed() => Refusal::cancelled().into(),
-            _ = self.gone.wait_for(|gone| *gone) => Stop::Gone,
-            _ = self.stop.wait_for(|stop| *stop) => Refusal::stopping().into(),
-        }
-    }
-
-    /// Does the work unless something ends it.
-    async fn unless<T>(&mut self, work: impl Future<Output = T>) -> Step<T> {
-        tokio::select! {
-            done = work => Ok(done),
-            stop = self.heard() => Err(stop),
-        }
-    }
 }
 
 impl Conversation {
@@ -143,14 +98,21 @@ impl Conversation {
 
     /// The next message; `None` when there will be none.
     async fn next(&mut self) -> Option<Message> {
-        let refusal = tokio::select! {
-            heard = timeout(IDLE, self.messages.recv()) => match heard {
-                Ok(Some(Ok(message))) => return Some(message),
-                Ok(Some(Err(Broken::Gone(_))) | None) => return None,
-                Ok(Some(Err(broken))) => Refusal::broken(&broken),
-                Err(_) => Refusal::fatal("57P05", format!("nothing was asked for {} minutes", IDLE.as_secs() / 60)),
-            },
-            _ = self.interrupts.stop.wait_for(|stop| *stop) => Refusal::stopping(),
+        let idle = Instant::now() + IDLE;
+        let refusal = loop {
+            let late = self.kept.until();
+            tokio::select! {
+                heard = timeout_at(idle, self.messages.recv()) => match heard {
+                    Ok(Some(Ok(message))) => return Some(message),
+                    Ok(Some(Err(Broken::Gone(_))) | None) => return None,
+                    Ok(Some(Err(broken))) => break Refusal::broken(&broken),
+                    Err(_) => {
+                        break Refusal::fatal("57P05", format!("nothing was asked for {} minutes", IDLE.as_secs() / 60));
+                    }
+                },
+                _ = self.interrupts.stop.wait_for(|stop| *stop) => break Refusal::stopping(),
+                () = sleep_until(late.unwrap_or(idle)), if late.is_some() => self.kept.end_late(),
+            }
         };
         self.farewell(&refusal).await;
         None
@@ -320,15 +282,24 @@ impl Conversation {
         }
     }
 
-    /// Sends what is collected, unless the question ends first.
+    /// Sends what is collected, unless the question ends first. What is left then goes before the word about it: a message that is cut
+    /// off in the middle would be the end of the connection.
     async fn send_out(&mut self, until: Instant) -> Step {
-        let out = std::mem::take(&mut self.out.0);
-        let writing = timeout_at(until, self.writer.write_all(&out));
-        match self.interrupts.unless(writing).await {
-            Ok(Ok(Ok(()))) => Ok(()),
-            // A message may be cut off in the middle: nothing can be said behind it.
-            _ => Err(Stop::Gone),
-        }
+        let (out, mut sent) = (std::mem::take(&mut self.out.0), 0);
+        let writing = async {
+            while sent < out.len() {
+                match self.writer.write(&out[sent..]).await {
+                    Ok(0) | Err(_) => return Err(Stop::Gone),
+                    Ok(more) => sent += more,
+                }
+            }
+            Ok(())
+        };
+        let limit = self.session.timeout();
+        let late = |_| Err(QueryError::TooLong { limit }.into());
+        let done = self.interrupts.unless(timeout_at(until, writing)).await.and_then(|done| done.unwrap_or_else(late));
+        self.out.0.extend_from_slice(&out[sent..]);
+        done
     }
 
     async fn extended(&mut self, message: Message) -> Step {
@@ -442,6 +413,7 @@ impl Conversation {
                 return self.perform(command, false);
             }
             (Kind::Question, State::Running(running)) => running,
+            (Kind::Question, State::Late) => return Err(QueryError::TooLong { limit: self.session.timeout() }.into()),
             (Kind::Question, State::Over) => {
                 self.out.complete("SELECT 0");
                 return Ok(());

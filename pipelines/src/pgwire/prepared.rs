@@ -49,6 +49,8 @@ pub enum State {
     Bound,
     /// Rows are left.
     Running(Box<Running>),
+    /// Rows were left when its time was over.
+    Late,
     Over,
 }
 
@@ -114,6 +116,25 @@ impl Kept {
 
     pub fn close_portals(&mut self) {
         self.portals.clear();
+    }
+
+    /// When the first of the answers that are half read has had its time.
+    pub fn until(&self) -> Option<Instant> {
+        let running = |portal: &Portal| match &portal.state {
+            State::Running(running) => Some(running.until),
+            _ => None,
+        };
+        self.portals.values().filter_map(running).min()
+    }
+
+    /// Lets answers go whose time is over, with their places among the questions: nobody may be about to read on.
+    pub fn end_late(&mut self) {
+        let now = Instant::now();
+        for portal in self.portals.values_mut() {
+            if matches!(&portal.state, State::Running(running) if running.until <= now) {
+                portal.state = State::Late;
+            }
+        }
     }
 
     pub fn forget(&mut self) {

@@ -5,12 +5,12 @@
 use arrow::{
     array::{Array, ArrayRef, AsArray},
     compute::cast,
-    datatypes::{DataType, Field, Float32Type, Float64Type, Int64Type, TimeUnit},
+    datatypes::{DataType, Field, Float32Type, Float64Type, Int64Type, IntervalMonthDayNano, IntervalUnit, TimeUnit},
 };
 use syncline_analytics::ScalarValue;
 use syncline_functions::is_json;
 
-use super::refusal::Refusal;
+use super::{lists, refusal::Refusal};
 use crate::plain::{plain, write_plain};
 
 pub const BOOL: u32 = 16;
@@ -32,7 +32,9 @@ const DATE: u32 = 1082;
 const TIME: u32 = 1083;
 const TIMESTAMP: u32 = 1114;
 const TIMESTAMPTZ: u32 = 1184;
+const INTERVAL: u32 = 1186;
 const NUMERIC: u32 = 1700;
+const UUID: u32 = 2950;
 const JSONB: u32 = 3802;
 
 /// 2000-01-01, where PostgreSQL begins to count, after 1970.
@@ -145,7 +147,7 @@ fn write_numeric(text: &str, out: &mut Vec<u8>) {
 /// A parameter's value. `number`: which one it is, for whoever is told that it is none.
 pub fn value_of(oid: u32, binary: bool, bytes: Option<&[u8]>, number: usize) -> Result<ScalarValue, Refusal> {
     let Some(kind) = kind(oid) else {
-        let known = "boolean, integers, numeric, float, text, bytea, date, timestamp and json are known";
+        let known = "boolean, integers, numeric, float, text, uuid, bytea, date, time, timestamp, interval, json and lists are known";
         return Err(Refusal::error(
             "0A000",
             format!("parameter ${number} has a type (oid {oid}) that is not known here"),
@@ -155,7 +157,11 @@ pub fn value_of(oid: u32, binary: bool, bytes: Option<&[u8]>, number: usize) -> 
     let Some(bytes) = bytes else {
         return ScalarValue::try_from(&kind).map_err(|error| Refusal::error("XX000", error.to_string()));
     };
-    let value = if binary { of_binary(oid, bytes) } else { of_text(oid, &kind, bytes) };
+    let value = match lists::element_of(oid) {
+        Some(element) => of_list(element, binary, bytes, number),
+        None if binary => of_binary(oid, bytes),
+        None => of_text(oid, &kind, bytes),
+    };
     value.ok_or_else(|| {
         let form = if binary { "binary value" } else { "text" };
         Refusal::error(
@@ -165,8 +171,26 @@ pub fn value_of(oid: u32, binary: bool, bytes: Option<&[u8]>, number: usize) -> 
     })
 }
 
+/// A list of values, each read as one of its type.
+fn of_list(element: u32, binary: bool, bytes: &[u8], number: usize) -> Option<ScalarValue> {
+    let one = |bytes: Option<&[u8]>| value_of(element, binary, bytes, number).ok();
+    let values: Option<Vec<ScalarValue>> = match binary {
+        true => lists::binaries(bytes, element)?.into_iter().map(one).collect(),
+        false => {
+            let texts = lists::texts(std::str::from_utf8(bytes).ok()?)?;
+            texts.iter().map(|text| one(text.as_ref().map(String::as_bytes))).collect()
+        }
+    };
+    lists::list(&values?, &unsaid(element))
+}
+
 fn kind(oid: u32) -> Option<DataType> {
+    if let Some(element) = lists::element_of(oid) {
+        return Some(DataType::new_list(kind(element)?, true));
+    }
     Some(match oid {
+        TIME => DataType::Time64(TimeUnit::Microsecond),
+        INTERVAL => DataType::Interval(IntervalUnit::MonthDayNano),
         BOOL => DataType::Boolean,
         INT2 => DataType::Int16,
         INT4 => DataType::Int32,
@@ -177,7 +201,7 @@ fn kind(oid: u32) -> Option<DataType> {
         BYTEA => DataType::Binary,
         DATE => DataType::Date32,
         TIMESTAMP | TIMESTAMPTZ => DataType::Timestamp(TimeUnit::Microsecond, None),
-        0 | TEXT | VARCHAR | BPCHAR | CHAR | NAME | UNKNOWN | JSON | JSONB => DataType::Utf8,
+        0 | TEXT | VARCHAR | BPCHAR | CHAR | NAME | UNKNOWN | JSON | JSONB | UUID => DataType::Utf8,
         _ => return None,
     })
 }
@@ -239,6 +263,19 @@ fn of_binary(oid: u32, bytes: &[u8]) -> Option<ScalarValue> {
         TIMESTAMP | TIMESTAMPTZ => {
             let micros = i64::from_be_bytes(bytes.try_into().ok()?);
             ScalarValue::TimestampMicrosecond(Some(micros.checked_add(EPOCH_MICROS)?), None)
+        }
+        TIME => ScalarValue::Time64Microsecond(Some(i64::from_be_bytes(bytes.try_into().ok()?))),
+        INTERVAL => {
+            let (micros, days) = bytes.split_first_chunk::<8>()?;
+            let (days, months) = days.split_first_chunk::<4>()?;
+            let nanos = i64::from_be_bytes(*micros).checked_mul(1000)?;
+            let (days, months) = (i32::from_be_bytes(*days), i32::from_be_bytes(months.try_into().ok()?));
+            ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(months, days, nanos)))
+        }
+        UUID => {
+            let digits: String = <&[u8; 16]>::try_from(bytes).ok()?.iter().map(|byte| format!("{byte:02x}")).collect();
+            let parts = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
+            ScalarValue::Utf8(Some(parts.join("-")))
         }
         JSONB => ScalarValue::Utf8(Some(String::from_utf8(bytes.strip_prefix(&[1])?.to_vec()).ok()?)),
         _ => ScalarValue::Utf8(Some(String::from_utf8(bytes.to_vec()).ok()?)),
@@ -310,6 +347,30 @@ mod tests {
         assert_eq!(back, ScalarValue::TimestampMicrosecond(Some(noon), None));
         assert_eq!(value_of(TIMESTAMPTZ, false, Some(b"2000-01-01 14:00:00+02"), 1).unwrap(), back);
         assert_eq!(binary(Arc::new(Int64Array::from(vec![-2]))), (-2_i64).to_be_bytes());
+    }
+
+    #[test]
+    fn times_ids_intervals_and_lists_are_values_too() {
+        let id = "00112233-4455-6677-8899-aabbccddeeff";
+        let bytes: Vec<u8> = (0..16).map(|byte| byte * 0x11).collect();
+        let [one, other] =
+            [(true, &bytes[..]), (false, id.as_bytes())].map(|(binary, bytes)| value_of(UUID, binary, Some(bytes), 1));
+        assert_eq!((one.unwrap(), other.unwrap()), (ScalarValue::from(id), ScalarValue::from(id)));
+        let second = ScalarValue::Time64Microsecond(Some(1_000_000));
+        assert_eq!(value_of(TIME, true, Some(&1_000_000_i64.to_be_bytes()), 1).unwrap(), second);
+        assert_eq!(value_of(TIME, false, Some(b"00:00:01"), 1).unwrap(), second);
+        let day = [&0_i64.to_be_bytes()[..], &1_i32.to_be_bytes(), &0_i32.to_be_bytes()].concat();
+        let one_day = ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(0, 1, 0)));
+        assert_eq!(value_of(INTERVAL, true, Some(&day), 1).unwrap(), one_day);
+        assert_eq!(value_of(INTERVAL, false, Some(b"1 day"), 1).unwrap(), one_day);
+        let ints = [ScalarValue::Int64(Some(1)), ScalarValue::Int64(None)];
+        let list = ScalarValue::List(ScalarValue::new_list_nullable(&ints, &DataType::Int64));
+        assert_eq!(value_of(1016, false, Some(b"{1,NULL}"), 1).unwrap(), list);
+        let decimals = [100, 250].map(|digits| ScalarValue::Decimal128(Some(digits), 38, 2));
+        let list = ScalarValue::List(ScalarValue::new_list_nullable(&decimals, &DataType::Decimal128(38, 2)));
+        assert_eq!(value_of(1231, false, Some(b"{1,2.50}"), 1).unwrap(), list);
+        assert_eq!(value_of(1016, false, Some(b"{x}"), 1).unwrap_err().code, "22P02");
+        assert!(value_of(1016, false, None, 1).unwrap().is_null());
     }
 
     #[test]
