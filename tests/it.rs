@@ -17,6 +17,7 @@ mod desk;
 mod edits;
 mod exact;
 mod exchanges;
+mod folders;
 mod github;
 mod headers;
 mod history;

@@ -292,6 +292,11 @@ pub fn open_sink(name: &str, request: SinkRequest) -> Result<Sink, ConnectorErro
     }
 }
 
+/// Whether [`columns_there`] looks at anything for this connector.
+pub fn shows_columns(name: &str) -> bool {
+    name == "sqlite"
+}
+
 /// The columns of the place that a sink writes to, where it is there and has columns of its own. Only looks.
 pub fn columns_there(name: &str, args: &Args, around: &Surroundings) -> Option<Vec<String>> {
     let arguments = Arguments::checked(connector(name).ok()?, args).ok()?;

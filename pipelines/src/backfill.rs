@@ -215,7 +215,7 @@ FROM http('/orders') |> SELECT CAST(id AS BIGINT) AS id |> INSERT INTO sqlite('o
         std::fs::write(folder.path().join("old.ndjson"), "{\"id\": 1}\n").unwrap();
         std::fs::write(folder.path().join("a.sync"), FILE).unwrap();
         let scope = Scope { paths: vec![folder.path().join("a.sync")], ..Scope::default() };
-        let project = Project::read(&scope, Format::Table).unwrap();
+        let project = Project::read(&scope, &crate::compiler::Compiler::default(), Format::Table).unwrap();
         let member = project.pipelines.iter().find(|member| member.name() == "orders").unwrap();
         let asked = Backfill { number: 3, from: from.into(), share: 40, wish: Wish::Read, asked: 0, shared: None };
         compiled(member, &asked).map_err(|wrong| format!("{}: {:?}", wrong.failure.title, wrong.failure.detail))

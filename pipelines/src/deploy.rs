@@ -23,6 +23,7 @@ use syncline_record::StepId;
 
 use crate::{
     api::status::read_failure,
+    compiler::Compiler,
     inlets::inlets,
     origin,
     outcome::Failure,
@@ -132,8 +133,8 @@ fn bytes_of(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
 }
 
 /// Whether a text can take the place of what stands in its file, so that what runs goes on from the state that is there.
-pub fn check(all: &Supervision<'_>, name: &str, put: &Put) -> Result<Written, Refused> {
-    let (written, proposed) = proposed(all, name, put)?;
+pub fn check(all: &Supervision<'_>, compiler: &Compiler, name: &str, put: &Put) -> Result<Written, Refused> {
+    let (written, proposed) = proposed(all, compiler, name, put)?;
     if put.plan.as_ref().is_some_and(|plan| *plan != proposed.id) {
         return Err(plans::stale().into());
     }
@@ -141,11 +142,16 @@ pub fn check(all: &Supervision<'_>, name: &str, put: &Put) -> Result<Written, Re
 }
 
 /// What a text would do, which declares a pipeline of that name. What it is compared with is the same before and behind the look.
-pub fn proposed(all: &Supervision<'_>, name: &str, put: &Put) -> Result<(Written, Proposed), Refused> {
+pub fn proposed(
+    all: &Supervision<'_>,
+    compiler: &Compiler,
+    name: &str,
+    put: &Put,
+) -> Result<(Written, Proposed), Refused> {
     let folder = folder(all)?;
     let path = path(&folder, name)?;
     let file = SourceFile { path: path.clone(), text: put.text.clone() };
-    compiled(&file, name)?;
+    compiled(&file, compiler, name)?;
     let names: Vec<String> = declared(&file).into_iter().map(|(name, _)| name).collect();
     if !names.iter().any(|declared| declared == name) {
         return Err(Failure::usage("another-name", format!("the text declares no pipeline {name}"))
@@ -166,7 +172,7 @@ pub fn proposed(all: &Supervision<'_>, name: &str, put: &Put) -> Result<(Written
         }
     }
     let change = Change { path: &path, text: Some(&put.text) };
-    let project = Project::as_if(&all.scope, change, all.output)?;
+    let project = Project::as_if(&all.scope, change, compiler, all.output)?;
     all.host.may_declare(&inlets(&project, all.world.folder.path())?)?;
     origin::check(all.world, &project.pipelines)?;
     let mine: Vec<Arc<Member>> =
@@ -174,7 +180,7 @@ pub fn proposed(all: &Supervision<'_>, name: &str, put: &Put) -> Result<(Written
     origin::check_steps(all.world, &mine, &put.drop_state)?;
     let ground = &all.world.ground;
     let (planner, catalog, now) = (&all.planner, &catalog(), ground.clock.now());
-    let around = Around { planner, catalog, ground: Some(ground), most: all.keeps, now };
+    let around = Around { planner, catalog, compiler, ground: Some(ground), most: all.keeps, now };
     let drop_state: Vec<StepId> = put.drop_state.iter().map(StepId::new).collect();
     let options = StartOptions { drop_state, ..StartOptions::default() };
     let tasks: Vec<&str> = mine.iter().map(|member| member.name()).collect();
@@ -233,16 +239,16 @@ pub fn name_of(text: &str) -> Result<String, Refused> {
         return Ok(name);
     }
     let file = SourceFile { path: PathBuf::from("the text"), text: text.to_owned() };
-    compiled(&file, "a pipeline").map(drop)?;
+    compiled(&file, &Compiler::default(), "a pipeline").map(drop)?;
     Err(Failure::usage("no-pipeline", "the text declares no pipeline").into())
 }
 
 /// Compiles a text that came from elsewhere; what is wrong with it is for whoever sent it.
-pub fn compiled(file: &SourceFile, name: &str) -> Result<Checked, Refused> {
+pub fn compiled(file: &SourceFile, compiler: &Compiler, name: &str) -> Result<Arc<Checked>, Refused> {
     if file.text.len() > LONGEST_TEXT {
         return Err(Failure::usage("text-too-long", format!("a text has at most {LONGEST_TEXT} bytes")).into());
     }
-    let checked = file.compile();
+    let checked = compiler.compile(file)?;
     let mistakes = errors(&checked.diagnostics);
     if mistakes == 0 {
         return Ok(checked);
@@ -256,7 +262,7 @@ pub fn compiled(file: &SourceFile, name: &str) -> Result<Checked, Refused> {
 }
 
 /// Whether the file of a pipeline can be taken away: one that others stand in, or that others need, stays.
-pub fn may_remove(all: &Supervision<'_>, folder: &Path, member: &Member) -> Result<(), Failure> {
+pub fn may_remove(all: &Supervision<'_>, compiler: &Compiler, folder: &Path, member: &Member) -> Result<(), Failure> {
     let path = &member.file.path;
     let others: Vec<String> =
         declared(&member.file).into_iter().map(|(name, _)| name).filter(|name| *name != member.declared).collect();
@@ -273,7 +279,7 @@ pub fn may_remove(all: &Supervision<'_>, folder: &Path, member: &Member) -> Resu
         return Err(Failure::failed("files-not-served", format!("{} lies elsewhere", path.display()))
             .help("remove it there, and send this process SIGHUP"));
     }
-    Project::as_if(&all.scope, Change { path, text: None }, all.output).map(drop)
+    Project::as_if(&all.scope, Change { path, text: None }, compiler, all.output).map(drop)
 }
 
 /// Takes a file away, durably.

@@ -7,6 +7,7 @@ pub mod bind;
 pub mod boards;
 pub mod changes;
 pub mod command;
+pub mod compiler;
 mod connections;
 pub mod contexts;
 pub mod control;

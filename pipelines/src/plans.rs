@@ -21,8 +21,8 @@ use syncline_functions::Planner;
 use syncline_record::{Micros, amount, keys};
 
 use crate::{
-    api::status::read_failure, changes, foreseen, outcome::Failure, planned::Planned, project::Member,
-    source_file::SourceFile, world::store_failure,
+    api::status::read_failure, changes, compiler::Compiler, foreseen, outcome::Failure, planned::Planned,
+    project::Member, source_file::SourceFile, world::store_failure,
 };
 
 /// Plans that a process remembers: one that nobody applies is forgotten behind so many others.
@@ -118,6 +118,7 @@ impl Since {
 pub struct Around<'a> {
     pub planner: &'a Planner,
     pub catalog: &'a Catalog,
+    pub compiler: &'a Compiler,
     pub ground: Option<&'a Ground>,
     /// The most bytes of a state that are copied.
     pub most: u64,
@@ -132,27 +133,27 @@ pub fn of(member: &Member, around: &Around<'_>, options: &StartOptions) -> Resul
     if let Some(ground) = around.ground
         && let Some(last) = revision::last(&*ground.store, member.name()).map_err(read_failure)?
     {
-        planned.since = Some(since(member, &last, ground, around.most)?);
+        planned.since = Some(since(member, &last, ground, around)?);
     }
     Ok((planned, foreseen::refusal(foreseen, member)))
 }
 
-fn since(member: &Member, last: &Revision, ground: &Ground, most: u64) -> Result<Since, Failure> {
-    let before = plan_of(&member.file.path, &last.text, member.name());
+fn since(member: &Member, last: &Revision, ground: &Ground, around: &Around<'_>) -> Result<Since, Failure> {
+    let before = plan_of(around.compiler, (&member.file.path, &last.text), member.name());
     let steps = before.map(|before| changes::between(&before, &member.plan));
     let checkpoint = checkpoint::read_checkpoint(&*ground.store, member.name()).map_err(read_failure)?;
     let states = checkpoint.unwrap_or_default().states;
     let keeps = KeptLine {
         keys: states.values().map(|state| state.size.keys).sum(),
         bytes: states.values().map(|state| state.stored).sum(),
-        most,
+        most: around.most,
     };
     Ok(Since { revision: last.number, steps, keeps })
 }
 
-fn plan_of(path: &Path, text: &str, name: &str) -> Option<syncline_dsl::plan::Plan> {
-    let checked = SourceFile { path: path.to_owned(), text: text.to_owned() }.compile();
-    checked.plan.pipelines.into_iter().find(|plan| plan.pipeline == name)
+fn plan_of(compiler: &Compiler, (path, text): (&Path, &str), name: &str) -> Option<syncline_dsl::plan::Plan> {
+    let checked = compiler.compile(&SourceFile { path: path.to_owned(), text: text.to_owned() }).ok()?;
+    checked.plan.pipelines.iter().find(|plan| plan.pipeline == name).cloned()
 }
 
 /// Of a text, and of what it is compared with: the one that stands in its file, the revisions that run, and what their states mean.

@@ -5,6 +5,7 @@
 //! pipeline under its name. One file that is wrong is a project that is wrong: nothing is started by halves.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -18,6 +19,7 @@ use syncline_syntax::{Span, ast};
 use crate::{
     bind::ingest_topic,
     command::Format,
+    compiler::Compiler,
     outcome::Failure,
     source_file::{SourceFile, errors, words},
     streams::Declared,
@@ -108,7 +110,9 @@ impl Member {
     pub fn is_as(&self, other: &Member) -> bool {
         let same_place = self.file.path == other.file.path;
         let same_times = self.plan.schedule == other.plan.schedule;
-        same_place && same_times && self.plan.digest() == other.plan.digest() && self.plan.options == other.plan.options
+        // Most are, and to see that is much less work than a digest.
+        let same = || self.plan == other.plan || self.plan.digest() == other.plan.digest();
+        same_place && same_times && self.plan.options == other.plan.options && same()
     }
 
     /// The topics that its `http` sources read.
@@ -135,21 +139,25 @@ pub struct Project {
 
 impl Project {
     /// Reads and compiles. Diagnostics are shown as they are found.
-    pub fn read(scope: &Scope, format: Format) -> Result<Project, Failure> {
-        Self::of(&found(&scope.paths, scope.may_be_empty)?, scope, None, format)
+    pub fn read(scope: &Scope, compiler: &Compiler, format: Format) -> Result<Project, Failure> {
+        Self::of(&found(&scope.paths, scope.may_be_empty)?, scope, None, (compiler, format))
     }
 
     /// The same as if a file were another one, of which nothing is shown: whoever asks has looked at it.
-    pub fn as_if(scope: &Scope, change: Change<'_>, format: Format) -> Result<Project, Failure> {
+    pub fn as_if(scope: &Scope, change: Change<'_>, compiler: &Compiler, format: Format) -> Result<Project, Failure> {
         let mut files = found(&scope.paths, true)?;
         let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let changed = real(change.path);
         files.retain(|path| real(path) != changed);
-        Self::of(&files, scope, Some(change), format)
+        Self::of(&files, scope, Some(change), (compiler, format))
     }
 
-    fn of(paths: &[PathBuf], scope: &Scope, change: Option<Change<'_>>, format: Format) -> Result<Project, Failure> {
-        let mut declared = vec![];
+    fn of(
+        paths: &[PathBuf],
+        scope: &Scope,
+        change: Option<Change<'_>>,
+        (compiler, format): (&Compiler, Format),
+    ) -> Result<Project, Failure> {
         let (mut mistakes, mut wrong, mut members) = (0, vec![], vec![]);
         let written = change.and_then(|change| Some((change.path.to_owned(), change.text?.to_owned())));
         let written = written.map(|(path, text)| Ok(SourceFile { path, text })).into_iter();
@@ -157,24 +165,23 @@ impl Project {
             paths.iter().map(|path| (false, SourceFile::read(path))).chain(written.map(|file| (true, file)))
         {
             let file = Arc::new(file?);
-            let checked = file.compile();
+            let checked = compiler.compile(&file)?;
             if !changed {
-                file.show(&checked.diagnostics, format);
+                compiler.show(&file, format);
             }
             let found = errors(&checked.diagnostics);
             if found > 0 {
                 mistakes += found;
                 wrong.push(file.name());
             }
-            declared.push(file.clone());
-            members.extend(checked.plan.pipelines.into_iter().map(|plan| Member::whole(plan, &file)));
+            members.extend(checked.plan.pipelines.iter().map(|plan| Member::whole(plan.clone(), &file)));
         }
         if mistakes > 0 {
             let what = if mistakes == 1 { "an error".to_owned() } else { format!("{mistakes} errors") };
             let verb = if wrong.len() == 1 { "has" } else { "have" };
             return Err(Failure::usage("file-wrong", format!("{} {verb} {what}; nothing was started", listed(&wrong))));
         }
-        names_once(&declared)?;
+        names_once(&members)?;
         let streams = Declared::of(members.iter().map(|member| &member.plan));
         let chosen = chosen(members, scope)?;
         Ok(Project { pipelines: chosen.into_iter().flat_map(Member::tasks).collect(), streams })
@@ -205,13 +212,8 @@ fn found(paths: &[PathBuf], may_be_empty: bool) -> Result<Vec<PathBuf>, Failure>
             found.push(path.clone());
         }
     }
-    let mut seen = vec![];
-    found.retain(|path| {
-        let real = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-        let new = !seen.contains(&real);
-        seen.push(real);
-        new
-    });
+    let mut seen = BTreeSet::new();
+    found.retain(|path| seen.insert(fs::canonicalize(path).unwrap_or_else(|_| path.clone())));
     Ok(found)
 }
 
@@ -266,18 +268,18 @@ pub fn data_folder(given: Option<&Path>, paths: &[PathBuf]) -> Result<PathBuf, F
 }
 
 /// Two files may not declare one name.
-fn names_once(files: &[Arc<SourceFile>]) -> Result<(), Failure> {
-    let mut seen: Vec<(String, String)> = vec![];
-    for file in files {
-        for (name, place) in declared(file) {
-            let other = seen.iter().find(|(earlier, _)| earlier.to_lowercase() == name.to_lowercase());
-            if let Some((_, first)) = other {
-                return Err(Failure::usage("duplicate-name", format!("two files declare a pipeline {name}"))
-                    .seen(first)
-                    .seen(place)
-                    .help("rename one of them: what is known of a pipeline is kept under its name"));
-            }
-            seen.push((name, place));
+fn names_once(members: &[Arc<Member>]) -> Result<(), Failure> {
+    let mut seen: BTreeMap<String, &Member> = BTreeMap::new();
+    let place = |member: &Member| {
+        let place = declared(&member.file).into_iter().find(|(name, _)| *name == member.declared);
+        place.map_or_else(|| member.file.name(), |(_, place)| place)
+    };
+    for member in members {
+        if let Some(first) = seen.insert(member.declared.to_lowercase(), member) {
+            return Err(Failure::usage("duplicate-name", format!("two files declare a pipeline {}", member.declared))
+                .seen(place(first))
+                .seen(place(member))
+                .help("rename one of them: what is known of a pipeline is kept under its name"));
         }
     }
     Ok(())
@@ -346,7 +348,7 @@ mod tests {
 
     fn read(folder: &TempDir, names: &[&str]) -> Result<Vec<String>, Failure> {
         let paths: Vec<PathBuf> = names.iter().map(|name| folder.path().join(name)).collect();
-        let project = Project::read(&Scope { paths, ..Scope::default() }, Format::Table)?;
+        let project = Project::read(&Scope { paths, ..Scope::default() }, &Compiler::default(), Format::Table)?;
         Ok(project.pipelines.iter().map(|member| member.name().to_owned()).collect())
     }
 
@@ -402,7 +404,7 @@ mod tests {
         let member = |text: &str| {
             fs::write(folder.path().join("a.sync"), text).unwrap();
             let scope = Scope { paths: vec![folder.path().join("a.sync")], ..Scope::default() };
-            Project::read(&scope, Format::Table).unwrap().pipelines.remove(0)
+            Project::read(&scope, &Compiler::default(), Format::Table).unwrap().pipelines.remove(0)
         };
         let before = member(&pipeline("a"));
         assert!(before.is_as(&member(&format!("-- a comment\n{}", pipeline("a")))));

@@ -6,7 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use syncline_connectors::{Argument, ArgumentKind, Surroundings, columns_there, registry, spec::Callable};
+use syncline_connectors::{
+    Argument, ArgumentKind, Surroundings, columns_there, registry, registry::shows_columns, spec::Callable,
+};
 use syncline_dsl::{
     Checked, Samples,
     catalog::{ArgumentFacts, CallFacts, Catalog, ConnectorFacts, SinkFacts, SourceFacts},
@@ -52,17 +54,25 @@ impl SourceFile {
 
     /// Compiles, with a look at the first records of files that its pipelines read, and at the tables that they write.
     pub fn compile(&self) -> Checked {
+        self.compile_and_look().0
+    }
+
+    /// The same, and whether it depends on nothing but the text: there was nothing to look at.
+    pub fn compile_and_look(&self) -> (Checked, bool) {
         let catalog = catalog();
         let mut samples = Samples::default();
         let mut checked = compile(&self.text, &catalog, &samples);
+        // What is written wrong reads and writes nothing yet.
+        let mut alone = checked.typed.is_empty() && errors(&checked.diagnostics) == 0;
         samples.shapes = shapes::of(&checked.typed, &self.folder());
         if !samples.shapes.is_empty() {
             checked = compile(&self.text, &catalog, &samples);
         }
         samples = Samples { shapes: samples.shapes, ..self.samples(&checked.plan.pipelines) };
+        alone &= !self.looks(&checked.plan.pipelines);
         match samples.by_pipeline.is_empty() && samples.tables.is_empty() {
-            true => checked,
-            false => compile(&self.text, &catalog, &samples),
+            true => (checked, alone),
+            false => (compile(&self.text, &catalog, &samples), alone),
         }
     }
 
@@ -95,6 +105,17 @@ impl SourceFile {
                 eprintln!("{}", more(diagnostics));
             }
         }
+    }
+
+    /// Whether there is anything outside that a look could find, now or later.
+    fn looks(&self, pipelines: &[Plan]) -> bool {
+        let mut looks = pipelines.iter().any(|plan| plan.source.place.connector == "file");
+        pipelines.iter().for_each(|plan| {
+            plan.each_step(&mut |step| {
+                looks |= matches!(&step.kind, StepKind::Sink(sink) if shows_columns(&sink.place.connector))
+            });
+        });
+        looks
     }
 
     fn samples(&self, pipelines: &[Plan]) -> Samples {

@@ -8,6 +8,7 @@
 //! What people ask of single pipelines comes as verbs (`verbs`): one that is held by them, paused or stopped, stays declared, and neither a
 //! reload nor its own words start it. A process that `stays` waits for files and verbs when no pipeline runs.
 
+mod ahead;
 mod aside;
 mod asked;
 mod back;
@@ -28,12 +29,15 @@ use syncline_dsl::plan::Place;
 use syncline_engine::runtime::start::StartOptions;
 use syncline_functions::Planner;
 
+use ahead::Line;
+pub use ahead::{Ahead, Work};
 pub use back::finish_back;
 use back::{GOES_BACK, Goes};
 
 use crate::{
     boards::Boards,
     command::Format,
+    compiler::{Compiler, Kept},
     groups::Groups,
     hops,
     host::Host,
@@ -58,6 +62,8 @@ pub enum News {
     Reload,
     /// Somebody asks something of a pipeline.
     Asked(Asked),
+    /// What needs them has its texts compiled.
+    Compiled(Box<Ahead>),
     /// Something was asked of all processes of a pipeline, here or elsewhere; who waits until it is heard.
     Wished { pipeline: String, reply: Option<Sender<Answer>> },
 }
@@ -83,6 +89,8 @@ pub struct Supervision<'a> {
     pub groups: Groups,
     /// What is asked of all processes of a pipeline.
     pub boards: Boards,
+    /// What the texts of the folder mean, from one request to the next.
+    pub kept: Kept,
     /// The process is about to end.
     pub ending: Arc<AtomicBool>,
 }
@@ -130,6 +138,8 @@ struct Crew {
     dropping: BTreeMap<String, Sender<Answer>>,
     /// Pipelines whose boards are looked at, and what ends that.
     watched: BTreeMap<String, (Place, Arc<AtomicBool>)>,
+    /// Who waits for texts to be compiled.
+    line: Line,
     stopping: bool,
     /// What ended them all.
     fatal: Option<Failure>,
@@ -165,8 +175,9 @@ impl Supervision<'_> {
                 match news.recv() {
                     Ok(News::Over { pipeline, outcome }) => self.over(scope, &mut crew, &pipeline, outcome, &tell),
                     Ok(News::Stop) => self.stop(&mut crew),
-                    Ok(News::Reload) => self.reload(scope, &mut crew, &tell),
+                    Ok(News::Reload) => self.compile_first(scope, &mut crew, Work::Reload, &tell),
                     Ok(News::Asked(asked)) => self.asked(scope, &mut crew, asked, &tell),
+                    Ok(News::Compiled(ahead)) => self.compiled(scope, &mut crew, *ahead, &tell),
                     Ok(News::Wished { pipeline, reply }) => self.wished(scope, &mut crew, (&pipeline, reply), &tell),
                     // This side holds a sender, so there always is one.
                     Err(_) => break,
@@ -311,6 +322,7 @@ impl Supervision<'_> {
 
     fn stop(&self, crew: &mut Crew) {
         crew.stopping = true;
+        crew.line.dissolve();
         self.ending.store(true, Ordering::SeqCst);
         for (name, running) in &crew.running {
             running.stop.store(true, Ordering::SeqCst);
@@ -318,14 +330,21 @@ impl Supervision<'_> {
         }
     }
 
-    fn reload<'scope>(&'scope self, scope: &'scope Threads<'scope, '_>, crew: &mut Crew, tell: &Sender<News>) {
-        if crew.stopping {
-            return;
-        }
-        if let Err(failure) = self.read_again(scope, crew, None, tell) {
+    /// `Err`: files changed since they were compiled, and nothing was done.
+    fn reload<'scope>(
+        &'scope self,
+        scope: &'scope Threads<'scope, '_>,
+        crew: &mut Crew,
+        compiler: &Compiler,
+        tell: &Sender<News>,
+    ) -> Result<(), Work> {
+        let read = self.read_again(scope, crew, (compiler, None), tell);
+        compiler.holds().map_err(|_| Work::Reload)?;
+        if let Err(failure) = read {
             let (slug, detail) = (&*failure.slug, failure.detail_line());
             tracing::error!(slug, detail, "not reloaded, and what runs goes on: {}", failure.title);
         }
+        Ok(())
     }
 
     /// Starts, exchanges and stops pipelines as the files say now. `options`: for the next start of those.
@@ -333,13 +352,14 @@ impl Supervision<'_> {
         &'scope self,
         scope: &'scope Threads<'scope, '_>,
         crew: &mut Crew,
-        options: Option<(&[String], StartOptions)>,
+        (compiler, options): (&Compiler, Option<(&[String], StartOptions)>),
         tell: &Sender<News>,
     ) -> Result<(), Failure> {
-        let project = Project::read(&self.scope, self.output)?;
+        let project = Project::read(&self.scope, compiler, self.output)?;
         let inlets = inlets(&project, self.world.folder.path())?;
         origin::admit(self.world, &project.pipelines)?;
         self.host.declare(inlets)?;
+        compiler.keep();
         let options = |member: &Member| {
             let its = options.as_ref().filter(|(names, _)| names.contains(&member.declared));
             its.map(|(_, options)| options.clone()).unwrap_or_default()

@@ -24,6 +24,7 @@ use syncline_syntax::ast;
 use super::{Common, Format};
 use crate::{
     bind::{RAW, arguments, formats},
+    compiler::Compiler,
     deploy,
     outcome::{Exit, Failure, Outcome},
     render::print,
@@ -99,8 +100,8 @@ pub fn sampled(named: &Named, most: u64, until: Instant, folder: &Path) -> Resul
             .help("name one, with its FORMAT where it needs one: orders, public.orders, lines FORMAT csv")
             .into());
     }
-    let checked = deploy::compiled(&file, &place)?;
-    let source = checked.plan.pipelines.into_iter().next().map(|plan| plan.source);
+    let checked = deploy::compiled(&file, &Compiler::default(), &place)?;
+    let source = checked.plan.pipelines.first().map(|plan| plan.source.clone());
     let source = source.ok_or_else(|| Failure::usage("no-place", format!("{place} is no place to read from")))?;
     let found = look(&source, Some(named), (most, Some(until)), folder)?;
     let name = named.schema();

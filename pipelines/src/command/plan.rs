@@ -19,6 +19,7 @@ use super::{Common, Format, pipeline};
 use crate::{
     api::checkpoints,
     ask::unreadable,
+    compiler::Compiler,
     contexts,
     control::{self, Process},
     outcome::{Exit, Failure, Outcome},
@@ -52,11 +53,13 @@ pub fn run(arguments: Arguments, common: &Common) -> Outcome {
     if let Some(server) = contexts::chosen(common)? {
         return there(&Process::Server(server), &arguments.files, common.output);
     }
-    let project = Project::read(&Scope { paths: arguments.files.clone(), ..Scope::default() }, common.output)?;
+    let (scope, compiler) = (Scope { paths: arguments.files.clone(), ..Scope::default() }, Compiler::default());
+    let project = Project::read(&scope, &compiler, common.output)?;
     let there = There::look(&project::data_folder(common.data.as_deref(), &arguments.files)?)?;
     let (planner, catalog) = (Planner::new(), catalog());
     let now = SystemClock::default().now();
-    let around = Around { planner: &planner, catalog: &catalog, ground: there.ground(), most: MOST, now };
+    let around =
+        Around { planner: &planner, catalog: &catalog, compiler: &compiler, ground: there.ground(), most: MOST, now };
     let (mut all, mut refused) = (vec![], None);
     for member in &project.pipelines {
         let (planned, why) = plans::of(member, &around, &StartOptions::default())?;

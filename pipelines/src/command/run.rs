@@ -16,6 +16,7 @@ use super::{Common, Format};
 use crate::{
     api::Doors,
     boards::Boards,
+    compiler::{Compiler, Kept},
     groups::Groups,
     host::{Host, Signals},
     inlets::inlets,
@@ -151,7 +152,10 @@ pub fn run_scope(scope: Scope, around: Around, common: &Common, terms: Terms) ->
     // Who serves the files finishes what was begun with them.
     let served = (stays && data.is_dir()).then(|| World::begin(&data)).transpose()?;
     served.as_ref().map_or(Ok(()), supervision::finish_back)?;
-    let project = Project::read(&scope, output)?;
+    let (kept, ending) = (Kept::default(), Arc::default());
+    let compiler = Compiler::new(&kept, &ending);
+    let project = Project::read(&scope, &compiler, output)?;
+    compiler.keep();
     let mut world = served.map_or_else(|| World::begin(&data), Ok)?;
     let workers = workers.open()?;
     let place = ledger::settle(&mut world, &ledger)?;
@@ -181,7 +185,7 @@ pub fn run_scope(scope: Scope, around: Around, common: &Common, terms: Terms) ->
     let bars = output == Format::Table;
     let streams = Streams::new(world.ground.store.clone(), project.streams.clone());
     let planner = Planner::new();
-    let (groups, boards, ending) = (Groups::default(), Boards::default(), Arc::default());
+    let (groups, boards) = (Groups::default(), Boards::default());
     let all = Supervision {
         world: &world,
         host: &host,
@@ -195,6 +199,7 @@ pub fn run_scope(scope: Scope, around: Around, common: &Common, terms: Terms) ->
         bars,
         groups,
         boards,
+        kept,
         ending,
     };
     let drop_state = drop_state.iter().map(StepId::new).collect();

@@ -18,7 +18,9 @@ use syncline_engine::runtime::start::StartOptions;
 
 use super::{Crew, News, Supervision, Threads};
 use crate::{
-    backfill, deploy,
+    backfill,
+    compiler::Compiler,
+    deploy,
     outcome::Failure,
     plans::{self, Around},
     project::Member,
@@ -39,7 +41,8 @@ impl Supervision<'_> {
     ) {
         aside(scope, (by, reply), move || {
             let name = deploy::name_of(&put.text)?;
-            let (_, proposed) = deploy::proposed(self, &name, &put)?;
+            let compiler = Compiler::new(&self.kept, &self.ending);
+            let (_, proposed) = deploy::proposed(self, &compiler, &name, &put)?;
             Ok(Done::Planned(name, proposed.to_json()))
         });
     }
@@ -59,7 +62,8 @@ impl Supervision<'_> {
         aside(scope, (by, reply), move || {
             let ground = &self.world.ground;
             let (planner, catalog, now) = (&self.planner, &catalog(), ground.clock.now());
-            let around = Around { planner, catalog, ground: Some(ground), most: self.keeps, now };
+            let compiler = &Compiler::new(&self.kept, &self.ending);
+            let around = Around { planner, catalog, compiler, ground: Some(ground), most: self.keeps, now };
             let of = |member: &Arc<Member>| Ok(plans::of(member, &around, &StartOptions::default())?.0);
             let planned = tasks.iter().map(of).collect::<Result<Vec<_>, Failure>>()?;
             Ok(Done::Planned(name, json!({ "pipelines": planned })))

@@ -9,7 +9,7 @@ use syncline_engine::{
 };
 use syncline_record::StepId;
 
-use super::{Crew, Held, News, Supervision, Threads};
+use super::{Crew, Held, News, Supervision, Threads, Work};
 use crate::{
     api::{
         Activity,
@@ -17,6 +17,7 @@ use crate::{
         status::read_failure,
     },
     backfill,
+    compiler::Compiler,
     deploy::{self, Written},
     outcome::Failure,
     project::{self, Member, Project},
@@ -41,7 +42,7 @@ impl Crew {
 
     /// Whether anything can still come: of a pipeline that runs, or of people who can let one go on. `stays`: or new ones.
     pub(super) fn waits(&self, stays: bool) -> bool {
-        !self.running.is_empty() || !self.stopping && (stays || !self.held.is_empty())
+        !self.running.is_empty() || !self.stopping && (stays || !self.held.is_empty() || self.line.busy)
     }
 
     /// The tasks of a pipeline.
@@ -139,20 +140,12 @@ impl Supervision<'_> {
             _ if crew.stopping => Err(stopping().into()),
             Verb::Plan(put) => return self.plan(scope, put, (by, reply)),
             Verb::Graph => return self.graph(scope, crew, pipeline, (by, reply)),
-            Verb::Put(put) => self.put(scope, crew, (&pipeline, &by), put, tell),
+            Verb::Put(_) | Verb::Delete { .. } | Verb::Back(_) => {
+                let asked = Asked { pipeline, verb, by, reply };
+                return self.compile_first(scope, crew, Work::Asked(Box::new(asked)), tell);
+            }
             Verb::Text => self.text(crew, &pipeline),
             Verb::Files => project::every(&self.scope).map(Done::Files).map_err(Refused::from),
-            Verb::Back(way) => match self.ask_back(scope, crew, &pipeline, (way, &by, &reply), tell) {
-                Ok(()) => return,
-                Err(failure) => Err(failure.into()),
-            },
-            Verb::Delete { drop_state, conditions } => {
-                match self.delete(scope, crew, (&pipeline, drop_state, &conditions), &reply, tell) {
-                    Ok(None) => return,
-                    Ok(Some(done)) => Ok(done),
-                    Err(refused) => Err(refused),
-                }
-            }
             Verb::TakeIn { from, share, seen: false } => {
                 return self.look_first(scope, crew, pipeline, (from, share), (by, reply), tell);
             }
@@ -162,13 +155,36 @@ impl Supervision<'_> {
             },
             verb => self.turn(scope, crew, &pipeline, &verb, tell).map_err(Refused::from),
         };
-        match &answer {
-            Ok(Done::Text(_) | Done::Files(_)) => {}
-            Ok(done) => tracing::info!(pipeline, by, ?done, "done as asked"),
-            Err(refused) => tracing::info!(pipeline, by, "refused: {}", refused.failure.title),
+        told((&pipeline, &by), answer, &reply);
+    }
+
+    /// Does what writes, its texts compiled. `last`: it is not tried again. `Err`: texts changed since, and nothing was done.
+    pub(super) fn write<'scope>(
+        &'scope self,
+        scope: &'scope Threads<'scope, '_>,
+        crew: &mut Crew,
+        (asked, compiler, last): (Box<Asked>, &Arc<Compiler>, bool),
+        tell: &Sender<News>,
+    ) -> Result<(), Box<Asked>> {
+        let Asked { pipeline, verb, by, reply } = &*asked;
+        let answer = match verb {
+            Verb::Put(put) => self.put(scope, crew, (pipeline, by, compiler), put, tell).map(Some),
+            Verb::Delete { drop_state, conditions } => {
+                self.delete(scope, crew, (pipeline, *drop_state, conditions), (compiler, reply), tell)
+            }
+            Verb::Back(way) => {
+                let asked = self.ask_back(scope, crew, (pipeline, compiler), (*way, by, reply), tell);
+                asked.map(|()| None).map_err(Refused::from)
+            }
+            _ => return Ok(()),
+        };
+        if answer.is_err() && compiler.holds().is_err() && !last {
+            return Err(asked);
         }
-        // Who asked may be gone.
-        let _ = reply.send(answer);
+        if let Some(answer) = answer.transpose() {
+            told((pipeline, by), answer, reply);
+        }
+        Ok(())
     }
 
     /// Holds a pipeline, or lets it go on.
@@ -261,18 +277,20 @@ impl Supervision<'_> {
         &'scope self,
         scope: &'scope Threads<'scope, '_>,
         crew: &mut Crew,
-        (name, by): (&str, &str),
-        put: Put,
+        (name, by, compiler): (&str, &str, &Compiler),
+        put: &Put,
         tell: &Sender<News>,
     ) -> Answer {
         let tasks = crew.tasks(name);
         let new = tasks.is_empty();
         let names = deploy::names_of(&put.text);
         names.iter().try_for_each(|name| crew.may_be_written(name))?;
-        let written = deploy::check(self, name, &put)?;
+        let written = deploy::check(self, compiler, name, put)?;
         // Behind all other refusals (RFC 9110 §13.2.1), and on the thread that writes: nothing comes between the look and the change.
         let there = deploy::there(self, name, tasks.first().map(|member| &**member))?;
         hold(&put.conditions, there, name)?;
+        compiler.holds()?;
+        compiler.open();
         let same = written.is_there();
         self.allow(&written, &put.drop_state)?;
         written.write()?;
@@ -281,7 +299,7 @@ impl Supervision<'_> {
         if !same {
             crew.by.extend(names.iter().map(|name| (name.clone(), by.to_owned())));
         }
-        self.read_again(scope, crew, Some((&names, options)), tell)?;
+        self.read_again(scope, crew, (compiler, Some((&names, options))), tell)?;
         Ok(match (new, same) {
             (true, _) => Done::Created,
             (false, true) => Done::Already,
@@ -311,10 +329,11 @@ impl Supervision<'_> {
         scope: &'scope Threads<'scope, '_>,
         crew: &mut Crew,
         (name, drop_state, conditions): (&str, bool, &Conditions),
-        reply: &Sender<Answer>,
+        (compiler, reply): (&Compiler, &Sender<Answer>),
         tell: &Sender<News>,
     ) -> Result<Option<Done>, Refused> {
         let folder = deploy::folder(self)?;
+        crew.may_be_written(name)?;
         let ground = &self.world.ground;
         let tasks = crew.tasks(name);
         let Some(member) = tasks.first() else {
@@ -329,11 +348,13 @@ impl Supervision<'_> {
         if drop_state {
             deploy::may_forget(member)?;
         }
-        deploy::may_remove(self, &folder, member)?;
+        deploy::may_remove(self, compiler, &folder, member)?;
         hold(conditions, deploy::there(self, name, Some(member))?, name)?;
+        compiler.holds()?;
+        compiler.open();
         deploy::remove(&member.file.path)?;
         paused::resume(&*ground.store, name).map_err(store_failure)?;
-        self.read_again(scope, crew, None, tell)?;
+        self.read_again(scope, crew, (compiler, None), tell)?;
         if drop_state && crew.running.contains_key(name) {
             crew.dropping.insert(name.to_owned(), reply.clone());
             return Ok(None);
@@ -351,6 +372,16 @@ impl Supervision<'_> {
             let _ = reply.send(forgotten.map(|()| Done::Changed).map_err(Refused::from));
         }
     }
+}
+
+fn told((pipeline, by): (&str, &str), answer: Answer, reply: &Sender<Answer>) {
+    match &answer {
+        Ok(Done::Text(_) | Done::Files(_)) => {}
+        Ok(done) => tracing::info!(pipeline, by, ?done, "done as asked"),
+        Err(refused) => tracing::info!(pipeline, by, "refused: {}", refused.failure.title),
+    }
+    // Who asked may be gone.
+    let _ = reply.send(answer);
 }
 
 /// Whether the text that is there is what somebody has seen.

@@ -23,6 +23,7 @@ use syncline_record::StepId;
 use super::{Crew, News, Supervision, Threads};
 use crate::{
     api::status::read_failure,
+    compiler::Compiler,
     deploy, origin,
     outcome::Failure,
     project::{Change, Member, Project, declared},
@@ -38,6 +39,8 @@ pub(super) struct Goes {
     way: Way,
     by: String,
     reply: Sender<Answer>,
+    /// Knows the texts of when it was asked.
+    compiler: Arc<Compiler>,
     /// It ran when it was asked.
     ran: bool,
 }
@@ -84,7 +87,7 @@ impl Supervision<'_> {
         &'scope self,
         scope: &'scope Threads<'scope, '_>,
         crew: &mut Crew,
-        name: &str,
+        (name, compiler): (&str, &Arc<Compiler>),
         (way, by, reply): (Way, &str, &Sender<Answer>),
         tell: &Sender<News>,
     ) -> Result<(), Failure> {
@@ -95,9 +98,11 @@ impl Supervision<'_> {
             return Err(Failure::failed("goes-back", format!("{name} goes back already")).help("wait until it has"));
         }
         let to = self.revision(member, way)?;
-        self.may_go_back(member, &to, way)?;
+        self.may_go_back(compiler, (member, &to), way)?;
+        compiler.holds()?;
+        compiler.open();
         let ran = crew.running.contains_key(name);
-        let goes = Goes { to, way, by: by.to_owned(), reply: reply.clone(), ran };
+        let goes = Goes { to, way, by: by.to_owned(), reply: reply.clone(), compiler: compiler.clone(), ran };
         if ran {
             crew.back.insert(name.to_owned(), goes);
             self.let_stop(crew, name, None);
@@ -105,6 +110,11 @@ impl Supervision<'_> {
             self.go_back(scope, crew, name, goes, tell);
         }
         Ok(())
+    }
+
+    /// Compiles what a way back needs.
+    pub(super) fn try_back(&self, compiler: &Compiler, member: &Member, way: Way) {
+        drop(self.revision(member, way).and_then(|to| self.target(compiler, member, &to)));
     }
 
     /// The revision that is meant.
@@ -153,7 +163,7 @@ impl Supervision<'_> {
     }
 
     /// Whether the output could be that of a run which was never broken.
-    fn may_go_back(&self, member: &Member, to: &Revision, way: Way) -> Result<Stood, Failure> {
+    fn may_go_back(&self, compiler: &Compiler, (member, to): (&Member, &Revision), way: Way) -> Result<Stood, Failure> {
         let (store, name) = (&*self.world.ground.store, &*member.declared);
         alone(member, to)?;
         if revision::last(store, name).map_err(read_failure)?.is_some_and(|last| last.number == to.number) {
@@ -162,7 +172,7 @@ impl Supervision<'_> {
         let stood = revision::stood(store, name, to.number).map_err(read_failure)?.unwrap_or_default();
         let now = checkpoint::read_checkpoint(store, name).map_err(read_failure)?.unwrap_or_default();
         let delivered = checkpoint::delivered(store, name).map_err(read_failure)?;
-        let target = self.target(member, to)?;
+        let target = self.target(compiler, member, to)?;
         let refused = |title: String| Failure::failed("cannot-go-back", title);
         for (topic, end) in &now.ends {
             let before = stood.checkpoint.ends.get(topic).map_or(0, |end| end.offset);
@@ -224,9 +234,9 @@ impl Supervision<'_> {
     }
 
     /// The pipeline as that revision has it.
-    fn target(&self, member: &Member, to: &Revision) -> Result<Arc<Member>, Failure> {
+    fn target(&self, compiler: &Compiler, member: &Member, to: &Revision) -> Result<Arc<Member>, Failure> {
         let change = Change { path: &member.file.path, text: Some(&to.text) };
-        let project = Project::as_if(&self.scope, change, self.output)?;
+        let project = Project::as_if(&self.scope, change, compiler, self.output)?;
         project.pipelines.into_iter().find(|one| one.declared == member.declared).ok_or_else(|| {
             Failure::failed("another-name", format!("revision {} declares no pipeline {}", to.number, member.declared))
         })
@@ -246,7 +256,7 @@ impl Supervision<'_> {
             Ok(()) => {
                 crew.ended.remove(name);
                 crew.by.insert(name.to_owned(), goes.by);
-                self.read_again(scope, crew, None, tell).map(|()| Done::Changed)
+                self.read_again(scope, crew, (&goes.compiler, None), tell).map(|()| Done::Changed)
             }
             Err(failure) => {
                 let member =
@@ -267,7 +277,7 @@ impl Supervision<'_> {
         let member = crew.declared.get(name).ok_or_else(|| no_such_pipeline(name, crew.names()))?;
         // It may have begun since it was asked.
         let to = self.revision(member, Way { to: Some(goes.to.number), ..goes.way })?;
-        let stood = self.may_go_back(member, &to, goes.way)?;
+        let stood = self.may_go_back(&goes.compiler, (member, &to), goes.way)?;
         let last = revision::last(&*self.world.ground.store, name).map_err(read_failure)?;
         if last.is_some_and(|last| last.number == to.number) {
             tracing::info!(pipeline = name, to = to.number, "its text goes back: the one that stood there never began");
@@ -275,7 +285,7 @@ impl Supervision<'_> {
         }
         let reader = Task {
             all: self,
-            member: self.target(member, &to)?,
+            member: self.target(&goes.compiler, member, &to)?,
             stop: Arc::new(AtomicBool::new(false)),
             options: StartOptions::default(),
         };
