@@ -286,3 +286,36 @@ fn a_task_that_starts_over_has_not_read_what_it_has_read_before() {
     job.until_there(&mut running, (0..ROWS).chain(0..ROWS));
     running.stop().expect(0);
 }
+
+/// Another process tells meanwhile that the task has read it, as long as it works on the task itself.
+#[test]
+fn a_task_that_starts_over_where_another_process_was_says_that_it_has_not_read_it() {
+    const ROWS: i64 = 6_000;
+    let job = Job::new(&kafka::shared(), 1, SLOW);
+    job.old.produce(&rows(0..ROWS));
+    let desks = [Desk::with(&job.text), Desk::with(&job.text)];
+    let mut first = desks[0].start(&RUN);
+    begun(&mut first);
+    job.start(&desks[0], &job.all_of(&job.old));
+    job.until_done(&desks[0], &mut first);
+    let mut second = desks[1].start(&[&RUN[..], &["--fresh", "--insert-again"]].concat());
+    second.address();
+    second.until("it is told again who has read it", |_| {
+        let told = job.stands(&desks[1]);
+        (told["state"].as_str(), told["tasks_here"].as_i64()) == (Some("done"), Some(0))
+    });
+    first.stop().expect(0);
+    let mut seen = Value::Null;
+    second.until("all know that it is read again", |_| {
+        seen = job.stands(&desks[1]);
+        let read = seen["rows"].as_i64().unwrap_or_default();
+        assert!(read < ROWS, "it was never said that it is read again: {seen}");
+        seen["starts"].as_i64() == Some(1) && read > 0 && seen["state"] == "reading"
+    });
+    let refused = desks[1].say(&["backfill", "start", &job.name, &job.all_of(&job.live)]).expect(1);
+    assert!(refused.err.contains("is reading"), "{}", refused.err);
+    let told = job.until_done(&desks[1], &mut second);
+    assert_eq!((told["tasks_done"].as_i64(), told["rows"].as_i64()), (Some(1), Some(ROWS)), "{told}");
+    job.until_there(&mut second, (0..ROWS).chain(0..ROWS));
+    second.stop().expect(0);
+}

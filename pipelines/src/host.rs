@@ -195,6 +195,13 @@ impl Host {
         self.state.live().get(pipeline).is_some_and(|known| known.state == Activity::Standby)
     }
 
+    /// Whether its task works here, so that this folder knows how far it is.
+    pub fn works_on(&self, pipeline: &str) -> bool {
+        let works =
+            [Activity::Running, Activity::Restarting, Activity::Resting, Activity::Scheduled, Activity::Stopping];
+        self.state.live().get(pipeline).is_some_and(|known| works.contains(&known.state))
+    }
+
     pub fn look(&self, pipeline: &str, look: &Look) {
         let now = self.state.clock.now();
         self.noted(pipeline, |live| live.look(pipeline, look, now));

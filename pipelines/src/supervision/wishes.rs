@@ -167,15 +167,21 @@ impl Supervision<'_> {
         }
     }
 
-    /// Tasks that have read what is wanted of them, as this folder knows, and nobody has said so.
+    /// What nobody has said of tasks that this process works on: that they have read what is wanted of them, or that they have not, as they
+    /// started over since. Of all others this folder may have an old copy.
     fn read_here(&self, view: &View) -> Vec<Record> {
         let Some(Backfill { number, shared: Some(shared), .. }) = view.newest() else { return vec![] };
-        let is_read = |task: &&String| {
-            let found = checkpoint::read_checkpoint(&*self.world.ground.store, task).ok().flatten();
-            let note = found.and_then(|checkpoint| checkpoint.history);
-            note.is_some_and(|note| note.newest_read() >= number)
+        let told = |task: &String| {
+            let note =
+                checkpoint::read_checkpoint(&*self.world.ground.store, task).ok()?.and_then(|found| found.history);
+            let is_read = note.is_some_and(|note| note.newest_read() >= number);
+            match (is_read, shared.done.contains(task)) {
+                (true, false) => Some(board::done(task, number)),
+                (false, true) => Some(board::undone(task)),
+                _ => None,
+            }
         };
-        shared.tasks.difference(&shared.done).filter(is_read).map(|task| board::done(task, number)).collect()
+        shared.tasks.iter().filter(|task| self.host.works_on(task)).filter_map(told).collect()
     }
 
     fn tell_read(&self, member: &Member, view: &View) -> Result<(), ChangelogError> {
@@ -186,7 +192,7 @@ impl Supervision<'_> {
         board::settle(&mut || self.board(member), &mut decide, &mut |tries| self.step_back(tries)).map(drop)
     }
 
-    /// A task starts over. Where it dies before it does, it finds that it has read it, and tells so again.
+    /// A task starts over, once it may work. Where it dies before it does, it finds that it has read it, and tells so again.
     fn untell_read(&self, member: &Member, view: &View) -> Result<(), ChangelogError> {
         let name = member.name();
         let is_told = |view: &View| {
@@ -199,7 +205,18 @@ impl Supervision<'_> {
         let told: Result<View, ChangelogError> =
             board::settle(&mut || self.board(member), &mut decide, &mut |tries| self.step_back(tries));
         told?;
+        self.await_shown(member, &|view| !is_told(view));
         self.seen(member, Some(name)).map(drop)
+    }
+
+    /// Waits until readers of the board are shown what was written to it.
+    fn await_shown(&self, member: &Member, is_there: &dyn Fn(&View) -> bool) {
+        for _ in 0..SHOWN {
+            if self.seen(member, None).map_or(true, |view| is_there(&view)) {
+                break;
+            }
+            sleep(NAP);
+        }
     }
 
     /// Of those who wrote at once, each waits for a time of his own.
@@ -257,12 +274,7 @@ impl Supervision<'_> {
         };
         let settled = board::settle(&mut || self.board(member), &mut decide, &mut |tries| self.step_back(tries))?;
         let there = |view: &View| view.newest().map(|newest| (newest.number, newest.wish));
-        for _ in 0..SHOWN {
-            if self.seen(member, None).map_or(true, |view| there(&view) == there(&settled)) {
-                break;
-            }
-            sleep(NAP);
-        }
+        self.await_shown(member, &|view| there(view) == there(&settled));
         Ok(changes)
     }
 
