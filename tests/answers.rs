@@ -73,6 +73,9 @@ fn an_answer_in_csv_has_nothing_where_there_is_nothing() {
     assert_eq!(csv("SELECT run FROM runs WHERE false").expect(0).out(), "run\n");
     let failed = csv("SELECT 1/0 AS x").expect(1);
     assert_eq!(failed.out(), "", "{}", failed.err);
+    let failed = csv("SELECT run + 9223372036854775807 FROM runs").expect(1);
+    assert!(failed.err.contains("1 + 9223372036854775807 is no BIGINT"), "{}", failed.err);
+    assert!(failed.err.contains("CAST(… AS DECIMAL(38, 0))"), "{}", failed.err);
     for sql in ["INSERT INTO runs VALUES (1)", "insert into nowhere values (1)"] {
         let refused = desk.say(&["query", sql]).expect(1);
         assert!(refused.err.starts_with("error: INSERT INTO would write"), "{}", refused.err);

@@ -445,6 +445,18 @@ fn a_value_that_has_no_answer_is_told_with_its_code() {
         ("SELECT 1 / 0", "22012", "division by zero"),
         ("SELECT CAST('x' AS INT)", "22P02", "'x'"),
         ("SELECT CAST(1e30 AS BIGINT)", "22P02", "is not a BIGINT"),
+        ("SELECT 9223372036854775807 + 1", "22003", "9223372036854775807 + 1 is no BIGINT"),
+        (
+            "SELECT -(total + 9223372036854775807) FROM (SELECT sum(rows_in) AS total FROM runs) t",
+            "22003",
+            "is no BIGINT",
+        ),
+        (
+            "SELECT sum(v) FROM (VALUES (9223372036854775807), (1)) t(v)",
+            "22003",
+            "a sum of 9223372036854775808 is no BIGINT",
+        ),
+        ("SELECT abs(-9223372036854775808)", "22003", "abs(-9223372036854775808) is out of range"),
     ] {
         let said = house.ask(&["-v", "VERBOSITY=verbose", "-c", sql]).expect(1);
         assert!(said.err.contains(code) && said.err.contains(words), "{sql}\n{}", said.err);

@@ -101,6 +101,10 @@ impl QueryError {
                 help.push(format!("`syncline connection test {name}` goes there, and tells who answers"));
             }
             Self::Closed { help: next, .. } => help.push(next.clone()),
+            Self::Value { why: Why::OutOfRange, .. } => {
+                let wider = "take a type that holds it, before: CAST(… AS DECIMAL(38, 0)) or CAST(… AS DOUBLE)";
+                help.push(wider.to_owned());
+            }
             Self::Wrong { .. } | Self::Unfit { .. } | Self::Value { .. } | Self::Failed { .. } => {}
         }
         help
@@ -132,7 +136,9 @@ pub fn explained(error: DataFusionError, limits: &Limits, names: &Names) -> Quer
             .or_else(|| no_such_call(detail))
             .unwrap_or_else(|| QueryError::Wrong { detail: detail.clone() }),
         DataFusionError::SQL(detail, _) => QueryError::Wrong { detail: format!("this is not SQL: {detail}") },
-        DataFusionError::NotImplemented(detail) => QueryError::Wrong { detail: detail.clone() },
+        DataFusionError::NotImplemented(detail) => {
+            no_limit(detail).unwrap_or_else(|| QueryError::Wrong { detail: detail.clone() })
+        }
         DataFusionError::Execution(detail) => QueryError::Failed { detail: detail.clone() },
         DataFusionError::External(error) => match error.downcast_ref::<Trouble>() {
             Some(Trouble::Away { name, detail }) => QueryError::Away { name: name.clone(), detail: detail.clone() },
@@ -156,7 +162,11 @@ fn of_value(error: &ArrowError) -> QueryError {
         ArrowError::DivideByZero => value("division by zero", Why::DividedByZero),
         ArrowError::ArithmeticOverflow(detail) => value(detail, Why::OutOfRange),
         ArrowError::CastError(detail) | ArrowError::ParseError(detail) => value(detail, Why::Unreadable),
-        ArrowError::ComputeError(detail) => value(detail, Why::Other),
+        ArrowError::ComputeError(detail) => match detail.split_once(" overflow on ") {
+            // `Int64Array overflow on abs(-9223372036854775808)`
+            Some((_, call)) => value(&format!("{call} is out of range"), Why::OutOfRange),
+            None => value(detail, Why::Other),
+        },
         other => QueryError::Failed { detail: other.to_string() },
     }
 }
@@ -175,6 +185,14 @@ fn no_such_call(detail: &str) -> Option<QueryError> {
     text.then(|| QueryError::Wrong {
         detail: format!("{name}() takes neither text nor JSON: CAST(… AS …) says what the value is"),
     })
+}
+
+/// DataFusion shows what it made of a limit that is no number.
+fn no_limit(detail: &str) -> Option<QueryError> {
+    let limit = ["Unsupported LIMIT expression", "Unsupported OFFSET expression"];
+    let detail =
+        limit.iter().any(|words| detail.starts_with(words)).then_some("LIMIT and OFFSET take a number of rows");
+    detail.map(|detail| QueryError::Wrong { detail: detail.to_owned() })
 }
 
 /// `table 'syncline.public.runz' not found`

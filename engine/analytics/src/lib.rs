@@ -22,6 +22,7 @@ mod catalog;
 mod clients;
 mod depth;
 mod error;
+mod exact;
 mod gather;
 mod moment;
 mod outside;

@@ -39,6 +39,7 @@ use crate::{
     clients::Clients,
     depth,
     error::{Names, explained},
+    exact::{self, Checked},
     outside::{self, Places},
     pipe::written_out,
     reach,
@@ -173,7 +174,8 @@ impl Catalog {
             Words::Ours => SessionContext::new_with_config_rt(config(limits), runtime),
             Words::Clients => self.clients().map_err(failed)?.session(folder, config(limits), runtime),
         };
-        let context = knowing_json(&context);
+        let context = knowing_json_and_integers(&context);
+        context.register_udaf(exact::sum());
         // What a function allocates is in no pool, and pipelines of the same process need theirs.
         for function in context.state().scalar_functions().values().filter_map(bounded) {
             context.register_udf(function);
@@ -186,12 +188,13 @@ impl Catalog {
     }
 }
 
-/// The same session, in which columns of places may hold JSON.
-fn knowing_json(context: &SessionContext) -> SessionContext {
+/// The same session, in which columns of places may hold JSON, and no integer is another one than it should be.
+fn knowing_json_and_integers(context: &SessionContext) -> SessionContext {
     let state = context.state();
     let mut planners = state.expr_planners().to_vec();
     planners.insert(0, Arc::new(JsonInQuestions));
-    SessionContext::new_with_state(SessionStateBuilder::new_from_existing(state).with_expr_planners(planners).build())
+    let state = SessionStateBuilder::new_from_existing(state).with_expr_planners(planners);
+    SessionContext::new_with_state(state.with_analyzer_rule(Arc::new(Checked)).build())
 }
 
 fn config(limits: &Limits) -> SessionConfig {

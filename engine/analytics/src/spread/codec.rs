@@ -1,7 +1,8 @@
 //! What workers are told of functions beside their names.
 //!
 //! Plans name functions, and workers look names up. Some of ours are made for one question (`quotient<DECIMAL(38, 6)>`): what their names do
-//! not say goes along in headers. Two that differ and have one name cannot go together.
+//! not say goes along in headers, and so does that `sum` is ours: the same word is DataFusion's in parts of somebody else. Two that differ
+//! and have one name cannot go together.
 
 use std::{
     collections::BTreeMap,
@@ -20,6 +21,9 @@ use tonic::codegen::http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The header of such functions, one each.
 const FUNCTION: HeaderName = HeaderName::from_static("syncline-function");
+/// Which `sum` is meant: [`EXACT`] or, without it, DataFusion's.
+const SUM: HeaderName = HeaderName::from_static("syncline-sum");
+const EXACT: HeaderValue = HeaderValue::from_static("exact");
 
 /// Writes a plan down as it would be sent, and remembers the functions that have to go along. Plans have no nodes of ours.
 #[derive(Debug, Default)]
@@ -31,7 +35,7 @@ impl Codec {
     /// What goes along with the plan that was written down.
     pub fn headers(&self) -> HeaderMap {
         let functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut headers = HeaderMap::new();
+        let mut headers = HeaderMap::from_iter([(SUM, EXACT)]);
         for function in functions.values() {
             let text: String = function.iter().map(|byte| format!("{byte:02x}")).collect();
             // Digits and letters are a header's value.
@@ -48,6 +52,11 @@ pub fn functions(headers: &HeaderMap) -> Result<Vec<Arc<ScalarUDF>>> {
         digits.map(|pair| u8::from_str_radix(pair, 16).unwrap_or_default()).collect()
     };
     headers.get_all(FUNCTION).into_iter().map(|value| Ok(Arc::new(arrived(&bytes(value))?))).collect()
+}
+
+/// Whether `sum` is ours in what came along.
+pub fn is_exact(headers: &HeaderMap) -> bool {
+    headers.get(SUM) == Some(&EXACT)
 }
 
 impl PhysicalExtensionCodec for Codec {

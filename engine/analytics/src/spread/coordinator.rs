@@ -24,7 +24,6 @@ use datafusion_proto::bytes::{
     physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec,
 };
 use futures::{StreamExt, future::join_all, stream};
-use syncline_functions::bounded;
 use tonic::codegen::http::HeaderMap;
 use url::Url;
 
@@ -33,6 +32,7 @@ use super::{
     codec::Codec,
     here::{self, Here, emptied, rows_of},
     net::shown,
+    worker::known_functions,
 };
 use crate::tables::ledger::FILES;
 
@@ -199,9 +199,7 @@ fn reads_files(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
 /// What goes along with a plan. An error where a worker would not understand all of it: it is told to one that is none.
 fn sent(plan: &Arc<dyn ExecutionPlan>, here: &SessionState) -> Result<HeaderMap> {
     let mut there = SessionStateBuilder::new().with_default_features().with_runtime_env(here.runtime_env().clone());
-    let functions = there.scalar_functions().get_or_insert_default();
-    let ours: Vec<_> = functions.iter().filter_map(bounded).map(Arc::new).collect();
-    functions.extend(ours);
+    known_functions(&mut there, true);
     let (there, codec) = (there.build(), Codec::default());
     let sent = physical_plan_to_bytes_with_extension_codec(plan.clone(), &codec)?;
     physical_plan_from_bytes_with_extension_codec(&sent, &there.task_ctx(), &codec)?;

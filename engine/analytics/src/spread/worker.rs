@@ -10,7 +10,7 @@ use datafusion::{
     common::Result,
     error::DataFusionError,
     execution::{
-        SessionState,
+        SessionState, SessionStateBuilder,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
         memory_pool::GreedyMemoryPool,
         object_store::ObjectStoreRegistry,
@@ -39,7 +39,7 @@ use super::{
     net::{ALIVE, Net},
     tls::greeted,
 };
-use crate::tables::ledger::FILES;
+use crate::{exact, tables::ledger::FILES};
 
 /// What a worker is.
 pub struct Serving {
@@ -106,12 +106,21 @@ fn may_ask(request: Request<()>, token: Option<&Token>) -> std::result::Result<R
 /// The session of a part: the functions that a coordinator has, and nothing of what he set.
 fn session(context: WorkerQueryContext, net: Net) -> Result<SessionState> {
     let mut builder = context.builder;
+    known_functions(&mut builder, codec::is_exact(&context.headers));
+    builder.scalar_functions().get_or_insert_default().extend(codec::functions(&context.headers)?);
+    let builder = builder.with_distributed_channel_resolver(net).with_distributed_worker_plan_rewrite_handler(guarded);
+    Ok(builder.build())
+}
+
+/// What plans name: DataFusion's functions, those of them that have an end, and what is in the place of operators. `exact`: `sum` is ours.
+pub(super) fn known_functions(builder: &mut SessionStateBuilder, exact: bool) {
     let functions = builder.scalar_functions().get_or_insert_default();
     let ours: Vec<_> = functions.iter().filter_map(bounded).map(Arc::new).collect();
     functions.extend(ours);
-    functions.extend(codec::functions(&context.headers)?);
-    let builder = builder.with_distributed_channel_resolver(net).with_distributed_worker_plan_rewrite_handler(guarded);
-    Ok(builder.build())
+    functions.extend(exact::operators());
+    if exact {
+        builder.aggregate_functions().get_or_insert_default().push(Arc::new(exact::sum()));
+    }
 }
 
 /// The only place there is.

@@ -26,6 +26,7 @@ mod backfills;
 mod clients;
 mod moment;
 mod outside;
+mod overflow;
 mod pipes;
 mod questions;
 mod rows;

@@ -184,6 +184,22 @@ async fn a_list_asks_each_place_once_in_a_while_and_goes_on_without_those_that_a
 }
 
 #[tokio::test]
+async fn an_integer_of_a_place_that_does_not_fit_is_an_error() {
+    let catalog = catalog(&[("shop", &shop())]);
+    let most = i64::MAX - 3;
+    let unfit = format!("{most} + 4 is no BIGINT");
+    assert_eq!(told(&catalog, &format!("SELECT {most} + id FROM shop.orders")).await, unfit);
+    assert_eq!(told(&catalog, &format!("SELECT id FROM shop.orders WHERE {most} + id > 0")).await, unfit);
+    assert_eq!(
+        told(&catalog, &format!("SELECT max({most} + id) FROM shop.orders WHERE id < 4")).await,
+        i64::MAX.to_string()
+    );
+    let sum = format!("SELECT sum({most} - id) FROM shop.orders WHERE id < ");
+    assert_eq!(told(&catalog, &(sum.clone() + "2")).await, (most - 1).to_string());
+    assert!(told(&catalog, &(sum + "3")).await.ends_with("is no BIGINT"));
+}
+
+#[tokio::test]
 async fn columns_conditions_and_limits_go_along() {
     let shop = shop();
     let catalog = catalog(&[("shop", &shop)]);
