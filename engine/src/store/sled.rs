@@ -39,6 +39,12 @@ const CACHE: u64 = 16 << 20;
 /// Space that must be free before a batch is taken: two segments, since sled opens the next before it closes one.
 const SPARE: u64 = 2 * SEGMENT as u64;
 
+/// Batches that sled may be ahead of its own writing, and their bytes; then whoever applies more waits for it. What is ahead waits in memory for
+/// sled's seven threads, a [`SEGMENT`] for each. Where all of them wait for one that applies, and he waits until they have cut the file, it is
+/// for ever (sled 0.34.7: `bump_tip` holds what they need until one of them has cut): so they never have that much to do.
+const AHEAD: u32 = 32;
+const AHEAD_BYTES: usize = SEGMENT;
+
 /// What the keys of others start with in the tree.
 const THEIRS: u8 = 1;
 
@@ -57,6 +63,8 @@ struct State {
     /// sled's file, for syncing.
     file: File,
     flushed: Flushed,
+    /// Batches that were applied since sled wrote all there was, and their bytes.
+    ahead: (u32, usize),
     /// Of the last batch that was applied.
     seal: Seal,
     failed: Option<StoreError>,
@@ -87,7 +95,8 @@ impl SledStore {
         }
         let file = File::open(compact::current(&folder).join("db")).map_err(failed("open", &folder))?;
         let flushed = Flushed::open(&folder, contents.seal.number)?;
-        let state = RwLock::new(State { db: Some(db), file, flushed, seal: contents.seal, failed: None });
+        let state =
+            RwLock::new(State { db: Some(db), file, flushed, ahead: (0, 0), seal: contents.seal, failed: None });
         let store = SledStore { folder, state, _lock: lock };
         store.flush()?;
         sync_folder(&compact::current(&store.folder))?;
@@ -131,6 +140,12 @@ impl SledStore {
 
     fn change(&self, state: &mut State, operation: &'static str, effects: Effects) -> Result<(), StoreError> {
         let seal = state.seal;
+        if state.ahead.0 >= AHEAD || state.ahead.1 > AHEAD_BYTES {
+            self.attempt(state, operation, |db| db.flush())?;
+            state.ahead = (0, 0);
+        }
+        let bytes: usize = effects.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum();
+        state.ahead = (state.ahead.0 + 1, state.ahead.1 + bytes);
         state.seal = self.attempt(state, operation, |db| {
             let (batch, seal) = seal.batch(db, &effects)?;
             db.apply_batch(batch).map(|()| seal)
@@ -204,6 +219,7 @@ impl StateStore for SledStore {
     fn flush(&self) -> Result<(), StoreError> {
         let mut state = self.write();
         self.attempt(&mut state, "flush", |db| db.flush())?;
+        state.ahead = (0, 0);
         let sync = || {
             state.file.sync_data()?;
             state.flushed.write(state.seal.number)

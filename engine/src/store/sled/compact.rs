@@ -12,7 +12,7 @@ use ::sled::{Batch, Db};
 
 use super::{
     super::disk::{failed, sync_folder},
-    StoreError, configured, contained,
+    AHEAD_BYTES, StoreError, configured, contained,
     seal::Contents,
 };
 
@@ -84,14 +84,19 @@ pub fn swap(folder: &Path) -> Result<(), StoreError> {
 }
 
 fn copy_pairs(from: &Db, to: &Db) -> ::sled::Result<()> {
-    let (mut batch, mut bytes) = (Batch::default(), 0);
+    let (mut batch, mut bytes, mut ahead) = (Batch::default(), 0, 0);
     for pair in from.iter() {
         let (key, value) = pair?;
         bytes += key.len() + value.len();
         batch.insert(key, value);
         if bytes >= BATCH {
             to.apply_batch(std::mem::take(&mut batch))?;
+            ahead += bytes;
             bytes = 0;
+        }
+        if ahead > AHEAD_BYTES {
+            to.flush()?;
+            ahead = 0;
         }
     }
     to.apply_batch(batch)?;
